@@ -1,0 +1,64 @@
+"""`import her_hf` is light: quick, without heavy libraries, and dual_layer stands on the standard library alone."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("transformers", "torch", "trl", "gradio", "vllm")
+PROBE = """
+import json, sys, time
+before = set(sys.modules)
+start = time.perf_counter()
+{statement}
+seconds = time.perf_counter() - start
+print(json.dumps([seconds, sorted(set(sys.modules) - before)]))
+"""
+
+
+def probe(statement: str) -> tuple[float, set[str]]:
+    """Seconds that a statement takes in a fresh interpreter, and the top-level names of the modules it loads."""
+    command = [sys.executable, "-c", PROBE.format(statement=statement)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    seconds, modules = json.loads(done.stdout)
+    return seconds, {name.partition(".")[0] for name in modules}
+
+
+def test_import_takes_less_than_half_a_second() -> None:
+    runs = [probe("import her_hf")[0] for _ in range(5)]
+    assert statistics.median(runs) < 0.5, runs
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import her_hf",
+        "import her_hf; dir(her_hf)",
+        "import her_hf; her_hf.parse_turn('Hi')",
+        "import her_hf.dual_layer",
+    ],
+)
+def test_import_loads_nothing_heavy(statement: str) -> None:
+    assert not probe(statement)[1] & set(HEAVY)
+
+
+def test_the_probe_notices_what_is_loaded() -> None:
+    assert "json" in sys.stdlib_module_names and "pydantic" in probe("import pydantic")[1]
+
+
+def test_dual_layer_needs_only_the_standard_library() -> None:
+    loaded = probe("import her_hf.dual_layer")[1]
+    assert loaded - {"her_hf"} <= set(sys.stdlib_module_names)
+
+
+def test_an_unknown_name_says_what_there_is() -> None:
+    import her_hf
+
+    with pytest.raises(AttributeError, match=r"no_such_name.*parse_turn"):
+        her_hf.no_such_name  # noqa: B018
