@@ -1,0 +1,118 @@
+"""Writing turns in HER notation (tags) and CoSER notation (brackets)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from .assembler import RunAssembler
+from .layers import Layer, Segment, Turn, View
+from .text import ZERO_WIDTH_SPACE, escape_tags, separator
+
+_SYSTEM_TAG = Layer.SYSTEM_THINKING.value
+_BRACKET = re.compile(r"[\[\]()]")
+
+
+def system_block(text: str) -> str:
+    r"""The leading system block as it is trained and prefilled: tag, newline, trimmed text, newline, tag.
+
+    Example:
+
+    ```python
+    >>> system_block("Ann stalls.")
+    '<system_thinking>\nAnn stalls.\n</system_thinking>'
+    ```
+    """
+    body = f"{text}\n" if text else ""
+    return f"<{_SYSTEM_TAG}>\n{body}</{_SYSTEM_TAG}>"
+
+
+def visible_runs(segments: Iterable[Segment], view: View) -> tuple[Segment, ...]:
+    """What a viewer sees; runs that only hidden text parted become one."""
+    runs = RunAssembler()
+    for segment in segments:
+        runs.cross_tag()
+        runs.break_lines(segment.breaks)
+        if view.shows(segment.layer):
+            runs.add(segment.layer, segment.text)
+    return runs.segments()
+
+
+def render_segments(segments: Iterable[Segment], notation: str = "her") -> str:
+    """Writes segments, joined by a space or by the line breaks before them.
+
+    Args:
+        segments (`Iterable[Segment]`): Segments in order.
+        notation (`str`, *optional*, defaults to `"her"`): `"her"` or `"coser"`.
+
+    Returns:
+        `str`: The text; tags and brackets that are text are escaped with a zero-width space.
+
+    Raises:
+        `ValueError`: If the notation is unknown.
+    """
+    write = _WRITERS.get(notation)
+    if write is None:
+        raise ValueError(f"notation must be one of {sorted(_WRITERS)}, got {notation!r}")
+    parts = [separator(segment.breaks) + write(segment) for segment in segments]
+    return "".join(parts).lstrip()
+
+
+def render_turn(turn: Turn, notation: str = "her", view: View = View.FULL) -> str:
+    """See [`Turn.render`]."""
+    body = render_segments(visible_runs(turn.segments, view), notation)
+    if turn.name is not None:
+        name = _escape(turn.name, "[(") if notation == "coser" else turn.name
+        body = f"{name}: {body}".rstrip()
+    if turn.system_thinking is None or view is not View.FULL:
+        return body
+    return f"{system_block(escape_tags(turn.system_thinking))}\n{body}".rstrip()
+
+
+def _her(segment: Segment) -> str:
+    text = escape_tags(segment.text)
+    tag = segment.layer.value
+    return text if segment.layer is Layer.SPEECH else f"<{tag}>{text}</{tag}>"
+
+
+def _coser(segment: Segment) -> str:
+    text = escape_tags(segment.text)
+    if segment.layer is Layer.SPEECH:
+        return _escape(text, "[(")
+    if segment.layer is Layer.ROLE_ACTION:
+        return f"({_inside(_escape(text, '[' if _plain(text, '()') else '[()'))})"
+    if segment.layer is Layer.ROLE_THINKING:
+        return f"[{_inside(_escape(text, '' if _plain(text, '[]') else '[]'))}]"
+    return _her(segment)
+
+
+def _inside(text: str) -> str:
+    """Keeps a text that begins with a zero-width space from escaping the bracket before it."""
+    return " " + text if text.startswith(ZERO_WIDTH_SPACE) else text
+
+
+_WRITERS = {"her": _her, "coser": _coser}
+
+
+def _plain(text: str, pair: str) -> bool:
+    """Whether brackets of this pair can stand as they are: balanced, and none that looks escaped."""
+    depth = 0
+    for index, character in enumerate(text):
+        if character not in pair:
+            continue
+        depth += 1 if character == pair[0] else -1
+        if depth < 0 or text[index + 1 : index + 2] == ZERO_WIDTH_SPACE:
+            return False
+    return depth == 0
+
+
+def _escape(text: str, brackets: str) -> str:
+    """Marks brackets that are text with a zero-width space, and those that one already follows."""
+    return _BRACKET.sub(
+        lambda match: (
+            match[0] + ZERO_WIDTH_SPACE
+            if match[0] in brackets or text[match.end() : match.end() + 1] == ZERO_WIDTH_SPACE
+            else match[0]
+        ),
+        text,
+    )

@@ -1,0 +1,83 @@
+"""Cuts text into plain text and layer tags, piece by piece, holding back no more than an unfinished tag."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .layers import TAGS, Layer
+from .text import MAX_TAG_INNER, ZERO_WIDTH_SPACE, read_tag
+
+_BRACKET = re.compile(r"[\[\]()]" + ZERO_WIDTH_SPACE + "?")
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A layer tag that was read."""
+
+    layer: Layer
+    closing: bool
+
+
+def could_become_tag(inner: str) -> bool:
+    """Whether text after an open `<` may still grow into a layer tag."""
+    if len(inner) > MAX_TAG_INNER:
+        return False
+    rest = inner.lstrip().removeprefix("/").lstrip()
+    name = rest.rstrip().lower()
+    if rest != rest.rstrip():
+        return name in TAGS
+    return any(known.startswith(name) for known in TAGS)
+
+
+class TagScanner:
+    """Splits a text that arrives in chunks into `str` pieces and [`Tag`]s, in linear time."""
+
+    def __init__(self) -> None:
+        self._held: list[str] = []
+
+    def feed(self, chunk: str) -> Iterator[str | Tag]:
+        """Yields the pieces that are certain so far."""
+        text = "".join(self._held) + chunk if self._held else chunk
+        self._held = []
+        start = position = 0  # text[start:position] is plain text that was not yielded yet
+        while True:
+            opened = text.find("<", position)
+            if opened < 0:
+                break
+            # Look for the next `<` first: each search then ends where the next one starts, so the time is linear.
+            again = text.find("<", opened + 1)
+            closed = text.find(">", opened + 1, again if again >= 0 else len(text))
+            if closed < 0 and again < 0 and could_become_tag(text[opened + 1 :]):
+                self._held = [text[opened:]]
+                text = text[:opened]
+                break
+            read = read_tag(text[opened + 1 : closed]) if closed >= 0 else None
+            if read is None:
+                position = opened + 1
+                continue
+            if opened > start:
+                yield text[start:opened]
+            yield Tag(TAGS[read[0]], read[1])
+            start = position = closed + 1
+        if start < len(text):
+            yield text[start:]
+
+    def close(self) -> Iterator[str | Tag]:
+        """Yields what was held back: an unfinished tag is text."""
+        if self._held:
+            yield "".join(self._held)
+            self._held = []
+
+
+def split_brackets(text: str) -> Iterator[str]:
+    """Cuts text at CoSER brackets; a bracket that a zero-width space follows is escaped and comes with it."""
+    position = 0
+    for match in _BRACKET.finditer(text):
+        if match.start() > position:
+            yield text[position : match.start()]
+        yield match[0]
+        position = match.end()
+    if position < len(text):
+        yield text[position:]

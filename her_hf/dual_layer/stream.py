@@ -1,0 +1,370 @@
+"""A turn that arrives in chunks: the state machine behind `parse_turn` as well."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from .assembler import RunAssembler
+from .labels import find_label, foreign_lines
+from .layers import Issue, Layer, Turn
+from .scanner import Tag, TagScanner, split_brackets
+from .text import ZERO_WIDTH_SPACE, has_open_angle, joint
+
+_UNKNOWN_TAG = re.compile(r"</?[A-Za-z_][A-Za-z0-9_]*\s*/?>")
+_BRACKET_LAYERS = {"[": Layer.ROLE_THINKING, "(": Layer.ROLE_ACTION}
+_OPENED_BY = {"]": "[", ")": "("}
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEvent:
+    """One append-only addition to a turn.
+
+    Args:
+        kind (`str`): `"name"` (the label; `text` is the name) or `"text"`.
+        text (`str`): What is added.
+        layer (`Layer`, *optional*): Layer of the text.
+        segment (`int`, *optional*): Index of the segment that grows; `None` for the leading system thinking.
+    """
+
+    kind: str
+    text: str
+    layer: Layer | None = None
+    segment: int | None = None
+
+
+@dataclass(slots=True)
+class _Frame:
+    """An open tag or bracket: its layer, the bracket that opened it, and whether anything came since."""
+
+    layer: Layer
+    bracket: str = ""
+    depth: int = 0  # brackets of the same kind inside that are not closed yet
+    empty: bool = True
+    prefilled: bool = False  # opened by the prompt: the text may repeat its tag once
+
+
+class TurnStream:
+    """Parses one turn while it is being generated.
+
+    Args:
+        prefilled (`bool`, *optional*, defaults to `True`): Whether the prompt already ends in `<system_thinking>`.
+        speaker (`str`, *optional*): Who should speak; another label is an issue.
+        names (`Sequence[str]`, *optional*): The cast; if given, only these and Environment are labels.
+        notation (`str`, *optional*, defaults to `"her"`): `"coser"` also reads `[thought]` and `(action)`.
+        labels (`bool`, *optional*, defaults to `True`): `False` leaves a leading `Name:` in the text.
+
+    Raises:
+        `ValueError`: If the notation is unknown, or if text is fed after `close`.
+
+    Example:
+
+    ```python
+    >>> stream = TurnStream(speaker="Ann")
+    >>> for chunk in ("Ann stalls.</system_", "thinking>Ann: Tea?"):
+    ...     for event in stream.feed(chunk):
+    ...         print(event.layer, event.text)
+    system_thinking Ann stalls.
+    None Ann
+    role_speech Tea?
+    >>> stream.close().well_formed
+    True
+    ```
+    """
+
+    def __init__(
+        self,
+        *,
+        prefilled: bool = True,
+        speaker: str | None = None,
+        names: Sequence[str] = (),
+        notation: str = "her",
+        labels: bool = True,
+    ) -> None:
+        if notation not in ("her", "coser"):
+            raise ValueError(f"notation must be 'her' or 'coser', got {notation!r}")
+        self._speaker, self._names, self._brackets = speaker, tuple(names), notation == "coser"
+        self._scanner = TagScanner()
+        self._events: list[TurnEvent] = []
+        self._issues: dict[Issue, None] = {}
+        self._stack: list[_Frame] = []
+        self._open = dict.fromkeys(Layer, 0)
+        self._tag_depth = 0
+        self._thought_brackets = 0
+        self._system = RunAssembler(lambda _, layer, text: self._emit(layer, text, None))
+        self._segments = RunAssembler(lambda index, layer, text: self._emit(layer, text, index))
+        self._system_started = self._system_ended = False
+        self._name: str | None = None
+        self._label_text: str | None = "" if labels else None  # text before the label is decided; None: decided
+        self._label_white: list[str] = []  # white space after it, not certain to belong to it
+        self._label_breaks = 0  # line breaks around the tags that followed it
+        self._label_crossed = self._label_angle = False
+        self._held_bracket = ""
+        self._turn: Turn | None = None
+        self.last_events: list[TurnEvent] = []
+        if prefilled:
+            self._push(_Frame(Layer.SYSTEM_THINKING, prefilled=True))
+            self._system_started = True
+
+    def feed(self, chunk: str) -> list[TurnEvent]:
+        """Takes the next chunk of text and returns what it adds."""
+        if self._turn is not None:
+            raise ValueError("This stream is closed: make a new TurnStream for the next turn.")
+        for piece in self._scanner.feed(chunk):
+            self._take(piece)
+        return self._drain()
+
+    def close(self) -> Turn:
+        """Ends the turn. Events that only the end decides are in [`TurnStream.last_events`]."""
+        if self._turn is not None:
+            return self._turn
+        for piece in self._scanner.close():
+            self._take(piece)
+        self._release_bracket()
+        if self._label_text:
+            self._decide_label(final=True)
+        if self._stack:
+            self._note(Issue.UNCLOSED)
+            if self._stack[-1].empty and not self._stack[-1].bracket:
+                self._note(Issue.EMPTY)
+        self._turn = self._build()
+        self.last_events = self._drain()
+        return self._turn
+
+    # -- events and issues
+
+    def _emit(self, layer: Layer, text: str, segment: int | None) -> None:
+        self._events.append(TurnEvent("text", text, layer, segment))
+
+    def _drain(self) -> list[TurnEvent]:
+        events, self._events = self._events, []
+        return events
+
+    def _note(self, issue: Issue) -> None:
+        self._issues[issue] = None
+
+    def _build(self) -> Turn:
+        segments = self._segments.segments()
+        system = self._system.segments()
+        if not segments:
+            self._note(Issue.EMPTY)
+        if self._name and self._speaker and self._name != self._speaker:
+            self._note(Issue.FOREIGN_SPEAKER)
+        for segment in segments:
+            if segment.layer.is_thinking:
+                continue
+            if _UNKNOWN_TAG.search(segment.text):
+                self._note(Issue.UNKNOWN_TAG)
+            if segment.layer is Layer.SPEECH and foreign_lines(segment.text, self._names, self._name or self._speaker):
+                self._note(Issue.FOREIGN_SPEAKER)
+        thinking = (system[0].text if system else "") if self._system_started else None
+        return Turn(self._name, thinking, segments, tuple(self._issues))
+
+    # -- tags and brackets
+
+    def _take(self, piece: str | Tag) -> None:
+        if isinstance(piece, Tag):
+            self._release_bracket()
+            self._close_tag(piece.layer) if piece.closing else self._open_tag(piece.layer)
+            self._cross()
+        elif self._brackets:
+            self._take_bracketed(piece)
+        else:
+            self._add(piece)
+
+    def _open_tag(self, layer: Layer) -> None:
+        top = self._stack[-1] if self._stack else None
+        if top and top.prefilled and top.empty and layer is Layer.SYSTEM_THINKING:
+            top.prefilled = False  # a second time it is a nested tag, with a closing tag of its own
+            return
+        if top:
+            self._note(Issue.NESTED)
+            top.empty = False
+        self._push(_Frame(layer))
+        if layer is Layer.SYSTEM_THINKING and self._leading and not self._in_label:
+            self._system_started = True
+
+    def _close_tag(self, layer: Layer) -> None:
+        if not self._stack:
+            self._note(Issue.STRAY_CLOSE)
+            return
+        if not self._open[layer]:
+            self._note(Issue.STRAY_CLOSE)
+            self._pop()
+            return
+        while self._stack[-1].layer is not layer or self._stack[-1].bracket:
+            self._note(Issue.UNCLOSED)
+            self._pop()
+        if self._stack[-1].empty:
+            self._note(Issue.EMPTY)
+        self._pop()
+
+    def _push(self, frame: _Frame) -> None:
+        self._stack.append(frame)
+        self._count(frame, 1)
+
+    def _count(self, frame: _Frame, change: int) -> None:
+        """Keeps the counts by which the layer of text is known without a look through the stack."""
+        if not frame.bracket:
+            self._open[frame.layer] += change
+            self._tag_depth += change
+        elif frame.layer is Layer.ROLE_THINKING:
+            self._thought_brackets += change
+
+    def _pop(self) -> None:
+        self._count(self._stack.pop(), -1)
+        if self._stack:
+            self._stack[-1].empty = False
+
+    def _release_bracket(self) -> None:
+        held, self._held_bracket = self._held_bracket, ""
+        if held:
+            self._take_bracket(held)
+
+    def _take_bracketed(self, text: str) -> None:
+        """Takes text that may hold CoSER brackets; the last one waits, since a zero-width space may escape it."""
+        text = self._held_bracket + text
+        self._held_bracket = ""
+        for piece in split_brackets(text):
+            if piece[0] in "[]()":
+                self._release_bracket()
+                if len(piece) == 1:
+                    self._held_bracket = piece
+                else:
+                    self._take_bracket(piece)
+            else:
+                self._release_bracket()
+                self._add(piece)
+
+    def _take_bracket(self, piece: str) -> None:
+        in_tag = self._tag_depth > 0
+        if in_tag or len(piece) > 1:
+            self._add(piece if in_tag else piece.removesuffix(ZERO_WIDTH_SPACE))
+            return
+        top = self._stack[-1] if self._stack else None
+        if top and top.layer is Layer.ROLE_THINKING and piece in "()":
+            self._add(piece)
+        elif piece in _BRACKET_LAYERS:
+            self._open_bracket(piece, top)
+        elif top and top.bracket == _OPENED_BY[piece]:
+            self._close_bracket(piece, top)
+        else:
+            self._add(piece)
+
+    def _open_bracket(self, piece: str, top: _Frame | None) -> None:
+        if top and top.bracket == piece:  # the same bracket again is text of the layer
+            top.depth += 1
+            self._add(piece)
+            return
+        if top:
+            self._note(Issue.NESTED)
+        self._cross()
+        self._push(_Frame(_BRACKET_LAYERS[piece], piece))
+
+    def _close_bracket(self, piece: str, top: _Frame) -> None:
+        if top.depth:
+            top.depth -= 1
+            self._add(piece)
+            return
+        if top.empty:
+            self._note(Issue.EMPTY)
+        self._pop()
+        self._cross()
+
+    # -- text
+
+    @property
+    def _leading(self) -> bool:
+        """Whether nothing of the turn but its label has been seen."""
+        return self._segments.empty
+
+    @property
+    def _in_label(self) -> bool:
+        return bool(self._label_text)
+
+    def _layer(self) -> Layer:
+        """Layer of text that stands here: nothing inside thinking is visible."""
+        if self._open[Layer.SYSTEM_THINKING]:
+            return Layer.SYSTEM_THINKING
+        if self._open[Layer.ROLE_THINKING] or self._thought_brackets:
+            return Layer.ROLE_THINKING
+        return self._stack[-1].layer if self._stack else Layer.SPEECH
+
+    def _cross(self) -> None:
+        self._system.cross_tag()
+        self._segments.cross_tag()
+        self._label_breaks += "".join(self._label_white).count("\n")
+        self._label_crossed, self._label_white = True, []
+        if not self._open[Layer.SYSTEM_THINKING] and not self._system.empty:
+            self._system_ended = True
+
+    def _add(self, text: str) -> None:
+        layer = self._layer()
+        if text.strip():
+            if self._stack:
+                self._stack[-1].empty = False
+            if self._in_label and layer is not Layer.SPEECH:
+                self._decide_label(final=True)
+            if layer is Layer.SYSTEM_THINKING and self._leading:
+                self._add_leading_system(text)
+                return
+        elif layer is Layer.SYSTEM_THINKING and self._leading and not self._in_label:
+            if not self._system_ended:
+                self._system.add(layer, text)
+            return
+        if layer is Layer.SPEECH and self._label_text is not None and self._leading:
+            self._add_to_label(text)
+            return
+        if text.strip():
+            self._label_text = None
+            if layer is Layer.SYSTEM_THINKING:
+                self._note(Issue.MISPLACED_SYSTEM_THINKING)
+        self._segments.add(layer, text)
+
+    def _add_leading_system(self, text: str) -> None:
+        if self._system_ended:
+            self._note(Issue.REPEATED_SYSTEM_THINKING)
+            return
+        if self._name is not None:
+            self._note(Issue.MISPLACED_SYSTEM_THINKING)
+        self._system_started = True
+        self._system.add(Layer.SYSTEM_THINKING, text)
+
+    def _add_to_label(self, text: str) -> None:
+        """Collects the first speech until its label is decided; white space counts once text follows it."""
+        before = self._label_text or ""
+        if self._label_crossed:
+            stripped = text.lstrip()
+            self._label_breaks += text.count("\n", 0, len(text) - len(stripped))
+            text = stripped
+        body = text.rstrip() if before else text.strip()
+        if not body:
+            if before and not self._label_crossed:
+                self._label_white.append(text)
+            return
+        lead = joint(self._label_angle, self._label_breaks) if self._label_crossed else "".join(self._label_white)
+        self._label_angle = has_open_angle(body, self._label_angle)
+        self._label_text = before + (lead if before else "") + body
+        self._label_crossed = False
+        self._label_breaks = 0
+        self._label_white = [text[len(text.rstrip()) :]]
+        self._decide_label(final=False)
+
+    def _decide_label(self, final: bool) -> None:
+        text = self._label_text or ""
+        label = find_label(text, self._names, self._speaker, final)
+        if label is None:
+            return
+        self._label_text = None
+        if label.name is not None:
+            self._name = label.name
+            self._events.append(TurnEvent("name", label.name))
+        self._segments.add(Layer.SPEECH, text[label.length :] + "".join(self._label_white))
+        self._segments.break_lines(self._label_breaks)
+
+
+def parse_with(stream: TurnStream, text: str, origin_id: tuple[int, ...] = ()) -> Turn:
+    """Feeds a whole text to a fresh stream."""
+    stream.feed(text)
+    return replace(stream.close(), origin_id=origin_id)
