@@ -1,0 +1,99 @@
+"""Rows of JSON, JSONL, Parquet and PNG files, told apart by what is in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import SceneError
+from .readers.png import MAX_FILE, SIGNATURE
+from .readers.tavern import card_in_png
+
+SUFFIXES = (".json", ".jsonl", ".parquet", ".png")
+"""Files that are looked at when a folder is loaded."""
+
+Rows = Iterator[tuple[str, Any]]
+
+
+def rows_of(path: Path) -> Rows:
+    """Reads the rows of one file.
+
+    Args:
+        path (`Path`): The file.
+
+    Yields:
+        `tuple[str, Any]`: Place (`"line 3"` or `"row 3"`, from 1) and row; a [`SceneError`] in place of a row that is
+        no JSON, so that the caller can go on and report all bad rows at once.
+
+    Raises:
+        `SceneError`: If the file as a whole cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(len(SIGNATURE))
+    if head == SIGNATURE:
+        yield "row 1", card_in_png(_whole_picture(path))
+    elif head[:4] == b"PAR1":
+        yield from _parquet(path)
+    elif _is_lines(path):
+        yield from _lines(path)
+    else:
+        yield from _whole(path)
+
+
+def _whole_picture(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size > MAX_FILE:
+        raise SceneError(f"has {size:,} bytes; pictures over {MAX_FILE:,} bytes are not read.")
+    return path.read_bytes()
+
+
+def _is_lines(path: Path) -> bool:
+    """Whether each line is a row: the first is a whole JSON object."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = next((line for line in file if line.strip()), "")
+    except UnicodeDecodeError as error:
+        raise SceneError(f"is neither UTF-8 text nor a PNG or Parquet file ({error.reason}).") from error
+    try:
+        return isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return path.suffix == ".jsonl"
+
+
+def _lines(path: Path) -> Rows:
+    with path.open("rb") as file:
+        for index, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8-sig"))
+            except (ValueError, RecursionError) as error:
+                row = SceneError(f"is no JSON ({error}); each line must be one row.", row=f"line {index}")
+            yield f"line {index}", row
+
+
+def _whole(path: Path) -> Rows:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise SceneError(f"is no JSON ({error}).") from error
+    rows = content if isinstance(content, list) else [content]
+    yield from ((f"row {index}", row) for index, row in enumerate(rows, start=1))
+
+
+def _parquet(path: Path) -> Rows:
+    try:
+        from pyarrow import ArrowInvalid, parquet  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise SceneError("is a Parquet file; install pyarrow to read it: pip install pyarrow.") from error
+    place = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=64):
+                for row in batch.to_pylist():
+                    place += 1
+                    yield f"row {place}", row
+    except ArrowInvalid as error:
+        raise SceneError(f"is no sound Parquet file ({error}); get it again.") from error

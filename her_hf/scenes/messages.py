@@ -1,0 +1,46 @@
+"""A scene as chat messages for one member of its cast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..dual_layer import Turn, View, escape_tags, render_segments, visible_runs
+from .prompt import one_line, scene_prompt
+
+if TYPE_CHECKING:
+    from .models import Scene
+
+START = "===Conversation Start==="
+"""First line of the first user message."""
+
+
+def messages_for(
+    scene: Scene, character: str, *, turns: int | None = None, system_thinking: bool = True
+) -> list[dict[str, str]]:
+    """See [`Scene.messages_for`]."""
+    scene.member(character)
+    count = len(scene.dialogue)
+    if turns is not None and not 0 <= turns <= count:
+        raise ValueError(f"turns must be from 0 to {count} for the scene {scene.key}, got {turns}.")
+    messages = [{"role": "system", "content": scene_prompt(scene, character, system_thinking=system_thinking)}]
+    heard = [START]
+    for turn in scene.dialogue[:turns]:
+        if turn.name != character:
+            heard.append(labelled(turn, View.OTHERS))
+            continue
+        messages.append({"role": "user", "content": "\n\n".join(heard)})
+        heard = []
+        message = {"role": "assistant", "content": labelled(turn, View.SELF)}
+        thinking = (turn.system_thinking or "").strip()
+        if turns is None and system_thinking and thinking:
+            message["reasoning_content"] = escape_tags(thinking)
+        messages.append(message)
+    if heard:
+        messages.append({"role": "user", "content": "\n\n".join(heard)})
+    return messages
+
+
+def labelled(turn: Turn, view: View) -> str:
+    """A turn as a message says it: `Name: ` and what the view shows; just the label if it shows nothing."""
+    body = render_segments(visible_runs(turn.segments, view))
+    return f"{escape_tags(one_line(turn.name or ''))}: {body}".rstrip()

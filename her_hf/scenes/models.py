@@ -1,0 +1,189 @@
+"""Scene and Character: what every reader produces and everything else works on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ..dual_layer import ENVIRONMENT, Turn
+from .turns import merge_turns
+
+Language = Literal["en", "zh"]
+
+
+class CharacterKind(StrEnum):
+    """Whether a member of the cast is a person of the story or the world around them."""
+
+    CHARACTER = "character"
+    ENVIRONMENT = "environment"
+
+
+class Character(BaseModel):
+    """A member of the cast.
+
+    Args:
+        name (`str`): Name, exactly as turns carry it.
+        kind (`CharacterKind`, *optional*): Follows from the name if not given: `Environment` is the world.
+        profile (`str`, *optional*): Who this is in the whole book.
+        background (`str`, *optional*): What led up to this scene.
+        motivation (`str`, *optional*): Inner thoughts at the start of the scene; CoSER calls them `thought` or
+            `motivation`.
+        experience (`str`, *optional*): What happens to the character in this part of the plot. Not shown in prompts:
+            it tells the outcome.
+        description (`str`, *optional*): Who this is in this part of the plot.
+        extra (`dict`, *optional*): Whatever else a source says about the character.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1)
+    kind: CharacterKind = CharacterKind.CHARACTER
+    profile: str = ""
+    background: str = ""
+    motivation: str = ""
+    experience: str = ""
+    description: str = ""
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _world(self) -> Character:
+        if self.name == ENVIRONMENT:
+            self.kind = CharacterKind.ENVIRONMENT
+        return self
+
+    @property
+    def portrait(self) -> str:
+        """Description and profile as one text, the description first unless the profile holds it already."""
+        parts = [] if self.description.strip() in self.profile else [self.description.strip()]
+        return "\n\n".join(filter(None, [*parts, self.profile.strip()]))
+
+
+class Scene(BaseModel):
+    """A scene of a book: where, who, and what is thought, done and said.
+
+    Runs of turns by one speaker are merged when a scene is made, so indices of `dialogue` are indices of merged turns.
+
+    Args:
+        book (`str`): Title of the book.
+        chapter, topic, scenario, tag (`str`, *optional*): As the source has them.
+        i_p, i_c (`int`, *optional*): Index of the plot in the book and of the conversation in the plot.
+        language (`str`, *optional*, defaults to `"en"`): `"en"` or `"zh"`.
+        cast (`list[Character]`): Everybody who takes part; every speaker is among them.
+        dialogue (`list[Turn]`): The turns; each has a name.
+        raw_messages (`list[dict]`, *optional*): The messages as the source has them; `Turn.origin_id` points at them.
+        extra (`dict`, *optional*): All other fields of the source, e.g. `plot`, `weight`, `major_characters`.
+
+    Raises:
+        `pydantic.ValidationError` (a `ValueError`): If two members of the cast share a name, or a turn's speaker is
+            not in the cast.
+
+    Example:
+
+    ```python
+    >>> scene = load_scenes("scenes_id.json")[0]
+    >>> scene.key
+    ('Pride and Prejudice', 70, 0)
+    >>> [message["role"] for message in scene.messages_for("Elizabeth Bennet", turns=3)]
+    ['system', 'user', 'assistant', 'user']
+    ```
+
+    Source: CoSER (ICML 2025) test set; HER, arXiv 2601.21459, appendix on data.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    book: str
+    chapter: str = ""
+    topic: str = ""
+    scenario: str = ""
+    i_p: int = 0
+    i_c: int = 0
+    tag: str = ""
+    language: Language = "en"
+    cast: list[Character]
+    dialogue: list[Turn] = Field(default_factory=list)
+    raw_messages: list[dict[str, Any]] = Field(default_factory=list)
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("dialogue")
+    @classmethod
+    def _merge(cls, turns: list[Turn]) -> list[Turn]:
+        return merge_turns(turns)
+
+    @model_validator(mode="after")
+    def _speakers_in_cast(self) -> Scene:
+        names = [member.name for member in self.cast]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"cast holds {repeated} more than once; give each character one entry")
+        for index, turn in enumerate(self.dialogue):
+            if turn.name not in names:
+                raise ValueError(f"turn {index} is spoken by {turn.name!r}, who is not in the cast {names}")
+        return self
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What identifies a scene: (book, i_p, i_c)."""
+        return self.book, self.i_p, self.i_c
+
+    @property
+    def characters(self) -> list[Character]:
+        """The cast without Environment."""
+        return [member for member in self.cast if member.kind is CharacterKind.CHARACTER]
+
+    def member(self, name: str) -> Character:
+        """The member of the cast with this name.
+
+        Raises:
+            `ValueError`: If there is none; the message names the cast.
+        """
+        for member in self.cast:
+            if member.name == name:
+                return member
+        cast = ", ".join(repr(member.name) for member in self.cast)
+        raise ValueError(f"{name!r} is not in the scene {self.key}: choose one of its cast: {cast}.")
+
+    def messages_for(
+        self, character: str, *, turns: int | None = None, system_thinking: bool = True
+    ) -> list[dict[str, str]]:
+        """The scene as the conversation that one member of its cast sees.
+
+        First the scene prompt, then user and assistant messages in strict alternation. The character's own turns are
+        in SELF view, all others in OTHERS view, merged by blank lines; the first user message begins with
+        `===Conversation Start===`.
+
+        Args:
+            character (`str`): Who is played.
+            turns (`int`, *optional*): Index into `dialogue`: only what was before that turn, without any system
+                thinking, as a prompt needs it. By default the whole scene, as training needs it.
+            system_thinking (`bool`, *optional*, defaults to `True`): Whether the prompt asks for system thinking and,
+                for a whole scene, whether own turns carry it as `reasoning_content`.
+
+        Returns:
+            `list[dict]`: Messages with `role`, `content` and, where there is system thinking, `reasoning_content`.
+
+        Raises:
+            `ValueError`: If the character is not in the cast or `turns` is out of range.
+
+        Source: HER's history rules (arXiv 2601.21459).
+        """
+        from .messages import messages_for
+
+        return messages_for(self, character, turns=turns, system_thinking=system_thinking)
+
+    def to_her_row(self) -> dict[str, Any]:
+        """The scene as a row of HER's and her-mini's form; reading it gives an equal scene."""
+        from .writers import her_row
+
+        return her_row(self)
+
+    def to_coser(self) -> dict[str, Any]:
+        """The scene in the form of CoSER's test set; an unchanged CoSER scene comes out as it was read.
+
+        The form has no place for system thinking of Environment, which should have none.
+        """
+        from .writers import coser_row
+
+        return coser_row(self)

@@ -1,0 +1,87 @@
+"""The scene prompt: the system message that tells a model whom it plays, where, and in which form to answer."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Template
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from ..dual_layer import escape_tags
+
+if TYPE_CHECKING:
+    from .models import Scene
+
+LANGUAGES = ("en", "zh")
+
+
+def scene_prompt_source(language: str = "en") -> str:
+    """Text of the Jinja template; the comment at its top documents its variables.
+
+    Raises:
+        `ValueError`: If there is no template for the language.
+    """
+    if language not in LANGUAGES:
+        raise ValueError(f"language must be one of {list(LANGUAGES)}, got {language!r}")
+    return (files(__package__) / "prompts" / f"scene_{language}.jinja").read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def _template(language: str) -> Template:
+    # The settings with which transformers compiles the same file when it is a tokenizer's named template.
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(scene_prompt_source(language))
+
+
+def scene_variables(scene: Scene, character: str, *, system_thinking: bool = True) -> dict[str, Any]:
+    """Variables of the scene prompt. All text is escaped: a tag typed into a profile opens no layer.
+
+    Raises:
+        `ValueError`: If the character is not in the cast.
+    """
+    member = scene.member(character)
+    world = member not in scene.characters
+    others = [other for other in scene.characters if other.name != character]
+    return {
+        "character": _name(character),
+        "book": _name(scene.book),
+        "profile": escape_tags(member.portrait),
+        "background": escape_tags(member.background),
+        "scenario": escape_tags(scene.scenario),
+        "others": [{"name": _name(other.name), "profile": escape_tags(other.portrait)} for other in others],
+        "thoughts": escape_tags(member.motivation),
+        "system_thinking": system_thinking and not world,
+        "environment": world,
+    }
+
+
+def scene_prompt(scene: Scene, character: str, *, system_thinking: bool = True) -> str:
+    """The scene prompt for one member of the cast, in the scene's language.
+
+    Args:
+        scene (`Scene`): The scene.
+        character (`str`): Who is played.
+        system_thinking (`bool`, *optional*, defaults to `True`): Whether the prompt asks for system thinking.
+            Environment, which has none, is never asked.
+
+    Returns:
+        `str`: The text of the system message.
+
+    Raises:
+        `ValueError`: If the character is not in the cast.
+
+    Source: the order of sections is the one that the released HER-32B knows; the words are ours.
+    """
+    variables = scene_variables(scene, character, system_thinking=system_thinking)
+    return _template(scene.language).render(**variables).strip()
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks and runs of white space, as a label needs it."""
+    return " ".join(text.split())
+
+
+def _name(text: str) -> str:
+    return escape_tags(one_line(text))

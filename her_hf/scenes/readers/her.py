@@ -1,0 +1,204 @@
+"""HER's data and her-mini: dual-layer turns with system thinking.
+
+Two shapes are read: a flat row with `dialogues`, and the shape of HER's own files, a plot with `conversation`, a list
+of such rows. Improved fields are preferred to what they improve (`enhanced_…`, `…_enriched`, `sys_thinking_revised`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from ...dual_layer import ENVIRONMENT, Turn
+from ..errors import SceneError
+from ..fields import (
+    Row,
+    items,
+    language_of,
+    needed_items,
+    needed_text,
+    number,
+    shown,
+    structure,
+    table,
+    text,
+    whole_numbers,
+)
+from ..models import Character, Scene
+from ..turns import read_turn
+from .cast import Fields, build_cast, by_name, first_text, key_character_fields
+
+MAPPED = ("book_name", "book", "i_p", "i_c", "chapter", "language", "topic", "tag", "dialogues")
+SPOKEN = ("enhanced_standard_format", "enhanced_speech", "standard_format")
+"""Fields of a message with text in HER notation, best first."""
+THOUGHT = ("sys_thinking_revised", "sys_thinking_original", "sys_thinking")
+"""Fields of a message with system thinking, best first."""
+_CHARACTER_FIELDS = {
+    "profile": "character_profile",
+    "background": "background",
+    "motivation": "motivation",
+    "experience": "experience",
+    "description": "description",
+}
+
+Joined = dict[tuple[str, tuple[int, ...]], dict[str, str]]
+"""What other parts of a row say of a message, by speaker and the whole list of its origin ids."""
+
+
+def read_her(row: Row) -> list[Scene]:
+    """Reads a row of HER's or her-mini's form.
+
+    `character_datasets` may be a dict by name or a list. What other fields of a row say of a message
+    (`training_samples`, `enhanced_dialogues`) is joined by speaker and the whole `origin_id`, never by its first
+    entry.
+
+    Args:
+        row (`dict`): The row.
+
+    Returns:
+        `list[Scene]`: One scene, or one for each entry of `conversation`.
+
+    Raises:
+        `SceneError`: If a field is missing or wrong.
+
+    Source: HER-Dataset, config `full_info`; for its defects that are not repeated here see HER's step 3.11.
+    """
+    conversations = items(row, "conversation")
+    if not conversations:
+        return [_scene(row, row, "", None)]
+    plot = {key: value for key, value in row.items() if key not in ("conversation", "training_samples")}
+    scenes = []
+    for index, conversation in enumerate(conversations):
+        shared = {key: row[key] for key in ("character_datasets", "training_samples", "trace_id") if key in row}
+        merged = {**shared, **conversation}
+        place = number(row, "i_c", "conv_index", default=index) if len(conversations) == 1 else index
+        scene = _scene(merged, row, f"conversation[{index}].", place)
+        scene.extra["plot"] = {key: value for key, value in plot.items() if key != "character_datasets"}
+        scenes.append(scene)
+    return scenes
+
+
+def _scene(row: Row, outer: Row, path: str, place: int | None) -> Scene:
+    """Reads the scene in `row`; what it does not say itself, `outer` says."""
+    messages = needed_items(row, "dialogues", path)
+    joined = _joined(row, path)
+    turns = [her_turn(message, f"{path}dialogues[{index}].", index, joined) for index, message in enumerate(messages)]
+    scenario = her_scenario(row, path)
+    if not scenario.strip():
+        raise SceneError("is missing or empty; it must be text that is not empty.", field=f"{path}scenario")
+    plot_index = number(outer, "i_p", "plot_index") if row.get("i_p") is None else number(row, "i_p", path=path)
+    kept_here = {"scenario", "scenario_enriched"} if text(row, "scenario_enriched", path).strip() else set()
+    gone = {*MAPPED, "scenario"} - kept_here
+    return Scene(
+        book=needed_text(outer if row.get("book_name") is None else row, "book_name", "book"),
+        chapter=text(row, "chapter", path) or text(outer, "chapter"),
+        topic=text(row, "topic", path),
+        scenario=scenario,
+        i_p=plot_index,
+        i_c=number(row, "i_c", default=place, path=path),
+        tag=text(row, "tag", path),
+        language=language_of(row if row.get("language") else outer, scenario, *(turn.render() for turn in turns[:8])),
+        cast=her_cast(row, (turn.name or "" for turn in turns), path),
+        dialogue=turns,
+        raw_messages=messages,
+        extra={key: value for key, value in row.items() if key not in gone},
+    )
+
+
+def her_scenario(row: Row, path: str = "") -> str:
+    """The completed scenario, or else the one as it was."""
+    return first_text(row, path, "scenario_enriched", "scenario")
+
+
+def her_turn(message: Row, path: str, index: int, joined: Joined | None = None) -> Turn:
+    """Reads one message.
+
+    Args:
+        message (`dict`): `character`, `origin_id`, and text in one of the fields `SPOKEN` or, in CoSER notation,
+            `message`.
+        path (`str`): Where the message stands, for errors.
+        index (`int`): Its place, which is its origin id if it has none.
+        joined (`dict`, *optional*): What other parts of the row say of messages.
+
+    Raises:
+        `SceneError`: If speaker or text is missing or wrong.
+    """
+    speaker = needed_text(message, "character", path=path).strip()
+    origin = whole_numbers(message, "origin_id", path)
+    ids = (index,) if origin is None else origin
+    more = (joined or {}).get((speaker, ids), {}) if origin else {}
+    turn = _spoken(message, path, speaker, more.get("spoken", ""), ids)
+    thought = _system_thinking(message, path, more)
+    return replace(turn, system_thinking=thought) if thought or (thought == "" and not turn.system_thinking) else turn
+
+
+def _spoken(message: Row, path: str, speaker: str, improved: str, ids: tuple[int, ...]) -> Turn:
+    raw = message.get("message")
+    if speaker == ENVIRONMENT and isinstance(raw, str) and raw.strip():
+        return read_turn(raw, speaker, notation="coser", origin_id=ids)
+    fields = [text(message, key, path) for key in SPOKEN]
+    said = next((found for found in (*fields[:2], improved, *fields[2:]) if found.strip()), "")
+    if said:
+        return read_turn(said, speaker, origin_id=ids)
+    if not isinstance(raw, str):
+        got = shown(raw) if "message" in message else f"none of {[*SPOKEN, 'message']} in {sorted(message)}"
+        raise SceneError(f"must be text, got {got}.", field=f"{path}message")
+    return read_turn(raw, speaker, notation="coser", origin_id=ids)
+
+
+def _system_thinking(message: Row, path: str, more: dict[str, str]) -> str | None:
+    """The best system thinking there is.
+
+    What HER's files give as `sys_thinking` comes last: it was joined by the first origin id and may belong elsewhere.
+    """
+    revised, original, loose = (text(message, key, path) for key in THOUGHT)
+    candidates = (revised, more.get(THOUGHT[0], ""), original, more.get(THOUGHT[1], ""), loose)
+    best = next((found.strip() for found in candidates if found.strip()), None)
+    if best is None and message.get(THOUGHT[0]) is not None:
+        return ""
+    return best
+
+
+def _joined(row: Row, path: str) -> Joined:
+    joined: Joined = {}
+    samples = table(row, "training_samples", path)
+    for name in samples:
+        where = f"{path}training_samples."
+        for index, message in enumerate(items(samples, name, where)):
+            ids = whole_numbers(message, "origin_id", f"{where}{name}[{index}].")
+            if message.get("role") == "assistant" and ids:
+                found = joined.setdefault((name, ids), {})
+                found.update({key: text(message, key, f"{where}{name}[{index}].") for key in THOUGHT[:2]})
+    for index, entry in enumerate(items(row, "enhanced_dialogues", path)):
+        where = f"{path}enhanced_dialogues[{index}]."
+        ids = whole_numbers(entry, "origin_id", where)
+        if ids:
+            key = (text(entry, "character", where).strip(), ids)
+            joined.setdefault(key, {})["spoken"] = text(entry, "enhanced_role_think", where)
+    return joined
+
+
+def her_cast(row: Row, speakers: Iterable[str], path: str = "") -> list[Character]:
+    """The cast of a row: its key characters, its speakers, and whoever has an entry in `character_datasets`.
+
+    Raises:
+        `SceneError`: If one of the fields about characters is wrong.
+    """
+    keyed = by_name(items(row, "key_characters", path), f"{path}key_characters", key_character_fields)
+    known = by_name(character_entries(row, path), f"{path}character_datasets", _character_fields)
+    return build_cast([*keyed, *speakers, *known], known, keyed)
+
+
+def character_entries(row: Row, path: str = "") -> list[dict[str, Any]]:
+    """Entries of `character_datasets`, each with its `character`, from either shape."""
+    if isinstance(structure(row, "character_datasets", path), list):
+        return items(row, "character_datasets", path)
+    entries = table(row, "character_datasets", path)
+    where = f"{path}character_datasets."
+    # Tables with one column a name fill in null for everybody who is in another row.
+    return [{**table(entries, name, where), "character": name} for name in entries if entries[name] is not None]
+
+
+def _character_fields(entry: Row, path: str) -> Fields:
+    return {ours: first_text(entry, path, f"{theirs}_enriched", theirs) for ours, theirs in _CHARACTER_FIELDS.items()}

@@ -1,0 +1,64 @@
+"""Leaving out the oldest turns of a conversation, whole: the same cut for training and sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .messages import START
+
+Message = Mapping[str, Any]
+
+
+def drop_oldest(messages: Sequence[Message], turns: int) -> list[dict[str, Any]]:
+    """Leaves out the oldest `turns` messages after the system message.
+
+    If the conversation opens with the start marker, what remains opens with it too; before an assistant message the
+    marker stands alone, as it does where a scene begins with that character.
+
+    Args:
+        messages (`Sequence[Mapping]`): The conversation, optionally led by a system message.
+        turns (`int`): How many messages to leave out; a message that consists of the marker alone is no turn.
+
+    Returns:
+        `list[dict]`: A new list; the messages given are not changed.
+    """
+    if turns <= 0:
+        return [dict(message) for message in messages]
+    head = 1 if messages and messages[0]["role"] == "system" else 0
+    body = list(messages[head:])
+    marked = bool(body) and _text(body[0]).startswith(START)
+    if marked and _text(body[0]).strip() == START:
+        body = body[1:]
+    kept = [dict(message) for message in body[turns:]]
+    if marked:
+        if kept and kept[0]["role"] == "user":
+            kept[0]["content"] = f"{START}\n\n{_text(kept[0])}"
+        else:
+            kept.insert(0, {"role": "user", "content": START})
+    return [dict(message) for message in messages[:head]] + kept
+
+
+def droppable_turns(messages: Sequence[Message]) -> int:
+    """How many of the oldest messages may go: all before the last user message, the system message and a bare marker
+    aside.
+
+    A bare marker that is itself the last user message (the character speaks first) leaves nothing to drop.
+    """
+    users = [index for index, message in enumerate(messages) if message["role"] == "user"]
+    if not users:
+        return 0
+    head = 1 if messages[0]["role"] == "system" else 0
+    if len(messages) > head and _text(messages[head]).strip() == START:
+        head += 1
+    return max(0, users[-1] - head)
+
+
+def _text(message: Message) -> str:
+    """Text of a message whose content may be a string, text parts or `None`."""
+    content = message.get("content")
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    return "".join(part if isinstance(part, str) else str(part.get("text") or "") for part in content)

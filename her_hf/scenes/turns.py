@@ -1,0 +1,73 @@
+"""From message text to turns: one speaker's message, and runs of one speaker as one turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ..dual_layer import ENVIRONMENT, Issue, Layer, Segment, Turn, View, parse_turn, visible_runs
+
+
+def read_turn(text: str, speaker: str, *, notation: str = "her", origin_id: Iterable[int] = ()) -> Turn:
+    """Reads the text of one message whose speaker is known.
+
+    Args:
+        text (`str`): The message, with or without `Speaker: ` in front.
+        speaker (`str`): Who speaks. Another name in front of the text stays part of the text.
+        notation (`str`, *optional*, defaults to `"her"`): `"her"` (tags) or `"coser"` (`[thought]`, `(action)`).
+        origin_id (`Iterable[int]`, *optional*): Indices of the raw messages.
+
+    Returns:
+        `Turn`: Its name is always `speaker`.
+    """
+    ids = tuple(origin_id)
+    if speaker == ENVIRONMENT:
+        return environment_turn(text, notation=notation, origin_id=ids)
+    turn = parse_turn(text, notation=notation, names=(speaker,), origin_id=ids)
+    if turn.name == ENVIRONMENT:  # a label that every parse knows; here it is what the speaker says
+        turn = parse_turn(f"{speaker}: {text}", notation=notation, names=(speaker,), origin_id=ids)
+    return replace(turn, name=speaker)
+
+
+def environment_turn(text: str, *, notation: str = "her", origin_id: tuple[int, ...] = ()) -> Turn:
+    """A move of the world: whatever it says is speech that all see, brackets included.
+
+    Tags are read only in HER notation, where they may have come in with the data; their text becomes speech as well.
+    """
+    text = text.strip().removeprefix(f"{ENVIRONMENT}:").strip()
+    system: str | None = None
+    if notation == "her":
+        turn = parse_turn(f"{ENVIRONMENT}: {text}", names=(ENVIRONMENT,))
+        system = turn.system_thinking
+        text = turn.text_of(Layer)
+    segments = (Segment(Layer.SPEECH, text),) if text else ()
+    return Turn(ENVIRONMENT, system, segments, () if text else (Issue.EMPTY,), origin_id)
+
+
+def merge_turns(turns: Iterable[Turn]) -> list[Turn]:
+    """Makes one turn of each run of turns by one speaker; origin ids, issues and all text are kept.
+
+    Source: HER step 1, which merges consecutive messages of a speaker and notes `origin_id`.
+    """
+    merged: list[Turn] = []
+    for turn in turns:
+        if merged and merged[-1].name == turn.name:
+            merged[-1] = _join(merged[-1], turn)
+        else:
+            merged.append(turn)
+    return merged
+
+
+def _join(first: Turn, second: Turn) -> Turn:
+    thoughts = [turn.system_thinking for turn in (first, second) if turn.system_thinking is not None]
+    segments = visible_runs(first.segments + second.segments, View.FULL)
+    issues = dict.fromkeys(first.issues + second.issues)
+    if segments:
+        issues.pop(Issue.EMPTY, None)
+    return Turn(
+        name=first.name,
+        system_thinking="\n\n".join(filter(None, thoughts)) if thoughts else None,
+        segments=segments,
+        issues=tuple(issues),
+        origin_id=first.origin_id + second.origin_id,
+    )

@@ -1,0 +1,535 @@
+"""Readers and `load_scenes`: every kind of source, every shape of a row, and what bad ones say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from her_hf.dual_layer import ENVIRONMENT
+from her_hf.scenes import Scene, SceneError, load_conversations, load_scenes, scenes_in
+from her_hf.scenes.readers.coser_book import title_of
+from her_hf.scenes.sources import card_splits
+
+MINI = Path(__file__).parent / "fixtures" / "scenes" / "mini.jsonl"
+
+
+def coser_row(**changes: Any) -> dict[str, Any]:
+    row = {
+        "book": "The Mill",
+        "i_p": 3,
+        "i_c": 0,
+        "tag": "id",
+        "topic": "Tea",
+        "scenario": "A mill at dusk.",
+        "key_characters": [{"name": "Ann", "thought": "I must leave."}, {"name": "Silent Sid", "motivation": "Hush."}],
+        "character_profiles": {"Ann": "A miller.", "Bob Jr.": ""},
+        "plot": {
+            "chapter": "II",
+            "key_characters": [{"name": "Ann", "description": "Owner.", "summary": "She leaves."}],
+        },
+        "dialogues": [
+            {"character": "Ann", "message": "[Not now.] (pours) Tea?"},
+            {"character": "Environment", "message": "(A knock.)"},
+            {"character": "Bob Jr.", "message": "Please.", "note": 1},
+        ],
+        "weight": 1.5,
+    }
+    row.update(changes)
+    return {key: value for key, value in row.items() if value is not ...}
+
+
+def her_row(**changes: Any) -> dict[str, Any]:
+    row = {
+        "book_name": "The Mill",
+        "i_p": 3,
+        "i_c": 1,
+        "scenario": "A mill.",
+        "character_datasets": [{"character": "Ann", "character_profile": "A miller."}],
+        "dialogues": [
+            {"character": "Ann", "origin_id": [0, 1], "message": "Tea?", "standard_format": "Tea?"},
+            {"character": "Bob", "origin_id": [2], "message": "[Ah.] Please."},
+        ],
+    }
+    row.update(changes)
+    return {key: value for key, value in row.items() if value is not ...}
+
+
+def one(row: dict[str, Any]) -> Scene:
+    scenes, bad = scenes_in(row)
+    assert len(scenes) == 1 and not bad
+    return scenes[0]
+
+
+def write(path: Path, content: Any) -> Path:
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# -- CoSER test scenes
+
+
+def test_coser_reads_thought_and_motivation_and_everybody() -> None:
+    scene = one(coser_row())
+    assert [member.name for member in scene.cast] == ["Ann", "Silent Sid", "Environment", "Bob Jr."]
+    ann, sid, _, bob = scene.cast
+    assert (ann.motivation, ann.profile, ann.description, ann.experience) == (
+        "I must leave.",
+        "A miller.",
+        "Owner.",
+        "She leaves.",
+    )
+    assert sid.motivation == "Hush." and bob.profile == ""
+    assert [turn.pattern for turn in scene.dialogue] == ["TAS", "S", "S"]
+    assert scene.dialogue[1].segments[0].text == "(A knock.)"
+    assert (scene.key, scene.tag, scene.topic, scene.chapter) == (("The Mill", 3, 0), "id", "Tea", "II")
+    assert scene.extra["weight"] == 1.5 and scene.raw_messages[2]["note"] == 1
+
+
+@pytest.mark.parametrize("missing", ["character_profiles", "key_characters", "plot", "topic", "tag"])
+def test_coser_rows_may_lack_these(missing: str) -> None:
+    scene = one(coser_row(**{missing: ...}))
+    assert {"Ann", "Bob Jr.", "Environment"} <= {member.name for member in scene.cast}
+    assert one(scene.to_coser()).cast == scene.cast
+
+
+@pytest.mark.parametrize(
+    ("language", "scenario", "said", "expected"),
+    [(..., "A mill.", "Tea?", "en"), (..., "傍晚的磨坊。", "喝茶吗？", "zh"), ("Chinese", "A mill.", "Tea?", "zh")],
+)
+def test_language_is_given_or_guessed(language: Any, scenario: str, said: str, expected: str) -> None:
+    row = coser_row(language=language, scenario=scenario, dialogues=[{"character": "Ann", "message": said}])
+    scene = one(row)
+    assert scene.language == expected
+    assert one(scene.to_coser()).language == expected
+
+
+# -- HER rows
+
+
+def test_her_row_of_the_flat_kind() -> None:
+    scene = one(her_row())
+    assert [turn.origin_id for turn in scene.dialogue] == [(0, 1), (2,)]
+    assert [turn.pattern for turn in scene.dialogue] == ["S", "TS"]
+    assert scene.member("Ann").profile == "A miller."
+    assert [member.name for member in scene.cast] == ["Ann", "Bob"]
+
+
+@pytest.mark.parametrize(
+    "datasets",
+    [
+        {"Ann": {"character_profile": "A miller.", "background": "Old."}, "Bob": None},
+        [{"character": "Ann", "character_profile": "A miller.", "background": "Old."}],
+        json.dumps({"Ann": {"character_profile": "A miller.", "background": "Old."}}),
+        json.dumps([{"character": "Ann", "character_profile": "A miller.", "background": "Old."}]),
+    ],
+)
+def test_character_datasets_in_every_shape(datasets: Any) -> None:
+    ann = one(her_row(character_datasets=datasets)).member("Ann")
+    assert (ann.profile, ann.background) == ("A miller.", "Old.")
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({"sys_thinking_revised": "new", "sys_thinking_original": "old"}, "new"),
+        ({"sys_thinking_revised": "", "sys_thinking_original": "old"}, "old"),
+        ({"sys_thinking_original": "old", "sys_thinking": "loose"}, "old"),
+        ({"sys_thinking": "loose"}, "loose"),
+        ({"sys_thinking_revised": None}, None),
+        ({}, None),
+        ({"standard_format": "<system_thinking>inline</system_thinking>Tea?"}, "inline"),
+    ],
+)
+def test_the_best_system_thinking_counts(message: dict[str, Any], expected: str | None) -> None:
+    entry = {"character": "Ann", "origin_id": [0], "standard_format": "Tea?", **message}
+    assert one(her_row(dialogues=[entry])).dialogue[0].system_thinking == expected
+
+
+def test_samples_are_joined_by_the_whole_origin_id() -> None:
+    samples = {
+        "Ann": [
+            {"role": "system", "content": "…"},
+            {"role": "assistant", "content": "…", "origin_id": [0], "sys_thinking_revised": "of the first alone"},
+            {"role": "assistant", "content": "…", "origin_id": [0, 1], "sys_thinking_revised": "of both"},
+        ]
+    }
+    assert one(her_row(training_samples=samples)).dialogue[0].system_thinking == "of both"
+    del samples["Ann"][2]
+    assert one(her_row(training_samples=samples)).dialogue[0].system_thinking is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"enhanced_standard_format": "<role_thinking>Hm.</role_thinking> Tea?"}, "TS"),
+        ({"enhanced_speech": "<role_action>pours</role_action> Tea?"}, "AS"),
+        ({"enhanced_standard_format": ""}, "S"),
+    ],
+)
+def test_improved_speech_is_preferred(changes: dict[str, str], expected: str) -> None:
+    row = her_row()
+    row["dialogues"][0].update(changes)
+    assert one(row).dialogue[0].pattern == expected
+
+
+@pytest.mark.parametrize(("origin", "expected"), [([0, 1], "TS"), ([0], "S"), ([1, 0], "S")])
+def test_enhanced_dialogues_are_joined_by_the_whole_origin_id(origin: list[int], expected: str) -> None:
+    improved = {
+        "character": "Ann",
+        "origin_id": origin,
+        "enhanced_role_think": "<role_thinking>Hm.</role_thinking> Tea?",
+    }
+    assert one(her_row(enhanced_dialogues=[improved])).dialogue[0].pattern == expected
+
+
+def test_completed_settings_are_preferred_and_originals_kept() -> None:
+    entry = {
+        "character_profile": "old",
+        "character_profile_enriched": "new",
+        "background": "kept",
+        "background_enriched": "",
+    }
+    row = her_row(scenario_enriched="A mill, burning.", character_datasets={"Ann": entry})
+    scene = one(row)
+    assert scene.scenario == "A mill, burning."
+    assert (scene.member("Ann").profile, scene.member("Ann").background) == ("new", "kept")
+    again = scene.to_her_row()
+    assert (again["scenario"], again["scenario_enriched"]) == ("A mill.", "A mill, burning.")
+    assert again["character_datasets"] == row["character_datasets"]
+
+
+def test_her_row_of_the_nested_kind() -> None:
+    flat = her_row()
+    conversation = {key: flat[key] for key in ("scenario", "dialogues")}
+    row = {
+        "book_name": "The Mill",
+        "trace_id_book_chapter": "mill_II",
+        "i_p": 7,
+        "chapter": "II",
+        "text": "It was dusk.",
+        "key_characters": [{"name": "Ann", "description": "Owner."}],
+        "conversation": [conversation, {**conversation, "scenario": "Night."}],
+        "character_datasets": {"Ann": {"character_profile": "A miller."}},
+        "training_samples": {
+            "Ann": [{"role": "assistant", "origin_id": [0, 1], "sys_thinking_revised": "plan", "content": "Tea?"}]
+        },
+    }
+    scenes, bad = scenes_in(row)
+    assert not bad
+    assert [scene.key for scene in scenes] == [("The Mill", 7, 0), ("The Mill", 7, 1)]
+    assert [scene.scenario for scene in scenes] == ["A mill.", "Night."]
+    for scene in scenes:
+        assert scene.dialogue[0].system_thinking == "plan" and scene.chapter == "II"
+        assert scene.member("Ann").profile == "A miller."
+        assert scene.extra["plot"]["text"] == "It was dusk."
+        again = one(scene.to_her_row())
+        assert (again.key, again.cast, again.dialogue) == (scene.key, scene.cast, scene.dialogue)
+        assert again.extra["plot"] == scene.extra["plot"]
+
+
+def test_environment_of_her_rows_is_speech() -> None:
+    entry = {
+        "character": ENVIRONMENT,
+        "origin_id": [0],
+        "message": "(Rain)",
+        "standard_format": "<role_action>Rain</role_action>",
+    }
+    scene = one(
+        her_row(dialogues=[entry, {"character": ENVIRONMENT, "standard_format": "<role_action>Wind</role_action>"}])
+    )
+    assert [(segment.layer.letter, segment.text) for segment in scene.dialogue[0].segments] == [("S", "(Rain) Wind")]
+
+
+# -- books
+
+
+def book(**changes: Any) -> dict[str, Any]:
+    said = [{"character": "Ann", "message": "Tea?"}]
+    row = {
+        "plots": [
+            {"summary": "s", "key_characters": [], "chapter": "None", "conversation": []},
+            {
+                "text": "t",
+                "key_characters": [{"name": "Ann", "description": "Owner.", "experience": "Leaves."}],
+                "chapter": "II",
+                "conversation": [
+                    {
+                        "scenario": "A mill.",
+                        "topic": "x",
+                        "key_characters": [{"name": "Ann", "motivation": "Go."}],
+                        "dialogues": said,
+                    },
+                    {
+                        "scenario": "Later.",
+                        "topic": "y",
+                        "key_characters": [],
+                        "dialogues": [{**said[0], "i_p": 9, "i_c": 4}],
+                    },
+                ],
+            },
+        ],
+        "character_datasets": {"Ann": {"profile": "A miller.", "plots": [], "utterances": []}},
+        "split_plot_index": 1,
+    }
+    row.update(changes)
+    return row
+
+
+def test_book_gives_its_conversations(tmp_path: Path) -> None:
+    scenes = load_scenes(write(tmp_path / "the_old_mill.json", book()))
+    assert [scene.key for scene in scenes] == [("The Old Mill", 1, 0), ("The Old Mill", 9, 4)]
+    ann = scenes[0].member("Ann")
+    assert (ann.profile, ann.motivation, ann.description) == ("A miller.", "Go.", "Owner.")
+    assert scenes[0].chapter == "II" and scenes[0].extra["split_plot_index"] == 1
+    assert scenes[0].extra["plot"]["text"] == "t" and "conversation" not in scenes[0].extra["plot"]
+    assert load_scenes(write(tmp_path / "x.json", book(book="Named")))[0].book == "Named"
+
+
+def test_bad_conversation_of_a_book_is_named(tmp_path: Path) -> None:
+    bad = book()
+    bad["plots"][1]["conversation"][0]["dialogues"][0]["message"] = 5
+    with pytest.raises(
+        SceneError, match=r"mill\.json, line 1, field 'plots\[1\]\.conversation\[0\]\.dialogues\[0\]\.message'"
+    ):
+        load_scenes(write(tmp_path / "mill.json", bad))
+
+
+@pytest.mark.parametrize(
+    ("source", "title"),
+    [
+        ("a/book_king_lear.json", "King Lear"),
+        ("Moby-Dick.json", "Moby-Dick"),
+        ("The Wise Man’s Fear.json", "The Wise Man’s Fear"),
+    ],
+)
+def test_titles_of_books_without_one(source: str, title: str) -> None:
+    assert title_of(source) == title
+
+
+def test_real_book(shared: Path) -> None:
+    scenes = load_scenes(shared / "data/coser/book_king_lear.json")
+    raw = json.loads((shared / "data/coser/book_king_lear.json").read_text(encoding="utf-8"))
+    said = [c["dialogues"] for plot in raw["plots"] for c in plot["conversation"]]
+    assert len(scenes) == len(said) == 19
+    assert [scene.raw_messages for scene in scenes] == said
+    assert all(
+        member.profile for scene in scenes for member in scene.characters if member.name in raw["character_datasets"]
+    )
+
+
+# -- conversations
+
+
+def test_chat_samples(shared: Path) -> None:
+    samples = load_conversations(shared / "data/coser/sft_sharegpt.json")
+    assert len(samples) == 434
+    assert {message["role"] for sample in samples for message in sample} == {"system", "user", "assistant"}
+    assert all(sample[0]["role"] == "system" for sample in samples)
+    with pytest.raises(SceneError, match="load_conversations"):
+        load_scenes(shared / "data/coser/sft_sharegpt.json")
+
+
+@pytest.mark.parametrize(
+    ("row", "match"),
+    [
+        ({"conversations": []}, "at least one"),
+        ({"conversations": [{"from": "ghost", "value": "x"}]}, r"'conversations\[0\]\.from': must be one of"),
+        ({"messages": [{"role": "user", "content": None}]}, r"'messages\[0\]\.content': must be text"),
+        ({"book": "x"}, "no chat sample"),
+    ],
+)
+def test_bad_chat_samples(tmp_path: Path, row: dict[str, Any], match: str) -> None:
+    with pytest.raises(SceneError, match=match):
+        load_conversations(write(tmp_path / "x.json", [row]))
+
+
+# -- bad rows
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "match"),
+    [
+        (coser_row(book=...), "book", "is missing; the row has"),
+        (coser_row(book="  "), "book", "is empty"),
+        (coser_row(book=7), "book", "must be text, got int 7"),
+        (coser_row(i_p=...), "i_p", "is missing"),
+        (coser_row(i_p="3"), "i_p", "must be a whole number, got str '3'"),
+        (coser_row(i_c=True), "i_c", "must be a whole number, got bool"),
+        (coser_row(scenario=...), "scenario", "is missing"),
+        (coser_row(dialogues=...), "dialogues", "is missing"),
+        (coser_row(dialogues=[]), "dialogues", "is empty"),
+        (coser_row(dialogues={"a": 1}), "dialogues", "must be a list"),
+        (coser_row(dialogues="no json"), "dialogues", "JSON text"),
+        (coser_row(dialogues=["hi"]), "dialogues[0]", "must be a dict"),
+        (coser_row(dialogues=[{"message": "hi"}]), "dialogues[0].character", "is missing"),
+        (coser_row(dialogues=[{"character": "Ann"}]), "dialogues[0].message", "must be text, got NoneType"),
+        (coser_row(character_profiles=[]), "character_profiles", "must be a dict"),
+        (coser_row(character_profiles={"Ann": 1}), "character_profiles.Ann", "must be text"),
+        (coser_row(key_characters=[{"name": 1}]), "key_characters[0].name", "must be text"),
+        (coser_row(language="fr"), "language", "'en' or 'zh', got 'fr'"),
+        (her_row(book_name=...), "book_name", "is missing"),
+        (her_row(i_c=...), "i_c", "is missing"),
+        (her_row(scenario=""), "scenario", "missing or empty"),
+        (her_row(dialogues=[{"character": "Ann"}]), "dialogues[0].message", "none of"),
+        (her_row(dialogues=[{"character": "Ann", "message": "x", "origin_id": "a"}]), "dialogues[0].origin_id", ""),
+        (her_row(dialogues=[{"character": "Ann", "message": "x", "origin_id": [.5]}]), "dialogues[0].origin_id", ""),
+        (her_row(character_datasets=[3]), "character_datasets[0]", "must be a dict"),
+        ({"cast": [{"name": "Ann"}], "dialogue": [], "book": 3}, "book", "valid string"),
+        ({"cast": [{"name": "Ann"}], "dialogue": [{"name": "Zoe"}], "book": "x"}, "", "not in the cast"),
+        ({"foo": 1}, "", "of no known kind; it has"),
+        (["a list"], "", "must be a dict"),
+    ],
+)  # fmt: skip
+def test_bad_rows_say_what_where_and_how(tmp_path: Path, row: Any, field: str, match: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps(coser_row()) + "\n\n" + json.dumps(row) + "\n", encoding="utf-8")
+    with pytest.raises(SceneError) as caught:
+        load_scenes(path)
+    assert str(caught.value).startswith(f"{path}, line 3")
+    assert caught.value.field == field
+    assert match in str(caught.value)
+
+
+def test_all_bad_rows_are_reported_up_to_twenty(tmp_path: Path) -> None:
+    rows = [coser_row(book=...) if index % 2 else coser_row() for index in range(60)]
+    with pytest.raises(SceneError) as caught:
+        load_scenes(write(tmp_path / "bad.json", rows))
+    lines = str(caught.value).splitlines()
+    assert "30 bad rows" in lines[0]
+    assert lines[1].startswith("  row 2, field 'book'") and lines[20].startswith("  row 40,")
+    assert lines[21:] == ["  and 10 more"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "match"),
+    [
+        ("a.json", b"{", "is no JSON"),
+        ("a.json", b"[" * 100_000, "is no JSON"),
+        ("a.json", b"[]", "is empty"),
+        ("a.jsonl", b"", "is empty"),
+        ("a.jsonl", b"{oops}\n", r"line 1: is no JSON"),
+        ("a.json", b"\xff\xfe\x00", "neither UTF-8 text"),
+        ("a.parquet", b"PAR1 broken", "is no sound Parquet file"),
+        ("a.png", b"\x89PNG\r\n\x1a\n", "without a character card"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, match: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SceneError, match=match) as caught:
+        load_scenes(tmp_path / name)
+    assert str(caught.value).startswith(str(tmp_path / name))
+
+
+# -- files, folders, the Hub
+
+
+def test_kinds_are_told_from_content_not_from_names(tmp_path: Path) -> None:
+    scene = one(coser_row())
+    lines = [json.dumps(row) for row in (coser_row(), her_row(), json.loads(scene.model_dump_json()))]
+    path = write(tmp_path / "mixed.txt", "\ufeff" + "\n".join(lines))
+    assert [scene.key for scene in load_scenes(path)] == [("The Mill", 3, 0), ("The Mill", 3, 1), ("The Mill", 3, 0)]
+    assert load_scenes(str(write(tmp_path / "one.data", coser_row())))[0] == scene
+
+
+def test_parquet(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+    import pyarrow
+
+    rows = [json.loads(line) for line in MINI.read_text(encoding="utf-8").splitlines()]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "mini.parquet")
+    loaded, direct = load_scenes(tmp_path / "mini.parquet"), load_scenes(MINI)
+    assert [scene.messages_for(scene.characters[0].name) for scene in loaded] == [
+        scene.messages_for(scene.characters[0].name) for scene in direct
+    ]
+
+
+def test_datasets_opens_the_same_rows(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="needs datasets")
+    table = datasets.load_dataset("json", data_files=str(MINI), cache_dir=str(tmp_path), split="train")
+    assert [one(dict(row)).key for row in table] == [scene.key for scene in load_scenes(MINI)]
+
+
+def test_splits_by_file_names(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name, book_title in (("train-00000-of-00001.json", "A"), ("test.json", "B"), ("dev.json", "C")):
+        write(tmp_path / "data" / name, [coser_row(book=book_title)])
+    write(tmp_path / "notes.txt", "not data")
+    write(tmp_path / "more.json", [coser_row(book="D")])
+    assert [scene.book for scene in load_scenes(tmp_path)] == ["A", "C", "B", "D"]
+    assert [scene.book for scene in load_scenes(tmp_path, "validation")] == ["C"]
+    with pytest.raises(SceneError, match=r"no split 'dev'; it has \['test', 'train', 'validation'\]"):
+        load_scenes(tmp_path, "dev")
+
+
+def test_splits_by_the_card(tmp_path: Path) -> None:
+    write(tmp_path / "one.jsonl", json.dumps(coser_row(book="A")))
+    write(tmp_path / "two.jsonl", json.dumps(coser_row(book="B")))
+    head = (
+        "configs:\n- config_name: small\n  data_files:\n"
+        "  - {split: train, path: one.jsonl}\n  - {split: test, path: [two.jsonl]}\n"
+        "- config_name: all\n  data_files: '*.jsonl'\n"
+    )
+    write(tmp_path / "README.md", f"---\n{head}---\n# Card\n")
+    assert [scene.book for scene in load_scenes(tmp_path, "test")] == ["B"]
+    assert card_splits(tmp_path, "all") == {"train": ["*.jsonl"]}
+    with pytest.raises(SceneError, match=r"no config 'big'; it has \['small', 'all'\]"):
+        card_splits(tmp_path, "big")
+
+
+@pytest.mark.parametrize("path", ["../secret.jsonl", "/etc/passwd"])
+def test_a_card_cannot_name_files_outside_its_folder(tmp_path: Path, path: str) -> None:
+    write(tmp_path / "README.md", f"---\nconfigs:\n- config_name: x\n  data_files: {path}\n---\n")
+    with pytest.raises(SceneError, match="outside its folder"):
+        load_scenes(tmp_path)
+
+
+def test_folder_without_data(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="holds no data"):
+        load_scenes(tmp_path)
+
+
+def test_split_of_a_single_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "test_set.json", [coser_row(), coser_row(tag="ood", book="B")])
+    assert len(load_scenes(path)) == len(load_scenes(path, "test")) == 2
+    assert [scene.book for scene in load_scenes(path, "ood")] == ["B"]
+    with pytest.raises(SceneError, match=r"no split 'train'; its scenes have tags \['id', 'ood'\]"):
+        load_scenes(path, "train")
+
+
+@pytest.mark.parametrize("source", ["no/such/file.json", "missing.json", "/nowhere"])
+def test_no_such_source(source: str) -> None:
+    with pytest.raises(SceneError, match="no file or folder here, and no Hub dataset is called like that"):
+        load_scenes(source)
+
+
+def test_no_such_dataset_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert hub.constants.HF_HUB_OFFLINE
+    with pytest.raises(SceneError, match=r"nobody/nothing: .*the Hub gave no dataset of that name.*local copy"):
+        load_scenes("nobody/nothing")
+
+
+def test_a_dataset_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the download replaced by a folder: the card is asked for first, then only what the split needs."""
+    write(tmp_path / "a.jsonl", json.dumps(coser_row(book="A")))
+    write(tmp_path / "b.jsonl", json.dumps(coser_row(book="B")))
+    files = "[{split: train, path: a.jsonl}, {split: test, path: b.jsonl}]"
+    head = f"configs:\n- config_name: full\n  data_files: {files}\n"
+    write(tmp_path / "README.md", f"---\n{head}---\n")
+    asked: list[list[str]] = []
+
+    def download(repo: str, *, repo_type: str, allow_patterns: list[str]) -> str:
+        assert (repo, repo_type) == ("owner/name", "dataset")
+        asked.append(allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert [scene.book for scene in load_scenes("owner/name:full", "test")] == ["B"]
+    assert asked == [["README.md"], ["b.jsonl", "README.md"]]
+    with pytest.raises(SceneError, match="no config 'other'"):
+        load_scenes("owner/name:other")
