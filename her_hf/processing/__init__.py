@@ -1,0 +1,9 @@
+"""Chat templates, HERProcessor, and what makes rows for the trainer out of a conversation.
+
+Importing this package tells `AutoProcessor` of [`HERProcessor`].
+"""
+
+from .attach import attach_model, attach_tokenizer
+from .processor import HERProcessor
+
+__all__ = ["HERProcessor", "attach_model", "attach_tokenizer"]

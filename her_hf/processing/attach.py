@@ -1,0 +1,169 @@
+"""Attaching the method to a base: to a tokenizer, or to a whole model folder."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .frames import find_frame, token_id
+from .response import response_template
+from .templates import SCENE, chat_template, scene_template
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+    from .processor import HERProcessor
+
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+MODEL_FILES = (*WEIGHTS, "config.json", "base_source.json", "LICENSE*", "NOTICE*", "USE_POLICY*")
+"""What a model folder hands on as it is; tokenizer, templates and generation config are written anew."""
+
+
+def attach_tokenizer(
+    base: PreTrainedTokenizerBase | HERProcessor | str | PathLike[str], *, bare_prefill: bool = False
+) -> PreTrainedTokenizerBase:
+    """A tokenizer with HER's templates in the place of its own. See [`HERProcessor.attach`].
+
+    The end-of-turn token becomes the tokenizer's `eos_token`, which trainers and servers stop at. A padding token is
+    set only if there is none. Other named templates of the base (`tool_use`, …) go: they would bypass the rules.
+    """
+    if isinstance(base, (str, PathLike)):
+        tokenizer = load_tokenizer(base)
+    else:
+        tokenizer = copy.deepcopy(getattr(base, "tokenizer", base))
+    frame, bos = find_frame(tokenizer)
+    tokenizer.chat_template = {
+        "default": chat_template(frame, bos=bos, bare_prefill=bare_prefill),
+        SCENE: scene_template(),
+    }
+    tokenizer.response_template = response_template(frame)
+    if tokenizer.pad_token is None:
+        spare = next((token for token in frame.other_ends if token_id(tokenizer, token) is not None), frame.turn_end)
+        tokenizer.pad_token = spare
+    tokenizer.eos_token = frame.turn_end
+    tokenizer._set_processor_class("HERProcessor")  # so that a trainer's save of the tokenizer alone says so too
+    return tokenizer
+
+
+def load_tokenizer(base: str | PathLike[str]) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer of a folder or Hub id.
+
+    Raises:
+        `ValueError`: If there is none; the message says what was tried.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"no tokenizer could be loaded from {str(base)!r}: name a local folder with tokenizer files, or the id of "
+            f"a model on the Hub that is reachable from here ({error})."
+        ) from error
+
+
+def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_prefill: bool = False) -> HERProcessor:
+    """Writes a checkpoint folder that carries the method: the weights of `base` and everything HER adds.
+
+    Weights are copied, not loaded. A base without weights (a tokenizer alone) gives a folder without weights.
+
+    Args:
+        base (`str` or `PathLike`): Local folder or Hub id.
+        out (`str` or `PathLike`): Folder to write; empty or missing. It appears under this name only when complete.
+            If it holds this very checkpoint already, it is left as it is.
+        bare_prefill (`bool`, *optional*, defaults to `False`): See [`HERProcessor.attach`].
+
+    Returns:
+        `HERProcessor`: The processor of the new checkpoint.
+
+    Raises:
+        `FileExistsError`: If `out` is a file or holds anything else.
+        `ValueError`: If the base is not fit; see [`HERProcessor.attach`].
+        `FileNotFoundError`: If the base has weights, but none as safetensors.
+
+    Example:
+
+    ```python
+    >>> attach_model("HuggingFaceTB/SmolLM2-135M-Instruct", "outputs/smollm2-her")
+    ```
+    """
+    from .processor import HERProcessor
+
+    out = Path(out)
+    if out.is_file():
+        raise FileExistsError(f"{out} is a file: name a folder to write the checkpoint to.")
+    processor = HERProcessor.attach(base, bare_prefill=bare_prefill)
+    source = _model_files(base)
+    if out.exists() and any(out.iterdir()):
+        if _is_same(out, processor, source):
+            return processor
+        raise FileExistsError(f"{out} {_contents(out)}: name an empty or new folder, or remove it first.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside the target and moved at the end: a kill never leaves half a checkpoint under the final name.
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        if source is not None:
+            for file in _files(source):
+                shutil.copyfile(file, work / file.name)
+            processor.generation_config(_generation_config(source)).save_pretrained(work)
+        processor.save_pretrained(work)
+        if out.exists():
+            out.rmdir()
+        work.chmod(0o755)
+        work.rename(out)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return processor
+
+
+def _is_same(out: Path, processor: HERProcessor, source: Path | None) -> bool:
+    """Whether `out` is what would be written: the same templates, and model files of the same names and sizes."""
+    wanted = {file.name: file.stat().st_size for file in _files(source)} if source else {}
+    if {file.name: file.stat().st_size for file in _files(out)} != wanted:
+        return False
+    if not (out / "processor_config.json").is_file():
+        return False
+    return bool(load_tokenizer(out).chat_template == processor.chat_template)
+
+
+def _contents(out: Path) -> str:
+    """What an unfit output folder holds, for the error."""
+    if (out / "processor_config.json").is_file():
+        return "holds another checkpoint with a processor"
+    if (out / "config.json").is_file():
+        return "holds a model"
+    return f"holds other files ({min(path.name for path in out.iterdir())}, …)"
+
+
+def _model_files(base: str | PathLike[str]) -> Path | None:
+    """Local folder with the model's files; `None` if the base is a tokenizer alone."""
+    folder = Path(base)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+
+        patterns = [*MODEL_FILES, "generation_config.json"]
+        folder = Path(snapshot_download(str(base), allow_patterns=patterns))
+    if any(folder.glob(WEIGHTS[0])):
+        return folder
+    if not (folder / "config.json").is_file():
+        return None
+    raise FileNotFoundError(
+        f"{base} has a config.json but no *.safetensors file: only that weight format is copied. Convert the weights "
+        "first (load the model and call save_pretrained)."
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    found = {file for pattern in MODEL_FILES for file in folder.glob(pattern) if file.is_file()}
+    return sorted(found)
+
+
+def _generation_config(folder: Path) -> GenerationConfig | None:
+    from transformers import GenerationConfig
+
+    return GenerationConfig.from_pretrained(folder) if (folder / "generation_config.json").is_file() else None

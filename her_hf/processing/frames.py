@@ -1,0 +1,123 @@
+"""How a family of base models frames its turns, and how to tell which family a tokenizer belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jinja2 import TemplateError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_PROBE = ("probe of the user", "probe of the assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The text round a turn. `templates/frame_<name>.jinja` sets the same pieces.
+
+    Args:
+        name (`str`): Name of the family, and of its template file.
+        turn_start (`str`): Control token before the role.
+        role_end (`str`): What follows the role.
+        turn_end (`str`): The end-of-turn token.
+        control_tokens (`tuple[str, ...]`): All tokens that the template writes; each must be one token.
+        other_ends (`tuple[str, ...]`): Further tokens at which such models stop, where the vocabulary has them.
+    """
+
+    name: str
+    turn_start: str
+    role_end: str
+    turn_end: str
+    control_tokens: tuple[str, ...]
+    other_ends: tuple[str, ...]
+
+    def header(self, role: str) -> str:
+        """What stands before the text of a turn."""
+        return f"{self.turn_start}{role}{self.role_end}"
+
+
+CHATML = Frame(
+    name="chatml",
+    turn_start="<|im_start|>",
+    role_end="\n",
+    turn_end="<|im_end|>",
+    control_tokens=("<|im_start|>", "<|im_end|>"),
+    other_ends=("<|endoftext|>",),
+)
+LLAMA3 = Frame(
+    name="llama3",
+    turn_start="<|start_header_id|>",
+    role_end="<|end_header_id|>\n\n",
+    turn_end="<|eot_id|>",
+    control_tokens=("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    other_ends=("<|end_of_text|>", "<|eom_id|>"),
+)
+FRAMES = (CHATML, LLAMA3)
+
+
+def default_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The chat template that is used when none is named."""
+    template = tokenizer.chat_template
+    return template.get("default") if isinstance(template, dict) else template
+
+
+def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
+    """Id of `token` if the tokenizer reads it as one token."""
+    ids = tokenizer.encode(token, add_special_tokens=False)
+    return ids[0] if len(ids) == 1 and tokenizer.convert_ids_to_tokens(ids[0]) == token else None
+
+
+def find_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[Frame, str]:
+    """Tells how the tokenizer's own chat template frames turns, by rendering a probe.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): A tokenizer with the chat template of its base.
+
+    Returns:
+        `tuple[Frame, str]`: The frame, and the token that every prompt begins with (`""` if there is none).
+
+    Raises:
+        `ValueError`: If there is no chat template, if it frames turns in neither way, or if a token that the frame
+            needs is missing from the vocabulary.
+    """
+    where = tokenizer.name_or_path or "this tokenizer"
+    template = default_template(tokenizer)
+    if template is None:
+        raise ValueError(
+            f"{where} has no chat template. Take the instruct or chat variant of the base, or set "
+            "tokenizer.chat_template to a ChatML or Llama-3 style template first."
+        )
+    messages = [{"role": "user", "content": _PROBE[0]}, {"role": "assistant", "content": _PROBE[1]}]
+    messages.append(messages[0])
+    try:
+        rendered = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
+    except TemplateError as error:
+        raise ValueError(f"the chat template of {where} could not render a plain conversation: {error}") from error
+    for frame in FRAMES:
+        if f"{frame.header('user')}{_PROBE[0]}{frame.turn_end}" in rendered:
+            _check_tokens(tokenizer, frame, where)
+            bos = tokenizer.bos_token or ""
+            begins = bool(bos) and bos != frame.turn_start and rendered.startswith(bos)
+            return frame, bos if begins else ""
+    shown = rendered if len(rendered) < 300 else rendered[:300] + "…"
+    raise ValueError(
+        f"the chat template of {where} is neither ChatML nor Llama-3 style; it renders a probe as {shown!r}. "
+        "Take a base of one of these styles."
+    )
+
+
+def _check_tokens(tokenizer: PreTrainedTokenizerBase, frame: Frame, where: str) -> None:
+    if token_id(tokenizer, frame.turn_end) is None:
+        raise ValueError(
+            f"the tokenizer of {where} has no end-of-turn token: its chat template ends turns with "
+            f"{frame.turn_end!r}, which is not a token of its vocabulary. Add it with tokenizer.add_special_tokens "
+            "and resize the model's embeddings, or take the instruct variant of the base."
+        )
+    missing = [token for token in frame.control_tokens if token_id(tokenizer, token) is None]
+    if missing:
+        raise ValueError(
+            f"the tokenizer of {where} lacks {missing}, which its chat template writes: each must be one token of the "
+            "vocabulary. Take a tokenizer that matches the template."
+        )

@@ -1,0 +1,201 @@
+"""HERProcessor: a tokenizer that carries the method, and the parsing of what its model writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from transformers import AutoProcessor, PreTrainedConfig, ProcessorMixin
+
+from her_hf.dual_layer import Turn, TurnStream
+
+from .frames import find_frame
+from .response import generation_config, write_generation_config
+from .templates import SCENE
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import BatchEncoding, GenerationConfig, PreTrainedTokenizerBase
+
+    Ids: TypeAlias = Sequence[int] | torch.Tensor
+
+_OPENING = "<system_thinking>"
+
+
+class HERProcessor(ProcessorMixin):  # type: ignore[misc]
+    """Chat template, parsing and defaults of dual-layer role-play, for text only.
+
+    A folder that [`~HERProcessor.save_pretrained`] wrote works without this package too: `AutoTokenizer` loads the
+    same template, and `tokenizer.parse_response` the same parser.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): An attached tokenizer; see [`~HERProcessor.attach`].
+        chat_template (`str` or `dict[str, str]`, *optional*): Replaces the tokenizer's templates. Only there because
+            `from_pretrained` may pass it.
+
+    Raises:
+        `ValueError`: If the tokenizer does not carry the HER template and response template.
+
+    Example:
+
+    ```python
+    >>> processor = HERProcessor.attach("HuggingFaceTB/SmolLM2-135M-Instruct")
+    >>> prompt = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    >>> processor.parse_turn("Ann stalls.\\n</system_thinking>\\nAnn: Tea?", prefix=prompt).pattern
+    'S'
+    ```
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, chat_template: str | dict[str, str] | None = None) -> None:
+        super().__init__(tokenizer, chat_template=chat_template)
+        templates = self.tokenizer.chat_template
+        if not isinstance(templates, dict) or SCENE not in templates or not self.tokenizer.response_template:
+            raise ValueError(
+                f"{tokenizer.name_or_path or 'this tokenizer'} does not carry the HER chat template, scene prompt and "
+                "response template. Make the processor with HERProcessor.attach(tokenizer)."
+            )
+        self.frame, _ = find_frame(self.tokenizer)
+
+    @property
+    def chat_template(self) -> str | dict[str, str] | None:
+        """The tokenizer's templates: one place holds them."""
+        return self.tokenizer.chat_template if hasattr(self, "tokenizer") else self.__dict__.get("_given_template")
+
+    @chat_template.setter
+    def chat_template(self, template: str | dict[str, str] | None) -> None:
+        if hasattr(self, "tokenizer"):
+            self.tokenizer.chat_template = template
+
+    @classmethod
+    def attach(
+        cls, base: PreTrainedTokenizerBase | HERProcessor | str | PathLike[str], *, bare_prefill: bool = False
+    ) -> HERProcessor:
+        """Gives a base the HER chat template, response template and scene prompt.
+
+        Args:
+            base (`PreTrainedTokenizerBase`, `HERProcessor`, `str` or `PathLike`): A tokenizer (it is not changed), a
+                local folder or a Hub id, with a ChatML or Llama-3 style chat template.
+            bare_prefill (`bool`, *optional*, defaults to `False`): Open replies with `<system_thinking>` without a
+                newline, for the released HER-32B.
+
+        Returns:
+            `HERProcessor`: The processor of the checkpoint to be.
+
+        Raises:
+            `ValueError`: If the base cannot be loaded, has no chat template or one of another style, or no end-of-turn
+                token.
+        """
+        from .attach import attach_tokenizer
+
+        return cls(attach_tokenizer(base, bare_prefill=bare_prefill))
+
+    def __call__(self, text: str | list[str], **kwargs: Any) -> BatchEncoding:
+        """Tokenizes text; arguments as for the tokenizer."""
+        return self.tokenizer(text, **kwargs)
+
+    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
+        """The tokenizer's `apply_chat_template`, with the tokenizer's defaults (`ProcessorMixin` has others)."""
+        return self.tokenizer.apply_chat_template(conversation, *args, **kwargs)
+
+    def scene_prompt(self, **variables: Any) -> str:
+        """Renders the scene prompt that the checkpoint carries.
+
+        Args:
+            **variables: The variables named at the top of the template, and `language` (`"en"` or `"zh"`).
+
+        Returns:
+            `str`: Text for the system message.
+
+        Example:
+
+        ```python
+        >>> processor.scene_prompt(character="Ann", book="The Mill", scenario="A kitchen at night.")
+        ```
+        """
+        message = [{"role": "system", "content": ""}]  # the tokenizer insists on a message; this template reads none
+        rendered: str = self.tokenizer.apply_chat_template(message, chat_template=SCENE, tokenize=False, **variables)
+        return rendered.strip()
+
+    def stream(self, *, prefix: str | Ids, speaker: str | None = None, names: Sequence[str] = ()) -> TurnStream:
+        """A parser for a reply that is being generated.
+
+        Args:
+            prefix (`str` or token ids): The prompt. It tells whether system thinking was opened already; a reply that
+                the prompt began is in the turn, but not among the events. `""` says that the text is a whole turn.
+            speaker (`str`, *optional*): Who should speak; another label is an issue.
+            names (`Sequence[str]`, *optional*): The cast; if given, only these and Environment are labels.
+
+        Returns:
+            `TurnStream`: To be fed with text up to the end-of-turn token.
+        """
+        begun = self._text(prefix).rpartition(self.frame.header("assistant"))[2]
+        if begun.strip() == _OPENING:
+            return TurnStream(prefilled=True, speaker=speaker, names=names)
+        stream = TurnStream(prefilled=False, speaker=speaker, names=names)
+        stream.feed(begun)
+        return stream
+
+    def parse_turn(
+        self, reply: str | Ids, *, prefix: str | Ids, speaker: str | None = None, names: Sequence[str] = ()
+    ) -> Turn:
+        """Reads a generated reply.
+
+        Args:
+            reply (`str` or token ids): What the model wrote after the prompt, read up to the end-of-turn token.
+            prefix (`str` or token ids): The prompt; see [`~HERProcessor.stream`].
+            speaker (`str`, *optional*): Who should speak; another label is an issue.
+            names (`Sequence[str]`, *optional*): The cast; if given, only these and Environment are labels.
+
+        Returns:
+            `Turn`: Never raises on a text; whether the reply was ended is told by [`~HERProcessor.is_ended`].
+        """
+        stream = self.stream(prefix=prefix, speaker=speaker, names=names)
+        stream.feed(self._until_end(self._text(reply)))
+        return stream.close()
+
+    def is_ended(self, reply: str | Ids) -> bool:
+        """Whether the model ended its turn itself, rather than being cut off."""
+        text = self._text(reply)
+        return self._until_end(text) != text
+
+    def generation_config(self, base: GenerationConfig | None = None) -> GenerationConfig:
+        """Generation defaults of the checkpoint, for `model.generation_config`; see [`generation_config`]."""
+        return generation_config(self.tokenizer, self.frame, base)
+
+    def save_pretrained(
+        self, save_directory: str | PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> list[str]:
+        """Saves tokenizer, templates, response template and generation defaults.
+
+        Args:
+            save_directory (`str` or `PathLike`): Folder; made if it is missing.
+            push_to_hub (`bool`, *optional*, defaults to `False`): Whether to upload it as well.
+            **kwargs: For the upload, as in transformers (`repo_id`, `commit_message`, …).
+
+        Returns:
+            `list[str]`: The processor files written.
+        """
+        files: list[str] = super().save_pretrained(save_directory)
+        write_generation_config(save_directory, self.generation_config())
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", str(save_directory).rstrip("/").rsplit("/", 1)[-1]), **kwargs)
+        return files
+
+    def _text(self, text: str | Ids) -> str:
+        return text if isinstance(text, str) else self.tokenizer.decode(text, skip_special_tokens=False)
+
+    def _until_end(self, text: str) -> str:
+        """Text before the first token that ends a reply."""
+        for end in (self.frame.turn_end, *self.frame.other_ends):
+            text = text.partition(end)[0]
+        return text
+
+
+class HERProcessorConfig(PreTrainedConfig):  # type: ignore[misc]
+    """Only there so that `AutoProcessor` can be told of [`HERProcessor`]; no checkpoint has this model type."""
+
+    model_type = "her_processor"
+
+
+AutoProcessor.register(HERProcessorConfig, HERProcessor, exist_ok=True)

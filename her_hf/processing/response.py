@@ -1,0 +1,94 @@
+"""What a checkpoint says about its replies: how to parse them and how to sample them."""
+
+from __future__ import annotations
+
+import json
+import re
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .frames import Frame, token_id
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+SAMPLING: dict[str, Any] = {"do_sample": True, "temperature": 0.7, "top_p": 0.9, "max_new_tokens": 1024}
+"""Generation defaults. Source: the chat demo of the HER repository (cydu24/HER)."""
+
+_GENERATION_CONFIG = "generation_config.json"
+
+
+def response_template(frame: Frame) -> dict[str, Any]:
+    """The declarative parser that plain transformers and vLLM (`--reasoning-parser hf`) read from a checkpoint.
+
+    System thinking becomes `thinking`, the rest `content`: role thinking and actions stay inline, where their order is
+    kept. The opening is anchored, so that a second block stays text; the close also accepts the end of the turn, so
+    that an unclosed block does not swallow it.
+
+    Args:
+        frame (`Frame`): How the base frames turns.
+
+    Returns:
+        `dict`: For `tokenizer.response_template`.
+    """
+    end = re.escape(frame.turn_end)
+    return {
+        "version": 1,
+        "defaults": {"role": "assistant"},
+        "start_anchor": frame.header("assistant"),
+        "fields": {
+            "thinking": {
+                "open_pattern": r"\A\s*<system_thinking>\s*",
+                "close_pattern": rf"\s*</system_thinking>\s*|\s*(?={end})",
+                "content": "text",
+            },
+            "content": {"close": frame.turn_end, "content": "text"},
+        },
+    }
+
+
+def generation_config(
+    tokenizer: PreTrainedTokenizerBase, frame: Frame, base: GenerationConfig | None = None
+) -> GenerationConfig:
+    """Generation defaults of a HER checkpoint.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): The attached tokenizer.
+        frame (`Frame`): Its frame.
+        base (`GenerationConfig`, *optional*): What the base says: its stop tokens and padding stay, its sampling goes.
+
+    Returns:
+        `GenerationConfig`: With [`SAMPLING`] and every token that ends a reply.
+    """
+    from transformers import GenerationConfig
+
+    stops = [token_id(tokenizer, token) for token in (frame.turn_end, *frame.other_ends)]
+    of_base = base.eos_token_id if base is not None else None
+    stops += of_base if isinstance(of_base, list) else [of_base]
+    pad = base.pad_token_id if base is not None and base.pad_token_id is not None else tokenizer.pad_token_id
+    return GenerationConfig(
+        **SAMPLING,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=list(dict.fromkeys(stop for stop in stops if stop is not None)),
+        pad_token_id=pad,
+    )
+
+
+def write_generation_config(folder: str | PathLike[str], config: GenerationConfig) -> None:
+    """Writes the defaults into `folder`, or adds to a file that is there what it does not say.
+
+    A trainer saves the model, and with it a generation config, before or after the processor. What that file says
+    wins, but for the stop tokens: a reply must be able to end.
+    """
+    path = Path(folder) / _GENERATION_CONFIG
+    if not path.is_file():
+        config.save_pretrained(folder)
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    wanted = {key: value for key, value in config.to_diff_dict().items() if key != "transformers_version"}
+    stops = found.get("eos_token_id")
+    stops = stops if isinstance(stops, list) else [] if stops is None else [stops]
+    merged = {**wanted, **found, "eos_token_id": list(dict.fromkeys([*wanted["eos_token_id"], *stops]))}
+    merged.pop("_from_model_config", None)  # else the next save derives the file from the model's config again
+    path.write_text(json.dumps(merged, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,61 @@
+"""Puts the chat template of a checkpoint together from the parts in `templates/`. The result needs no other file."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+from her_hf.scenes.prompt import LANGUAGES, scene_prompt_source
+
+from .frames import Frame
+
+_BARE_PREFILL = "{%- set bare_prefill = false -%}"
+_BOS = "{%- set bos = '' -%}"
+SCENE = "scene"
+"""Name of the named template that holds the scene prompt."""
+
+
+def chat_template(frame: Frame, *, bos: str = "", bare_prefill: bool = False) -> str:
+    """Source of the HER chat template.
+
+    Args:
+        frame (`Frame`): How the base frames turns.
+        bos (`str`, *optional*, defaults to `""`): Token that every prompt begins with.
+        bare_prefill (`bool`, *optional*, defaults to `False`): Whether a reply opens with `<system_thinking>` without
+            the newline, as the released HER-32B expects. A checkpoint trained with this package never needs it.
+
+    Returns:
+        `str`: A self-contained Jinja template.
+
+    Example:
+
+    ```python
+    >>> tokenizer.chat_template = chat_template(CHATML)
+    ```
+    """
+    source = _part(f"frame_{frame.name}") + _part("her")
+    if bos:
+        source = _set(source, _BOS, f"{{%- set bos = {json.dumps(bos)} -%}}")
+    if bare_prefill:
+        source = _set(source, _BARE_PREFILL, _BARE_PREFILL.replace("false", "true"))
+    return source
+
+
+def scene_template() -> str:
+    """Source of the scene prompt as one template: the scenes' own files, chosen by the variable `language`."""
+    default, *others = LANGUAGES
+    branches = "".join(
+        f"{{%- {'elif' if index else 'if'} language == '{language}' -%}}\n{scene_prompt_source(language).rstrip()}\n"
+        for index, language in enumerate(others)
+    )
+    return f"{branches}{{%- else -%}}\n{scene_prompt_source(default).rstrip()}\n{{%- endif -%}}\n"
+
+
+def _part(name: str) -> str:
+    return (files(__package__) / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+def _set(source: str, line: str, new: str) -> str:
+    if source.count(line) != 1:
+        raise RuntimeError(f"the template part her.jinja must hold the line {line!r} once; it was changed.")
+    return source.replace(line, new)

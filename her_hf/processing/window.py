@@ -1,0 +1,67 @@
+"""Fits a conversation into a window of tokens by leaving out its oldest turns, whole, and counting them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from her_hf.scenes.trimming import Message, drop_oldest, droppable_turns
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class WindowError(ValueError):
+    """Not even the newest exchange fits into the window: nothing more can be dropped whole."""
+
+
+def count_tokens(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, **template_kwargs: Any) -> int:
+    """Number of tokens that the chat template makes of `messages`."""
+    rendered = tokenizer.apply_chat_template(list(messages), tokenize=True, return_dict=True, **template_kwargs)
+    return len(rendered["input_ids"])
+
+
+def fit_window(
+    messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, max_tokens: int, **template_kwargs: Any
+) -> tuple[list[dict[str, Any]], int]:
+    """Leaves out as few of the oldest turns as make `messages` fit into `max_tokens`.
+
+    Args:
+        messages (`Sequence[Mapping]`): The conversation. A message is a turn, or a run of others' turns merged.
+        tokenizer (`PreTrainedTokenizerBase`): Its chat template makes the tokens.
+        max_tokens (`int`): Size of the window in tokens, all special tokens included.
+        **template_kwargs: Passed to `apply_chat_template`, e.g. `add_generation_prompt=True`.
+
+    Returns:
+        `tuple[list[dict], int]`: The messages that remain, and how many turns were dropped. The system message and the
+            last user message with all that follows it always remain.
+
+    Raises:
+        [`WindowError`]: If what must remain is longer than the window.
+
+    Example:
+
+    ```python
+    >>> history, dropped = fit_window(messages, tokenizer, 4096 - 1024, add_generation_prompt=True)
+    ```
+    """
+
+    def fits(turns: int) -> bool:
+        return count_tokens(drop_oldest(messages, turns), tokenizer, **template_kwargs) <= max_tokens
+
+    if fits(0):
+        return [dict(message) for message in messages], 0
+    low, high = 0, droppable_turns(messages)  # low does not fit; fewer turns are never longer, so bisect
+    if high == 0 or not fits(high):
+        least = count_tokens(drop_oldest(messages, high), tokenizer, **template_kwargs)
+        raise WindowError(
+            f"the newest exchange and the system message take {least} tokens, but the window holds {max_tokens}. "
+            "Make the window larger, or the scene prompt or the turn shorter."
+        )
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fits(middle):
+            high = middle
+        else:
+            low = middle
+    return drop_oldest(messages, high), high
