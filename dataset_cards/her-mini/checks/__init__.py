@@ -1,0 +1,1 @@
+"""The parts of validate.py: leaks, near-duplicates, statistics, the card."""
