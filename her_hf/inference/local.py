@@ -1,0 +1,321 @@
+"""transformers in process: the checkpoint's own template and tokenizer, streamed or in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.generation.streamers import BaseStreamer
+
+from .detokenize import Detokenizer
+from .inline import OPENING, opens_thinking
+from .interface import Messages, ModelError, Prompt, Reply, Sampling, Usage
+from .seeded import SeededSampler, Stopper
+
+BATCH_SIZE = 16
+"""Prompts generated at once; on two CPU cores a small model gains until about here."""
+
+
+class _Taps(BaseStreamer):  # type: ignore[misc]
+    """Passes on each generated id; `generate` hands over the prompt first, which is skipped."""
+
+    def __init__(self, take: Callable[[list[int]], None]) -> None:
+        self._take, self._prompt = take, True
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self._prompt:
+            self._take(value.reshape(-1).tolist())
+        self._prompt = False
+
+    def end(self) -> None:
+        """`generate` demands it; the end is known from its return."""
+
+
+class LocalModel:
+    """A causal language model in this process.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): With a HER chat template.
+        model (`PreTrainedModel`): Its model, in evaluation mode.
+        name (`str`): For logs.
+        window (`int`, *optional*): Most tokens of prompt and reply together; without it the model's own.
+    """
+
+    def __init__(self, tokenizer: Any, model: Any, *, name: str, window: int | None = None) -> None:
+        self.notes: list[str] = []
+        self._tokenizer, self._model, self._name = tokenizer, model, name
+        self._own_window = window
+        self._busy = threading.Lock()
+        self._config = copy.deepcopy(model.generation_config)
+        ends = self._config.eos_token_id if self._config.eos_token_id is not None else tokenizer.eos_token_id
+        ends = [ends] if isinstance(ends, int) else list(ends or [])
+        if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
+            ends.append(tokenizer.eos_token_id)
+        if not ends:
+            raise ValueError(f"{name} has no end-of-turn token: set eos_token in its tokenizer_config.json.")
+        self._ends = frozenset(ends)
+        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+
+    @classmethod
+    def load(
+        cls, source: str, *, window: int | None = None, device: str | None = None, dtype: str | None = None
+    ) -> LocalModel:
+        """Loads a folder or Hub id; a tokenizer without the HER template gets it here, in memory, with a note.
+
+        Raises:
+            `FileNotFoundError`: If there is no such folder or Hub id, or no network to fetch it.
+            `ValueError`: If it is no model folder, if the tokenizer cannot carry the HER template, or if the dtype
+                is unknown.
+        """
+        path = Path(source).expanduser()
+        if not path.exists() and (source.count("/") > 1 or source.startswith((".", "~", "/"))):
+            raise FileNotFoundError(
+                f"There is no folder {source}, and it is no Hub id (`owner/name`) nor a server's URL."
+            )
+        folder = str(path) if path.exists() else source
+        device = device or _best_device()
+        wanted = dtype or ("auto" if device != "cpu" else "float32")
+        if wanted != "auto" and not isinstance(getattr(torch, wanted, None), torch.dtype):
+            raise ValueError(f"dtype must be the name of a torch dtype, such as bfloat16; got {dtype!r}")
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=wanted if wanted == "auto" else getattr(torch, wanted)
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            kind = FileNotFoundError if isinstance(error, OSError) else ValueError
+            raise kind(
+                f"No model could be loaded from {source!r}: {_first_line(error)} Give a folder that `save_pretrained` "
+                "wrote, a Hub id, or a server's URL."
+            ) from error
+        notes = []
+        if OPENING.strip() not in (_template_of(tokenizer) or ""):
+            from her_hf.processing import attach_tokenizer
+
+            tokenizer = attach_tokenizer(tokenizer)
+            notes.append(
+                f"{source} does not carry the HER chat template; it was added for this run. "
+                "`her-hf attach` writes a folder that has it."
+            )
+        local = cls(tokenizer, model.to(device).eval(), name=source, window=window)
+        local.notes += notes
+        return local
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def window(self) -> int | None:
+        """See [`ChatModel.window`]."""
+        if self._own_window is not None:
+            return self._own_window
+        length = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        return length if isinstance(length, int) else None
+
+    async def prompt(self, messages: Messages, *, thinking: bool = True) -> Prompt:
+        """See [`ChatModel.prompt`]."""
+        return Prompt(self._render(messages, thinking), len(self._encode(messages, thinking)), exact=True)
+
+    async def close(self) -> None:
+        """Nothing to let go of: the weights go with the object."""
+
+    # -- replies
+
+    async def stream(
+        self, messages: Messages, *, sampling: Sampling | None = None, thinking: bool = True
+    ) -> AsyncGenerator[str | Reply, None]:
+        """See [`ChatModel.stream`]. The model runs in a thread, which ends one token after the generator is closed."""
+        sampling = sampling or Sampling()
+        prompt = self._encode(messages, thinking)
+        opening = self._opening(messages, thinking)
+        loop, queue = asyncio.get_running_loop(), asyncio.Queue[list[int] | None]()
+        cancelled = threading.Event()
+
+        def take(ids: list[int] | None) -> None:
+            if not cancelled.is_set():
+                loop.call_soon_threadsafe(queue.put_nowait, ids)
+
+        def work() -> list[list[int]]:
+            try:
+                return self._generate([prompt], sampling, [sampling.seed], cancelled, _Taps(take))
+            finally:
+                take(None)
+
+        worker = asyncio.create_task(asyncio.to_thread(work))
+        detokenizer = Detokenizer(self._decode, sampling.stop)
+        try:
+            if opening:
+                yield opening
+            while (ids := await queue.get()) is not None:
+                if piece := detokenizer.feed([token for token in ids if token not in self._ends]):
+                    yield piece
+            generated = (await worker)[0]
+            if rest := detokenizer.feed([], final=True):
+                yield rest
+            yield self._reply(opening, detokenizer, generated, len(prompt))
+        finally:
+            cancelled.set()
+            await asyncio.wait([worker])
+            if not worker.cancelled():
+                worker.exception()  # seen here, if nobody waited for it
+
+    async def chat(self, messages: Messages, *, sampling: Sampling | None = None, thinking: bool = True) -> Reply:
+        """See [`ChatModel.chat`]."""
+        sampling = sampling or Sampling()
+        replies = await self.chat_many([messages], sampling=sampling, seeds=[sampling.seed], thinking=thinking)
+        return replies[0]
+
+    async def chat_many(
+        self,
+        conversations: Sequence[Messages],
+        *,
+        sampling: Sampling | None = None,
+        seeds: Sequence[int | None] | None = None,
+        thinking: bool = True,
+        batch_size: int = BATCH_SIZE,
+    ) -> list[Reply]:
+        """Replies to several conversations, generated together.
+
+        Args:
+            conversations (`Sequence[Messages]`): Each ends where its reply begins.
+            sampling (`Sampling`, *optional*): For all of them; its seed counts only without `seeds`.
+            seeds (`Sequence[int | None]`, *optional*): One a conversation. A reply depends on its own seed, not on
+                its batch (up to the rounding of batched arithmetic).
+            thinking (`bool`, *optional*, defaults to `True`): Whether turns are opened with system thinking.
+            batch_size (`int`, *optional*, defaults to 16): How many at once.
+
+        Returns:
+            `list[Reply]`: In the order of the conversations.
+
+        Raises:
+            `ValueError`: If there are not as many seeds as conversations.
+            `ModelError`: If generation fails.
+        """
+        sampling = sampling or Sampling()
+        seeds = [sampling.seed] * len(conversations) if seeds is None else list(seeds)
+        if len(seeds) != len(conversations):
+            raise ValueError(f"chat_many needs one seed a conversation: {len(conversations)}, got {len(seeds)}")
+        prompts = [self._encode(messages, thinking) for messages in conversations]
+        # Prompts of like length together: less padding.
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        replies: dict[int, Reply] = {}
+        cancelled = threading.Event()
+        try:
+            for start in range(0, len(order), batch_size):
+                batch = order[start : start + batch_size]
+                generated = await asyncio.to_thread(
+                    self._generate, [prompts[at] for at in batch], sampling, [seeds[at] for at in batch], cancelled
+                )
+                for at, ids in zip(batch, generated, strict=True):
+                    detokenizer = Detokenizer(self._decode, sampling.stop)
+                    detokenizer.feed([token for token in ids if token not in self._ends], final=True)
+                    opening = self._opening(conversations[at], thinking)
+                    replies[at] = self._reply(opening, detokenizer, ids, len(prompts[at]))
+        finally:
+            cancelled.set()
+        return [replies[index] for index in range(len(prompts))]
+
+    def _reply(self, opening: str, written: Detokenizer, ids: list[int], prompt_tokens: int) -> Reply:
+        ended = bool(ids) and ids[-1] in self._ends and not written.stopped
+        return Reply(
+            text=opening + written.text,
+            finish_reason="stop" if ended or written.stopped else "length",
+            ended=ended,
+            usage=Usage(prompt_tokens, len(ids)),
+            content=written.text,
+            model=self._name,
+        )
+
+    # -- tokens
+
+    def _render(self, messages: Messages, thinking: bool) -> str:
+        return str(self._template(messages, thinking, tokenize=False))
+
+    def _encode(self, messages: Messages, thinking: bool) -> list[int]:
+        return list(self._template(messages, thinking, tokenize=True, return_dict=True)["input_ids"])
+
+    def _template(self, messages: Messages, thinking: bool, **how: Any) -> Any:
+        return self._tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, enable_thinking=thinking, **how
+        )
+
+    def _opening(self, messages: Messages, thinking: bool) -> str:
+        """The opening tag, where the prompt ends in it: the reply's text shows it."""
+        return OPENING if thinking and opens_thinking(self._render(messages, thinking)) else ""
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _generate(
+        self,
+        prompts: list[list[int]],
+        sampling: Sampling,
+        seeds: list[int | None],
+        cancelled: threading.Event,
+        streamer: BaseStreamer | None = None,
+    ) -> list[list[int]]:
+        """Generated ids of each prompt, up to and with its end-of-turn token. Runs in a thread; one at a time."""
+        width = max(map(len, prompts))
+        ids = torch.tensor([[self._pad] * (width - len(row)) + row for row in prompts])
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
+        config = copy.deepcopy(self._config)
+        # The sampler draws; what `generate` would do beside it is switched off.
+        config.update(
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            max_length=None,
+            max_new_tokens=sampling.max_tokens,
+        )
+        config.update(eos_token_id=sorted(self._ends), pad_token_id=self._pad)
+        samplers = [SeededSampler(seeds, sampling.temperature, sampling.top_p)] if sampling.temperature else []
+
+        def found(row: list[int]) -> bool:
+            longest = max(map(len, sampling.stop))
+            return any(text in self._decode(row[-longest - 8 :]) for text in sampling.stop)
+
+        stopper = Stopper(cancelled.is_set, found if sampling.stop else None, width)
+        with self._busy:
+            if cancelled.is_set():
+                return [[] for _ in prompts]
+            try:
+                out = self._model.generate(
+                    input_ids=ids.to(self._model.device),
+                    attention_mask=mask.to(self._model.device),
+                    generation_config=config,
+                    logits_processor=samplers,
+                    stopping_criteria=[stopper],
+                    streamer=streamer,
+                )
+            except (RuntimeError, IndexError) as error:  # out of memory, or positions beyond the model's window
+                raise ModelError(
+                    f"{self._name} failed while generating: {_first_line(error)}", kind="local"
+                ) from error
+        return [self._until_end(row) for row in out[:, width:].tolist()]
+
+    def _until_end(self, ids: list[int]) -> list[int]:
+        end = next((index for index, token in enumerate(ids) if token in self._ends), len(ids))
+        return ids[: end + 1]
+
+
+def _template_of(tokenizer: Any) -> str | None:
+    template = tokenizer.chat_template
+    return template.get("default") if isinstance(template, dict) else template
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,1 @@
+"""Pure functions from turns, replies and judgements to figures."""
