@@ -1,0 +1,132 @@
+"""Batches stated in replies: which replies make up an optimizer step, and how ranks and accumulation share them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from torch.utils.data import Dataset as TorchDataset
+
+from her_hf.processing.rows import Row, take
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Piece = tuple[int, tuple[int, ...]]
+"""A row and which of its branches: `(row, branches)`."""
+
+_LOOKAHEAD = 64
+"""How many rows ahead a step may look for one that fills it exactly, before it splits one."""
+
+
+def plan_steps(replies: Sequence[int], per_step: int, *, seed: int | None) -> list[list[Piece]]:
+    """Deals rows out to optimizer steps of exactly `per_step` replies; only the last may have fewer.
+
+    A row that does not fit waits for a later step; if none of the next rows fits, one is split, and its trunk is then
+    read by both steps.
+
+    Args:
+        replies (`Sequence[int]`): Number of replies of each row.
+        per_step (`int`): Replies of an optimizer step.
+        seed (`int`, *optional*): Shuffles the rows; `None` keeps their order.
+
+    Returns:
+        `list[list[tuple[int, tuple[int, ...]]]]`: For each step its rows, each with the branches it trains there.
+
+    Raises:
+        `ValueError`: If `per_step` is less than one.
+    """
+    if per_step < 1:
+        raise ValueError(f"replies_per_step must be at least 1, got {per_step}")
+    order = list(range(len(replies)))
+    if seed is not None:
+        random.Random(seed).shuffle(order)
+    queue: list[Piece] = [(row, tuple(range(replies[row]))) for row in order if replies[row]]
+    steps: list[list[Piece]] = []
+    room = 0
+    while queue:
+        if room == 0:
+            steps.append([])
+            room = per_step
+        fitting = next((at for at, (_, branches) in enumerate(queue[:_LOOKAHEAD]) if len(branches) <= room), None)
+        row, branches = queue.pop(fitting or 0)
+        if fitting is None:
+            queue.insert(0, (row, branches[room:]))
+            branches = branches[:room]
+        steps[-1].append((row, branches))
+        room -= len(branches)
+    return steps
+
+
+def share(pieces: Sequence[Piece], bins: int, cost: Callable[[Piece], int]) -> list[list[Piece]]:
+    """Splits the rows of a step over `bins` micro-batches of about the same number of tokens; some may stay empty."""
+    parts: list[list[Piece]] = [[] for _ in range(bins)]
+    loads = [0] * bins
+    for piece in sorted(pieces, key=cost, reverse=True):
+        lightest = min(range(bins), key=loads.__getitem__)
+        parts[lightest].append(piece)
+        loads[lightest] += cost(piece)
+    return parts
+
+
+class MicroBatches(TorchDataset[list[Row]]):  # type: ignore[misc]
+    """The micro-batches of an epoch: item `step * bins + n` holds the rows of the `n`-th micro-batch of a step.
+
+    Ranks take turns (`n % world`), so one step is `accumulation` items on each rank. The plan of an epoch depends on
+    seed and epoch alone, which is what lets a killed run go on where it was.
+
+    Args:
+        rows (`Dataset`): The rows.
+        per_step (`int`): Replies of an optimizer step.
+        bins (`int`): Micro-batches of a step: ranks times accumulation steps.
+        seed (`int`, *optional*): Shuffles each epoch anew; `None` keeps the order.
+    """
+
+    def __init__(self, rows: Dataset, per_step: int, bins: int, seed: int | None) -> None:
+        self._rows, self._per_step, self._bins, self._seed = rows, per_step, bins, seed
+        self._replies = [len(ids) for ids in rows["reply_ids"]]
+        self._lengths = [len(ids) for ids in rows["position_ids"]]
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Plans the given epoch; the data loader calls it."""
+        seed = None if self._seed is None else self._seed * 1_000_003 + epoch
+        steps = plan_steps(self._replies, self._per_step, seed=seed)
+        self._items = [part for pieces in steps for part in share(pieces, self._bins, self._cost)]
+
+    def _cost(self, piece: Piece) -> int:
+        row, branches = piece
+        return self._lengths[row] * len(branches) // self._replies[row]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> list[Row]:
+        return [_piece(self._rows[row], branches) for row, branches in self._items[index]]
+
+
+def _piece(row: dict[str, Any], branches: tuple[int, ...]) -> Row:
+    known = cast(Row, {name: row[name] for name in Row.__annotations__})
+    return take(known, branches)
+
+
+class EvalBatches(TorchDataset[list[dict[str, Any]]]):  # type: ignore[misc]
+    """The held-out rows, some a micro-batch; empty ones at the end give every rank the same number.
+
+    Args:
+        rows (`Dataset`): The rows, with their `layers`.
+        per_batch (`int`): Rows of a micro-batch.
+        world (`int`): Number of ranks.
+    """
+
+    def __init__(self, rows: Dataset, per_batch: int, world: int) -> None:
+        self._rows, self._per_batch = rows, per_batch
+        self._count = -(-max(1, -(-len(rows) // per_batch)) // world) * world
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> list[dict[str, Any]]:
+        start = index * self._per_batch
+        return [self._rows[row] for row in range(start, min(start + self._per_batch, len(self._rows)))]

@@ -1,0 +1,140 @@
+"""Scenes to rows: each member of the cast plays its own conversation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset, Features, Value
+from datasets import Sequence as SequenceFeature
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+from her_hf.processing.rows import Row, RowReport, Rows, build
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from her_hf.scenes import Scene
+
+_NUMBERS = SequenceFeature(Value("int32"))
+_FEATURES = Features(
+    {
+        "input_ids": _NUMBERS,
+        "position_ids": _NUMBERS,
+        "labels": _NUMBERS,
+        "trunk_len": Value("int32"),
+        "branches": SequenceFeature(_NUMBERS),
+        "reply_ids": _NUMBERS,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A scene as one of its cast sees it: a name for reports, and the messages."""
+
+    name: str
+    messages: list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class RowSettings:
+    """How conversations become rows; see [`~her_hf.processing.rows.build`]."""
+
+    max_length: int | None = None
+    row_length: int | None = None
+    one_pass: bool = True
+
+
+def conversations(scenes: Iterable[Scene], *, system_thinking: bool = True) -> list[Conversation]:
+    """One conversation for each character of each scene that speaks in it; the Environment is never trained.
+
+    Args:
+        scenes (`Iterable[Scene]`): The scenes.
+        system_thinking (`bool`, *optional*, defaults to `True`): Whether replies carry it and prompts ask for it.
+
+    Returns:
+        `list[Conversation]`: In the order of scenes and casts.
+    """
+    return [
+        Conversation(
+            name="/".join(map(str, scene.key)) + f"/{member.name}",
+            messages=scene.messages_for(member.name, system_thinking=system_thinking),
+        )
+        for scene in scenes
+        for member in scene.characters
+        if any(turn.name == member.name for turn in scene.dialogue)
+    ]
+
+
+def make_rows(
+    talks: Sequence[Conversation],
+    tokenizer: PreTrainedTokenizerBase,
+    settings: RowSettings,
+    *,
+    processes: int | None = None,
+    progress: bool = True,
+) -> tuple[Dataset, RowReport]:
+    """Builds the rows of many conversations.
+
+    Args:
+        talks (`Sequence[Conversation]`): The conversations.
+        tokenizer (`PreTrainedTokenizerBase`): Carries the HER template.
+        settings ([`RowSettings`]): Window and layout.
+        processes (`int`, *optional*): Build in this many processes; in this one if not given.
+        progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
+
+    Returns:
+        `tuple[Dataset, RowReport]`: All rows in order, and what became of the replies.
+
+    Raises:
+        `ValueError`: If no reply is left to train.
+    """
+    rows: list[Row] = []
+    report = RowReport()
+    for built in tqdm(
+        _built(talks, tokenizer, settings, processes), total=len(talks), desc="rows", disable=not progress
+    ):
+        rows += built
+        report.add(built.report)
+    if not rows:
+        raise ValueError(
+            f"no reply is left to train: {len(talks)} conversations, {report.left_out} replies longer than the window "
+            f"of {settings.max_length} tokens. Use another split, or a larger max_tokens."
+        )
+    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in _FEATURES}  # type: ignore[literal-required]
+    return Dataset.from_dict(columns, features=_FEATURES), report
+
+
+def _built(
+    talks: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, settings: RowSettings, processes: int | None
+) -> Iterator[Rows]:
+    if not processes or processes < 2:
+        yield from (_build_one((talk, tokenizer, settings)) for talk in talks)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_build_one, ((talk, tokenizer, settings) for talk in talks), chunksize=16)
+
+
+def _build_one(job: tuple[Conversation, PreTrainedTokenizerBase, RowSettings]) -> Rows:
+    talk, tokenizer, settings = job
+    return build(
+        talk.messages,
+        tokenizer,
+        max_length=settings.max_length,
+        row_length=settings.row_length,
+        one_pass=settings.one_pass,
+        name=talk.name,
+    )
+
+
+def digest(rows: Dataset) -> str:
+    """A digest of what rows train, which changes with data, template, tokenizer and window."""
+    sha = hashlib.sha256()
+    for row in rows:
+        sha.update(repr((row["input_ids"], row["labels"], row["branches"])).encode())
+    return sha.hexdigest()[:16]
