@@ -1,0 +1,22 @@
+"""`her-hf attach`: a checkpoint folder that carries the method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def attach(
+    base: Annotated[str, typer.Argument(help="Base model: a local folder or a Hub id, ChatML or Llama-3 style.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; must be empty or new.")],
+    bare_prefill: Annotated[
+        bool, typer.Option(help="Open replies with the bare tag, without a newline, for the released HER-32B.")
+    ] = False,
+) -> None:
+    """Write a copy of a base model with HER's chat template, parser, scene prompt and generation defaults."""
+    from her_hf.processing import attach_model
+
+    processor = attach_model(base, out, bare_prefill=bare_prefill)
+    typer.echo(f"{base} with the {processor.frame.name} template of HER is in {out}")

@@ -1,0 +1,22 @@
+"""`her-hf base`: the base model as an ordinary folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def base(
+    out: Annotated[Path, typer.Argument(help="Folder to write; a finished folder of the same base is left as it is.")],
+    model: Annotated[
+        str, typer.Option("--base", help="smollm2-135m (embedded, no network), a Hub id or a local folder.")
+    ] = "smollm2-135m",
+    dtype: Annotated[str, typer.Option(help="Dtype of the written weights, a torch name.")] = "float32",
+) -> None:
+    """Write a base model as an ordinary Hugging Face folder."""
+    from her_hf.hub.base import write_base
+
+    folder = write_base(out, model, dtype=dtype)
+    typer.echo(f"The base {model} is in {folder}")

@@ -1,0 +1,226 @@
+"""The loop of `her-hf chat`: a line is a turn, or a command if it begins with `/`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from her_hf.dual_layer import ENVIRONMENT
+from her_hf.inference import ModelError
+from her_hf.session import Event, Failed, Session, TurnFinished, WindowFull
+
+from .chat_screen import Screen
+
+HELP = (
+    ("TEXT", "say it; (text) is an action, [text] a thought only you know"),
+    ("Enter", "let the character speak without saying anything first"),
+    ("/regenerate", "ask for the last reply anew, or again after a failure"),
+    ("/undo", "take back the last exchange"),
+    ("/edit N TEXT", "give turn N of /history another text; without TEXT it is put on the line to change"),
+    ("/narrate TEXT", "tell what happens around you, as the Environment"),
+    ("/history", "show the conversation, numbered"),
+    ("/prompt", "show the exact text the model writes its next reply after"),
+    ("/system, /role", "show or hide system thinking, the character's own thoughts"),
+    ("/scene", "show the scene again"),
+    ("/save [FILE]", "write the conversation as it stands to FILE; without it, say where the log is"),
+    ("/clear", "begin the conversation anew"),
+    ("/quit", "leave (Ctrl-D); everything is in the log"),
+)
+
+
+class Talk:
+    """A session on a screen.
+
+    Args:
+        session (`Session`): The conversation.
+        screen (`Screen`): Where it is shown.
+        runner (`asyncio.Runner`): The event loop all requests share.
+        interactive (`bool`): Whether a person types; else lines come from a pipe and are echoed.
+    """
+
+    def __init__(self, session: Session, screen: Screen, runner: asyncio.Runner, *, interactive: bool) -> None:
+        self.session, self.screen = session, screen
+        self.failed = False
+        self._runner, self._interactive = runner, interactive
+        self._noted = 0
+        self._commands: dict[str, Callable[[str], object]] = {
+            "help": self._help,
+            "clear": self._clear,
+            "history": lambda _: screen.turns(session.turns) if session.turns else screen.note("nothing said yet"),
+            "prompt": self._prompt,
+            "regenerate": lambda _: self._stream(session.regenerate()),
+            "save": self._save,
+            "edit": self._edit,
+            "undo": self._undo,
+            "narrate": lambda text: self._say(text, ENVIRONMENT),
+            "system": lambda _: self._toggle("show_system", "System thinking"),
+            "role": lambda _: self._toggle("show_role", "Role thinking"),
+            "scene": lambda _: screen.scene(session),
+        }
+
+    def run(self) -> None:
+        """Reads lines until /quit or the end of input."""
+        while True:
+            try:
+                line = self._read()
+            except EOFError:
+                self.screen.console.print()
+                return
+            except KeyboardInterrupt:
+                self.screen.console.print()
+                self.screen.note("/quit or Ctrl-D leaves")
+                continue
+            if line.split()[:1] == ["/quit"]:
+                return
+            try:
+                self._take(line)
+            except (ValueError, IndexError, ModelError, OSError) as error:
+                self.failed = True
+                self.screen.error(str(error))
+            except KeyboardInterrupt:
+                self.screen.note("stopped, and nothing was added; /regenerate asks again")
+
+    def _take(self, line: str) -> None:
+        if not line.strip():
+            if self.session.awaits_reply:
+                self._stream(self.session.reply())
+            else:
+                self.screen.note(f"{self.session.character} has spoken: say something, or /regenerate")
+        elif line.startswith("/") and not line.startswith("//"):
+            word, _, rest = line[1:].partition(" ")
+            command = self._commands.get(word)
+            if command is None:
+                raise ValueError(f"There is no command /{word}; /help lists them. To say it, begin with two slashes.")
+            command(rest.strip())
+        else:
+            self._say(line[1:] if line.startswith("//") else line)
+
+    def _read(self) -> str:
+        name = self.session.visitor
+        if not self._interactive:
+            line = input(f"{name} > ")
+            self.screen.plain(line)  # so that the transcript of a pipe reads like a talk
+            return line
+        # Readline must know which part of the prompt takes no room; without colours there is none.
+        start, end = ("\x01\x1b[1;36m\x02", "\x01\x1b[0m\x02") if self.screen.console.color_system else ("", "")
+        line = input(f"{start}{name} ›{end} ")
+        while line.endswith("\\"):
+            line = line[:-1] + "\n" + input("  … ")
+        return line
+
+    # -- talking
+
+    def _say(self, text: str, name: str | None = None) -> None:
+        self.session.say(text, name=name)
+        self._stream(self.session.reply())
+
+    def _stream(self, events: AsyncGenerator[Event, None]) -> None:
+        async def show() -> Event | None:
+            last: Event | None = None
+            async with aclosing(events):
+                async for last in events:
+                    self.screen.show(last)
+            return last
+
+        try:
+            last = self._runner.run(show())
+        finally:
+            self.screen.close_turn()
+        self.failed = isinstance(last, Failed)
+        if self.failed:
+            self.screen.note("nothing was added; /regenerate asks again, /undo takes your words back")
+        elif isinstance(last, TurnFinished) and not last.ended:
+            self.screen.note("/regenerate asks anew; --max-tokens allows longer replies")
+        self.show_notes()
+
+    def show_notes(self) -> None:
+        """Shows what the model has to say about itself, each thing once."""
+        for note in self.session.model.notes[self._noted :]:
+            self.screen.note(note)
+        self._noted = len(self.session.model.notes)
+
+    # -- commands
+
+    def _help(self, _: str) -> None:
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for command, what in HELP:
+            table.add_row(Text(command, "cyan"), Text(what))
+        self.screen.console.print(table)
+
+    def _clear(self, _: str) -> None:
+        gone = self.session.clear()
+        self.screen.note(f"took back {len(gone)} turns; the scene begins anew" if gone else "nothing said yet")
+        self.screen.turns(self.session.turns)
+
+    def _prompt(self, _: str) -> None:
+        try:
+            prompt = self._runner.run(self.session.prompt())
+        except WindowFull as error:
+            raise ValueError(f"There is no prompt: {error}") from error
+        self.screen.plain(prompt.text)
+        self.screen.note(
+            f"{prompt.tokens} tokens, exactly as the model gets it"
+            if prompt.exact
+            else f"about {prompt.tokens} tokens; this server does not show its template: here are the plain messages"
+        )
+
+    def _save(self, text: str) -> None:
+        if text:
+            self.screen.note(f"saved to {self.session.save(Path(text))}; go on with --continue", whole=True)
+        else:
+            self.screen.note(
+                f"every turn is already in {self.session.log_path}; /save FILE writes a tidy copy", whole=True
+            )
+
+    def _edit(self, text: str) -> None:
+        number, _, new = text.partition(" ")
+        if not number.isdigit() or not 1 <= int(number) <= len(self.session.turns):
+            count = len(self.session.turns)
+            raise ValueError(
+                f"/edit needs the number of a turn, 1 to {count}: /edit 1 new text" if count else "nothing said yet"
+            )
+        if not new.strip():
+            old = replace(self.session.turns[int(number) - 1], name=None)
+            new = self._edit_line(old.render(notation="coser", view="self"))
+        turn = self.session.edit(int(number) - 1, new)
+        self.screen.turn(turn, f"{number:>3} ")
+
+    def _edit_line(self, old: str) -> str:
+        if not self._interactive:
+            raise ValueError("/edit needs the new text: /edit 1 new text")
+        import readline
+
+        readline.set_startup_hook(lambda: readline.insert_text(old.replace("\n", " ")))
+        try:
+            return input("  ")
+        finally:
+            readline.set_startup_hook(None)
+
+    def _undo(self, _: str) -> None:
+        gone = self.session.undo()
+        names = ", ".join(str(turn.name) for turn in gone)
+        count = "1 turn" if len(gone) == 1 else f"{len(gone)} turns"
+        self.screen.note(f"took back {count} ({names})" if gone else "nothing to take back")
+
+    def _toggle(self, which: str, what: str) -> None:
+        shown = not getattr(self.screen, which)
+        setattr(self.screen, which, shown)
+        self.screen.note(f"{what} is now {'shown' if shown else 'hidden'}")
+        if shown and not self.session.awaits_reply:
+            self.screen.turn(self.session.turns[-1])
+
+
+def enable_line_editing() -> None:
+    """Arrow keys and history in `input()`, where the platform has readline."""
+    if sys.stdin.isatty():
+        try:
+            import readline  # noqa: F401
+        except ImportError:  # Windows: the console itself edits lines
+            return

@@ -1,0 +1,237 @@
+"""What `her-hf chat` shows: turns as they stream, each layer in its own style and its own marks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.panel import Panel
+from rich.status import Status
+from rich.text import Text
+
+from her_hf.dual_layer import ENVIRONMENT, Layer, Turn
+from her_hf.session import Event, Failed, Session, Trimmed, TurnFinished, TurnStarted
+
+STYLES = {
+    Layer.SYSTEM_THINKING: "dim italic",
+    Layer.ROLE_THINKING: "italic magenta",
+    Layer.ROLE_ACTION: "yellow",
+    Layer.SPEECH: "bold",
+}
+MARKS = {Layer.ROLE_THINKING: ("[", "]"), Layer.ROLE_ACTION: ("(", ")"), Layer.SPEECH: ("", "")}
+"""The marks of CoSER notation, so that layers are told apart without colours, and show how to type them."""
+
+_BODY, _SYSTEM = "  ", "  ┊ "
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_PIECES = re.compile(
+    r"\n|[^\S\n]+|[\u2e80-\u9fff\uac00-\ud7af\uff00-\uffef]|[^\s\u2e80-\u9fff\uac00-\ud7af\uff00-\uffef]+"
+)
+
+
+class Flow:
+    """Prints text that arrives in pieces, wrapped at words and indented. A word is printed when it is whole."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._indent = ""
+        self._column = 0
+        self._space = False
+        self._word: list[tuple[str, str]] = []
+
+    def feed(self, text: str, style: str, indent: str) -> None:
+        """Adds text; a new indent begins a new paragraph."""
+        if indent != self._indent:
+            self.end()
+            self._indent = indent
+        line = Text()
+        for piece in _PIECES.findall(_clean(text)):
+            if piece.isspace():
+                self._place(line)
+                self._space = True
+                if piece == "\n" and self._column:
+                    self._break(line)
+            else:
+                if cell_len(piece) == 2 * len(piece):  # wide characters wrap anywhere
+                    self._place(line)
+                if self._word and self._word[-1][1] == style:
+                    piece = self._word.pop()[0] + piece
+                self._word.append((piece, style))
+        self._console.print(line, end="", soft_wrap=True, highlight=False)
+
+    def end(self) -> None:
+        """Prints what is held and ends the line."""
+        line = Text()
+        self._place(line)
+        if self._column:
+            self._break(line)
+        self._console.print(line, end="", soft_wrap=True, highlight=False)
+
+    def _place(self, line: Text) -> None:
+        size = sum(cell_len(text) for text, _ in self._word)
+        if not size:
+            return
+        if self._column and self._column + self._space + size > self._console.width:
+            self._break(line)
+        if not self._column:
+            line.append(self._indent, "dim")
+            self._column = cell_len(self._indent)
+        elif self._space:
+            line.append(" ")
+            self._column += 1
+        for text, style in self._word:
+            line.append(text, style)
+        self._column += size
+        self._space, self._word = False, []
+
+    def _break(self, line: Text) -> None:
+        line.append("\n")
+        self._column, self._space = 0, False
+
+
+class Screen:
+    """Shows a session's turns and events.
+
+    Args:
+        console (`Console`): Where to.
+        show_system (`bool`): Whether system thinking is shown.
+        show_role (`bool`): Whether role thinking is shown.
+    """
+
+    def __init__(self, console: Console, *, show_system: bool, show_role: bool) -> None:
+        self.console = console
+        self.show_system, self.show_role = show_system, show_role
+        self._flow = Flow(console)
+        self._open: tuple[Layer, int | None] | None = None
+        self._status: Status | None = None
+        self._dropped = 0
+
+    # -- turns that stream
+
+    def show(self, event: Event) -> None:
+        """Shows one event."""
+        if isinstance(event, TurnStarted):
+            self._name(event.name)
+            self._wait("thinks …")
+        elif isinstance(event, Trimmed):
+            self._trimmed(event)
+        elif isinstance(event, TurnFinished):
+            self.close_turn()
+            self._finished(event)
+        elif isinstance(event, Failed):
+            self.close_turn()
+            self.error(event.message)
+        else:
+            self._piece(event.layer, event.text, event.segment)
+
+    def close_turn(self) -> None:
+        """Ends what is on the line, however the turn ended."""
+        self._wait(None)
+        self._mark(closing=True)
+        self._open = None
+        self._flow.end()
+
+    def turn(self, turn: Turn, label: str = "") -> None:
+        """Shows a whole turn."""
+        self._name(turn.name or "", label)
+        if turn.system_thinking:
+            self._piece(Layer.SYSTEM_THINKING, turn.system_thinking, None)
+        for index, segment in enumerate(turn.segments):
+            self._piece(segment.layer, segment.text, index)
+        self.close_turn()
+
+    def _name(self, name: str, label: str = "") -> None:
+        style = "bold green" if name == ENVIRONMENT else "bold cyan"
+        self.console.print(Text.assemble((label, "dim"), (_clean(name), style)), highlight=False)
+
+    def _piece(self, layer: Layer, text: str, segment: int | None) -> None:
+        hidden = (layer is Layer.SYSTEM_THINKING and not self.show_system) or (
+            layer is Layer.ROLE_THINKING and not self.show_role
+        )
+        if hidden:
+            return
+        self._wait(None)
+        if self._open != (layer, segment):
+            self._mark(closing=True)
+            fresh = self._open is None or self._open[0] is Layer.SYSTEM_THINKING
+            self._open = (layer, segment)
+            self._mark(closing=False, lead="" if fresh else " ")
+        self._flow.feed(text, STYLES[layer], _indent(layer))
+
+    def _mark(self, *, closing: bool, lead: str = "") -> None:
+        if self._open is not None and self._open[0] in MARKS:
+            layer = self._open[0]
+            self._flow.feed(lead + MARKS[layer][closing], STYLES[layer], _indent(layer))
+
+    def _wait(self, what: str | None) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+        if what and self.console.is_terminal:
+            self._status = self.console.status(f"[dim]{what}[/dim]")
+            self._status.start()
+
+    def _trimmed(self, event: Trimmed) -> None:
+        if event.dropped != self._dropped:
+            self._dropped = event.dropped
+            self._wait(None)
+            parts = f"The oldest {event.dropped} messages" if event.dropped > 1 else "The oldest message"
+            self.note(
+                f"{parts} no longer fit into the model's window ({event.tokens} of {event.limit} prompt tokens used): "
+                "the model does not see them, /history still does."
+            )
+            self._wait("thinks …")
+
+    def _finished(self, event: TurnFinished) -> None:
+        said = []
+        if not event.ended:
+            said.append(f"cut after {event.usage.completion_tokens or 'the most'} tokens")
+        if event.turn.issues:
+            said.append(
+                "not as it should be written: " + ", ".join(sorted(issue.value for issue in event.turn.issues))
+            )
+        if said:
+            self.note("; ".join(said))
+
+    # -- everything else
+
+    def scene(self, session: Session) -> None:
+        """Shows where one is, who is who, and what can be done."""
+        scene = session.scene
+        about = _clean(" · ".join(part for part in (scene.chapter, scene.topic) if part))
+        body = Text.assemble(
+            (f"{about}\n\n" if about else "", "italic"),
+            _clean(scene.scenario.strip()),
+            ("\n\nYou are ", "dim"),
+            (session.visitor, "bold cyan"),
+            ("; the model plays ", "dim"),
+            (session.character, "bold cyan"),
+            (".", "dim"),
+        )
+        self.console.print(Panel(body, title=Text(_clean(scene.book), "bold"), border_style="dim", padding=(1, 2)))
+
+    def turns(self, turns: Sequence[Turn]) -> None:
+        """Shows the history with the numbers that /edit takes."""
+        for number, turn in enumerate(turns, 1):
+            self.turn(turn, f"{number:>3} ")
+
+    def note(self, text: str, *, whole: bool = False) -> None:
+        """Says something about the talk; `whole` leaves a long path in one piece, so that it can be copied."""
+        self.console.print(Text(f"· {_clean(text)}", "dim"), highlight=False, soft_wrap=whole)
+
+    def error(self, text: str) -> None:
+        self.console.print(Text(f"! {_CONTROL.sub('', text)}", "red"), highlight=False)
+
+    def plain(self, text: str) -> None:
+        """Shows text as it is."""
+        self.console.print(Text(_clean(text)), highlight=False, soft_wrap=True)
+
+
+def _indent(layer: Layer) -> str:
+    return _SYSTEM if layer is Layer.SYSTEM_THINKING else _BODY
+
+
+def _clean(text: str) -> str:
+    """Text without control characters: a model or a file must not steer the terminal."""
+    return _CONTROL.sub("", text)

@@ -1,0 +1,175 @@
+"""What `her-hf chat` settles before the first line: which scene, who plays whom, where the log goes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from her_hf.inference import ChatModel, is_url, open_model
+from her_hf.scenes import Scene, load_scenes
+from her_hf.session.builtin import builtin_scene
+
+T = TypeVar("T")
+
+_LISTED = 60
+
+
+def open_shown(
+    console: Console, spec: str, *, model_name: str | None, timeout: float, device: str | None
+) -> ChatModel:
+    """Opens the model, with a sign of life while that takes its time. See [`open_model`]."""
+    if not is_url(spec):
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+    if not console.is_terminal:
+        return open_model(spec, model=model_name, timeout=timeout, device=device)
+    with console.status(Text(f"Opening {spec} …", "dim")):
+        return open_model(spec, model=model_name, timeout=timeout, device=device)
+
+
+def find_scenes(scenes: str | None, card: Path | None, visitor: str | None = None) -> list[Scene]:
+    """The scenes to choose from: those named, else her-mini if it is at hand, else the built-in one.
+
+    A card's text speaks of its visitor by name, so that is needed here.
+
+    Raises:
+        `ValueError`: If both are named, or what is named holds no scene.
+        `FileNotFoundError`: If it is not there.
+    """
+    if scenes and card:
+        raise ValueError("Give either --scenes or --card, not both.")
+    if card:
+        return load_scenes(card, visitor=visitor) if visitor else load_scenes(card)
+    if scenes:
+        return load_scenes(scenes)
+    mini = her_mini()
+    return load_scenes(str(mini)) if mini else [builtin_scene()]
+
+
+def her_mini() -> Path | None:
+    """The folder of her-mini, in the working directory or beside the package; `None` if its data is in neither."""
+    for root in (Path.cwd(), Path(__file__).resolve().parents[2]):
+        folder = root / "dataset_cards" / "her-mini"
+        if any((folder / "data").glob("*.jsonl")):
+            return folder
+    return None
+
+
+def choose_scene(scenes: Sequence[Scene], wanted: str | None, console: Console, *, ask: bool) -> Scene:
+    """The scene of a number or of words that only it has; asked for if nothing was said and somebody can answer.
+
+    Raises:
+        `ValueError`: If no scene, or more than one, is meant.
+    """
+    if wanted is not None:
+        return _find(scenes, wanted)
+    if len(scenes) == 1 or not ask:
+        return scenes[0]
+    console.print(scene_table(scenes))
+    if len(scenes) > _LISTED:
+        console.print(Text(f"… and {len(scenes) - _LISTED} more", "dim"))
+    return _ask(console, "Which scene? Number or words (Enter for 1): ", lambda answer: _find(scenes, answer or "1"))
+
+
+def choose_visitor(others: Sequence[str], wanted: str | None, console: Console, *, ask: bool) -> str | None:
+    """Whom the visitor plays: one of the others, or any name; `None` leaves it to the session."""
+    if wanted is None and not others:
+        return None
+    return choose_name(others, wanted, console, ask=ask, question="Whom do you play? Number or any name", own=True)
+
+
+def choose_name(
+    names: Sequence[str], wanted: str | None, console: Console, *, ask: bool, question: str, own: bool = False
+) -> str:
+    """One of the names, by number or by a part that only it has; with `own`, any other name as well.
+
+    Raises:
+        `ValueError`: If no name is meant and `own` is not set, or more than one is.
+    """
+
+    def meant(answer: str) -> str:
+        if answer.isdigit() and 1 <= int(answer) <= len(names):
+            return names[int(answer) - 1]
+        for same in (
+            [name for name in names if name == answer],
+            [name for name in names if name.casefold() == answer.casefold()],
+            [] if own else [name for name in names if answer.casefold() in name.casefold()],
+        ):
+            if len(same) == 1:
+                return same[0]
+        if own and answer:
+            return answer
+        raise ValueError(f"{answer!r} is not one of: {', '.join(names)}")
+
+    if wanted is not None:
+        return meant(wanted)
+    if not ask or (len(names) == 1 and not own):
+        return names[0]
+    for number, name in enumerate(names, 1):
+        console.print(Text.assemble((f"{number:>3}  ", "dim"), (name, "cyan")))
+    return _ask(console, f"{question} (Enter for 1): ", lambda answer: meant(answer or "1"))
+
+
+def scene_table(scenes: Sequence[Scene]) -> Table:
+    """The scenes with their numbers."""
+    table = Table(box=None, expand=True, header_style="dim", pad_edge=False)
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("Book", style="cyan", max_width=24, no_wrap=True)
+    table.add_column("Scene", ratio=3, no_wrap=True)
+    table.add_column("Who", style="dim", ratio=2, no_wrap=True)
+    for number, scene in enumerate(scenes[:_LISTED], 1):
+        about = scene.topic or scene.chapter or scene.scenario
+        who = ", ".join(member.name for member in scene.characters)
+        table.add_row(str(number), Text(scene.book), Text(about), Text(who))
+    return table
+
+
+def default_log(character: str) -> Path:
+    """A new file under the user's state folder (`XDG_STATE_HOME`, else `~/.local/state`)."""
+    state = os.environ.get("XDG_STATE_HOME")
+    root = Path(state) if state and Path(state).is_absolute() else Path.home() / ".local" / "state"
+    name = re.sub(r"\W+", "-", character).strip("-").lower() or "chat"
+    folder, stamp = root / "her_hf" / "chats", datetime.now().strftime("%Y%m%d-%H%M%S")
+    path, number = folder / f"{stamp}-{name}.jsonl", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stamp}-{name}-{number}.jsonl"
+    return path
+
+
+def _find(scenes: Sequence[Scene], wanted: str) -> Scene:
+    if wanted.isdigit():
+        if 1 <= int(wanted) <= len(scenes):
+            return scenes[int(wanted) - 1]
+        raise ValueError(f"There is no scene {wanted}: there are {len(scenes)}, counted from 1.")
+    words = wanted.casefold().split()
+
+    def about(scene: Scene) -> str:
+        names = (member.name for member in scene.cast)
+        return " ".join([scene.book, scene.chapter, scene.topic, scene.scenario, *names]).casefold()
+
+    found = [(number, scene) for number, scene in enumerate(scenes, 1) if all(word in about(scene) for word in words)]
+    if len(found) == 1:
+        return found[0][1]
+    if not found:
+        raise ValueError(f"No scene has the words {wanted!r}; --list-scenes shows all {len(scenes)}.")
+    some = ", ".join(f"{number} ({scene.book})" for number, scene in found[:8])
+    raise ValueError(f"{len(found)} scenes have the words {wanted!r}: {some}. Give a number or more words.")
+
+
+def _ask(console: Console, question: str, read: Callable[[str], T]) -> T:
+    while True:
+        answer = input(question).strip()
+        try:
+            return read(answer)
+        except ValueError as error:
+            console.print(Text(str(error), "red"))

@@ -1,0 +1,145 @@
+"""`her-hf inspect-mask`: which tokens of an example are trained, of which layer, and which branch sees what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from her_hf.processing.rows import Row, RowReport
+
+_STYLES = {
+    "system_thinking": "black on magenta",
+    "role_thinking": "black on cyan",
+    "role_action": "black on yellow",
+    "speech": "black on green",
+    "structure": "black on bright_blue",
+}
+_CONTEXT = "dim"
+
+
+def inspect_mask(
+    model: Annotated[
+        str, typer.Argument(help="Folder or Hub id of a model or tokenizer; HER is attached if it has not.")
+    ],
+    scenes: Annotated[str, typer.Argument(help="Scenes: a folder, a file or a Hub id.")],
+    example: Annotated[int, typer.Option(help="Index of the scene.")] = 0,
+    split: Annotated[str | None, typer.Option(help="Split of the scenes.")] = None,
+    character: Annotated[str | None, typer.Option(help="Who is played; the first of the cast if not given.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Window in tokens, as max_tokens of a recipe.")] = None,
+    row_tokens: Annotated[int | None, typer.Option(help="Most tokens of a row, as row_tokens of a recipe.")] = None,
+    per_reply: Annotated[bool, typer.Option("--per-reply", help="Show the ordinary layout, one row a reply.")] = False,
+    system_thinking: Annotated[bool, typer.Option(help="With or without system thinking.")] = True,
+    trunk: Annotated[bool, typer.Option(help="Show the text of the trunk; its borders are shown in any case.")] = True,
+) -> None:
+    """Show in colour which tokens are trained and which branch sees what."""
+    from rich.console import Console
+
+    from her_hf.processing.rows import build
+    from her_hf.scenes import load_scenes
+    from her_hf.training.tokenizers import her_tokenizer
+
+    found = load_scenes(scenes, split=split)
+    if not 0 <= example < len(found):
+        raise ValueError(
+            f"--example must be from 0 to {len(found) - 1}, as {scenes} holds {len(found)} scenes; got {example}"
+        )
+    scene = found[example]
+    speakers = [member.name for member in scene.characters if any(turn.name == member.name for turn in scene.dialogue)]
+    if not speakers:
+        raise ValueError(f"nobody but the Environment speaks in scene {scene.key}: choose another --example")
+    played = character or speakers[0]
+    if played not in speakers:
+        raise ValueError(
+            f"{played!r} says nothing in scene {scene.key}: choose one of {', '.join(map(repr, speakers))}"
+        )
+    tokenizer = her_tokenizer(model)
+    rows = build(
+        scene.messages_for(played, system_thinking=system_thinking),
+        tokenizer,
+        max_length=max_tokens,
+        row_length=row_tokens,
+        one_pass=not per_reply,
+    )
+    console = Console(highlight=False)
+    console.print(f"[bold]{Path(scenes).name}[/bold], scene {example} {scene.key}, played: [bold]{played}[/bold]")
+    console.print(_legend())
+    for number, row in enumerate(rows):
+        console.print(f"\n[bold]Row {number}[/bold]: {len(row['input_ids'])} tokens, trunk {row['trunk_len']}")
+        for text in describe(row, tokenizer, trunk=trunk):
+            console.print(text)
+    console.print(_summary(rows.report))
+
+
+def describe(row: Row, tokenizer: Any, *, trunk: bool = True) -> list[Text]:
+    """The parts of a row in colour: the trunk with the places where branches leave it, then each branch.
+
+    Args:
+        row (`Row`): A row of [`~her_hf.processing.rows.build`].
+        tokenizer (`PreTrainedTokenizerBase`): The tokenizer it was built with.
+        trunk (`bool`, *optional*, defaults to `True`): Whether to show the trunk's text.
+
+    Returns:
+        `list[Text]`: Rich texts, one a part.
+    """
+    from rich.text import Text
+
+    from her_hf.training.layers import LAYERS, label_layers
+
+    layers = label_layers(row, tokenizer)
+    leaving: dict[int, list[int]] = {}
+    for number, (_, _, sees) in enumerate(row["branches"]):
+        leaving.setdefault(sees, []).append(number)
+    parts: list[Text] = []
+    if trunk:
+        text = Text("trunk: ", style="bold")
+        start = 0
+        for at in sorted(leaving):
+            text.append(_decoded(tokenizer, row["input_ids"][start:at]), style=_CONTEXT)
+            text.append("".join(f"⟨branch {number} leaves⟩" for number in leaving[at]), style="bold red")
+            start = at
+        text.append(_decoded(tokenizer, row["input_ids"][start : row["trunk_len"]]), style=_CONTEXT)
+        parts.append(text)
+    for number, (start, end, sees) in enumerate(row["branches"]):
+        positions = f"positions {row['position_ids'][start]}-{row['position_ids'][end - 1]}"
+        heading = f"branch {number}, reply {row['reply_ids'][number]}: sees trunk 0-{sees} and itself, {positions}\n"
+        text = Text(heading, style="bold red")
+        at = start
+        while at < end:
+            stop = at + 1
+            while stop < end and layers[stop] == layers[at]:
+                stop += 1
+            style = _STYLES[LAYERS[layers[at]]] if layers[at] >= 0 else _CONTEXT
+            text.append(_decoded(tokenizer, row["input_ids"][at:stop]), style=style)
+            at = stop
+        parts.append(text)
+    return parts
+
+
+def _decoded(tokenizer: Any, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _legend() -> Text:
+    from rich.text import Text
+
+    text = Text("trained: ")
+    for layer, style in _STYLES.items():
+        text.append(f" {layer} ", style=style)
+        text.append(" ")
+    text.append(" seen, not trained ", style=_CONTEXT)
+    return text
+
+
+def _summary(report: RowReport) -> str:
+    ratio = f"{report.token_ratio:.2f}" if report.token_ratio else "no"
+    return (
+        f"\n{report.replies} replies in {report.rows} rows: {report.tokens} tokens, {report.trained_tokens} trained; "
+        f"{ratio} times fewer than one sample a reply ({report.per_reply_tokens}). Turns dropped: "
+        f"{report.dropped_turns}, "
+        f"replies left out: {report.left_out}."
+    )

@@ -1,0 +1,41 @@
+"""The command `her-hf`: each subcommand is one function in a module of its own name."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from .attach import attach
+from .base import base
+from .chat import chat
+from .inspect_mask import inspect_mask
+from .merge import merge
+
+app = typer.Typer(
+    help="Dual-layer role-play (HER) with Hugging Face tools.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # locals may hold tokens of the user's
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("base")(base)
+app.command("attach")(attach)
+app.command("chat")(chat)
+app.command("inspect-mask")(inspect_mask)
+app.command("merge")(merge)
+
+
+def main() -> None:
+    """Runs the command; what the user can mend is one line, not a traceback."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        typer.secho(f"Error: {error}. Install it with: pip install 'her_hf[train]'", err=True, fg=typer.colors.RED)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""One conversation: history, regenerate, edit, save, events. The terminal and the Space share it."""
+
+from .conversation import Session
+from .events import Delta, Event, Failed, Trimmed, TurnFinished, TurnStarted
+from .typed import read_typed
+from .window import WindowFull
+
+__all__ = [
+    "Delta",
+    "Event",
+    "Failed",
+    "Session",
+    "Trimmed",
+    "TurnFinished",
+    "TurnStarted",
+    "WindowFull",
+    "read_typed",
+]

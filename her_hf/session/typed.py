@@ -1,0 +1,99 @@
+"""What people type becomes a turn, and can become nothing else: no other speaker, no system block, no scene mark."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from her_hf.dual_layer import ENVIRONMENT, TAGS, ZERO_WIDTH_SPACE, Issue, Layer, Segment, Turn, TurnStream, escape_tags
+
+_SYSTEM_TAG = re.compile(
+    r"<(?=\s*/?\s*(?:" + "|".join(tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING) + r")\s*>)",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(r"^([ \t]*=)(?==)", re.MULTILINE)
+_UNREADABLE = {Issue.UNCLOSED, Issue.NESTED, Issue.STRAY_CLOSE, Issue.EMPTY}
+
+
+def read_typed(text: str, name: str, names: Sequence[str] = ()) -> Turn:
+    """Reads what the visitor typed as `name`.
+
+    Plain text is speech; `(…)` is an action and `[…]` an own thought, which no one else sees; the tags of HER do the
+    same. Brackets that do not match are only brackets. A line that begins with a name of the cast, a system tag and a
+    heading like `===…===` are kept as text, with a zero-width space in them, so that none of them is read as more
+    than text.
+
+    Args:
+        text (`str`): As typed. The own label (`name:`) may lead.
+        name (`str`): Who speaks.
+        names (`Sequence[str]`, *optional*): The cast.
+
+    Returns:
+        `Turn`: Without system thinking.
+
+    Raises:
+        `ValueError`: If nothing is left of the text.
+
+    Example:
+
+    ```python
+    >>> read_typed("(curtsies) Good morning, sir.", "Elizabeth").render(view="others")
+    'Elizabeth: <role_action>curtsies</role_action> Good morning, sir.'
+    ```
+    """
+    own = re.match(rf"\s*{re.escape(name)}[ \t]*[:：]", text)
+    text = _SYSTEM_TAG.sub("<" + ZERO_WIDTH_SPACE, text[own.end() if own else 0 :])
+    turn = _read(text, "coser")
+    if _UNREADABLE & set(turn.issues):
+        turn = _read(text, "her")
+    segments = turn.segments
+    if name == ENVIRONMENT or _UNREADABLE & set(turn.issues):
+        segments = (Segment(Layer.SPEECH, escape_tags(text).strip()),)
+    segments = tuple(Segment(part.layer, escape_lines(part.text, [*names, name, ENVIRONMENT])) for part in segments)
+    if not any(part.text.strip(" \n\t" + ZERO_WIDTH_SPACE) for part in segments):
+        raise ValueError("There is nothing to say in an empty line.")
+    return Turn(name=name, segments=segments)
+
+
+def read_edited(text: str, old: Turn, names: Sequence[str] = ()) -> Turn:
+    """Reads a new text for a turn of the character: HER or CoSER notation, own label or none; a system block may lead.
+
+    Raises:
+        `ValueError`: If no visible text or thought is left, or another name leads.
+    """
+    stream = TurnStream(prefilled=False, speaker=old.name, names=[*names, old.name or ""], notation="coser")
+    stream.feed(text)
+    turn = stream.close()
+    if turn.name not in (None, old.name):
+        raise ValueError(f"This turn is {old.name}'s, but the new text begins with {turn.name!r}.")
+    if not turn.segments:
+        raise ValueError("A turn needs an action, a thought or speech; the new text has none.")
+    thinking = old.system_thinking if turn.system_thinking is None else turn.system_thinking
+    return replace(turn, name=old.name, system_thinking=thinking, origin_id=old.origin_id)
+
+
+def escape_lines(text: str, names: Sequence[str]) -> str:
+    """Puts a zero-width space into what could pass for the start of another turn or of a part of the prompt."""
+    lead = "|".join(map(re.escape, sorted({*names} - {""}, key=len, reverse=True)))
+    if lead:
+        text = re.sub(rf"^([ \t]*(?:{lead}))(?=[ \t]*[:：])", rf"\1{ZERO_WIDTH_SPACE}", text, flags=re.MULTILINE)
+    return _HEADING.sub(rf"\1{ZERO_WIDTH_SPACE}", text)
+
+
+def check_name(name: str) -> str:
+    """A visitor's own name, tidied.
+
+    Raises:
+        `ValueError`: If it could not stand before a colon as one name.
+    """
+    tidy = " ".join(name.split())
+    if not tidy or len(tidy) > 40 or re.search(r"[:：<>\[\]()=|]", tidy):
+        raise ValueError(f"A name has 1 to 40 characters and none of : < > [ ] ( ) = |; got {name!r}")
+    return tidy
+
+
+def _read(text: str, notation: str) -> Turn:
+    stream = TurnStream(prefilled=False, notation=notation, labels=False)
+    stream.feed(text)
+    return stream.close()

@@ -1,0 +1,58 @@
+"""Fitting a conversation into the window, with the same cut as training makes (`her_hf.scenes.trimming`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from her_hf.inference import ChatModel, Message, Messages, Prompt
+from her_hf.scenes.trimming import drop_oldest, droppable_turns
+
+
+class WindowFull(ValueError):
+    """Not even the newest exchange fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Messages that fit, how many of the oldest were dropped, and the prompt they make."""
+
+    messages: list[Message]
+    dropped: int
+    prompt: Prompt
+
+
+async def fit(messages: Messages, model: ChatModel, limit: int | None, *, thinking: bool) -> Fitted:
+    """Leaves out as few of the oldest messages as make the prompt fit into `limit` tokens.
+
+    The system message and the last user message always stay, and the conversation still opens with its start mark. A
+    backend that cannot count estimates (`Prompt.exact` is `False`), rather too many than too few.
+
+    Raises:
+        [`WindowFull`]: If what must stay is longer than `limit`.
+        `ModelError`: If the backend cannot be asked.
+    """
+
+    async def attempt(dropped: int) -> Fitted:
+        kept = drop_oldest(messages, dropped) if dropped else [dict(message) for message in messages]
+        return Fitted(kept, dropped, await model.prompt(kept, thinking=thinking))
+
+    whole = await attempt(0)
+    if limit is None or whole.prompt.tokens <= limit:
+        return whole
+    low, high = 0, droppable_turns(messages)
+    best = await attempt(high)
+    if best.prompt.tokens > limit:
+        about = "" if best.prompt.exact else "about "
+        raise WindowFull(
+            f"The scene and the newest exchange alone take {about}{best.prompt.tokens} tokens, but only "
+            f"{limit} are left "
+            "for the prompt. Allow a larger context window or fewer tokens a reply, or choose a shorter scene."
+        )
+    while high - low > 1:  # `low` does not fit, `high` does; fewer turns are never longer
+        middle = (low + high) // 2
+        tried = await attempt(middle)
+        if tried.prompt.tokens <= limit:
+            high, best = middle, tried
+        else:
+            low = middle
+    return best

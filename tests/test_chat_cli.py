@@ -1,0 +1,414 @@
+"""`her-hf chat`: what is typed, what is shown, what is logged; lines from a pipe, and a person at a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from chat_helpers import BODY, THINKING, StandIn, serving, small_scene
+from click.testing import Result
+from rich.console import Console
+from typer.testing import CliRunner
+
+from her_hf.cli import chat_setup
+from her_hf.cli.chat import chat
+from her_hf.cli.chat_screen import Flow, Screen
+from her_hf.dual_layer import parse_turn
+from her_hf.scenes import Character, Scene
+from her_hf.session.builtin import builtin_scene
+
+app = typer.Typer()
+app.command()(chat)
+
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+SPOKEN = "[Not the drawer.] (pours tea) Sugar, Mr. Bell?"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No scenes at hand but the built-in one, logs in the test's folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(chat_setup, "her_mini", lambda: None)
+    return tmp_path
+
+
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    with serving() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    path = tmp_path / "scenes.jsonl"
+    other = Scene(book="Harbour", topic="nets", cast=[Character(name="Jo"), Character(name="Ann Lee")])
+    path.write_text(f"{small_scene().model_dump_json()}\n{other.model_dump_json()}\n", encoding="utf-8")
+    return path
+
+
+def talk(*args: object, lines: str = "") -> Result:
+    return CliRunner().invoke(app, [str(arg) for arg in args], input=lines)
+
+
+def logs(home: Path) -> list[Path]:
+    return sorted((home / "state" / "her_hf" / "chats").glob("*.jsonl"))
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+# -- a whole talk through a pipe
+
+
+def test_a_talk_is_shown_and_logged(server: StandIn, scenes: Path, home: Path) -> None:
+    done = talk(server.url, "--scenes", scenes, "--scene", 1, lines="(bows) Good day.\nThank you.\n/quit\nnot read\n")
+    assert done.exit_code == 0, done.output
+    assert "You are Mr. Bell; the model plays Ann." in done.output
+    assert done.output.count(SPOKEN) == 2
+    assert THINKING not in done.output
+    (log,) = logs(home)
+    assert str(log) in done.output
+    assert [record["kind"] for record in records(log)] == ["session"] + ["turn"] * 4
+    assert server.chats[1]["messages"][2] == {"role": "assistant", "content": BODY}
+    assert "not read" not in str(server.chats)
+
+
+@pytest.mark.parametrize(
+    ("flags", "shown", "hidden"),
+    [
+        ([], "[Not the drawer.]", THINKING),
+        (["--show-system"], f"┊ {THINKING}", "never"),
+        (["--hide-role"], "(pours tea) Sugar", "Not the drawer"),
+    ],
+)
+def test_layers_are_shown_or_hidden(server: StandIn, scenes: Path, flags: list[str], shown: str, hidden: str) -> None:
+    done = talk(server.url, "--scenes", scenes, *flags, lines="Good day.\n")
+    assert shown in done.output
+    assert hidden not in done.output
+
+
+def test_toggles_are_live_and_show_the_last_turn_again(server: StandIn, scenes: Path) -> None:
+    done = talk(server.url, "--scenes", scenes, lines="Good day.\n/system\n/role\nAnd?\n/system\nSo?\n")
+    before, after = done.output.split("System thinking is now shown")
+    assert THINKING not in before
+    shown, rest = after.split("Role thinking is now hidden")
+    assert f"┊ {THINKING}" in shown
+    again, last = rest.split("System thinking is now hidden")
+    assert THINKING in again and THINKING not in last
+    assert "Not the drawer" not in rest
+
+
+def test_commands(server: StandIn, scenes: Path, home: Path) -> None:
+    saved = home / "my talk.jsonl"
+    lines = [
+        "/history",
+        "Good day.",
+        "/edit 1 (waves) Hello.",
+        "/regenerate",
+        "/history",
+        "/prompt",
+        "/narrate It thunders.",
+        "/undo",
+        f"/save {saved}",
+        "/save",
+        "/scene",
+        "//slash",
+        "/clear",
+        "/history",
+        "/help",
+    ]
+    done = talk(server.url, "--scenes", scenes, lines="\n".join(lines) + "\n")
+    assert done.exit_code == 0, done.output
+    out = done.output
+    assert out.count("nothing said yet") == 2
+    assert "  1 Mr. Bell\n  (waves) Hello.\n  2 Ann\n" in out
+    assert server.chats[1]["messages"][-1]["content"].endswith("Mr. Bell: <role_action>waves</role_action> Hello.")
+    assert "plain messages" in out and "===Conversation Start===" in out
+    assert server.chats[2]["messages"][-1]["content"] == "Environment: It thunders."
+    assert "took back 2 turns (Environment, Ann)" in out
+    assert [record["kind"] for record in records(saved)] == ["session", "turn", "turn"]
+    assert "already in" in out
+    assert server.chats[3]["messages"][-1]["content"] == "Mr. Bell: /slash"
+    assert "took back 4 turns" in out
+    assert "/regenerate" in out.split("/help")[-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("/fly", "no command /fly"),
+        ("/edit", "needs the number"),
+        ("/edit 7 x", "1 to 2"),
+        ("/edit 1", "needs the new text"),
+        ("/edit 2 Mr. Bell: x", "is Ann's"),
+        ("/narrate", "nothing to say"),
+        ("/save /proc/none/x", "none"),
+    ],
+)
+def test_a_wrong_command_says_so_and_the_talk_goes_on(server: StandIn, scenes: Path, line: str, words: str) -> None:
+    done = talk(server.url, "--scenes", scenes, lines=f"Good day.\n{line}\nStill there?\n")
+    assert words in done.output.replace("\n", " ")
+    assert done.exit_code == 0
+    assert len(server.chats) == 2
+    assert talk(server.url, "--scenes", scenes, lines=f"Good day.\n{line}\n").exit_code == 1
+
+
+def test_an_empty_line_lets_the_character_begin_but_not_go_on(server: StandIn, scenes: Path) -> None:
+    done = talk(server.url, "--scenes", scenes, lines="\n\n")
+    assert server.chats[0]["messages"][-1]["content"] == "===Conversation Start==="
+    assert len(server.chats) == 1
+    assert "Ann has spoken" in done.output
+
+
+def test_a_failed_request_is_shown_and_the_talk_goes_on(server: StandIn, scenes: Path, home: Path) -> None:
+    server.errors = [(500, "engine on fire")]
+    done = talk(server.url, "--scenes", scenes, lines="Good day.\n/regenerate\n")
+    assert "engine on fire" in done.output
+    assert "/regenerate asks again" in done.output
+    assert SPOKEN in done.output
+    assert done.exit_code == 0
+    assert [record["kind"] for record in records(logs(home)[0])] == ["session", "turn", "failed", "turn"]
+    server.errors = [(500, "engine on fire")]
+    assert talk(server.url, "--scenes", scenes, lines="Good day.\n").exit_code == 1
+
+
+def test_a_cut_or_odd_reply_is_marked(server: StandIn, scenes: Path) -> None:
+    server.finish, server.body = "length", "Ann: Well <role_action>turns"
+    done = talk(server.url, "--scenes", scenes, lines="Good day.\n")
+    assert "cut after 20 tokens; not as it should be written: unclosed" in done.output
+    assert "--max-tokens" in done.output
+
+
+def test_the_window_is_said_once_for_each_cut(server: StandIn, scenes: Path) -> None:
+    lines = "".join(f"Line {number} {'x ' * 200}\n" for number in range(4))
+    done = talk(
+        server.url, "--scenes", scenes, "--max-context", 750, "--max-tokens", 60, lines=lines + "Last.\nLast.\n"
+    )
+    said = done.output.replace("\n", " ")
+    assert "no longer fit into the model's window" in said
+    assert len(server.chats[-1]["messages"]) < 12
+    assert server.chats[-1]["max_tokens"] == 60
+
+
+# -- who, where, what
+
+
+def test_without_scenes_there_is_one(server: StandIn) -> None:
+    done = talk(server.url, lines="/quit\n")
+    assert builtin_scene().book in done.output
+    assert "You are Edmund Vail; the model plays Isobel Rae." in done.output
+
+
+def test_a_custom_name_and_an_own_role(server: StandIn, scenes: Path) -> None:
+    who = ("--scene", "parlour", "--role", "bell", "--me", "Orlok", "--about-me", "A guest.", "--start", 2)
+    how = ("--seed", 3, "--no-thinking", "--temperature", 0)
+    done = talk(server.url, "--scenes", scenes, *who, *how, lines="Hm.\n")
+    assert "You are Orlok; the model plays Mr. Bell." in done.output
+    assert "(curtsies) Sir." in done.output
+    (body,) = server.chats
+    assert "Orlok: A guest." in body["messages"][0]["content"]
+    assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant", "user"]
+    assert body["chat_template_kwargs"]["enable_thinking"] is False
+    assert body["temperature"] == 0
+    assert isinstance(body["seed"], int)
+
+
+def test_a_card_greets_its_visitor(server: StandIn, tmp_path: Path) -> None:
+    card = {
+        "spec": "chara_card_v2",
+        "spec_version": "2.0",
+        "data": {
+            "name": "Captain",
+            "description": "Old.",
+            "first_mes": "*nods* Ahoy, {{user}}.",
+            "scenario": "A quay.",
+        },
+    }
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(card), encoding="utf-8")
+    done = talk(server.url, "--card", path, "--me", "Kit", lines="Hello.\n")
+    assert "Captain\n  (nods) Ahoy, Kit." in done.output
+    assert server.chats[0]["messages"][2]["content"] == "Captain: <role_action>nods</role_action> Ahoy, Kit."
+
+
+def test_scenes_are_listed(server: StandIn, scenes: Path, home: Path) -> None:
+    done = talk(server.url, "--scenes", scenes, "--list-scenes")
+    assert re.search(r"2\s+Harbour\s+nets\s+Jo, Ann Lee", done.output)
+    assert server.requests == []
+    assert logs(home) == []
+
+
+def test_a_talk_goes_on(server: StandIn, scenes: Path, home: Path) -> None:
+    talk(server.url, "--scenes", scenes, "--me", "Orlok", "--max-tokens", 77, lines="Good day.\n")
+    (log,) = logs(home)
+    done = talk(server.url, "--continue", log, "--temperature", 0.1, lines="And?\n")
+    assert done.exit_code == 0, done.output
+    assert done.output.count(SPOKEN) == 2
+    assert len(server.chats[-1]["messages"]) == 4
+    assert (server.chats[-1]["max_tokens"], server.chats[-1]["temperature"]) == (77, 0.1)
+    assert logs(home) == [log]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--scene", "9"], "there are 2"),
+        (["--scene", "volcano"], "No scene has the words"),
+        (["--scene", "ann"], "2 scenes have the words"),
+        (["--role", "Zorro"], "not one of: Ann, Mr. Bell"),
+        (["--me", "Ann", "--role", "Ann"], "cannot be 'Ann'"),
+        (["--card", "x.png"], "not both"),
+        (["--continue", "x.jsonl"], "leave those options out"),
+        (["--temperature", "99"], "temperature"),
+        (["--model-name", "m", "--log", "."], "Is a directory|another session"),
+    ],
+)
+def test_what_cannot_be_meant(server: StandIn, scenes: Path, args: list[str], words: str) -> None:
+    done = talk(server.url, "--scenes", scenes, *args, lines="Good day.\n")
+    assert done.exit_code == 1
+    assert re.search(words, f"{done.output} {done.exception}".replace("\n", " "))
+    assert server.chats == []
+
+
+def test_a_server_that_is_not_there_is_known_at_once(home: Path) -> None:
+    with serving() as server:
+        gone = server.url
+    done = talk(gone, lines="Good day.\n")
+    assert isinstance(done.exception, ValueError)
+    assert "No server answers" in str(done.exception)
+    assert logs(home) == []
+
+
+def test_help_is_readable() -> None:
+    done = talk("--help")
+    assert done.exit_code == 0
+    for words in ("Scene and roles", "Model and sampling", "What is shown", "Log", "[default: 1024]"):
+        assert words in done.output
+    assert "[dim]" not in done.output
+    assert "\\" not in done.output
+
+
+def test_names_of_logs_do_not_collide(home: Path) -> None:
+    first = chat_setup.default_log("Mr. Bell")
+    first.parent.mkdir(parents=True)
+    first.touch()
+    second = chat_setup.default_log("Mr. Bell")
+    assert first.parent == home / "state" / "her_hf" / "chats"
+    assert first != second
+    assert "mr-bell" in second.name
+
+
+# -- in process
+
+
+def test_a_folder_is_talked_to(tmp_path: Path, scenes: Path) -> None:
+    from test_inference import tiny_checkpoint
+
+    folder = tiny_checkpoint(tmp_path / "tiny", "smollm2")
+    done = talk(folder, "--scenes", scenes, "--max-tokens", 8, "--seed", 1, lines="Good day.\n/prompt\n")
+    assert done.exit_code == 1, done.output  # eight tokens of noise are no turn
+    assert "does not carry the HER chat template" in done.output.replace("\n", "")
+    assert "Mr. Bell: Good day.<|im_end|>\n<|im_start|>assistant\n<system_thinking>\n" in done.output
+    assert "exactly as the model gets it" in done.output
+    assert "still in system thinking" in done.output.replace("\n", " ")
+
+
+# -- the screen
+
+
+@pytest.mark.parametrize("size", [1, 4, 1000])
+def test_words_wrap_however_they_arrive(size: int) -> None:
+    console = Console(width=20, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    flow = Flow(console)
+    text = "one two three four five six 你好世界你好世界你好 \x1b[31mred\x07 end"
+    for at in range(0, len(text), size):
+        flow.feed(text[at : at + size], "bold", "  ")
+    flow.end()
+    shown = console.export_text()
+    assert shown == "  one two three four\n  five six 你好世界\n  你好世界你好\n  [31mred end\n"
+    console.file.close()
+
+
+def test_a_misplaced_block_is_hidden_too() -> None:
+    console = Console(width=60, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    Screen(console, show_system=False, show_role=True).turn(
+        parse_turn("Ann: Well <system_thinking>plot</system_thinking> then")
+    )
+    assert console.export_text() == "Ann\n  Well then\n"
+    console.file.close()
+
+
+# -- a person at a terminal
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
+def test_ctrl_c_stops_the_reply_and_not_the_program(home: Path, scenes: Path) -> None:
+    import pty
+
+    with serving(pause=0.1) as server:
+        code = "import typer; from her_hf.cli.chat import chat; typer.run(chat)"
+        args = [sys.executable, "-c", code, server.url, "--scenes", str(scenes), "--role", "Ann", "--show-system"]
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.environ["TERM"] = "xterm"
+            os.execv(sys.executable, args)
+        seen = ""
+
+        def until(words: str) -> None:
+            """Waits for words on the screen; only vain waits count, so a machine that sleeps fails nothing."""
+            nonlocal seen
+            vain = 0
+            while words not in _COLOURS.sub("", seen):
+                if not select.select([terminal], [], [], 0.1)[0]:
+                    vain += 1
+                    assert vain < 600, f"no {words!r} in {seen!r}"
+                    continue
+                try:
+                    seen += os.read(terminal, 4096).decode(errors="replace")
+                except OSError as error:
+                    raise AssertionError(f"ended before {words!r}: {seen!r}") from error
+
+        try:
+            until("Which scene?")
+            os.write(terminal, b"parlour\n")
+            until("Whom do you play?")
+            os.write(terminal, b"\n")
+            until("Mr. Bell ›")
+            os.write(terminal, b"Good day.\n")
+            until("stalls")
+            os.write(terminal, b"\x03")
+            until("stopped, and nothing was added")
+            assert server.closed_early.wait(20)
+            seen = ""
+            os.write(terminal, b"/history\n")
+            until("Good day.")
+            # A line and not Ctrl-D: that is lost if it comes while the terminal changes from one mode to the other.
+            os.write(terminal, b"/quit\n")
+            ended = status = 0
+            for _ in range(600):
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    break
+                time.sleep(0.1)
+            assert ended, f"still running: {seen!r}"
+            pid = 0
+            assert os.waitstatus_to_exitcode(status) == 0
+        finally:
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            os.close(terminal)
+    assert [record["kind"] for record in records(logs(home)[0])] == ["session", "turn", "stopped"]
