@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -366,6 +367,7 @@ def test_ctrl_c_stops_the_reply_and_not_the_program(home: Path, scenes: Path) ->
             os.environ["TERM"] = "xterm"
             os.execv(sys.executable, args)
         seen = ""
+        decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end within a character
 
         def until(words: str) -> None:
             """Waits for words on the screen; only vain waits count, so a machine that sleeps fails nothing."""
@@ -377,7 +379,7 @@ def test_ctrl_c_stops_the_reply_and_not_the_program(home: Path, scenes: Path) ->
                     assert vain < 600, f"no {words!r} in {seen!r}"
                     continue
                 try:
-                    seen += os.read(terminal, 4096).decode(errors="replace")
+                    seen += decoder.decode(os.read(terminal, 4096))
                 except OSError as error:
                     raise AssertionError(f"ended before {words!r}: {seen!r}") from error
 
