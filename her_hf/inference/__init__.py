@@ -1,16 +1,23 @@
 """Every model call goes through here: one small async interface, servers and transformers in process."""
 
-from .interface import ChatModel, Message, Messages, ModelError, Prompt, Reply, Sampling, Usage
+from .caller import Caller, Retries, Spent
+from .interface import ChatModel, Message, Messages, ModelError, Prompt, Reply, Sampling, Schema, Usage
+from .ledger import Ledger
 from .open import is_url, open_model
 
 __all__ = [
+    "Caller",
     "ChatModel",
+    "Ledger",
     "Message",
     "Messages",
     "ModelError",
     "Prompt",
     "Reply",
+    "Retries",
     "Sampling",
+    "Schema",
+    "Spent",
     "Usage",
     "is_url",
     "open_model",

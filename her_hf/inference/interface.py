@@ -6,7 +6,7 @@ Nothing here is heavy: evaluation, judging and sessions import this and learn of
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -14,6 +14,9 @@ Message: TypeAlias = dict[str, Any]
 """One chat message: `role` and `content`, as `Scene.messages_for` writes them."""
 
 Messages: TypeAlias = Sequence[Message]
+
+Schema: TypeAlias = Mapping[str, Any]
+"""A JSON schema that the reply is asked to follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +138,17 @@ class ChatModel(Protocol):
         """What the user should know about this model (a template that was added, a field the server refused)."""
         ...
 
-    async def chat(self, messages: Messages, *, sampling: Sampling = ..., thinking: bool = True) -> Reply:
+    async def chat(
+        self, messages: Messages, *, sampling: Sampling = ..., thinking: bool = True, schema: Schema | None = None
+    ) -> Reply:
         """One whole reply.
 
         Args:
             messages (`Messages`): A conversation that ends where the reply begins.
             sampling (`Sampling`, *optional*): How to draw.
             thinking (`bool`, *optional*, defaults to `True`): Whether the turn is opened with system thinking.
+            schema (`Schema`, *optional*): JSON schema of the reply. A backend that cannot hold the model to it says so
+                in `notes` and answers freely: the caller reads the text as it would without.
 
         Raises:
             `ModelError`: If there is no reply.
@@ -160,6 +167,14 @@ class ChatModel(Protocol):
 
     async def window(self) -> int | None:
         """Most tokens of prompt and reply together; `None` if the backend does not say."""
+        ...
+
+    async def fingerprint(self) -> dict[str, Any]:
+        """What tells this model from another in a ledger: JSON values, the digest of its template among them.
+
+        Raises:
+            `ModelError`: If the backend cannot be asked.
+        """
         ...
 
     async def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import hashlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
@@ -13,13 +14,22 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.generation.streamers import BaseStreamer
 
+from her_hf.durable import digest
+
 from .detokenize import Detokenizer
+from .gather import Gathered
 from .inline import OPENING, opens_thinking
-from .interface import Messages, ModelError, Prompt, Reply, Sampling, Usage
+from .interface import Messages, ModelError, Prompt, Reply, Sampling, Schema, Usage
 from .seeded import SeededSampler, Stopper
 
 BATCH_SIZE = 16
 """Prompts generated at once; on two CPU cores a small model gains until about here."""
+
+
+_NO_SCHEMA = (
+    "A model in process is not held to a JSON schema: its text is read as it comes. Serve it with vLLM for structured "
+    "output."
+)
 
 
 class _Taps(BaseStreamer):  # type: ignore[misc]
@@ -52,6 +62,7 @@ class LocalModel:
         self._tokenizer, self._model, self._name = tokenizer, model, name
         self._own_window = window
         self._busy = threading.Lock()
+        self._gathered = Gathered(self.chat_many)
         self._config = copy.deepcopy(model.generation_config)
         ends = self._config.eos_token_id if self._config.eos_token_id is not None else tokenizer.eos_token_id
         ends = [ends] if isinstance(ends, int) else list(ends or [])
@@ -122,6 +133,17 @@ class LocalModel:
         """See [`ChatModel.prompt`]."""
         return Prompt(self._render(messages, thinking), len(self._encode(messages, thinking)), exact=True)
 
+    async def fingerprint(self) -> dict[str, Any]:
+        """See [`ChatModel.fingerprint`]. Of the weights every thousandth number or so counts, and their names."""
+        return await asyncio.to_thread(
+            lambda: {
+                "model": Path(self._name).name,
+                "template": digest(_template_of(self._tokenizer)),
+                "weights": _weights_digest(self._model),
+                "dtype": str(self._model.dtype),
+            }
+        )
+
     async def close(self) -> None:
         """Nothing to let go of: the weights go with the object."""
 
@@ -165,11 +187,18 @@ class LocalModel:
             if not worker.cancelled():
                 worker.exception()  # seen here, if nobody waited for it
 
-    async def chat(self, messages: Messages, *, sampling: Sampling | None = None, thinking: bool = True) -> Reply:
-        """See [`ChatModel.chat`]."""
-        sampling = sampling or Sampling()
-        replies = await self.chat_many([messages], sampling=sampling, seeds=[sampling.seed], thinking=thinking)
-        return replies[0]
+    async def chat(
+        self,
+        messages: Messages,
+        *,
+        sampling: Sampling | None = None,
+        thinking: bool = True,
+        schema: Schema | None = None,
+    ) -> Reply:
+        """See [`ChatModel.chat`]. Calls that wait at the same time are generated together, see [`Gathered`]."""
+        if schema is not None and _NO_SCHEMA not in self.notes:
+            self.notes.append(_NO_SCHEMA)
+        return await self._gathered.ask(messages, sampling or Sampling(), thinking)
 
     async def chat_many(
         self,
@@ -308,6 +337,16 @@ class LocalModel:
 def _template_of(tokenizer: Any) -> str | None:
     template = tokenizer.chat_template
     return template.get("default") if isinstance(template, dict) else template
+
+
+def _weights_digest(model: Any) -> str:
+    """Digest of a sample of each tensor: sees every training step, and costs no read of all the weights."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        flat = tensor.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 1024)].float().cpu().contiguous()
+        sha.update(name.encode() + sample.numpy().tobytes())
+    return sha.hexdigest()
 
 
 def _best_device() -> str:

@@ -9,8 +9,10 @@ from typing import Any
 
 import httpx
 
+from her_hf.durable import digest
+
 from .inline import InlineText, opens_thinking
-from .interface import Message, Messages, ModelError, Prompt, Reply, Sampling, Usage
+from .interface import Message, Messages, ModelError, Prompt, Reply, Sampling, Schema, Usage
 from .wire import (
     api_root,
     chat_body,
@@ -28,6 +30,15 @@ from .wire import (
 
 API_KEYS = ("HER_HF_API_KEY", "OPENAI_API_KEY")
 """Environment variables a key is taken from, the first that is set."""
+
+
+PROBE: list[Message] = [
+    {"role": "system", "content": "S"},
+    {"role": "user", "content": "===Conversation Start===\n\nAnn: Tea?"},
+    {"role": "assistant", "content": "Bob: <role_thinking>Now.</role_thinking> Please."},
+    {"role": "user", "content": "Ann: <role_thinking>No.</role_thinking> Here."},
+]
+"""A conversation whose rendering tells one chat template from another."""
 
 
 class ServerModel:
@@ -64,9 +75,16 @@ class ServerModel:
     def name(self) -> str:
         return f"{self._model} at {self.url}" if self._model else self.url
 
-    async def chat(self, messages: Messages, *, sampling: Sampling | None = None, thinking: bool = True) -> Reply:
+    async def chat(
+        self,
+        messages: Messages,
+        *,
+        sampling: Sampling | None = None,
+        thinking: bool = True,
+        schema: Schema | None = None,
+    ) -> Reply:
         """See [`ChatModel.chat`]."""
-        async with self._ask(messages, sampling or Sampling(), thinking, stream=False) as response:
+        async with self._ask(messages, sampling or Sampling(), thinking, stream=False, schema=schema) as response:
             data = parse_object(await _text(response), self.url)
         return self._whole_reply(data, InlineText(self._way, thinking=thinking))
 
@@ -149,6 +167,12 @@ class ServerModel:
             self._window_asked = True
         return self._window
 
+    async def fingerprint(self) -> dict[str, Any]:
+        """See [`ChatModel.fingerprint`]. The address is left out: a server that comes up elsewhere is the same."""
+        probes = [await self._exact_prompt(PROBE, thinking) for thinking in (True, False)]
+        rendered = [probe.text for probe in probes if probe]
+        return {"model": await self._model_name(), "template": digest(rendered) if rendered else None}
+
     async def close(self) -> None:
         """See [`ChatModel.close`]."""
         if self._client is not None:
@@ -193,14 +217,20 @@ class ServerModel:
 
     @asynccontextmanager
     async def _ask(
-        self, messages: Messages, sampling: Sampling, thinking: bool, *, stream: bool
+        self, messages: Messages, sampling: Sampling, thinking: bool, *, stream: bool, schema: Schema | None = None
     ) -> AsyncIterator[httpx.Response]:
         """Asks for a reply, leaving out optional fields that the server complains of."""
         model = await self._model_name()
         url = f"{self.url}/chat/completions"
         while True:
             body = chat_body(
-                messages, model=model, sampling=sampling, thinking=thinking, stream=stream, refused=self._refused
+                messages,
+                model=model,
+                sampling=sampling,
+                thinking=thinking,
+                stream=stream,
+                refused=self._refused,
+                schema=schema,
             )
             async with self._request("POST", url, body) as response:
                 if response.status_code == 200:
@@ -210,8 +240,9 @@ class ServerModel:
             field = newly_refused(response.status_code, text, body)
             if field is None:
                 raise self._status_error(response, text, url)
-            self._refused.add(field)
-            self.notes.append(f"{self.url} does not take the field {field}: requests go without it.")
+            if field not in self._refused:
+                self._refused.add(field)
+                self.notes.append(f"{self.url} does not take the field {field}: requests go without it.")
 
     def _status_error(self, response: httpx.Response, text: str, url: str) -> ModelError:
         if self._key:

@@ -6,9 +6,9 @@ import json
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from .interface import Messages, ModelError, Sampling, Usage
+from .interface import Messages, ModelError, Sampling, Schema, Usage
 
-OPTIONAL_FIELDS = ("chat_template_kwargs", "stream_options", "seed", "top_p", "temperature")
+OPTIONAL_FIELDS = ("chat_template_kwargs", "stream_options", "response_format", "seed", "top_p", "temperature")
 """Fields that some hosted services refuse; each is left out once a server has complained of it by name."""
 
 _SHOWN_BODY = 600
@@ -28,7 +28,14 @@ def api_root(url: str) -> str:
 
 
 def chat_body(
-    messages: Messages, *, model: str, sampling: Sampling, thinking: bool, stream: bool, refused: set[str]
+    messages: Messages,
+    *,
+    model: str,
+    sampling: Sampling,
+    thinking: bool,
+    stream: bool,
+    refused: set[str],
+    schema: Schema | None = None,
 ) -> dict[str, Any]:
     """The request of one reply. Both names of the thinking switch are sent: vLLM's parser knows only the first."""
     body: dict[str, Any] = {
@@ -43,6 +50,9 @@ def chat_body(
         body["seed"] = sampling.seed
     if sampling.stop:
         body["stop"] = list(sampling.stop)
+    if schema is not None:
+        named = {"name": str(schema.get("title") or "reply"), "schema": dict(schema), "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": named}
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return {key: value for key, value in body.items() if key not in refused}

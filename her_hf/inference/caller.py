@@ -1,0 +1,252 @@
+"""Asking a model many times and reliably: a limit on concurrency, retries, several servers, and the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .interface import ChatModel, Messages, ModelError, Reply, Sampling, Schema
+from .ledger import Ledger, call_key
+
+_REST = 5.0
+"""Seconds for which a backend that failed is asked only if there is no other."""
+
+_FIRST_RETRIES = 2
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How often and after how long a failed call is made again.
+
+    Args:
+        most (`int`, *optional*, defaults to 6): Attempts after the first.
+        first (`float`, *optional*, defaults to 1.0): Seconds before the second attempt; doubled each time.
+        longest (`float`, *optional*, defaults to 60.0): Most seconds between two attempts. What the server asks for
+            (`Retry-After`) counts instead, up to this.
+    """
+
+    most: int = 6
+    first: float = 1.0
+    longest: float = 60.0
+
+    def wait(self, attempt: int, error: ModelError) -> float:
+        """Seconds to wait after this failed attempt (0 is the first); up to half of it by chance, against crowds."""
+        if error.retry_after is not None:
+            return min(error.retry_after, self.longest)
+        return min(self.first * 2.0**attempt, self.longest) * random.uniform(0.5, 1.0)
+
+
+@dataclass
+class Spent:
+    """What a caller has used so far.
+
+    Args:
+        asked (`int`): Calls that went to a model and were answered.
+        kept (`int`): Calls answered from the ledger.
+        retried (`int`): Attempts made again.
+        failed (`int`): Calls without an answer in the end.
+        prompt_tokens, completion_tokens (`int`): Of the answers that say it, those from the ledger left out.
+        uncounted (`int`): Answers that do not say how many tokens they used.
+    """
+
+    asked: int = 0
+    kept: int = 0
+    retried: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    uncounted: int = 0
+
+    def add(self, reply: Reply) -> None:
+        """Counts an answer that a model gave."""
+        self.asked += 1
+        usage = reply.usage
+        if usage.prompt_tokens is None or usage.completion_tokens is None:
+            self.uncounted += 1
+            return
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+
+    def as_dict(self) -> dict[str, int]:
+        """The counts, for JSON."""
+        return asdict(self)
+
+
+@dataclass
+class _Place:
+    """One backend and how many calls it is answering."""
+
+    model: ChatModel
+    busy: int = 0
+    rests_until: float = 0.0  # it has just failed: the others go first until then
+
+
+class Caller:
+    """A model as evaluation, judging and synthesis ask it.
+
+    Several backends of one model (servers behind different URLs) share the calls: the next goes to the one that has
+    fewest in hand and has not just failed. Each call is looked up in the ledger first, and kept in it when answered;
+    calls that are equal and wait at the same time are made once.
+
+    Args:
+        models (`ChatModel` or `Sequence[ChatModel]`): Backends of the same model.
+        ledger ([`Ledger`], *optional*): Where answers are kept; without one nothing is.
+        concurrency (`int`, *optional*, defaults to 16): Most calls at once, over all backends.
+        retries ([`Retries`], *optional*): What is done about failures that may pass.
+
+    Raises:
+        `ValueError`: If there is no model or `concurrency` is below 1.
+
+    Example:
+
+    ```python
+    >>> judge = Caller(open_model("http://127.0.0.1:8000/v1"), ledger=Ledger("ledger.sqlite"), concurrency=64)
+    >>> reply = await judge.ask(messages, sampling=Sampling(temperature=0, seed=1), thinking=False)
+    ```
+    """
+
+    def __init__(
+        self,
+        models: ChatModel | Sequence[ChatModel],
+        *,
+        ledger: Ledger | None = None,
+        concurrency: int = 16,
+        retries: Retries | None = None,
+    ) -> None:
+        found = list(models) if isinstance(models, Sequence) else [models]
+        if not found:
+            raise ValueError("a caller needs at least one model, got none")
+        if concurrency < 1:
+            raise ValueError(f"concurrency must be at least 1, got {concurrency}")
+        self._places = [_Place(model) for model in found]
+        self._ledger = ledger
+        self._retries = retries or Retries()
+        self._limit = asyncio.Semaphore(concurrency)
+        self._asking: dict[str, asyncio.Future[Reply]] = {}
+        self._fingerprint: dict[str, Any] | None = None
+        self._fingerprint_lock = asyncio.Lock()
+        self.spent = Spent()
+
+    @property
+    def name(self) -> str:
+        """Who answers, for reports."""
+        return self._places[0].model.name
+
+    @property
+    def notes(self) -> list[str]:
+        """What the backends noted, each once."""
+        return list(dict.fromkeys(note for place in self._places for note in place.model.notes))
+
+    async def fingerprint(self) -> dict[str, Any]:
+        """What the ledger knows this model by; asked once.
+
+        Raises:
+            `ValueError`: If the backends are not the same model.
+            `ModelError`: If none can be asked.
+        """
+        async with self._fingerprint_lock:
+            if self._fingerprint is None:
+                found = [await self._patiently(place.model.fingerprint) for place in self._places]
+                other = next((print_ for print_ in found if print_ != found[0]), None)
+                if other is not None:
+                    raise ValueError(
+                        f"{self._places[0].model.name} and its fellow servers are not the same model: {found[0]} "
+                        f"against {other}. Name URLs of one model, with one chat template."
+                    )
+                self._fingerprint = found[0]
+            return self._fingerprint
+
+    async def ask(
+        self,
+        messages: Messages,
+        *,
+        sampling: Sampling,
+        thinking: bool = True,
+        schema: Schema | None = None,
+    ) -> Reply:
+        """One reply: from the ledger, or from a model.
+
+        Args:
+            messages (`Messages`): A conversation that ends where the reply begins.
+            sampling (`Sampling`): How to draw. Give a seed: equal calls are one call.
+            thinking (`bool`, *optional*, defaults to `True`): Whether the turn is opened with system thinking.
+            schema (`Schema`, *optional*): JSON schema of the reply.
+
+        Raises:
+            `ModelError`: If there is no answer after all retries.
+        """
+        key = call_key(await self.fingerprint(), messages, sampling=sampling, thinking=thinking, schema=schema)
+        known = self._ledger.get(key) if self._ledger else None
+        if known is not None:
+            self.spent.kept += 1
+            return known
+        if key in self._asking:
+            return await asyncio.shield(self._asking[key])
+        future = self._asking[key] = asyncio.get_running_loop().create_future()
+        try:
+            reply = await self._answer(messages, sampling, thinking, schema)
+            if self._ledger:
+                reply = self._ledger.put(key, reply)
+        except BaseException as error:
+            future.set_exception(error if isinstance(error, Exception) else ModelError("cancelled", kind="dropped"))
+            future.exception()  # seen, if nobody else waits
+            raise
+        else:
+            future.set_result(reply)
+            return reply
+        finally:
+            del self._asking[key]
+
+    async def close(self) -> None:
+        """Lets go of all connections."""
+        for place in self._places:
+            await place.model.close()
+
+    async def _answer(self, messages: Messages, sampling: Sampling, thinking: bool, schema: Schema | None) -> Reply:
+        """Asks until there is an answer, or until trying again is no use."""
+        attempt = 0
+        while True:
+            try:
+                async with self._limit:
+                    reply = await self._once(messages, sampling, thinking, schema)
+            except ModelError as error:
+                # What is no answer at all (a proxy's error page) may pass too: the address was right at first.
+                passing = error.retryable or error.kind == "protocol"
+                if not passing or attempt >= self._retries.most:
+                    self.spent.failed += 1
+                    raise
+                self.spent.retried += 1
+                await asyncio.sleep(self._retries.wait(attempt, error))
+                attempt += 1
+                continue
+            self.spent.add(reply)
+            return reply
+
+    async def _once(self, messages: Messages, sampling: Sampling, thinking: bool, schema: Schema | None) -> Reply:
+        now = time.monotonic()
+        place = min(self._places, key=lambda place: (place.rests_until > now, place.busy))
+        place.busy += 1
+        try:
+            reply = await place.model.chat(messages, sampling=sampling, thinking=thinking, schema=schema)
+        except ModelError:
+            place.rests_until = time.monotonic() + _REST
+            raise
+        finally:
+            place.busy -= 1
+        return reply
+
+    async def _patiently(self, ask: Any) -> Any:
+        """Makes a call about the model itself; with few retries, as a wrong address should be told of soon."""
+        attempt = 0
+        while True:
+            try:
+                return await ask()
+            except ModelError as error:
+                if not error.retryable or attempt >= min(self._retries.most, _FIRST_RETRIES):
+                    raise
+                await asyncio.sleep(self._retries.wait(attempt, error))
+                attempt += 1

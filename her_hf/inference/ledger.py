@@ -1,0 +1,120 @@
+"""A durable record of model calls: what was asked once is not asked again, after a kill or by a second process."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from her_hf.durable import digest
+
+from .interface import Messages, Reply, Sampling, Schema, Usage
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS replies (
+  key TEXT PRIMARY KEY,
+  model TEXT NOT NULL,
+  reply TEXT NOT NULL,
+  made TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
+)
+"""
+_BUSY_SECONDS = 60.0
+
+
+def call_key(
+    fingerprint: dict[str, Any],
+    messages: Messages,
+    *,
+    sampling: Sampling,
+    thinking: bool,
+    schema: Schema | None = None,
+) -> str:
+    """The key of one call: a digest of everything that could change the answer.
+
+    Args:
+        fingerprint (`dict`): [`ChatModel.fingerprint`]: model, template digest, weights.
+        messages (`Messages`): The conversation.
+        sampling (`Sampling`): How to draw, the seed included.
+        thinking (`bool`): Whether the turn is opened with system thinking.
+        schema (`Schema`, *optional*): JSON schema of the reply.
+    """
+    return digest([fingerprint, [dict(message) for message in messages], asdict(sampling), thinking, schema])
+
+
+class Ledger:
+    """Replies by key, in a SQLite file that any number of processes may share.
+
+    Each reply is on the disk before the call returns. If two processes have asked the same at once, the first one's
+    reply counts for both, so that all later work sees one answer.
+
+    Args:
+        file (`str` or `Path`): The file; made if it is not there.
+
+    Raises:
+        `ValueError`: If the file is no ledger.
+
+    Example:
+
+    ```python
+    >>> with Ledger("outputs/coser/ledger.sqlite") as ledger:
+    ...     ledger.get("0" * 64) is None
+    True
+    ```
+    """
+
+    def __init__(self, file: str | Path) -> None:
+        self.file = Path(file)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(
+            self.file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._database.execute(_TABLE)
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            raise ValueError(
+                f"{self.file} is no ledger ({error}). Name another file, or delete this one; the calls it would have "
+                "kept are asked again."
+            ) from error
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        with self._lock:
+            return int(self._database.execute("SELECT count(*) FROM replies").fetchone()[0])
+
+    def get(self, key: str) -> Reply | None:
+        """The reply that was given to this call, if there was one."""
+        with self._lock:
+            row = self._database.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
+        return _read(row[0]) if row else None
+
+    def put(self, key: str, reply: Reply) -> Reply:
+        """Keeps a reply, and gives back the one that counts: an earlier one of the same key if there is one."""
+        text = json.dumps(asdict(reply), ensure_ascii=False)
+        with self._lock:
+            self._database.execute(
+                "INSERT OR IGNORE INTO replies (key, model, reply) VALUES (?, ?, ?)", (key, reply.model, text)
+            )
+            row = self._database.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
+        return _read(row[0])
+
+    def close(self) -> None:
+        """Closes the file; what was kept stays."""
+        with self._lock:
+            self._database.close()
+
+
+def _read(text: str) -> Reply:
+    fields = json.loads(text)
+    return Reply(**{**fields, "usage": Usage(**fields["usage"])})

@@ -1,0 +1,37 @@
+"""A judgement that cannot be had: recorded with its cause, counted, left out of means, never given a number."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+CAUSES = {
+    "request": "the request failed, after all retries",
+    "cut": "the answer ended at the token limit",
+    "no_json": "the answer holds no JSON object, not even one that can be repaired",
+    "wrong_keys": "the JSON does not have the keys that were asked for",
+    "bad_value": "a value is out of range or of the wrong kind",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why there is no judgement.
+
+    Args:
+        cause (`str`): One of `CAUSES`.
+        detail (`str`): What was got, for people.
+
+    Raises:
+        `ValueError`: If the cause is unknown.
+    """
+
+    cause: str
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        if self.cause not in CAUSES:
+            raise ValueError(f"cause must be one of {sorted(CAUSES)}, got {self.cause!r}")
+
+    def as_dict(self) -> dict[str, str]:
+        """For JSON."""
+        return asdict(self)

@@ -1,0 +1,92 @@
+"""JSON out of a model's reply: strict first, then a counted repair, else missing."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from .missing import Missing
+
+_THINKING_END = re.compile(r"</\s*(?:think|thinking|thought|system_thinking|reasoning)\s*>", re.IGNORECASE)
+_FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
+_SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True)
+class JsonReply:
+    """A JSON object that was read.
+
+    Args:
+        value (`dict`): The object.
+        repaired (`bool`): Whether it had to be mended first.
+    """
+
+    value: dict[str, Any]
+    repaired: bool
+
+
+def after_thinking(text: str) -> str:
+    """The reply behind its last closed thinking block, if it has one."""
+    ends = list(_THINKING_END.finditer(text))
+    return text[ends[-1].end() :] if ends else text
+
+
+def shorten(text: str) -> str:
+    """A text short enough for a message."""
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def read_json_reply(text: str) -> JsonReply | Missing:
+    """Reads the JSON object of a reply: bare, in a code fence, or among prose, after any thinking.
+
+    Args:
+        text (`str`): The reply.
+
+    Returns:
+        `JsonReply` or `Missing`: If several objects stand there, the last whole one that is not empty.
+
+    Example:
+
+    ```python
+    >>> read_json_reply('Here it is: {"flaws": []}').value
+    {'flaws': []}
+    ```
+    """
+    answer = after_thinking(text)
+    found = [value for part in [*_FENCE.findall(answer), answer] for value in _objects(part) if value]
+    if found:
+        return JsonReply(found[-1], repaired=False)
+    start = answer.find("{")
+    if start >= 0:
+        import json_repair
+
+        value = json_repair.loads(answer[start:])
+        if isinstance(value, list):
+            value = next((item for item in reversed(value) if isinstance(item, dict)), None)
+        if isinstance(value, dict) and value:
+            return JsonReply(value, repaired=True)
+    return Missing("no_json", shorten(text) or "an empty answer")
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    """Whole objects in order, those inside another one left out. Each character is decoded once: linear time."""
+    decoder = json.JSONDecoder(strict=False)  # raw line breaks inside strings are common and harmless
+    found, at, failures = [], text.find("{"), 0
+    while at >= 0 and failures < _MOST_STARTS:
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            failures += 1
+            end = at + 1
+        else:
+            if isinstance(value, dict):
+                found.append(value)
+        at = text.find("{", end)
+    return found
+
+
+_MOST_STARTS = 200
+"""Opening braces that lead nowhere before the search is given up: a hostile reply costs no more than this."""
