@@ -52,9 +52,28 @@ def test_score_replies_counts_shares_and_issues() -> None:
     assert figures["well_formed"] == 0.25
     assert figures["own_role"] == 0.5
     assert figures["ended"] == 0.75
+    assert figures["leak_rate"] == 0.0
     assert figures["issues"] == {"empty": 1, "foreign_speaker": 1, "unclosed": 1}
 
 
 def test_no_replies_is_an_error_not_a_number() -> None:
     with pytest.raises(ValueError, match="at least one reply"):
         score_replies([])
+
+
+def test_a_leak_is_thinking_that_reached_speech() -> None:
+    spoken = "x</system_thinking>\nAnn: <thinking>Not now.</thinking> Tea?"
+    assert score_replies([reply(GOOD), reply(spoken)])["leak_rate"] == 0.5
+
+
+def test_repetition_is_that_of_what_the_character_sees() -> None:
+    texts = [f"{plan}</system_thinking>\nAnn: <role_thinking>One two three</role_thinking> four." for plan in "abc"]
+    assert score_replies(list(map(reply, texts)))["self_bleu"] == 1.0
+    assert score_replies([reply(GOOD), reply("x</system_thinking>\nAnn: One two three four.")])["self_bleu"] == 0.0
+    assert score_replies([reply(GOOD)])["self_bleu"] is None  # nothing to compare with
+
+
+def test_notation_is_chosen() -> None:
+    brackets = SampledReply("Ann: [Not now.] (nods) Tea?", "Ann", ("Ann", "Bob"), True, notation="coser")
+    assert brackets.turn.pattern == "TAS"
+    assert score_replies([brackets])["leak_rate"] == 0.0

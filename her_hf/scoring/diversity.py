@@ -1,4 +1,4 @@
-"""How much texts repeat each other: Self-BLEU and shingles. Standard library only."""
+"""How much texts repeat each other: Self-BLEU and shingles."""
 
 from __future__ import annotations
 
@@ -8,14 +8,23 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 
+from her_hf.dual_layer import ZERO_WIDTH_SPACE
+
 _CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-_TOKEN = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+(?:['’][^\W_{_CJK}]+)*")
+_CJK_TOKEN = re.compile(rf"[{_CJK}]")
+_WORD = rf"[{_CJK}]|[^\W_{_CJK}]+(?:['’][^\W_{_CJK}]+)*"
+_TOKEN = re.compile(_WORD)
+_TOKEN_OR_MARK = re.compile(rf"{_WORD}|[^\w\s{ZERO_WIDTH_SPACE}]|_")
 
 Gram = tuple[str, ...]
 
 
-def tokenize(text: str) -> list[str]:
-    """Words in lower case; of Chinese, Japanese and Korean single characters. Punctuation is dropped.
+def tokenize(text: str, *, punctuation: bool = False) -> list[str]:
+    """Words in lower case; of Chinese, Japanese and Korean single characters.
+
+    Args:
+        text (`str`): Any text.
+        punctuation (`bool`, *optional*, defaults to `False`): Whether each mark is a token too; or else dropped.
 
     Example:
 
@@ -24,7 +33,12 @@ def tokenize(text: str) -> list[str]:
     ["don't", 'look', '老', '孙']
     ```
     """
-    return _TOKEN.findall(text.lower())
+    return (_TOKEN_OR_MARK if punctuation else _TOKEN).findall(text.lower())
+
+
+def is_cjk(token: str) -> bool:
+    """Whether a token of [`tokenize`] is a Chinese, Japanese or Korean character."""
+    return _CJK_TOKEN.fullmatch(token) is not None
 
 
 def shingles(tokens: Sequence[str], size: int) -> set[Gram]:
@@ -39,7 +53,7 @@ def shingles(tokens: Sequence[str], size: int) -> set[Gram]:
     """
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}")
-    return set(_grams(tokens, min(size, len(tokens)))) if tokens else set()
+    return set(grams(tokens, min(size, len(tokens)))) if tokens else set()
 
 
 def self_bleu(texts: Sequence[str], order: int = 4) -> float:
@@ -75,7 +89,7 @@ def self_bleu(texts: Sequence[str], order: int = 4) -> float:
     documents = [tokenize(text) for text in texts]
     logs = [0.0] * len(documents)
     for size in range(1, order + 1):
-        counts = [Counter(_grams(document, size)) for document in documents]
+        counts = [Counter(grams(document, size)) for document in documents]
         best = _two_largest(counts)
         for index, own in enumerate(counts):
             total = sum(own.values())
@@ -90,7 +104,8 @@ def self_bleu(texts: Sequence[str], order: int = 4) -> float:
     return sum(scores) / len(documents)
 
 
-def _grams(tokens: Sequence[str], size: int) -> list[Gram]:
+def grams(tokens: Sequence[str], size: int) -> list[Gram]:
+    """All runs of `size` tokens in order, repeated ones too; none if there are fewer tokens."""
     return [tuple(tokens[start : start + size]) for start in range(len(tokens) - size + 1)]
 
 

@@ -1,4 +1,4 @@
-"""What can be said of replies without a judge: form, role, patterns, lengths."""
+"""What can be said of replies without a judge: form, role, leaks, patterns, repetition, lengths."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from her_hf.dual_layer import Issue, Layer, Turn, View, parse_turn
+
+from .diversity import self_bleu
+from .leaks import spoken_thoughts
 
 
 @dataclass(frozen=True)
@@ -20,16 +24,18 @@ class SampledReply:
         speaker (`str`): Who should speak.
         names (`tuple[str, ...]`): The scene's cast.
         ended (`bool`): Whether the end-of-turn token ended it; a reply cut at the token limit did not end.
+        notation (`str`, *optional*, defaults to `"her"`): `"her"` (tags) or `"coser"` (`[thought]`, `(action)`).
     """
 
     text: str
     speaker: str
     names: tuple[str, ...]
     ended: bool
+    notation: str = "her"
 
-    @property
+    @cached_property
     def turn(self) -> Turn:
-        return parse_turn(self.text, speaker=self.speaker, names=self.names)
+        return parse_turn(self.text, notation=self.notation, speaker=self.speaker, names=self.names)
 
 
 def is_well_formed(reply: SampledReply) -> bool:
@@ -86,12 +92,25 @@ def layer_lengths(turns: Sequence[Turn]) -> dict[str, float]:
     return {name: sum(values) / len(values) if values else 0.0 for name, values in lengths.items()}
 
 
-def score_replies(replies: Sequence[SampledReply]) -> dict[str, object]:
-    """All judge-free figures of a set of replies.
+def reply_repetition(turns: Sequence[Turn]) -> float | None:
+    """Self-BLEU-4 of what turns look like to their own characters (SELF view), without tags and labels.
 
     Returns:
-        `dict`: `replies` (count), `well_formed`, `own_role`, `ended`, `visible` (shares, 0 to 1), `issues` (count of
-            replies with each issue), `patterns` (see [`pattern_statistics`]), `characters` (see [`layer_lengths`]).
+        `float` or `None`: 0 to 1, lower is more varied; it grows with the number of turns, so compare sets of like
+            size only. `None` if there are fewer than two turns: there is nothing to repeat.
+    """
+    shown = [layer for layer in Layer if View.SELF.shows(layer)]
+    return self_bleu([turn.text_of(shown) for turn in turns]) if len(turns) > 1 else None
+
+
+def score_replies(replies: Sequence[SampledReply]) -> dict[str, object]:
+    """All judge-free figures of a set of replies. Of whole dialogues see [`her_hf.scoring.dialogues.score_dialogues`].
+
+    Returns:
+        `dict`: `replies` (count), `well_formed`, `own_role`, `ended`, `visible`, `leak_rate` (shares, 0 to 1; a leak
+            is thinking that reached speech, see [`her_hf.scoring.leaks.spoken_thoughts`]), `issues` (count of replies
+            with each issue), `patterns` (see [`pattern_statistics`]), `self_bleu` (see [`reply_repetition`]),
+            `characters` (see [`layer_lengths`]).
 
     Raises:
         `ValueError`: If there are no replies: a share of nothing is not a number.
@@ -108,7 +127,9 @@ def score_replies(replies: Sequence[SampledReply]) -> dict[str, object]:
         "own_role": sum(map(stays_in_role, replies)) / total,
         "ended": sum(reply.ended for reply in replies) / total,
         "visible": shown / total,
+        "leak_rate": sum(bool(spoken_thoughts(turn)) for turn in turns) / total,
         "issues": dict(sorted(issues.items())),
         "patterns": pattern_statistics(turn.pattern for turn in turns),
+        "self_bleu": reply_repetition(turns),
         "characters": layer_lengths(turns),
     }

@@ -10,22 +10,18 @@ two characters who hit on one rare word by themselves; such turns were reworded,
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from her_hf.dual_layer import Layer, parse_turn
-from her_hf.scoring.diversity import Gram, shingles, tokenize
+from her_hf.dual_layer import Layer, Turn, parse_turn
+from her_hf.scoring.leaks import known_secrets, long_words
 
-RUN = 4
-"""Tokens in a run: words in English, characters in Chinese."""
 RARE_IN_SCENES = 2
 """A single word counts as rare if no more scenes than this hold it. Chinese is not cut into words: runs only."""
-SHORTEST_WORD = 4
 
 Scene = Mapping[str, Any]
-_ENDING = re.compile(r"(?:['’]s|s)$")
 
 
 def leaks(scenes: Sequence[Scene]) -> Iterator[tuple[int, int, str]]:
@@ -37,56 +33,24 @@ def leaks(scenes: Sequence[Scene]) -> Iterator[tuple[int, int, str]]:
     Yields:
         `tuple[int, int, str]`: Index of the scene, index of the turn, and what was found, with whose thought it was.
     """
-    spread = Counter(word for scene in scenes for word in _words(" ".join(_all_texts(scene))))
+    spread = Counter(word for scene in scenes for word in long_words(" ".join(_all_texts(scene))))
+    rare = {word for word, count in spread.items() if count <= RARE_IN_SCENES}
     for index, scene in enumerate(scenes):
-        rare = {word for word, count in spread.items() if count <= RARE_IN_SCENES}
-        for turn, found in _in_scene(scene, rare):
-            yield index, turn, found
+        names = [character["name"] for character in scene["key_characters"]]
+        profiles = [character["character_profile"] for character in scene["character_datasets"]]
+        for secret in known_secrets(
+            [_turn(dialogue, names) for dialogue in scene["dialogues"]],
+            open_texts=[scene["scenario"], *names, *profiles],
+            own_texts={character["name"]: [character["motivation"]] for character in scene["key_characters"]},
+            layers=tuple(Layer),
+            telling=rare if scene["language"] == "en" else (),
+        ):
+            yield index, secret.turn, f"{secret.found!r}, so far only in a thought or motive of {secret.owner}"
 
 
-def _in_scene(scene: Scene, rare: set[str]) -> Iterator[tuple[int, str]]:
-    names = [character["name"] for character in scene["key_characters"]]
-    profiles = [character["character_profile"] for character in scene["character_datasets"]]
-    open_texts = [scene["scenario"], *names, *profiles]
-    secrets = {character["name"]: [character["motivation"]] for character in scene["key_characters"]}
-    for index, dialogue in enumerate(scene["dialogues"]):
-        speaker = dialogue["character"]
-        texts = _turn_texts(dialogue, names)
-        here = [text for _, text in texts]
-        known = open_texts + secrets.get(speaker, [])
-        for name, secret in secrets.items():
-            if name == speaker:
-                continue
-            for found in _shared(secret, here, known, rare, scene["language"]):
-                yield index, f"{found!r}, so far only in a thought or motive of {name}"
-        for layer, text in texts:
-            (secrets.setdefault(speaker, []) if layer.is_thinking else open_texts).append(text)
-
-
-def _shared(
-    secret: Sequence[str], here: Sequence[str], known: Sequence[str], rare: set[str], language: str
-) -> list[str]:
-    runs = sorted((_runs(secret) & _runs(here)) - _runs(known))
-    found = [" ".join(run) if language == "en" else "".join(run) for run in runs]
-    if language == "en":
-        words = (_words(" ".join(secret)) & _words(" ".join(here)) & rare) - _words(" ".join(known))
-        found += sorted(words)
-    return found
-
-
-def _runs(texts: Sequence[str]) -> set[Gram]:
-    return {run for text in texts for run in shingles(tokenize(text), RUN) if len(run) == RUN}
-
-
-def _words(text: str) -> set[str]:
-    """Words of some length, without a plural or possessive s."""
-    return {_ENDING.sub("", word) for word in tokenize(text) if len(word) >= SHORTEST_WORD}
-
-
-def _turn_texts(dialogue: Mapping[str, Any], names: Sequence[str]) -> list[tuple[Layer, str]]:
+def _turn(dialogue: Mapping[str, Any], names: Sequence[str]) -> Turn:
     turn = parse_turn(dialogue["standard_format"], names=names)
-    plan = (Layer.SYSTEM_THINKING, dialogue["sys_thinking_revised"])
-    return [plan, *((segment.layer, segment.text) for segment in turn.segments)]
+    return replace(turn, name=dialogue["character"], system_thinking=dialogue["sys_thinking_revised"])
 
 
 def _all_texts(scene: Scene) -> Iterator[str]:

@@ -1,0 +1,229 @@
+"""Intervals, paired tests and rank correlation. Needs numpy and scipy, which are imported when a function is called.
+
+Results do not depend on the order of rows or pairs, only on which values stand together, on the seed and on the
+number of resamples. Missing values are `None` or NaN; they are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+Value = float | None
+Statistic = str | Callable[[Any], float]
+
+
+class PairedTest(NamedTuple):
+    """Outcome of [`paired_permutation_test`].
+
+    Args:
+        difference (`float`): Mean of first minus second.
+        p_value (`float`): Two-sided.
+        pairs (`int`): How many pairs were compared.
+        dropped (`int`): How many were not, because a side is missing.
+    """
+
+    difference: float
+    p_value: float
+    pairs: int
+    dropped: int
+
+
+class RankCorrelation(NamedTuple):
+    """Spearman's rho, from -1 to 1, and the number of pairs it comes from."""
+
+    rho: float
+    n: int
+
+
+def bootstrap_interval(
+    table: Sequence[Value] | Sequence[Sequence[Value]],
+    statistic: Statistic = "mean",
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """Percentile bootstrap interval over rows.
+
+    Args:
+        table (`Sequence`): A row for each scene or seed: a number, or as many numbers as there are columns. A row
+            without any number is not drawn.
+        statistic (`str` or `Callable`, *optional*, defaults to `"mean"`):
+            `"mean"` is the mean over columns of each column's mean over its values, so of one column its mean and of
+            four dimensions CoSER's avg. A function gets an array of shape (rows, columns) with NaN where a value is
+            missing.
+        confidence (`float`, *optional*, defaults to 0.95): Share of the resamples that the interval holds.
+        resamples (`int`, *optional*, defaults to 2000): How many tables are drawn.
+        seed (`int`, *optional*, defaults to 0): Seed of the draws.
+
+    Returns:
+        `tuple[float, float]` or `None`: Lower and upper end. `None` if fewer than two rows hold a number, for one row
+            says nothing of how rows differ, or if a column holds none. A resample in which a column has no value, or
+            the function gives NaN, does not count.
+
+    Raises:
+        `ValueError`: If the table is empty or ragged, holds an infinite number, or an option is out of range.
+
+    Example:
+
+    ```python
+    >>> bootstrap_interval([70.0, 80.0, 90.0, None])
+    (70.0, 90.0)
+    ```
+
+    Source: Efron and Tibshirani 1993, chapter 13.
+    """
+    import numpy as np
+
+    if not 0 < confidence < 1 or resamples < 1:
+        raise ValueError(
+            f"needs a confidence between 0 and 1 and at least one resample, got {confidence} and {resamples}."
+        )
+    if not callable(statistic) and statistic != "mean":
+        raise ValueError(f"statistic must be 'mean' or a function of an array, got {statistic!r:.80}.")
+    rows = _sorted_rows(table)
+    if len(rows) < 2:
+        return None
+    counts = np.random.default_rng(seed).multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=resamples)
+    if callable(statistic):
+        drawn = np.array([statistic(np.repeat(rows, count, axis=0)) for count in counts], dtype=float)
+    else:
+        drawn = _means(rows, counts)
+    drawn = drawn[~np.isnan(drawn)]
+    if not drawn.size:
+        return None
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def _sorted_rows(table: Sequence[Value] | Sequence[Sequence[Value]]) -> Array:
+    """The rows that hold a number, in an order of their own, so that the caller's does not matter."""
+    import numpy as np
+
+    if not len(table):
+        raise ValueError("an interval needs at least one row, got none.")
+    rows = [row if isinstance(row, Sequence) else [row] for row in table]
+    widths = sorted({len(row) for row in rows})
+    if len(widths) > 1 or not widths[0]:
+        raise ValueError(f"all rows need the same number of columns, at least one; got rows of {widths}.")
+    array = np.array(rows, dtype=float)  # None becomes NaN
+    if np.isinf(array).any():
+        raise ValueError("rows must hold finite numbers, got an infinite one.")
+    array = array[~np.isnan(array).all(axis=1)]
+    return array[np.lexsort(array.T)]
+
+
+def _means(rows: Array, counts: Any) -> Array:
+    """For each resample the mean of the columns' means; NaN if a column has no value in it."""
+    import numpy as np
+
+    there = ~np.isnan(rows)
+    sums = np.einsum("rn,nc->rc", counts, np.where(there, rows, 0.0))
+    sizes = np.einsum("rn,nc->rc", counts, there.astype(float))
+    with np.errstate(invalid="ignore"):
+        means: Array = (sums / sizes).mean(axis=1)
+    return means
+
+
+def paired_permutation_test(
+    first: Sequence[Value], second: Sequence[Value], *, resamples: int = 10_000, seed: int = 0
+) -> PairedTest:
+    """Tests whether two models differ on the same scenes: could the sides of each pair as well be swapped?
+
+    Args:
+        first (`Sequence[float | None]`): A score for each scene.
+        second (`Sequence[float | None]`): The other model's score for the same scenes, in the same order.
+        resamples (`int`, *optional*, defaults to 10000): How many swaps are drawn. If there are no more than this in
+            all (up to 13 pairs), each is tried once and the p-value is exact.
+        seed (`int`, *optional*, defaults to 0): Seed of the draws.
+
+    Returns:
+        [`PairedTest`]: Exchanging first and second changes the sign of the difference and nothing else.
+
+    Raises:
+        `ValueError`: If the sequences differ in length, hold an infinite number, or no pair is complete.
+
+    Example:
+
+    ```python
+    >>> paired_permutation_test([3.0, 5.0, 6.0, None], [1.0, 2.0, 2.0, 9.0])
+    PairedTest(difference=3.0, p_value=0.25, pairs=3, dropped=1)
+    ```
+
+    Source: Fisher 1935; `scipy.stats.permutation_test`.
+    """
+    if resamples < 1:
+        raise ValueError(f"needs at least one resample, got {resamples}.")
+    pairs, dropped = _complete(first, second)
+    if not pairs:
+        raise ValueError(f"no pair is complete among {dropped}: score both models on the same scenes.")
+    difference = math.fsum(one - other for one, other in pairs) / len(pairs)
+    sign = -1 if difference < 0 else 1  # one direction for both orders of the models, so that p is the same
+    gaps = sorted((sign * (one - other) for one, other in pairs), key=lambda gap: (abs(gap), gap))
+    return PairedTest(difference, _swap_test(gaps, resamples, seed) if difference else 1.0, len(pairs), dropped)
+
+
+def _swap_test(gaps: Sequence[float], resamples: int, seed: int) -> float:
+    """The two-sided p-value of a mean gap; swapping a pair changes the sign of its gap."""
+    import numpy as np
+    from scipy.stats import permutation_test  # type: ignore[import-untyped]
+
+    if len(gaps) < 2:
+        return 1.0  # both ways to order one pair are as extreme
+    result = permutation_test(
+        (np.array(gaps), np.zeros(len(gaps))),
+        lambda one, other, axis: np.mean(one - other, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        batch=1000,
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+def spearman(x: Sequence[Value], y: Sequence[Value]) -> RankCorrelation:
+    """Rank correlation of two series, e.g. of a judge's scores with published ones. Ties share their mean rank.
+
+    Args:
+        x (`Sequence[float | None]`): A number for each unit.
+        y (`Sequence[float | None]`): A number for the same units, in the same order. Incomplete pairs are left out.
+
+    Returns:
+        [`RankCorrelation`]: `rho` and `n`.
+
+    Raises:
+        `ValueError`: If the series differ in length, hold an infinite number, have fewer than three complete pairs, or
+            one is constant: there is no rank to compare then.
+    """
+    from scipy.stats import spearmanr  # type: ignore[import-untyped]
+
+    pairs, dropped = _complete(x, y)
+    if len(pairs) < 3:
+        raise ValueError(f"a rank correlation needs at least 3 complete pairs, got {len(pairs)} ({dropped} dropped).")
+    for name, values in zip("xy", zip(*pairs, strict=True), strict=True):
+        if len(set(values)) < 2:
+            raise ValueError(f"{name} is constant at {values[0]}: there is no rank to compare.")
+    return RankCorrelation(float(spearmanr(*zip(*pairs, strict=True)).statistic), len(pairs))
+
+
+def _complete(first: Sequence[Value], second: Sequence[Value]) -> tuple[list[tuple[float, float]], int]:
+    """The pairs with both sides there, and how many have not."""
+    if len(first) != len(second):
+        raise ValueError(f"both sides must be of the same scenes, got {len(first)} and {len(second)} values.")
+    pairs = [
+        (float(one), float(other))
+        for one, other in zip(first, second, strict=True)
+        if one is not None and other is not None and not math.isnan(one) and not math.isnan(other)
+    ]
+    if any(math.isinf(value) for pair in pairs for value in pair):
+        raise ValueError("scores must be finite numbers, got an infinite one.")
+    return pairs, len(first) - len(pairs)
