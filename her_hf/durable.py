@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,19 +71,28 @@ def whole_lines(file: str | Path) -> list[str]:
     return Path(file).read_text(encoding="utf-8").split("\n")[:-1]
 
 
-def claim(folder: str | Path, settings: Mapping[str, Any], *, begun: Callable[[Path], bool]) -> None:
+def claim(
+    folder: str | Path,
+    settings: Mapping[str, Any],
+    *,
+    begun: Callable[[Path], bool],
+    note: str = RUN_FILE,
+    beside: Collection[str] = (),
+) -> None:
     """Makes `folder` this run's, or checks that it already is; nothing in it is touched.
 
     Args:
         folder (`str` or `Path`): Output folder.
         settings (`Mapping`): All that decides the results, JSON values.
         begun (`Callable`): Whether the folder holds results already; if not, its settings may still be mended.
+        note (`str`, *optional*, defaults to `"run.json"`): The file that keeps the settings.
+        beside (`Collection[str]`, *optional*): Files that may be there before the first claim.
 
     Raises:
         [`OtherRunError`]: If the folder holds another run (the message lists the settings that differ) or other files.
     """
     folder = Path(folder)
-    file = folder / RUN_FILE
+    file = folder / note
     wanted = json.loads(json.dumps(dict(settings), sort_keys=True, default=str))
     if file.exists():
         known = read_json(file)
@@ -97,11 +106,12 @@ def claim(folder: str | Path, settings: Mapping[str, Any], *, begun: Callable[[P
                 "or delete this one."
             )
         return
-    others = sorted(entry.name for entry in folder.iterdir() if entry.suffix != ".tmp") if folder.exists() else []
+    entries = folder.iterdir() if folder.exists() else ()
+    others = sorted(entry.name for entry in entries if entry.suffix != ".tmp" and entry.name not in beside)
     if others:
         found = ", ".join(others[:5])
         raise OtherRunError(
-            f"{folder} holds files of something else ({found}) and no {RUN_FILE}. Choose another output folder, or "
+            f"{folder} holds files of something else ({found}) and no {note}. Choose another output folder, or "
             "empty this one."
         )
     folder.mkdir(parents=True, exist_ok=True)
