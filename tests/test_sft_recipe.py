@@ -18,10 +18,10 @@ from one_pass_helpers import FIXTURES, tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import ModelConfig, TrlParser
 
+from her_hf.durable import OtherRunError
 from her_hf.hub.cards import ModelCard, hub_id, render_card
 from her_hf.training.config import DataConfig, OnePassConfig
 from her_hf.training.layers import LAYERS
-from her_hf.training.runs import OtherRunError
 from her_hf.training.sft import run_sft
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Mapping
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
+from her_hf.durable import replace_text, whole_lines
+
 if TYPE_CHECKING:
     from .trainer import OnePassTrainer
 
-RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 RESULTS_FILE = "results.json"
 _STATE = "trainer_state.json"
@@ -38,46 +38,7 @@ _FREE = frozenset(
 )
 
 
-class OtherRunError(FileExistsError):
-    """The output folder belongs to another run."""
-
-
-def claim(folder: str | Path, settings: Mapping[str, Any]) -> None:
-    """Makes `folder` this run's, or checks that it already is; nothing in it is touched.
-
-    Args:
-        folder (`str` or `Path`): Output folder.
-        settings (`Mapping`): All that decides what is learned, JSON values.
-
-    Raises:
-        [`OtherRunError`]: If the folder holds another run (the message lists the settings that differ) or other files.
-    """
-    folder = Path(folder)
-    file = folder / RUN_FILE
-    wanted = json.loads(json.dumps(dict(settings), sort_keys=True, default=str))
-    if file.exists():
-        known = json.loads(file.read_text(encoding="utf-8"))
-        differing = sorted(name for name in known.keys() | wanted.keys() if known.get(name) != wanted.get(name))
-        if differing and not _begun(folder):
-            write_json(file, wanted)  # nothing was trained there yet: a start that failed may be mended
-        elif differing:
-            shown = "; ".join(f"{name}: {known.get(name)!r} there, {wanted.get(name)!r} now" for name in differing[:6])
-            raise OtherRunError(
-                f"{folder} holds another run, which this one would overwrite ({shown}). Choose another output_dir, or "
-                "delete the folder."
-            )
-        return
-    if folder.exists() and any(folder.iterdir()):
-        found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5])
-        raise OtherRunError(
-            f"{folder} holds files of something else ({found}) and no {RUN_FILE}. Choose another output_dir, or empty "
-            "the folder."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(file, wanted)
-
-
-def _begun(folder: Path) -> bool:
+def begun(folder: Path) -> bool:
     """Whether anything was trained or measured in this folder."""
     kept = (folder / METRICS_FILE, folder / RESULTS_FILE, *folder.glob("checkpoint-*"))
     return any(path.exists() for path in kept)
@@ -124,8 +85,8 @@ def restore(trainer: OnePassTrainer, checkpoint: Path, folder: str | Path) -> fl
     trainer.progress = counts
     metrics = Path(folder) / METRICS_FILE
     if metrics.exists() and trainer.accelerator.is_main_process:
-        kept = [line for line in _whole_lines(metrics) if json.loads(line)["step"] <= state["global_step"]]
-        _replace(metrics, "".join(line + "\n" for line in kept))
+        kept = [line for line in whole_lines(metrics) if json.loads(line)["step"] <= state["global_step"]]
+        replace_text(metrics, "".join(line + "\n" for line in kept))
     return float(counts["seconds"])
 
 
@@ -137,31 +98,9 @@ def forget_metrics(folder: str | Path) -> None:
 def mean_logged_loss(folder: str | Path) -> float | None:
     """Mean training loss of all logged steps, those before a kill included; `None` if none was logged."""
     file = Path(folder) / METRICS_FILE
-    lines = map(json.loads, _whole_lines(file)) if file.exists() else ()
+    lines = map(json.loads, whole_lines(file)) if file.exists() else ()
     losses = [line["loss"] for line in lines if "loss" in line]
     return sum(losses) / len(losses) if losses else None
-
-
-def _whole_lines(file: Path) -> list[str]:
-    """Lines of a JSONL file; a last line that a kill cut short has no newline and is no line."""
-    return file.read_text(encoding="utf-8").split("\n")[:-1]
-
-
-def read_json(file: str | Path) -> dict[str, Any]:
-    """Reads what [`write_json`] wrote."""
-    value: dict[str, Any] = json.loads(Path(file).read_text(encoding="utf-8"))
-    return value
-
-
-def write_json(file: str | Path, value: Any) -> None:
-    """Writes JSON in one move, so that a kill leaves the old file or the new one."""
-    _replace(Path(file), json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
-
-
-def _replace(file: Path, text: str) -> None:
-    draft = file.with_name(file.name + ".tmp")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, file)
 
 
 class RunLog(TrainerCallback, ExportableState):  # type: ignore[misc]

@@ -15,6 +15,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
+from her_hf.durable import claim, read_json, write_json
 from her_hf.hub.base import EMBEDDED, torch_dtype, write_base
 from her_hf.hub.cards import ModelCard, hub_id, source_commit, write_card
 from her_hf.hub.push import push_folder
@@ -28,14 +29,12 @@ from .layers import LAYERS
 from .runs import (
     RESULTS_FILE,
     RunLog,
-    claim,
+    begun,
     deciding,
     forget_metrics,
     last_checkpoint,
     mean_logged_loss,
-    read_json,
     restore,
-    write_json,
 )
 from .tokenizers import her_tokenizer
 from .trainer import OnePassTrainer
@@ -61,7 +60,7 @@ def run_sft(data: DataConfig, model_config: ModelConfig, args: OnePassConfig) ->
         `dict`: The contents of `results.json`: row counts, training figures, held-out loss by layer.
 
     Raises:
-        [`~her_hf.training.runs.OtherRunError`]: If `output_dir` holds another run.
+        [`~her_hf.durable.OtherRunError`]: If `output_dir` holds another run.
         `ValueError`: If a setting, the data or the model cannot be trained on; the message says how to mend it.
     """
     base = resolve_base(str(model_config.model_name_or_path))
@@ -79,7 +78,7 @@ def run_sft(data: DataConfig, model_config: ModelConfig, args: OnePassConfig) ->
     folder = Path(args.output_dir)
     decided = {**vars(data), **_model_settings(model_config), **deciding(args.to_dict()), "rows": digest(rows)}
     with PartialState().main_process_first():
-        claim(folder, decided)
+        claim(folder, decided, begun=begun)
     push, args.push_to_hub = args.push_to_hub, False  # once, at the end, with card and results; not by the trainer
     if (folder / RESULTS_FILE).exists():
         logger.info(f"{folder} holds the finished run already; nothing is trained again.")

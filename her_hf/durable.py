@@ -1,0 +1,186 @@
+"""Files that survive a kill: JSON written in one move, journals of finished units, and folders that know their run.
+
+Standard library only, so that every layer can use it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+RUN_FILE = "run.json"
+"""Holds the settings of the run that a folder belongs to."""
+
+
+class OtherRunError(FileExistsError):
+    """The output folder belongs to another run."""
+
+
+def digest(value: Any) -> str:
+    """A digest of a JSON value that does not depend on the order of keys.
+
+    Example:
+
+    ```python
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    ```
+    """
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def derive_seed(*parts: Any) -> int:
+    """A seed for one unit from everything that names it, so that order and concurrency change no draw.
+
+    Args:
+        parts: JSON values, such as the run's seed, the scene's key and the index of the turn.
+
+    Returns:
+        `int`: From 0 to 2**31 - 1, which every server takes.
+    """
+    return int(digest(list(parts))[:8], 16) % 2**31
+
+
+def read_json(file: str | Path) -> dict[str, Any]:
+    """Reads what [`write_json`] wrote."""
+    value: dict[str, Any] = json.loads(Path(file).read_text(encoding="utf-8"))
+    return value
+
+
+def write_json(file: str | Path, value: Any) -> None:
+    """Writes JSON in one move, so that a kill leaves the old file or the new one."""
+    replace_text(file, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def replace_text(file: str | Path, text: str) -> None:
+    """Writes a text file in one move."""
+    file = Path(file)
+    draft = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, file)
+
+
+def whole_lines(file: str | Path) -> list[str]:
+    """Lines of a JSONL file; a last line that a kill cut short has no newline and is no line."""
+    return Path(file).read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def claim(
+    folder: str | Path,
+    settings: Mapping[str, Any],
+    *,
+    begun: Callable[[Path], bool],
+    note: str = RUN_FILE,
+    beside: Collection[str] = (),
+) -> None:
+    """Makes `folder` this run's, or checks that it already is; nothing in it is touched.
+
+    Args:
+        folder (`str` or `Path`): Output folder.
+        settings (`Mapping`): All that decides the results, JSON values.
+        begun (`Callable`): Whether the folder holds results already; if not, its settings may still be mended.
+        note (`str`, *optional*, defaults to `"run.json"`): The file that keeps the settings.
+        beside (`Collection[str]`, *optional*): Files that may be there before the first claim.
+
+    Raises:
+        [`OtherRunError`]: If the folder holds another run (the message lists the settings that differ) or other files.
+    """
+    folder = Path(folder)
+    file = folder / note
+    wanted = json.loads(json.dumps(dict(settings), sort_keys=True, default=str))
+    if file.exists():
+        known = read_json(file)
+        differing = sorted(name for name in known.keys() | wanted.keys() if known.get(name) != wanted.get(name))
+        if differing and not begun(folder):
+            write_json(file, wanted)  # nothing was done there yet: a start that failed may be mended
+        elif differing:
+            shown = "; ".join(f"{name}: {known.get(name)!r} there, {wanted.get(name)!r} now" for name in differing[:6])
+            raise OtherRunError(
+                f"{folder} holds another run, which this one would overwrite ({shown}). Choose another output folder, "
+                "or delete this one."
+            )
+        return
+    entries = folder.iterdir() if folder.exists() else ()
+    others = sorted(entry.name for entry in entries if entry.suffix != ".tmp" and entry.name not in beside)
+    if others:
+        found = ", ".join(others[:5])
+        raise OtherRunError(
+            f"{folder} holds files of something else ({found}) and no {note}. Choose another output folder, or "
+            "empty this one."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(file, wanted)
+
+
+class Journal:
+    """A JSONL file that takes one finished unit a line, each on the disk before the next step.
+
+    A last line that a kill cut short is dropped when the journal is opened.
+
+    Args:
+        file (`str` or `Path`): The file; made with the first line.
+        key (`Callable[[dict], Any]`): What identifies a unit; of several lines with one key the last counts.
+
+    Raises:
+        `ValueError`: If a whole line is no JSON object; the message names file and line.
+
+    Example:
+
+    ```python
+    >>> journal = Journal("outputs/dialogues.jsonl", key=lambda row: tuple(row["key"]))
+    >>> journal.add({"key": ["Emma", 3, 0], "turns": []})
+    >>> ("Emma", 3, 0) in journal.rows
+    True
+    ```
+    """
+
+    def __init__(self, file: str | Path, *, key: Callable[[dict[str, Any]], Any]) -> None:
+        self.file = Path(file)
+        self._key = key
+        self._lock = threading.Lock()
+        self.rows: dict[Any, dict[str, Any]] = {}
+        if self.file.exists():
+            self._load()
+
+    def _load(self) -> None:
+        text = self.file.read_text(encoding="utf-8")
+        lines = text.split("\n")
+        for number, line in enumerate(lines[:-1], start=1):
+            try:
+                row = json.loads(line)
+                self.rows[self._key(row)] = row
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{self.file}, line {number}: must be a JSON object of this run, got {line[:80]!r} "
+                    f"({type(error).__name__}: {error}). Mend or delete the line."
+                ) from error
+        if lines[-1]:
+            replace_text(self.file, text[: len(text) - len(lines[-1])])
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Writes one unit and waits until it is on the disk."""
+        line = json.dumps(row, ensure_ascii=False) + "\n"
+        with self._lock:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("a", encoding="utf-8") as stream:
+                stream.write(line)
+                stream.flush()
+                os.fsync(stream.fileno())
+            self.rows[self._key(row)] = row
+
+    def settle(self, order: list[Any]) -> list[dict[str, Any]]:
+        """Rewrites the file with the units of these keys in this order, so that equal runs leave equal files.
+
+        Returns:
+            `list[dict]`: The units found, in that order.
+        """
+        found = [self.rows[key] for key in order if key in self.rows]
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(self.file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found))
+        return found

@@ -1,0 +1,81 @@
+"""Files that survive a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from her_hf.durable import Journal, OtherRunError, claim, derive_seed, digest, read_json, write_json
+
+
+def by_key(row: dict[str, object]) -> object:
+    return row["key"]
+
+
+def test_a_digest_sees_values_and_not_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": "1"})
+    assert digest("\ud83d") != digest("?")
+
+
+def test_seeds_differ_by_every_part_and_repeat() -> None:
+    seeds = {derive_seed(42, ["book", 1, 0], "turn", index) for index in range(200)}
+    assert len(seeds) == 200 and all(0 <= seed < 2**31 for seed in seeds)
+    assert derive_seed(42, "a", 1) == derive_seed(42, "a", 1) != derive_seed(43, "a", 1)
+
+
+def test_a_journal_drops_a_line_that_was_cut_and_keeps_the_rest(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "units.jsonl"
+    journal = Journal(file, key=by_key)
+    journal.add({"key": "a", "value": "安"})
+    journal.add({"key": "b", "value": 2})
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write('{"key": "c", "va')
+    again = Journal(file, key=by_key)
+    assert list(again.rows) == ["a", "b"]
+    again.add({"key": "c", "value": 3})
+    again.add({"key": "a", "value": "new"})
+    assert [row["value"] for row in again.settle(["c", "b", "a", "missing"])] == [3, 2, "new"]
+    assert [json.loads(line)["key"] for line in file.read_text(encoding="utf-8").splitlines()] == ["c", "b", "a"]
+
+
+@pytest.mark.parametrize("line", ["[1]", "no json", '{"other": 1}', "3"])
+def test_a_bad_line_is_named_and_nothing_is_lost(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "units.jsonl"
+    text = f'{{"key": 1}}\n{line}\n'
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"units\.jsonl, line 2"):
+        Journal(file, key=by_key)
+    assert file.read_text(encoding="utf-8") == text
+
+
+def test_a_folder_knows_its_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def begun(path: Path) -> bool:
+        return (path / "results").exists()
+
+    claim(folder, {"seed": 1}, begun=begun)
+    claim(folder, {"seed": 2}, begun=begun)  # nothing was done yet: mended
+    assert read_json(folder / "run.json") == {"seed": 2}
+    (folder / "results").touch()
+    claim(folder, {"seed": 2}, begun=begun)
+    with pytest.raises(OtherRunError, match="seed: 2 there, 3 now"):
+        claim(folder, {"seed": 3}, begun=begun)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(OtherRunError, match=r"thesis\.txt"):
+        claim(tmp_path, {}, begun=lambda _: False)
+    claim(tmp_path, {}, begun=lambda _: False, note="other.json", beside=("thesis.txt",))
+    assert (tmp_path / "other.json").exists()
+
+
+def test_json_is_written_in_one_move(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    write_json(file, {"b": 1, "a": "é"})
+    assert file.read_text(encoding="utf-8").index('"a"') < file.read_text(encoding="utf-8").index('"b"')
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
