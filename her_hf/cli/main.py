@@ -6,9 +6,12 @@ import sys
 
 import typer
 
+from her_hf.inference import ModelError
+
 from .attach import attach
 from .base import base
 from .chat import chat
+from .evaluate import app as evaluate_app
 from .inspect_mask import inspect_mask
 from .merge import merge
 
@@ -23,13 +26,14 @@ app.command("attach")(attach)
 app.command("chat")(chat)
 app.command("inspect-mask")(inspect_mask)
 app.command("merge")(merge)
+app.add_typer(evaluate_app, name="eval")
 
 
 def main() -> None:
     """Runs the command; what the user can mend is one line, not a traceback."""
     try:
         app()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModelError) as error:
         typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
         sys.exit(1)
     except ModuleNotFoundError as error:

@@ -1,6 +1,6 @@
 """The dual-layer format: layers, parser, stream, notation, views, patterns. Standard library only."""
 
-from .labels import MAX_LABEL, looks_like_name
+from .labels import MAX_LABEL, foreign_start, looks_like_name
 from .layers import ENVIRONMENT, TAGS, Issue, Layer, Segment, Turn, View
 from .notation import render_segments, system_block, visible_runs
 from .parser import parse_turn
@@ -22,6 +22,7 @@ __all__ = [
     "TurnStream",
     "View",
     "escape_tags",
+    "foreign_start",
     "looks_like_name",
     "parse_turn",
     "pattern_of",

@@ -139,8 +139,14 @@ def _find_known(line: str, names: set[str], complete: bool) -> Label | None:
 
 def foreign_lines(text: str, names: Sequence[str], own: str | None) -> bool:
     """Whether a line of speech begins with the label of another member of the cast."""
+    return foreign_start(text, names, own) is not None
+
+
+def foreign_start(text: str, names: Sequence[str], own: str | None) -> int | None:
+    """Where the first line begins that has the label of another member of the cast; `None` if there is none."""
     others = sorted({*names, ENVIRONMENT} - {own or "", ""})
     if not others or not any(colon in text for colon in _COLONS):
-        return False
+        return None
     lead = re.compile(r"^[ \t]*(?:" + "|".join(map(re.escape, others)) + r")[ \t]*[:：]", re.MULTILINE)
-    return lead.search(text) is not None
+    found = lead.search(text)
+    return found.start() if found else None

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .interface import ChatModel, Messages, ModelError, Reply, Sampling, Schema
+from .interface import ChatModel, Message, Messages, ModelError, Reply, Sampling, Schema
 from .ledger import Ledger, call_key
+from .window import fit
+from .wire import estimate_tokens
 
 _REST = 5.0
 """Seconds for which a backend that failed is asked only if there is no other."""
@@ -200,6 +202,29 @@ class Caller:
             return reply
         finally:
             del self._asking[key]
+
+    async def fit(self, messages: Messages, *, max_tokens: int, thinking: bool = True) -> tuple[list[Message], int]:
+        """Leaves out as few of the oldest turns as make room for a reply of `max_tokens` in the model's window.
+
+        Args:
+            messages (`Messages`): The conversation.
+            max_tokens (`int`): Room for the reply.
+            thinking (`bool`, *optional*, defaults to `True`): Whether the turn is opened with system thinking.
+
+        Returns:
+            `tuple[list[dict], int]`: The messages, and how many of the oldest were left out.
+
+        Raises:
+            `WindowFull`: If not even the newest exchange fits.
+            `ModelError`: If the model cannot be asked how long the prompt is.
+        """
+        model = self._places[0].model
+        window = await self._patiently(model.window)
+        limit = None if window is None else window - max_tokens
+        if limit is None or estimate_tokens(messages) <= limit:  # the estimate is rather too high
+            return [dict(message) for message in messages], 0
+        fitted = await fit(messages, model, limit, thinking=thinking)
+        return fitted.messages, fitted.dropped
 
     async def close(self) -> None:
         """Lets go of all connections."""

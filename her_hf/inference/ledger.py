@@ -47,14 +47,14 @@ def call_key(
 class Ledger:
     """Replies by key, in a SQLite file that any number of processes may share.
 
-    Each reply is on the disk before the call returns. If two processes have asked the same at once, the first one's
+    Each reply is committed before the call returns. If two processes have asked the same at once, the first one's
     reply counts for both, so that all later work sees one answer.
 
     Args:
         file (`str` or `Path`): The file; made if it is not there.
 
     Raises:
-        `ValueError`: If the file is no ledger.
+        `ValueError`: At first use, if the file is no ledger.
 
     Example:
 
@@ -67,21 +67,27 @@ class Ledger:
 
     def __init__(self, file: str | Path) -> None:
         self.file = Path(file)
-        self.file.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(
-            self.file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=FULL")
-            self._database.execute(_TABLE)
-        except sqlite3.DatabaseError as error:
-            self._database.close()
-            raise ValueError(
-                f"{self.file} is no ledger ({error}). Name another file, or delete this one; the calls it would have "
-                "kept are asked again."
-            ) from error
+        self._database: sqlite3.Connection | None = None
+
+    def _open(self) -> sqlite3.Connection:
+        """The database; opened when it is first needed, so that a run can look at its folder before."""
+        if self._database is None:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(self.file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            try:
+                database.execute("PRAGMA journal_mode=WAL")
+                # A killed process loses nothing that was committed; only a loss of power could cost the last replies.
+                database.execute("PRAGMA synchronous=NORMAL")
+                database.execute(_TABLE)
+            except sqlite3.DatabaseError as error:
+                database.close()
+                raise ValueError(
+                    f"{self.file} is no ledger ({error}). Name another file, or delete this one; the calls it would "
+                    "have kept are asked again."
+                ) from error
+            self._database = database
+        return self._database
 
     def __enter__(self) -> Ledger:
         return self
@@ -91,28 +97,30 @@ class Ledger:
 
     def __len__(self) -> int:
         with self._lock:
-            return int(self._database.execute("SELECT count(*) FROM replies").fetchone()[0])
+            return int(self._open().execute("SELECT count(*) FROM replies").fetchone()[0])
 
     def get(self, key: str) -> Reply | None:
         """The reply that was given to this call, if there was one."""
         with self._lock:
-            row = self._database.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
+            row = self._open().execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
         return _read(row[0]) if row else None
 
     def put(self, key: str, reply: Reply) -> Reply:
         """Keeps a reply, and gives back the one that counts: an earlier one of the same key if there is one."""
         text = json.dumps(asdict(reply), ensure_ascii=False)
         with self._lock:
-            self._database.execute(
+            self._open().execute(
                 "INSERT OR IGNORE INTO replies (key, model, reply) VALUES (?, ?, ?)", (key, reply.model, text)
             )
-            row = self._database.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
+            row = self._open().execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
         return _read(row[0])
 
     def close(self) -> None:
         """Closes the file; what was kept stays."""
         with self._lock:
-            self._database.close()
+            if self._database is not None:
+                self._database.close()
+                self._database = None
 
 
 def _read(text: str) -> Reply:

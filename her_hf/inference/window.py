@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from her_hf.inference import ChatModel, Message, Messages, Prompt
 from her_hf.scenes.trimming import drop_oldest, droppable_turns
+
+from .interface import ChatModel, Message, Messages, Prompt
 
 
 class WindowFull(ValueError):

@@ -131,7 +131,7 @@ def critic_messages(scene: Scene, turns: Sequence[Turn], dimension: str, *, thou
         thoughts (`str`, *optional*, defaults to `"coser"`): See [`Judging`].
 
     Returns:
-        `list[dict]`: A system message (task, circumstances, original, criteria, form), a user message (the performance).
+        `list[dict]`: System message (task, circumstances, original, criteria, form), user message (the performance).
 
     Raises:
         `ValueError`: If the dimension or `thoughts` is unknown.
@@ -183,7 +183,7 @@ def parse_flaws(text: str, dimension: str) -> GcaJudgement | Missing:
     [{'instance': '…', 'severity': '3'}]
     ```
     """
-    read = read_json_reply(text)
+    read = read_json_reply(text, keys=(DIMENSIONS[dimension], dimension, "flaws"))
     if isinstance(read, Missing):
         return read
     value = read.value

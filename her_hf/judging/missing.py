@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 CAUSES = {
+    "dialogue": "the dialogue that was to be judged could not be played to its end",
     "request": "the request failed, after all retries",
     "cut": "the answer ended at the token limit",
     "no_json": "the answer holds no JSON object, not even one that can be repaired",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,11 @@ from .missing import Missing
 _THINKING_END = re.compile(r"</\s*(?:think|thinking|thought|system_thinking|reasoning)\s*>", re.IGNORECASE)
 _FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
 _SHOWN = 300
+_MOST_STARTS = 200
+"""Opening braces that lead nowhere before the search is given up: a hostile reply costs no more than this."""
+
+_MOST_MENDED = 100_000
+"""Characters that a repair looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +45,13 @@ def shorten(text: str) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-def read_json_reply(text: str) -> JsonReply | Missing:
+def read_json_reply(text: str, keys: Collection[str] = ()) -> JsonReply | Missing:
     """Reads the JSON object of a reply: bare, in a code fence, or among prose, after any thinking.
 
     Args:
         text (`str`): The reply.
+        keys (`Collection[str]`, *optional*): The object has at least one of these. A reply that holds no such object,
+            not even one that can be mended, gives whatever object it holds, for the caller to refuse.
 
     Returns:
         `JsonReply` or `Missing`: If several objects stand there, the last whole one that is not empty.
@@ -57,18 +65,31 @@ def read_json_reply(text: str) -> JsonReply | Missing:
     """
     answer = after_thinking(text)
     found = [value for part in [*_FENCE.findall(answer), answer] for value in _objects(part) if value]
+    wanted = [value for value in found if not keys or not value.keys().isdisjoint(keys)]
+    if wanted:
+        return JsonReply(wanted[-1], repaired=False)
+    mended = _mended(answer)
+    if mended and (not keys or not mended.keys().isdisjoint(keys)):
+        return JsonReply(mended, repaired=True)
     if found:
         return JsonReply(found[-1], repaired=False)
-    start = answer.find("{")
-    if start >= 0:
-        import json_repair
+    return JsonReply(mended, repaired=True) if mended else Missing("no_json", shorten(text) or "an empty answer")
 
-        value = json_repair.loads(answer[start:])
-        if isinstance(value, list):
-            value = next((item for item in reversed(value) if isinstance(item, dict)), None)
-        if isinstance(value, dict) and value:
-            return JsonReply(value, repaired=True)
-    return Missing("no_json", shorten(text) or "an empty answer")
+
+def _mended(answer: str) -> dict[str, Any] | None:
+    """The object that a repair makes of the answer, from its first brace on; `None` if it makes none."""
+    import json_repair
+
+    start = answer.find("{")
+    if start < 0:
+        return None
+    try:
+        value = json_repair.loads(answer[start : start + _MOST_MENDED])
+    except (ValueError, RecursionError):  # nested too deeply
+        return None
+    if isinstance(value, list):
+        value = next((item for item in reversed(value) if isinstance(item, dict)), None)
+    return value if isinstance(value, dict) and value else None
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
@@ -86,7 +107,3 @@ def _objects(text: str) -> list[dict[str, Any]]:
                 found.append(value)
         at = text.find("{", end)
     return found
-
-
-_MOST_STARTS = 200
-"""Opening braces that lead nowhere before the search is given up: a hostile reply costs no more than this."""

@@ -15,22 +15,30 @@ START = "===Conversation Start==="
 
 
 def messages_for(
-    scene: Scene, character: str, *, turns: int | None = None, system_thinking: bool = True
+    scene: Scene,
+    character: str,
+    *,
+    turns: int | None = None,
+    system_thinking: bool = True,
+    prompt: str | None = None,
+    notation: str = "her",
 ) -> list[dict[str, str]]:
-    """See [`Scene.messages_for`]."""
+    """See [`Scene.messages_for`]; if asked with a system message of another kind, or in CoSER notation."""
     scene.member(character)
     count = len(scene.dialogue)
     if turns is not None and not 0 <= turns <= count:
         raise ValueError(f"turns must be from 0 to {count} for the scene {scene.key}, got {turns}.")
-    messages = [{"role": "system", "content": scene_prompt(scene, character, system_thinking=system_thinking)}]
+    if prompt is None:
+        prompt = scene_prompt(scene, character, system_thinking=system_thinking)
+    messages = [{"role": "system", "content": prompt}]
     heard = [START]
     for turn in scene.dialogue[:turns]:
         if turn.name != character:
-            heard.append(labelled(turn, View.OTHERS))
+            heard.append(labelled(turn, View.OTHERS, notation))
             continue
         messages.append({"role": "user", "content": "\n\n".join(heard)})
         heard = []
-        message = {"role": "assistant", "content": labelled(turn, View.SELF)}
+        message = {"role": "assistant", "content": labelled(turn, View.SELF, notation)}
         thinking = (turn.system_thinking or "").strip()
         if turns is None and system_thinking and thinking:
             message["reasoning_content"] = escape_tags(thinking)
@@ -40,7 +48,7 @@ def messages_for(
     return messages
 
 
-def labelled(turn: Turn, view: View) -> str:
+def labelled(turn: Turn, view: View, notation: str = "her") -> str:
     """A turn as a message says it: `Name: ` and what the view shows; just the label if it shows nothing."""
-    body = render_segments(visible_runs(turn.segments, view))
+    body = render_segments(visible_runs(turn.segments, view), notation)
     return f"{escape_tags(one_line(turn.name or ''))}: {body}".rstrip()

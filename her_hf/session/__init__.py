@@ -1,9 +1,10 @@
 """One conversation: history, regenerate, edit, save, events. The terminal and the Space share it."""
 
+from her_hf.inference.window import WindowFull
+
 from .conversation import Session
 from .events import Delta, Event, Failed, Trimmed, TurnFinished, TurnStarted
 from .typed import read_typed
-from .window import WindowFull
 
 __all__ = [
     "Delta",

@@ -1,0 +1,277 @@
+"""CoSER's evaluation from scenes to scores: play, judge, count, and go on after a kill.
+
+In the output folder: `run.json` and `judging.json` (the settings), `ledger.sqlite` (every answer of a model),
+`dialogues.jsonl`, `judgements.jsonl`, `results.json`, `sessions.jsonl` (one line a start: seconds and tokens spent).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from her_hf.dual_layer import Turn
+from her_hf.durable import Journal, claim, digest, write_json
+from her_hf.inference import Caller
+from her_hf.judging import DIMENSIONS, Judging, Missing, judge_dialogue
+from her_hf.scenes import Scene
+from her_hf.simulation.gca import GcaSettings, Memory, Performance, Troupe, play_scene
+
+from .gca_results import gca_results
+from .progress import bar, together
+from .rows import Row, SceneKey, scene_key, turns_of
+
+DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
+LEDGER, SESSIONS, JUDGING = "ledger.sqlite", "sessions.jsonl", "judging.json"
+
+
+@dataclass
+class GcaRun:
+    """One evaluation.
+
+    Args:
+        scenes (`Sequence[Scene]`): What is played.
+        out (`Path`): Output folder.
+        settings ([`~her_hf.simulation.gca.GcaSettings`]): How scenes are played.
+        judging ([`~her_hf.judging.Judging`]): How judges are asked.
+        troupe ([`~her_hf.simulation.gca.Troupe`], *optional*): Who plays; `None` if the dialogues are there already.
+        judges (`Sequence[Caller]`, *optional*): Who judges; none if the dialogues are only to be played.
+        memory (`Callable`, *optional*): Looks up passages of the book for the actor.
+        memory_name (`str`, *optional*, defaults to `"none"`): What it is called in the settings.
+        at_once (`int`, *optional*, defaults to 256): Most scenes or judgements in hand at a time.
+        show (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
+    """
+
+    scenes: Sequence[Scene]
+    out: Path
+    settings: GcaSettings
+    judging: Judging
+    troupe: Troupe | None = None
+    judges: Sequence[Caller] = ()
+    memory: Memory | None = None
+    memory_name: str = "none"
+    at_once: int = 256
+    show: bool = True
+
+
+async def run_gca(run: GcaRun) -> Row:
+    """Plays what is not played yet, judges what is not judged yet, and writes the results.
+
+    Args:
+        run ([`GcaRun`]): The evaluation.
+
+    Returns:
+        `dict`: The contents of `results.json`; see [`~her_hf.evaluation.gca_results.gca_results`]. Without judges it
+            has no scores.
+
+    Raises:
+        [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
+        `ModelError`: If a model cannot even be asked what it is.
+        `FileNotFoundError`: If nobody plays and there are no dialogues.
+        `ValueError`: If a scene comes twice, or the dialogues are not of these scenes.
+    """
+    started = time.monotonic()
+    keys = [scene.key for scene in run.scenes]
+    if len(set(keys)) != len(keys):
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise ValueError(f"scenes are known by (book, i_p, i_c), but these keys come more than once: {twice[:5]}")
+    played_by = await _claim_playing(run) if run.troupe else None
+    judged_by = await _claim_judging(run) if run.judges else None
+    try:
+        dialogues = await _play(run, played_by)
+        judgements = await _judge(run, dialogues) if run.judges else []
+        settings = {**(played_by or _settings_of(dialogues)), **(judged_by or {})}
+        results = gca_results(run.scenes, dialogues, judgements, settings)
+        write_json(run.out / RESULTS, results)
+        return results
+    finally:
+        _note_session(run, time.monotonic() - started)
+
+
+def _settings_of(dialogues: Sequence[Row]) -> Row:
+    """How dialogues that were there already were played, if their rows say so."""
+    said = dialogues[0].get("settings") if dialogues else None
+    return dict(said) if isinstance(said, Mapping) else {}
+
+
+async def _claim_playing(run: GcaRun) -> Row:
+    troupe = run.troupe
+    assert troupe is not None
+    playing = {
+        **run.settings.as_dict(),
+        "memory": run.memory_name,
+        "actor": await troupe.actor.fingerprint(),
+        "environment": await troupe.environment.fingerprint(),
+        "next_speaker": await troupe.next_speaker.fingerprint(),
+    }
+    claim(run.out, playing, begun=lambda folder: (folder / DIALOGUES).exists())
+    return playing
+
+
+async def _claim_judging(run: GcaRun) -> Row:
+    names = [await judge.fingerprint() for judge in run.judges]
+    if len({digest(name) for name in names}) < len(names):
+        raise ValueError("the same judge is named twice: give it more samples instead (--judge-samples)")
+    judging = {**{f"judge_{key}": value for key, value in asdict(run.judging).items()}, "judges": names}
+    claim(
+        run.out,
+        judging,
+        begun=lambda folder: (folder / JUDGEMENTS).exists(),
+        note=JUDGING,
+        beside=("run.json", LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", DIALOGUES, SESSIONS, RESULTS),
+    )
+    return judging
+
+
+# -- playing
+
+
+async def _play(run: GcaRun, played_by: Row | None) -> list[Row]:
+    """Rows of `dialogues.jsonl` in the order of the scenes."""
+    journal = Journal(run.out / DIALOGUES, key=scene_key)
+    keys = [scene.key for scene in run.scenes]
+    if run.troupe is None:
+        missing = [key for key in keys if key not in journal.rows]
+        if missing:
+            raise FileNotFoundError(
+                f"{journal.file} holds no dialogue for {len(missing)} of {len(keys)} scenes, such as {missing[0]}. "
+                "Play them first (without --judge-only), or name the scenes that were played."
+            )
+        return [journal.rows[key] for key in keys]
+    digests = {scene.key: digest(scene.model_dump(mode="json")) for scene in run.scenes}
+    waiting = [scene for scene in run.scenes if not _is_played(journal.rows.get(scene.key), digests[scene.key])]
+    turns = len(run.scenes) * run.settings.turns
+    done = turns - len(waiting) * run.settings.turns
+    with bar(turns, "playing", "turn", show=run.show, done=done) as progress:
+
+        async def play(scene: Scene, troupe: Troupe) -> None:
+            performance = await play_scene(
+                scene, troupe, run.settings, memory=run.memory, on_turn=lambda _: progress.update()
+            )
+            journal.add(_dialogue_row(scene, performance, played_by or {}, digests[scene.key]))
+            progress.update(run.settings.turns - len(performance.turns))  # a scene that ended early is done too
+
+        await together([play(scene, run.troupe) for scene in waiting], run.at_once)
+    return journal.settle(keys)
+
+
+def _is_played(row: Row | None, scene_digest: str) -> bool:
+    """Whether this scene, as it is now, was played to its end; one that failed is played again."""
+    return row is not None and row.get("ended_by") != "failed" and row.get("scene_digest") == scene_digest
+
+
+def _dialogue_row(scene: Scene, performance: Performance, settings: Row, scene_digest: str) -> Row:
+    return {
+        "key": list(scene.key),
+        "topic": scene.topic,
+        "tag": scene.tag,
+        "language": scene.language,
+        "turns": [turn.as_dict() for turn in performance.turns],
+        "ended_by": performance.ended_by,
+        "failure": performance.failure,
+        "named": performance.named,
+        "drawn": performance.drawn,
+        "scene_digest": scene_digest,
+        "settings": settings,
+    }
+
+
+# -- judging
+
+Unit = tuple[SceneKey, str, str, int]
+"""(scene, dimension, judge, sample)."""
+
+
+def _unit(row: Row) -> Unit:
+    return scene_key(row), str(row["dimension"]), str(row["judge"]), int(row["sample"])
+
+
+async def _judge(run: GcaRun, dialogues: Sequence[Row]) -> list[Row]:
+    """Rows of `judgements.jsonl`, in order of scenes, dimensions, judges and samples."""
+    journal = Journal(run.out / JUDGEMENTS, key=_unit)
+    scenes = {scene.key: scene for scene in run.scenes}
+    names = await judge_names(run.judges)
+    order: list[Unit] = []
+    waiting: list[tuple[Unit, Caller, list[Turn], str]] = []
+    with bar(0, "judging", "judgement", show=run.show) as progress:
+
+        async def judge(unit: Unit, caller: Caller, turns: list[Turn], judged: str) -> None:
+            key, dimension, name, sample = unit
+            found = await judge_dialogue(caller, scenes[key], turns, dimension, settings=run.judging, sample=sample)
+            row: Row = {"key": list(key), "dimension": dimension, "judge": name, "sample": sample, "judged": judged}
+            if isinstance(found, Missing):
+                row |= {"flaws": None, "missing": found.as_dict()}
+            else:
+                kept = asdict(found)
+                del kept["dimension"]
+                row |= {**kept, "missing": None}
+            journal.add(row)
+            progress.update()
+
+        for dialogue in dialogues:
+            if dialogue.get("ended_by") == "failed":
+                continue
+            turns = turns_of(dialogue)
+            judged = digest([turn.render(view="self") for turn in turns])
+            for dimension in DIMENSIONS:
+                for caller, name in zip(run.judges, names, strict=True):
+                    for sample in range(run.judging.samples):
+                        unit = (scene_key(dialogue), dimension, name, sample)
+                        order.append(unit)
+                        if not _is_judged(journal.rows.get(unit), judged):
+                            waiting.append((unit, caller, turns, judged))
+        progress.total = len(order)
+        progress.update(len(order) - len(waiting))
+        await together((judge(*job) for job in waiting), run.at_once)
+    return journal.settle(order)
+
+
+def _is_judged(row: Row | None, judged: str) -> bool:
+    """Whether this very dialogue was judged; a request that failed is made again."""
+    if row is None or row.get("judged") != judged:
+        return False
+    return not (row.get("missing") and row["missing"]["cause"] == "request")
+
+
+async def judge_names(judges: Sequence[Caller]) -> list[str]:
+    """A short name of each judge, told apart by a number if two have the same."""
+    names = [str((await judge.fingerprint())["model"]) for judge in judges]
+    return [name if names.count(name) == 1 else f"{name} #{at + 1}" for at, name in enumerate(names)]
+
+
+def _note_session(run: GcaRun, seconds: float) -> None:
+    """Appends what this start has spent."""
+    callers: dict[int, tuple[str, Caller]] = {}
+    if run.troupe:
+        for role in ("actor", "environment", "next_speaker"):
+            caller = getattr(run.troupe, role)
+            callers.setdefault(id(caller), (role, caller))
+    for at, judge in enumerate(run.judges):
+        callers.setdefault(id(judge), (f"judge {at + 1}", judge))
+    line = {
+        "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seconds": round(seconds, 3),
+        "spent": {role: caller.spent.as_dict() for role, caller in callers.values()},
+        "notes": sorted({note for _, caller in callers.values() for note in caller.notes}),
+    }
+    with (run.out / SESSIONS).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def run_gca_now(run: GcaRun) -> Row:
+    """[`run_gca`] from code that is not asynchronous; connections are closed at the end."""
+
+    async def whole() -> Row:
+        try:
+            return await run_gca(run)
+        finally:
+            callers = [*run.judges]
+            if run.troupe:
+                callers += [run.troupe.actor, run.troupe.environment, run.troupe.next_speaker]
+            for caller in callers:
+                await caller.close()
+
+    return asyncio.run(whole())

@@ -1,0 +1,41 @@
+"""Rows of `dialogues.jsonl`, as simulations write them and judges read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from her_hf.dual_layer import Turn
+from her_hf.simulation.gca import replayed
+
+Row = dict[str, Any]
+SceneKey = tuple[str, int, int]
+
+
+def scene_key(row: Row) -> SceneKey:
+    """The key of a row of `dialogues.jsonl` or `judgements.jsonl`.
+
+    Raises:
+        `ValueError`: If the row has none.
+    """
+    try:
+        book, i_p, i_c = row["key"]
+        return str(book), int(i_p), int(i_c)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"a row needs `key`: [book, i_p, i_c], got {str(row)[:80]}") from error
+
+
+def turns_of(row: Row) -> list[Turn]:
+    """The turns of a row of `dialogues.jsonl`, without system thinking.
+
+    Raises:
+        `ValueError`: If a turn has no name or text; the message names the scene and the turn.
+    """
+    turns = []
+    for index, entry in enumerate(row.get("turns") or []):
+        name, text = entry.get("name"), entry.get("text")
+        if not isinstance(name, str) or not name.strip() or not isinstance(text, str):
+            raise ValueError(
+                f"dialogue {row.get('key')}, turn {index}: needs `name` and `text`, got {sorted(entry)}. Mend the row."
+            )
+        turns.append(replayed(name, text))
+    return turns

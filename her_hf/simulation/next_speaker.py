@@ -1,0 +1,159 @@
+"""Who speaks next: asking a model, and reading whatever it answers.
+
+Source: CoSER (ICML 2025), section on given-circumstance acting: what the predictor does, and the order in which its
+answer is read. The prompt is our own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.resources import files
+
+from jinja2 import Template
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from her_hf.dual_layer import Turn, View
+from her_hf.inference import Message
+from her_hf.scenes import Scene
+
+END_CHAT = "<END CHAT>"
+"""What the predictor answers when the scene is over."""
+
+_THINKING = re.compile(
+    r"<\s*(think|thinking|thought|system_thinking|reasoning)\s*>.*?(?:<\s*/\s*\1\s*>|\Z)", re.IGNORECASE | re.DOTALL
+)
+_LABEL = re.compile(
+    r"next[\s_-]{0,3}speaker[\"'*_`]{0,4}\s{0,3}(?:is\b|should\s+be\b|will\s+be\b|[:：=])|下一(?:位|个)?(?:发言|说话)(?:者|人)?\s{0,3}(?:是|为|[:：])",
+    re.IGNORECASE,
+)
+_COLON = re.compile("[:：]")
+_END = re.compile(r"<?\s{0,3}/?\s{0,3}\bend[\s_-]{0,3}(?:of[\s_-])?chat\b\s{0,3}>?", re.IGNORECASE)
+_NUMBERING = re.compile(r"^(?:\(?\d{1,3}[.)、]\s*|[-•]\s+)")
+_WRAPPING = " \t*_`#\"'“”‘’「」『』<>()[]{}（）【】,;，；!！?？~"
+_LONGEST_ANSWER = 20_000
+
+
+def parse_next_speaker(reply: str, names: list[str], current: str) -> str | None:
+    """Reads the answer of the next-speaker predictor.
+
+    Read in this order: what follows the last "Next Speaker" label; else the text before the first colon; else all of
+    it. Markdown, numbering, quotes, brackets and dots around a name are no part of it unless they belong to the name;
+    thinking before the answer is skipped. Words around a single name do no harm ("it should be Ron, angrily").
+
+    Args:
+        reply (`str`): The answer.
+        names (`list[str]`): Who could speak, Environment among them if it takes part.
+        current (`str`): Who has just spoken, and so is not next.
+
+    Returns:
+        `str` or `None`: One of `names`, [`END_CHAT`], or `None`: draw somebody.
+
+    Example:
+
+    ```python
+    >>> parse_next_speaker("2. **Next Speaker:** Jon Snow", ["Jon", "Jon Snow"], current="Jon")
+    'Jon Snow'
+    ```
+    """
+    answer = _THINKING.sub("\n", reply[-_LONGEST_ANSWER:]).strip()
+    found = None
+    for candidate in _candidates(answer):
+        found = _named(candidate, names)
+        if found is not None:
+            break
+    return None if found == current else found
+
+
+def _candidates(answer: str) -> list[str]:
+    """The places where the name may stand, in the order in which they count."""
+    labels = list(_LABEL.finditer(answer))
+    if labels:
+        lines = answer[labels[-1].end() :].split("\n")
+        return [next((line for line in lines if line.strip(_WRAPPING)), "")]
+    colon = _COLON.search(answer)
+    return [*([answer[: colon.start()]] if colon else []), answer]
+
+
+def _named(candidate: str, names: Sequence[str]) -> str | None:
+    """The one name, or the end mark, that this text means."""
+    text = candidate.lstrip(_WRAPPING + "\n")
+    text = _NUMBERING.sub("", text).lstrip(_WRAPPING + "\n").rstrip()
+    bare = text.rstrip(_WRAPPING + "\n")
+    exact = _same(text, names) or _same(text.rstrip("*_`"), names) or _same(bare, names)
+    if exact is not None:
+        return exact
+    mentioned = _mentioned(text, names)
+    if _END.search(candidate):
+        return END_CHAT if not mentioned else None
+    leading = [name for name, at in mentioned if at == 0]
+    if leading:
+        return leading[0]
+    different = {name for name, _ in mentioned}
+    return different.pop() if len(different) == 1 else None
+
+
+def _same(text: str, names: Sequence[str]) -> str | None:
+    """The name that the text is, by the letter if possible, else but for case and dots at the end."""
+    if text in names:
+        return text
+    plain = text.rstrip(" .。").casefold()
+    return next((name for name in names if plain and name.rstrip(" .").casefold() == plain), None)
+
+
+def _mentioned(text: str, names: Sequence[str]) -> list[tuple[str, int]]:
+    """Names that stand in the text as whole words, each with its place; one inside a longer one does not count."""
+    taken: list[tuple[int, int]] = []
+    found: list[tuple[str, int]] = []
+    folded = text.casefold()
+    for name in sorted(names, key=len, reverse=True):
+        wanted = name.casefold()
+        at = folded.find(wanted)
+        while at >= 0:
+            end = at + len(wanted)
+            if _whole(folded, at, end) and not any(start < end and at < stop for start, stop in taken):
+                taken.append((at, end))
+                found.append((name, at))
+            at = folded.find(wanted, end)
+    return found
+
+
+def _whole(text: str, start: int, end: int) -> bool:
+    """Whether no word goes on beyond either end. Chinese has no spaces between words, so there it may."""
+    before, after = text[start - 1 : start], text[end : end + 1]
+    return not (_joins(before) and _joins(text[start])) and not (_joins(after) and _joins(text[end - 1]))
+
+
+def _joins(character: str) -> bool:
+    return (bool(character) and character.isalnum() and character.isascii()) or "\u00c0" <= character <= "\u024f"
+
+
+@lru_cache(maxsize=1)
+def _prompt() -> Template:
+    source = (files(__package__) / "prompts" / "next_speaker.jinja").read_text(encoding="utf-8")
+    return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(source)
+
+
+def next_speaker_messages(
+    scene: Scene, turns: Sequence[Turn], names: Sequence[str], *, may_end: bool
+) -> list[Message]:
+    """What the next-speaker predictor is asked after the last of `turns`.
+
+    Args:
+        scene (`Scene`): The scene that is played.
+        turns (`Sequence[Turn]`): What was played so far; the predictor sees what all see.
+        names (`Sequence[str]`): Who could speak.
+        may_end (`bool`): Whether it may end the scene already.
+    """
+    current = turns[-1].name if turns else None
+    system = _prompt().render(
+        book=scene.book,
+        scenario=scene.scenario,
+        people=[{"name": member.name, "about": member.motivation} for member in scene.cast if member.name in names],
+        names=[name for name in names if name != current],
+        end=END_CHAT if may_end else "",
+    )
+    spoken = "\n\n".join(turn.render("coser", View.OTHERS) for turn in turns)
+    question = f"{spoken}\n\n===\nWho speaks next? Answer with one line:\nNext Speaker: "
+    return [{"role": "system", "content": system.strip()}, {"role": "user", "content": question.rstrip()}]

@@ -1,0 +1,150 @@
+"""One turn out of a model's reply: read, cut where it goes on as somebody else, asked again if nothing can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from her_hf.dual_layer import ENVIRONMENT, Layer, Segment, Turn, View, foreign_start, parse_turn
+from her_hf.inference import Caller, Messages, Reply, Sampling
+from her_hf.scenes.turns import environment_turn
+
+AGAIN_TEMPERATURE = 1.0
+"""Of a second attempt, which at temperature 0 would say the same (CoSER does so too)."""
+
+
+@dataclass
+class Played:
+    """A turn that was played.
+
+    Args:
+        turn (`Turn`): As it counts: what others see, what the character thinks, its system thinking.
+        origin (`str`): `"model"` or `"original"`.
+        raw (`str`): The reply as it came.
+        ended (`bool`): Whether the model ended its turn itself.
+        attempts (`int`): How often it was asked.
+        cut (`bool`): Whether what it wrote as somebody else was left out of `turn` (it is in `raw`).
+        dropped (`int`): Oldest messages left out so that the prompt fits the model's window.
+        tokens (`int`, *optional*): Of the reply, if counted.
+    """
+
+    turn: Turn
+    origin: str = "model"
+    raw: str = ""
+    ended: bool = True
+    attempts: int = 1
+    cut: bool = False
+    dropped: int = 0
+    tokens: int | None = None
+    issues: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of_original(cls, turn: Turn) -> Played:
+        """A turn of the original conversation."""
+        return cls(turn, origin="original", issues=[str(issue) for issue in turn.issues])
+
+    @property
+    def name(self) -> str:
+        """Who speaks."""
+        return self.turn.name or ""
+
+    @property
+    def visible(self) -> bool:
+        """Whether others see anything of it."""
+        return any(View.OTHERS.shows(segment.layer) for segment in self.turn.segments)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: `text` is what the character itself sees, in HER notation and without the name."""
+        bare = replace(self.turn, name=None)
+        row: dict[str, Any] = {"name": self.name, "text": bare.render(view=View.SELF), "origin": self.origin}
+        if self.turn.system_thinking is not None:
+            row["system_thinking"] = self.turn.system_thinking
+        if self.origin == "model":
+            row |= {
+                "raw": self.raw,
+                "ended": self.ended,
+                "attempts": self.attempts,
+                "cut": self.cut,
+                "dropped": self.dropped,
+                "tokens": self.tokens,
+            }
+        return {**row, "issues": self.issues}
+
+
+async def take_turn(
+    caller: Caller,
+    messages: Messages,
+    speaker: str,
+    names: Sequence[str],
+    *,
+    notation: str,
+    thinking: bool,
+    sampling: Sampling,
+    seeds: Sequence[int],
+) -> Played:
+    """Asks for one turn; one without anything visible is asked for again with the next seed.
+
+    Args:
+        caller ([`~her_hf.inference.Caller`]): The model.
+        messages (`Messages`): What it is asked; the oldest turns are left out if its window is too small.
+        speaker (`str`): Who speaks.
+        names (`Sequence[str]`): The cast.
+        notation (`str`): In which the reply is read.
+        thinking (`bool`): Whether the turn opens with system thinking.
+        sampling (`Sampling`): How to draw, without a seed.
+        seeds (`Sequence[int]`): One an attempt.
+
+    Returns:
+        [`Played`]: The first turn with something visible, else the last one, which is empty.
+
+    Raises:
+        `ModelError`, `WindowFull`: If there is no reply.
+    """
+    fitted, dropped = await caller.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking)
+    for attempt, seed in enumerate(seeds):
+        temperature = sampling.temperature if attempt == 0 else max(sampling.temperature, AGAIN_TEMPERATURE)
+        drawn = replace(sampling, seed=seed, temperature=temperature)
+        reply = await caller.ask(fitted, sampling=drawn, thinking=thinking)
+        played = replace(read_reply(reply, speaker, names, notation=notation), attempts=attempt + 1, dropped=dropped)
+        if played.visible:
+            break
+    return played
+
+
+def read_reply(reply: Reply, speaker: str, names: Sequence[str], *, notation: str) -> Played:
+    """Reads a reply as `speaker`'s turn.
+
+    What it goes on to write under another's name is left out, as it is not the speaker's to say. A reply that begins
+    with another's name gives an empty turn.
+    """
+    if speaker == ENVIRONMENT:
+        turn = environment_turn(reply.text)
+    else:
+        turn = parse_turn(reply.text, notation=notation, speaker=speaker, names=names)
+    issues = [str(issue) for issue in turn.issues]
+    foreign = turn.name not in (None, speaker)
+    segments = () if foreign else _own_part(turn.segments, names, speaker)
+    own = replace(turn, name=speaker, segments=segments)
+    return Played(
+        own,
+        raw=reply.text,
+        ended=reply.ended,
+        cut=segments != turn.segments,
+        tokens=reply.usage.completion_tokens,
+        issues=issues,
+    )
+
+
+def _own_part(segments: Sequence[Segment], names: Sequence[str], speaker: str) -> tuple[Segment, ...]:
+    """The segments up to the first line that another one's name opens."""
+    kept: list[Segment] = []
+    for segment in segments:
+        at = foreign_start(segment.text, names, speaker) if segment.layer is Layer.SPEECH else None
+        if at is None:
+            kept.append(segment)
+            continue
+        if rest := segment.text[:at].strip():
+            kept.append(replace(segment, text=rest))
+        break
+    return tuple(kept)

@@ -1,0 +1,96 @@
+"""Three styles of model in one mechanism: how each is told its role, sees the history, and writes its turn.
+
+A style is chosen, never guessed from a model's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+from jinja2 import Template
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from her_hf.inference import Message
+from her_hf.scenes import Scene
+from her_hf.scenes.messages import messages_for
+from her_hf.scenes.prompt import scene_variables
+
+
+@dataclass(frozen=True)
+class Style:
+    """How an actor is spoken to.
+
+    Args:
+        name (`str`): `"her"`, `"coser"` or `"plain"`.
+        notation (`str`): In which thoughts and actions are written and read: `"her"` or `"coser"`.
+        thinking (`bool`): Whether a turn opens with system thinking.
+        rounds (`int`): Turns of a scene unless told otherwise.
+        max_tokens (`int`): Most tokens of a turn unless told otherwise.
+        temperature (`float`): Unless told otherwise.
+        words (`int`): The length of a turn that the prompt asks for; HER's scene prompt has its own.
+    """
+
+    name: str
+    notation: str
+    thinking: bool
+    rounds: int
+    max_tokens: int
+    temperature: float
+    words: int = 200
+
+
+STYLES = {
+    "her": Style("her", notation="her", thinking=True, rounds=10, max_tokens=4096, temperature=0.7),
+    "coser": Style("coser", notation="coser", thinking=False, rounds=20, max_tokens=512, temperature=0.0, words=60),
+    "plain": Style("plain", notation="coser", thinking=False, rounds=20, max_tokens=512, temperature=0.7, words=60),
+}
+"""HER checkpoints (defaults of HER's evaluation), models trained on CoSER's format (defaults of CoSER's), and any
+other instruction-tuned model, which is told the notation of CoSER at length.
+
+Sources: HER, arXiv 2601.21459; CoSER, ICML 2025.
+"""
+
+
+def style_named(name: str) -> Style:
+    """The style of this name.
+
+    Raises:
+        `ValueError`: If there is none.
+    """
+    if name not in STYLES:
+        raise ValueError(f"style must be one of {sorted(STYLES)}, got {name!r}")
+    return STYLES[name]
+
+
+@lru_cache(maxsize=1)
+def _actor() -> Template:
+    source = (files(__package__) / "prompts" / "actor.jinja").read_text(encoding="utf-8")
+    return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(source)
+
+
+def actor_messages(scene: Scene, character: str, style: Style, *, passages: Sequence[str] = ()) -> list[Message]:
+    """What an actor is asked: its role, and what was played so far as it may see it.
+
+    Args:
+        scene (`Scene`): With the turns played so far as its dialogue.
+        character (`str`): Who speaks now.
+        style ([`Style`]): How this model is spoken to.
+        passages (`Sequence[str]`, *optional*): Texts of the book that may help.
+
+    Returns:
+        `list[dict]`: Ends with a user message. Own past turns are in SELF view without system thinking, those of
+            others in OTHERS view.
+    """
+    turns = len(scene.dialogue)
+    if style.notation == "her":
+        messages = messages_for(scene, character, turns=turns, system_thinking=style.thinking)
+        if passages:
+            messages[0]["content"] += "\n\n===Relevant Passages===\n" + "\n\n".join(passages)
+        return [dict(message) for message in messages]
+    variables = scene_variables(scene, character, system_thinking=False)
+    prompt = _actor().render(**variables, words=style.words, explain=style.name == "plain", passages=passages)
+    messages = messages_for(scene, character, turns=turns, prompt=prompt.strip(), notation=style.notation)
+    return [dict(message) for message in messages]

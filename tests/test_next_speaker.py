@@ -1,0 +1,126 @@
+"""Reading who speaks next, and drawing when nobody is named."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from her_hf.scenes import Character, Scene
+from her_hf.simulation import END_CHAT, parse_next_speaker
+from her_hf.simulation.gca import draw_speaker
+from her_hf.simulation.next_speaker import next_speaker_messages
+
+NAMES = ["Jon", "Jon Snow", "Ygritte", "Ron", "A.B. (the Elder)", "Environment"]
+SHARED = Path(__file__).parents[2] / "shared" / "reference" / "conformance.json"
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("Next Speaker: Ygritte", "Ygritte"),
+        ("**Next Speaker:** Ygritte", "Ygritte"),
+        ("Next Speaker: **Ygritte**", "Ygritte"),
+        ("2. **Next Speaker:** Ygritte", "Ygritte"),
+        ("1) Ygritte", "Ygritte"),
+        ("- Ygritte", "Ygritte"),
+        ('Next Speaker: "Ygritte".', "Ygritte"),
+        ("Next Speaker: [Ron]", "Ron"),
+        ("Next Speaker: Ron (angrily)", "Ron"),
+        ("The next speaker should be Ron", "Ron"),
+        ("next speaker is Ron, because Ygritte has asked him", "Ron"),
+        ("Next Speaker: Jon Snow", "Jon Snow"),
+        ("Next Speaker: jon snow.", "Jon Snow"),
+        ("**Next Speaker:**\n\n*Ygritte*.", "Ygritte"),
+        ('{"next_speaker": "Jon Snow"}', "Jon Snow"),
+        ("Reasoning: Jon Snow spoke, so Ygritte answers.\n\n2. **Next Speaker:** Ygritte", "Ygritte"),
+        ("Next Speaker: Ron\nNo, wait.\nNext Speaker: Ygritte", "Ygritte"),
+        ("Ygritte: You know nothing.", "Ygritte"),
+        ("<think>Jon Snow has just spoken: Ron is silent.</think>Ygritte", "Ygritte"),
+        ("<think>Jon Snow has just spoken and Ron", None),
+        ("Next Speaker: A.B. (the Elder)", "A.B. (the Elder)"),
+        ("**A.B. (the Elder)**", "A.B. (the Elder)"),
+        ("Next Speaker: Environment", "Environment"),
+        ("下一位发言者：Ygritte", "Ygritte"),
+        ("Next Speaker: <END CHAT>", END_CHAT),
+        ("<END CHAT>", END_CHAT),
+        ("<end chat>", END_CHAT),
+        ("Next Speaker: random", None),
+        ("Next Speaker: Jon", None),  # he has just spoken
+        ("Next Speaker:", None),
+        ("Either Ron or Ygritte.", None),
+        ("Ronald", None),
+        ("somebody else", None),
+        ("", None),
+        ("x" * 10_000, None),
+    ],
+)
+def test_forms_of_an_answer(reply: str, expected: str | None) -> None:
+    assert parse_next_speaker(reply, NAMES, "Jon") == expected
+
+
+@pytest.mark.parametrize("written", ["Christopher Jr.", "Christopher Jr", "**Christopher Jr.**.", "christopher jr.:"])
+def test_a_dot_that_belongs_to_the_name(written: str) -> None:
+    assert parse_next_speaker(f"Next Speaker: {written}", ["Christopher Jr.", "Ann"], "Ann") == "Christopher Jr."
+
+
+def test_chinese_names_stand_among_other_words() -> None:
+    assert parse_next_speaker("应该轮到林黛玉说话了", ["林黛玉", "贾宝玉"], "贾宝玉") == "林黛玉"
+
+
+# What the original returned wrongly (`notes` of the entries), and what is right.
+RIGHT: dict[str, tuple[str | None, str]] = {
+    "C-NSP-09": (None, "random is no name"),
+    "C-NSP-11": ("Ron", "the words around the name are no part of it"),
+    "C-NSP-12": ("Ron", "brackets are no part of the name"),
+    "C-NSP-13": ("Ron", "a remark in brackets is no part of the name"),
+    "H-NSP-03": ("Ygritte", "the label counts, not the first name in the text"),
+    "H-NSP-04": ("Jon Snow", "the longer name contains the shorter one"),
+    "H-NSP-13": (None, "nobody is named"),
+    "H-NSP-15": ("Ygritte", "bold is no part of the name"),
+    "H-NSP-16": ("Ygritte", "bold is no part of the name"),
+}
+
+
+def test_what_the_original_returned() -> None:
+    if not SHARED.exists():
+        pytest.skip("../shared is not there")
+    entries = [entry for entry in json.loads(SHARED.read_text(encoding="utf-8")) if "-NSP-" in entry["id"]]
+    assert len(entries) == 13
+    for entry in entries:
+        expected = RIGHT[entry["id"]][0] if entry["id"] in RIGHT else entry["original_output"]
+        assert parse_next_speaker(entry["input"], NAMES, "Environment") == expected, entry["id"]
+        assert (expected == entry["original_output"]) == (entry["id"] not in RIGHT)
+
+
+@pytest.mark.parametrize("unit", ["Next Speaker: ", "<think>", "Ygritte ", "<END", "next speaker", ":", "（"])
+def test_hostile_answers_take_linear_time(unit: str) -> None:
+    start = time.process_time()
+    parse_next_speaker(unit * 50_000, NAMES, "Jon")
+    assert time.process_time() - start < 2
+
+
+def scene() -> Scene:
+    cast = [Character(name=name, motivation=f"Wants {name}'s due.") for name in ("Ann", "Bob", "Cy")]
+    return Scene(book="B", scenario="A mill.", cast=cast, extra={"major_characters": ["Ann", "Bob"]})
+
+
+def test_a_draw_is_of_the_majors_and_the_world_and_repeats() -> None:
+    names = ["Cy", "Bob", "Ann", "Environment"]
+    drawn = {draw_speaker(scene(), names, "Ann", seed=seed) for seed in range(60)}
+    assert drawn == {"Bob", "Environment"}
+    assert draw_speaker(scene(), names, "Ann", seed=3) == draw_speaker(scene(), names[::-1], "Ann", seed=3)
+    assert draw_speaker(scene(), ["Ann", "Cy"], "Ann", seed=1) == "Cy"  # no major left: of all
+
+
+def test_the_prompt_names_whom_it_may_name_and_when_it_may_end() -> None:
+    from her_hf.dual_layer import parse_turn
+
+    turns = [parse_turn("Ann: <role_thinking>He must not know.</role_thinking> <role_action>sits</role_action> Tea?")]
+    names = ["Ann", "Bob", "Environment"]
+    system, user = next_speaker_messages(scene(), turns, names, may_end=False)
+    assert "Name exactly one of: Bob, Environment." in system["content"] and END_CHAT not in system["content"]
+    assert "Ann: (sits) Tea?" in user["content"] and "must not know" not in user["content"]
+    assert END_CHAT in next_speaker_messages(scene(), turns, names, may_end=True)[0]["content"]
