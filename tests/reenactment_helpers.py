@@ -119,9 +119,8 @@ def plain_user(messages: Messages, sampling: Sampling) -> str:
 def planted(messages: Messages, _: Sampling | None = None) -> str:
     """A judgement: each whistle of the character is an error, and every fourth names words that nobody said."""
     found = []
-    for round_, text in re.findall(
-        r"^\[(\d+)\] (?:Ann: |林晚：)(.*)$", messages[-1]["content"].split("check")[-1], re.M
-    ):
+    asked = re.split("to check|要检查", messages[-1]["content"])[-1]
+    for round_, text in re.findall(r"^\[(\d+)\] (?:Ann: |林晚：)(.*)$", asked, re.M):
         if "whistle" in text:
             quote = "I whistle." if int(round_) % 4 else "I sing."
             found.append(error(turn=int(round_), quote=quote))

@@ -31,7 +31,8 @@ class Script:
     """What is answered, and what goes wrong first."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self.latency, self.faults = arguments.latency, arguments.faults
+        self.latency, self.faults, self.prose = arguments.latency, arguments.faults, arguments.prose
+        self.broken_after, self.answered = arguments.broken_after, 0
         self.places = asyncio.Semaphore(arguments.places)
         self.attempts: Counter[str] = Counter()
         self.log = open(arguments.log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
@@ -39,6 +40,9 @@ class Script:
     def fault(self, key: str) -> str | None:
         """The fault of this attempt at this request, if there is one; no request fails more than twice."""
         self.attempts[key] += 1
+        self.answered += 1
+        if self.broken_after is not None and self.answered > self.broken_after:
+            return "400"
         kind = int(key[:2], 16)
         if not self.faults or self.attempts[key] > 2:
             return None
@@ -93,6 +97,8 @@ class Script:
         if flaws and draw % 37 == 0:
             del flaws[0]["severity"]
         text = json.dumps({dimension[1] if dimension else "?": {"flaws": flaws}})
+        if self.prose:
+            return "As a critic I find this rather good."
         if not self.faults:
             return text
         # By the digest of the conversation, not of the attempt: these stay broken however often they are asked.
@@ -104,7 +110,7 @@ class Script:
         if draw % 11 == 0:
             return "Sorry, give me a moment."  # another attempt has another seed
         if draw % 7 == 0:
-            return f"Here is the result:\n```json\n{text[:-1]},}}\n```"
+            return f"Here is the result:\n```json\n{text[:-2]}\n```"  # not closed
         return text
 
 
@@ -135,8 +141,8 @@ async def chat(script: Script, payload: bytes, writer: asyncio.StreamWriter) -> 
     script.log.write(f"{key} {fault or 'ok'}\n")
     if fault == "429":
         await send(writer, 429, {"error": {"message": "slow down"}}, b"Retry-After: 0.05\r\n")
-    elif fault == "500":
-        await send(writer, 500, {"error": {"message": "oops"}})
+    elif fault in ("400", "500"):
+        await send(writer, int(fault), {"error": {"message": "oops"}})
     elif fault == "html":
         await send(writer, 200, "<html>Bad gateway</html>")
     elif fault in ("drop", "half"):
@@ -172,7 +178,9 @@ async def main() -> None:
     parser.add_argument("--log", required=True)
     parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--places", type=int, default=10_000)
-    parser.add_argument("--faults", action="store_true")
+    parser.add_argument("--faults", action="store_true", help="some requests fail at first, some judgements for good")
+    parser.add_argument("--prose", action="store_true", help="judges answer prose")
+    parser.add_argument("--broken-after", type=int, help="every request after so many is refused")
     arguments = parser.parse_args()
     script = Script(arguments)
     server = await asyncio.start_server(lambda r, w: serve(script, r, w), "127.0.0.1", 0, limit=2**24, backlog=512)
@@ -185,13 +193,20 @@ async def main() -> None:
 
 @contextmanager
 def scripted(
-    folder: Path, *, latency: float = 0.0, places: int = 10_000, faults: bool = False
+    folder: Path,
+    *,
+    latency: float = 0.0,
+    places: int = 10_000,
+    faults: bool = False,
+    prose: bool = False,
+    broken_after: int | None = None,
 ) -> Iterator[tuple[str, Path]]:
     """Starts the server; gives its URL and its log (`digest outcome`, a line an attempt)."""
     folder.mkdir(parents=True, exist_ok=True)
     port_file, log = folder / "port", folder / "requests.log"
     command = [sys.executable, __file__, "--port-file", str(port_file), "--log", str(log)]
     command += ["--latency", str(latency), "--places", str(places), *(["--faults"] if faults else [])]
+    command += [*(["--prose"] if prose else []), *(["--broken-after", str(broken_after)] if broken_after else [])]
     process = subprocess.Popen(command)
     try:
         deadline = time.monotonic() + 60

@@ -40,11 +40,11 @@ class Rule:
         self, messages: Messages, *, sampling: Sampling, thinking: bool = True, schema: Any = None
     ) -> Reply:
         self.calls.append(sampling)
+        said = self.rule(len(self.calls))
         self.busy += 1
         self.most_busy = max(self.most_busy, self.busy)
         await asyncio.sleep(self.pause)
         self.busy -= 1
-        said = self.rule(len(self.calls))
         if isinstance(said, ModelError):
             raise said
         return Reply(said, "stop", True, Usage(3, 2), said, None, self.label)

@@ -114,7 +114,6 @@ def coser(
     from her_hf.judging import Judging
     from her_hf.scenes import load_scenes
     from her_hf.simulation.gca import GcaSettings, Troupe
-    from her_hf.simulation.retrieval import open_memory
 
     if simulate_only and judge_only:
         raise ValueError("--simulate-only and --judge-only exclude each other")
@@ -127,7 +126,11 @@ def coser(
     )
     judging = Judging(thoughts, samples=judge_samples, max_tokens=judge_tokens, seed=seed)
     found = load_scenes(scenes, split=split)[:limit]
-    memory = None if judge_only else open_memory(retrieval, books, found)
+    memory = None
+    if retrieval != "none" and not judge_only:
+        from her_hf.simulation.retrieval import open_memory
+
+        memory = open_memory(retrieval, books, found)
     with Ledger(out / "ledger.sqlite") as ledger:
 
         def open_one(spec: str, name: str | None) -> Caller:

@@ -93,15 +93,17 @@ def minimax(
 ) -> None:
     """Let a model play characters against a model that plays the user, and judge what is clearly wrong.
 
-    Leaves results.json in DIR beside the dialogues and judgements. Scores compare with each other only, not with
-    published ones. API keys come from HER_HF_API_KEY or OPENAI_API_KEY. To test a judge against published scores:
-    her-hf eval minimax calibrate --help
+    Leaves results.json, report.md and plots in DIR beside the dialogues and judgements. Scores compare with each
+    other only, not with published ones. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
+
+    To test a judge against published scores: her-hf eval minimax calibrate --help
 
     her-hf eval minimax --npc http://127.0.0.1:8000 --npc-style her --user http://127.0.0.1:8001 --judge
     http://127.0.0.1:8001 --out outputs/minimax
     """
     from her_hf.evaluation.minimax import LEDGER, MinimaxRun, run_minimax_now
     from her_hf.evaluation.models import open_caller
+    from her_hf.evaluation.report import write_minimax_report
     from her_hf.inference import Ledger
     from her_hf.judging.reenactment import ChunkJudging
     from her_hf.scenes.seeds import load_seeds
@@ -134,7 +136,7 @@ def minimax(
             runs=runs,
         )
         results = run_minimax_now(run)
-    _tell(results, out)
+    _tell(results, write_minimax_report(results, out))
     _mind_missing(results, max_missing)
 
 
@@ -207,7 +209,7 @@ def _check(simulate_only: bool, judge_only: bool, *, playing: tuple[str | None, 
         raise ValueError("name a judge (--judge), or only play (--simulate-only)")
 
 
-def _tell(results: dict[str, Any], out: Path) -> None:
+def _tell(results: dict[str, Any], report: Path) -> None:
     """Says the main figures."""
     played = results["played"]
     broken = len(played["failed"])
@@ -219,7 +221,7 @@ def _tell(results: dict[str, Any], out: Path) -> None:
         interval = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
         typer.echo("Overall: no judgement" if overall is None else f"Overall: {overall:.2f}{interval}")
         typer.echo(results["scale"])
-    typer.echo(f"Results: {out / 'results.json'}")
+    typer.echo(f"Report: {report}")
 
 
 def _mind_missing(results: dict[str, Any], most: float) -> None:

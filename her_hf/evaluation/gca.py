@@ -25,7 +25,7 @@ from .progress import bar, together
 from .rows import Row, SceneKey, scene_key, turns_of
 
 DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
-LEDGER, SESSIONS, JUDGING = "ledger.sqlite", "sessions.jsonl", "judging.json"
+SESSIONS, JUDGING = "sessions.jsonl", "judging.json"
 
 
 @dataclass
@@ -82,7 +82,7 @@ async def run_gca(run: GcaRun) -> Row:
     judged_by = await _claim_judging(run) if run.judges else None
     try:
         dialogues = await _play(run, played_by)
-        judgements = await _judge(run, dialogues) if run.judges else []
+        judgements = await _judge(run, dialogues) if run.judges else None
         settings = {**(played_by or _settings_of(dialogues)), **(judged_by or {})}
         results = gca_results(run.scenes, dialogues, judgements, settings)
         write_json(run.out / RESULTS, results)
@@ -116,13 +116,9 @@ async def _claim_judging(run: GcaRun) -> Row:
     if len({digest(name) for name in names}) < len(names):
         raise ValueError("the same judge is named twice: give it more samples instead (--judge-samples)")
     judging = {**{f"judge_{key}": value for key, value in asdict(run.judging).items()}, "judges": names}
-    claim(
-        run.out,
-        judging,
-        begun=lambda folder: (folder / JUDGEMENTS).exists(),
-        note=JUDGING,
-        beside=("run.json", LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", DIALOGUES, SESSIONS, RESULTS),
-    )
+    # A folder with dialogues is an evaluation's, whoever played them.
+    ours = [entry.name for entry in run.out.iterdir()] if (run.out / DIALOGUES).exists() or run.troupe else []
+    claim(run.out, judging, begun=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, beside=ours)
     return judging
 
 

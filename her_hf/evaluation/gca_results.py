@@ -22,14 +22,14 @@ from .rows import Row, SceneKey, scene_key, turns_of
 
 
 def gca_results(
-    scenes: Sequence[Scene], dialogues: Sequence[Row], judgements: Sequence[Row], settings: Mapping[str, Any]
+    scenes: Sequence[Scene], dialogues: Sequence[Row], judgements: Sequence[Row] | None, settings: Mapping[str, Any]
 ) -> Row:
     """All figures of one evaluation.
 
     Args:
         scenes (`Sequence[Scene]`): What was played.
         dialogues (`Sequence[dict]`): Rows of `dialogues.jsonl`, one a scene, in the same order.
-        judgements (`Sequence[dict]`): Rows of `judgements.jsonl`; none if nothing was judged.
+        judgements (`Sequence[dict]`, *optional*): Rows of `judgements.jsonl`; `None` if nobody was to judge.
         settings (`Mapping`): How it was played and judged.
 
     Returns:
@@ -51,13 +51,14 @@ def gca_results(
         name: fmean(found) if (found := [case[name] for case in cases if case[name] is not None]) else None
         for name in ("bleu", "rouge_l")
     }
-    if judgements:
+    if judgements is not None:
         raters = _raters(judgements)
+        wanted = len(settings.get("judges") or [None]) * int(settings.get("judge_samples", 1))
         scored = _scored(judgements, {tuple(case["key"]): case["character_turns"] for case in cases})
         for case in cases:
             case |= _case_scores(scored, tuple(case["key"]), raters)
         results |= _summary(cases, dialogues)
-        results["missing"] = _missing(dialogues, judgements, len(raters))
+        results["missing"] = _missing(dialogues, judgements, max(wanted, len(raters)))
         results["agreement"] = _agreement(scored, raters, cases)
     results["cases"] = cases
     return results

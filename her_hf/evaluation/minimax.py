@@ -25,7 +25,7 @@ from .progress import bar, together
 
 DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
 LEDGER, SESSIONS, JUDGING = "ledger.sqlite", "sessions.jsonl", "judging.json"
-BESIDE = (RUN_FILE, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", DIALOGUES, SESSIONS, RESULTS)
+BESIDE = (RUN_FILE, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", DIALOGUES, SESSIONS, RESULTS, "report.md")
 """What may lie in the folder when judging begins there."""
 
 

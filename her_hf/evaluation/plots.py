@@ -58,11 +58,11 @@ def draw_by_tag(results: Mapping[str, Any], path: Path) -> bool:
         path (`Path`): The PNG.
 
     Returns:
-        `bool`: Whether it was drawn; without tags it is not.
+        `bool`: Whether it was drawn; see [`has_tags_to_draw`].
     """
-    tables = results["tables"].get("tag", {})
-    if not set(tables) - {NO_TAG}:
+    if not has_tags_to_draw(results):
         return False
+    tables = results["tables"]["tag"]
     groups = {
         f"{tag} ({scenes} scenes)": [
             Bar(name, tables[tag]["scores"][name], interval) for name, interval in intervals.items()
@@ -78,6 +78,12 @@ def draw_by_tag(results: Mapping[str, Any], path: Path) -> bool:
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         _finish(figure, path)
     return True
+
+
+def has_tags_to_draw(results: Mapping[str, Any]) -> bool:
+    """Whether scenes have tags, and no more of them than there are colours to tell them apart."""
+    tags = set(results["tables"].get("tag", {}))
+    return bool(tags - {NO_TAG}) and len(tags) <= len(GROUPS)
 
 
 def tag_intervals(cases: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, dict[str, Sequence[float] | None]]]:
@@ -133,7 +139,7 @@ def draw_curve(results: Mapping[str, Any], path: Path) -> None:
         labels = [f"{point['first_turn']}–{point['last_turn']}\nn={point['n']}" for point in points]
         axes.set_xticks(range(len(points)), labels, fontsize=8)
         axes.set_xlim(-0.4, max(len(points), 1) - 0.6)
-        axes.set_ylim(0, 105)
+        axes.set_ylim(_floor(points, ends), 102)
         axes.set_xlabel("turns (n: dialogues judged there)")
         axes.set_ylabel("overall (a scale of our own)")
         axes.set_title("Quality against turn number (lines: 95% bootstrap intervals over seeds)", fontsize=10)
@@ -162,6 +168,12 @@ def curve_intervals(cases: Sequence[Mapping[str, Any]], places: int) -> list[Seq
     return found
 
 
+def _floor(points: Sequence[Mapping[str, Any]], ends: Sequence[Sequence[float] | None]) -> float:
+    """Where the axis of a curve begins: at a round number below all of it, for a line shows changes, not heights."""
+    lows = [point["mean"] for point in points if point["mean"] is not None] + [end[0] for end in ends if end]
+    return max(0.0, (min(lows, default=0.0) - 5) // 10 * 10)
+
+
 def _draw_line(axes: Any, points: Sequence[Mapping[str, Any]], name: str, **look: Any) -> None:
     """Means by place; a place without any is a gap."""
     means = [float("nan") if point["mean"] is None else point["mean"] for point in points]
@@ -172,7 +184,7 @@ def _draw_beside(ours: Sequence[Bar], theirs: Sequence[Bar], path: Path, what: s
     """Our bars on the left; on a ground of their own, grey and hatched, the published ones."""
     with rc_context(_STYLE):
         figure = Figure(figsize=(10.0, 4.2))
-        left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [len(ours), 11]})
+        left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [5, 11]})
         _draw_bars(left, ours, color=OURS)
         left.set_xticks(range(len(ours)), [f"{bar.label}\n{_shown(bar.score)}" for bar in ours], fontsize=8)
         left.set_ylabel(what)

@@ -19,7 +19,7 @@ from her_hf.judging.missing import CAUSES
 from her_hf.scoring.coser import DIMENSIONS
 from her_hf.scoring.minimax import PILLARS
 
-from .plots import NO_TAG, draw_by_tag, draw_curve, draw_pillars, draw_scores, tag_intervals
+from .plots import NO_TAG, draw_by_tag, draw_curve, draw_pillars, draw_scores, has_tags_to_draw, tag_intervals
 from .published import PUBLISHED, SOURCE
 
 REPORT = "report.md"
@@ -117,7 +117,10 @@ def _missing(results: Results, *notes: str) -> str:
         for cause, count in missing["by_cause"].items()
     ]
     causes = table(["cause", "meaning", "judgements", "share of all"], rows) if rows else "None."
-    return "\n\n".join(["## Missing judgements", causes, *notes])
+    again = "Requests that failed are made again when the same command is given again."
+    return "\n\n".join(
+        ["## Missing judgements", causes, *([again] if "request" in missing["by_cause"] else []), *notes]
+    )
 
 
 def _failures(what: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -143,8 +146,8 @@ def _reproduce(name: str, units: str, commands: Sequence[Sequence[Flag]]) -> str
     shown = "\n".join(_command(name, flags) for flags in commands)
     return (
         f"{title}{units.upper()} stands for the file, folder or Hub dataset of these {units}, DIR for a new folder, "
-        "and each URL for a server that offers the model of the name beside it (or a folder, without a name). The same "
-        f"command in the same folder goes on after an interruption.\n\n{fence(shown, 'bash')}"
+        "and each URL for a server that offers the model of the name beside it (or a folder, without a name). "
+        f"The same command in the same folder goes on after an interruption.\n\n{fence(shown, 'bash')}"
     )
 
 
@@ -188,7 +191,7 @@ def _coser_head(results: Results) -> str:
         f"**{actor}** played every character of {_count(played['scenes'], 'scene')}{spoken}: "
         f"{_count(played['character_turns'], 'turn')} by characters, {played['turns']:,} with Environment's; at most "
         f"{escape(settings.get('rounds', '?'))} turns a scene, spoken to in the style "
-        f"`{escape(settings.get('style', '?'))}`. Environment: {_name(settings.get('environment'))}. Next speaker: "
+        f"“{escape(settings.get('style', '?'))}”. Environment: {_name(settings.get('environment'))}. Next speaker: "
         f"{_name(settings.get('next_speaker'))}.",
     ]
     if "scores" not in results:
@@ -221,8 +224,8 @@ def _scores(results: Results) -> str:
     rows.append(["**Average**", f"**{_score(scores['avg'])}**", _interval(intervals["avg"]), "", ""])
     return (
         "## Scores\n\nFrom 0 to 100, higher is better. A dimension's score is the mean over the scenes that have one; "
-        "the average is the mean of the four dimensions. Intervals: 95% percentile bootstrap over scenes; they say how "
-        "much hangs on the choice of scenes, not whether the judge is right.\n\n"
+        "the average is the mean of the four dimensions. Intervals: 95% percentile bootstrap over scenes; they say "
+        "how much hangs on the choice of scenes, not whether the judge is right.\n\n"
         + table(["dimension", "score", "95% interval", "scenes", "without a score"], rows)
         + "\n\n![Scores with intervals; published ones in a panel of their own](scores.png)"
     )
@@ -235,13 +238,10 @@ def _by_tag(results: Results) -> str:
     tables = results["tables"].get("tag", {})
     if not set(tables) - {NO_TAG}:
         return ""
+    plot = "\n\n![Scores by tag](by_tag.png)" if has_tags_to_draw(results) else ""
     ends = {tag: _interval(found["avg"]) for tag, (_, found) in tag_intervals(results["cases"]).items()}
     rows = [[*_group_row(tag, group), ends[tag]] for tag, group in tables.items()]
-    return (
-        "## By tag\n\n"
-        + table(["tag", *_GROUP_HEAD, "95% interval of the average"], rows)
-        + "\n\n![Scores by tag](by_tag.png)"
-    )
+    return "## By tag\n\n" + table(["tag", *_GROUP_HEAD, "95% interval of the average"], rows) + plot
 
 
 def _by_book(results: Results) -> str:
@@ -260,7 +260,7 @@ def _agreement(results: Results) -> str:
     title = "## Agreement between judges\n\n"
     if found is None:
         return (
-            f"{title}There is one judge with one sample, so nobody can tell how far judges would agree. Several judges "
+            f"{title}No scene was judged twice, so nobody can tell how far judges would agree. Several judges "
             "(`--judge` again) or several samples (`--judge-samples`) would show it."
         )
     rows = [
@@ -272,9 +272,9 @@ def _agreement(results: Results) -> str:
         for code in (*DIMENSIONS, "all")
     ]
     return (
-        f"{title}Scores by {'; '.join(map(escape, found['raters']))}. Krippendorff's alpha (interval level): 1 is full "
-        "agreement, 0 is chance. A dash: not defined, because no scene was scored twice, or all got the same score.\n\n"
-        + table(["dimension", "alpha", "mean difference of two scores (points)"], rows)
+        f"{title}Scores by {'; '.join(map(escape, found['raters']))}. Krippendorff's alpha (interval level): 1 is "
+        "full agreement, 0 is chance. A dash: not defined, because no scene was scored twice, or all got the same "
+        "score.\n\n" + table(["dimension", "alpha", "mean difference of two scores (points)"], rows)
     )
 
 
@@ -285,8 +285,8 @@ def _coser_missing(results: Results) -> str:
         results,
         *([by_dimension] if missing["missing"] else []),
         f"Of those that are there, {missing['repaired']:,} came as JSON that had to be mended. Of their flaws "
-        f"{missing['flaws_without_severity']:,} had no severity and counted 1, and {missing['flaws_of_another_type']:,} "
-        "were of a type that was not asked for and counted all the same.",
+        f"{missing['flaws_without_severity']:,} had no severity and counted 1, and "
+        f"{missing['flaws_of_another_type']:,} were of a type that was not asked for and counted all the same.",
     )
 
 
@@ -294,9 +294,9 @@ def _coser_published(results: Results) -> str:
     rows = [[escape(row.model), *(f"{score:.2f}" for score in row.coser)] for row in PUBLISHED]
     return (
         "## Published results: another judge, another protocol\n\n"
-        f"Copied from the paper ({SOURCE}), **not measured here**. Its judge, prompts and limits are not those of this "
-        "run, and its released code keeps inner thoughts, so **absolute values do not compare**. Only runs with the "
-        "same scenes, judges and settings do: `her-hf eval compare`.\n\n"
+        f"Copied from the paper ({SOURCE}), **not measured here**. Its judge, prompts and limits are not those of "
+        "this run, and its released code keeps inner thoughts, so **absolute values do not compare**. Only runs with "
+        "the same scenes, judges and settings do: `her-hf eval compare`.\n\n"
         + table(["model (published)", "average", *DIMENSIONS], rows)
     )
 
@@ -402,8 +402,8 @@ def _minimax_head(results: Results) -> str:
     lines = [
         f"# Situated reenactment, MiniMax-style: {npc}",
         f"**{npc}** played the character of {_count(played['seeds'], 'seed')} against {user} as the user: "
-        f"{_count(played['sessions'], 'dialogue')}, {_count(played['turns'], 'generated turn')}; spoken to in the style "
-        f"`{escape(settings.get('style', '?'))}`. Only the character's side is judged.",
+        f"{_count(played['sessions'], 'dialogue')}, {_count(played['turns'], 'generated turn')}; spoken to in the "
+        f"style “{escape(settings.get('style', '?'))}”. Only the character's side is judged.",
     ]
     if "scores" not in results:
         return "\n\n".join([*lines, NOT_JUDGED])
@@ -492,9 +492,9 @@ def _minimax_missing(results: Results) -> str:
     return _missing(
         results,
         f"Of those that are there, {missing['repaired']:,} came as JSON that had to be mended. Of their "
-        f"{missing['errors']:,} errors {missing['errors_without_severity']:,} had no severity and counted as minor, and "
-        f"of {missing['quotes_not_found']:,} the quote does not stand in the turn that it names; they counted all the "
-        "same.",
+        f"{missing['errors']:,} errors {missing['errors_without_severity']:,} had no severity and counted as minor, "
+        f"and of {missing['quotes_not_found']:,} the quote does not stand in the turn that it names; they counted all "
+        "the same.",
     )
 
 
@@ -505,9 +505,9 @@ def _minimax_published(results: Results) -> str:
     ]
     return (
         "## Published results: another judge, another scale\n\n"
-        f"Copied from the paper ({SOURCE}), **not measured here**. MiniMax publishes neither its judge and prompts nor "
-        "its user simulator and penalties, so **absolute values do not compare**. How far a judge ranks as theirs does "
-        "is what `her-hf eval minimax calibrate` tells; runs with the same seeds and judge compare by "
+        f"Copied from the paper ({SOURCE}), **not measured here**. MiniMax publishes neither its judge and prompts "
+        "nor its user simulator and penalties, so **absolute values do not compare**. How far a judge ranks as theirs "
+        "does is what `her-hf eval minimax calibrate` tells; runs with the same seeds and judge compare by "
         "`her-hf eval compare`.\n\n"
         + table(["model (published)", "average", *map(str.title, PILLARS), "95% interval"], rows)
     )
@@ -622,8 +622,9 @@ def _setting(value: object) -> str:
 
 
 def _languages(codes: Iterable[str]) -> str:
+    """By language how many there are, if there are several."""
     counts = sorted(Counter(codes).items())
-    return f" ({', '.join(f'{escape(code)} {count}' for code, count in counts)})" if counts else ""
+    return f" ({', '.join(f'{escape(code)} {count}' for code, count in counts)})" if len(counts) > 1 else ""
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

@@ -182,7 +182,7 @@ class Caller:
             `ModelError`: If there is no answer after all retries.
         """
         key = call_key(await self.fingerprint(), messages, sampling=sampling, thinking=thinking, schema=schema)
-        known = self._ledger.get(key) if self._ledger else None
+        known = self._ledger.get(key) if self._ledger is not None else None
         if known is not None:
             self.spent.kept += 1
             return known
@@ -191,7 +191,7 @@ class Caller:
         future = self._asking[key] = asyncio.get_running_loop().create_future()
         try:
             reply = await self._answer(messages, sampling, thinking, schema)
-            if self._ledger:
+            if self._ledger is not None:
                 reply = self._ledger.put(key, reply)
         except BaseException as error:
             future.set_exception(error if isinstance(error, Exception) else ModelError("cancelled", kind="dropped"))

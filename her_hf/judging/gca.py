@@ -246,8 +246,9 @@ async def judge_dialogue(
         except ModelError as error:
             return Missing("request", str(error))
         found = parse_flaws(reply.content or reply.text, dimension)
-        if not isinstance(found, Missing):
+        cut = reply.finish_reason == "length"
+        if isinstance(found, GcaJudgement) and not (cut and found.repaired):
             return found
-        if reply.finish_reason == "length":
-            found = Missing("cut", found.detail)
+        if cut:  # a list of flaws that was mended at its end would look better than it is
+            found = Missing("cut", shorten(reply.content or reply.text))
     return found

@@ -22,7 +22,7 @@ from her_hf.scenes.seeds import Seed
 from her_hf.scoring.minimax import CHUNK_TURNS, COLUMNS, PENALTIES
 
 from .missing import Missing
-from .structured import JsonReply, after_thinking, read_json_reply, shorten
+from .structured import after_thinking, read_json_reply, shorten
 
 JUDGED = "ai"
 """The role whose errors count."""
@@ -185,7 +185,7 @@ def parse_errors(text: str, chunk: Chunk) -> ChunkJudgement | Missing:
         `ChunkJudgement` or `Missing`: Missing if there is no JSON, no list of errors, an error that is no object, or
             one with an unknown column or severity, a turn that is no number or a quote that is no text.
     """
-    read = _read_object(text)
+    read = read_json_reply(text, keys=("errors",))
     if isinstance(read, Missing):
         return read
     listed = read.value.get("errors")
@@ -203,19 +203,6 @@ def parse_errors(text: str, chunk: Chunk) -> ChunkJudgement | Missing:
         quotes_not_found=sum(not _is_quoted(error, chunk) for error in errors),
         unrated=sum("severity" not in given for given in listed),
     )
-
-
-def _read_object(text: str) -> JsonReply | Missing:
-    """The answer's object. A broken one is mended before an error inside it, which may be whole, is taken for it."""
-    read = read_json_reply(text)
-    if isinstance(read, Missing) or "errors" in read.value:
-        return read
-    import json_repair
-
-    answer = after_thinking(text)
-    mended = json_repair.loads(answer[answer.find("{") :])
-    found = [value for value in (mended if isinstance(mended, list) else [mended]) if isinstance(value, dict)]
-    return next((JsonReply(value, repaired=True) for value in found if "errors" in value), read)
 
 
 def _read_error(given: Any) -> dict[str, Any]:

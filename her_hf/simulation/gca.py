@@ -30,8 +30,8 @@ from .styles import STYLES, Style, actor_messages, style_named
 END_COUNTS_FROM = 5
 """Round (counted from 0) from which on the end mark ends a scene."""
 
-Memory = Callable[[Scene, Sequence[Turn]], list[str]]
-"""Looks up texts of the book that may help: from the scene and the turns so far to passages."""
+Memory = Callable[[Scene, Sequence[Turn], str], list[str]]
+"""Looks up texts of the book that may help: from the scene, the turns so far and who speaks now to passages."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ class _Play:
         scene = self._stage.model_copy(update={"dialogue": merge_turns(self._turns)})
         world = speaker == ENVIRONMENT
         style = STYLES["her"] if world else self._settings.how
-        passages = self._memory(scene, self._turns) if self._memory and not world else []
+        passages = self._memory(scene, self._turns, speaker) if self._memory and not world else []
         return await take_turn(
             self._troupe.environment if world else self._troupe.actor,
             actor_messages(scene, speaker, style, passages=passages),

@@ -1,0 +1,84 @@
+"""`her-hf eval compare`: do two runs differ by more than chance?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Output folder of a run.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Output folder of the other run.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write compare.json there; else nothing is written.")
+    ] = None,
+    resamples: Annotated[int, typer.Option(help="Swaps that each test draws.", min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Compare runs that were measured differently.")] = False,
+) -> None:
+    """Test whether two judged runs differ on the scenes or seeds that they share.
+
+    Both must be of the same evaluation, by the same judges who saw the same (thoughts removed or kept).
+
+    her-hf eval compare outputs/her-sft outputs/base --out outputs/compared
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from her_hf.durable import write_json
+    from her_hf.evaluation.compare import compare_runs
+
+    found = compare_runs(first, second, resamples=resamples, seed=seed, force=force)
+    console = Console(highlight=False)
+    for name, side in (("A", found["first"]), ("B", found["second"])):
+        console.print(Text(f"{name}: {side['model']} ({side['folder']})"))
+    console.print(_table(found))
+    for note in _notes(found):
+        console.print(Text(note))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "compare.json", found)
+        console.print(Text(f"Written: {out / 'compare.json'}"))
+
+
+def _table(found: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    shown = Table()
+    for head in ("score", "A", "B", "A - B", "95% interval", "p", "pairs", "dropped"):
+        shown.add_column(head, justify="left" if head == "score" else "right")
+    last = list(found["tests"])[-1]
+    for name, test in found["tests"].items():
+        style = "bold" if name == last else ""
+        shown.add_row(name.removesuffix("_score").replace("_", " "), *_cells(test), style=style)
+    return shown
+
+
+def _cells(test: dict[str, Any]) -> list[str]:
+    """Numbers of one test; without a pair only the counts."""
+    counts = [str(test["pairs"]), str(test["dropped"])]
+    if not test["pairs"]:
+        return ["–"] * 5 + counts
+    means = [f"{test['first']:.2f}", f"{test['second']:.2f}", f"{test['difference']:+.2f}"]
+    ends = "[{:+.1f}, {:+.1f}]".format(*test["interval"]) if test["interval"] else "–"
+    p_value = "<0.001" if test["p_value"] < 0.001 else f"{test['p_value']:.3f}"
+    return [*means, ends, p_value, *counts]
+
+
+def _notes(found: dict[str, Any]) -> list[str]:
+    """What a reader of the table must know."""
+    unit = found["unit"]
+    notes = [
+        f"{found['shared']} {unit}s in both runs, {found['only_first']} only in A, {found['only_second']} only in B. "
+        f"Means are over pairs: {unit}s with this score on both sides; the others are dropped.",
+        "p: paired permutation test, two-sided, not corrected for the number of scores.",
+    ]
+    notes += [f"Compared all the same, as --force says: {objection}." for objection in found["objections"]]
+    if found["other_settings"]:
+        notes.append(f"Other settings that differ: {', '.join(found['other_settings'])}.")
+    return notes

@@ -1,0 +1,187 @@
+"""Two runs compared on the scenes or seeds that they share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+import typer
+from test_eval_report import HOSTILE, coser_results, coser_settings, reenactment_results
+from typer.testing import CliRunner
+
+from her_hf.cli.eval_compare import compare
+from her_hf.durable import write_json
+from her_hf.evaluation.compare import OtherMeasureError, compare_runs
+from her_hf.scoring.minimax import overall
+from her_hf.scoring.statistics import paired_permutation_test
+
+Row = dict[str, Any]
+
+app = typer.Typer()
+app.command()(compare)
+
+
+def folder(path: Path, results: Row, texts: dict[int, str] | None = None) -> Path:
+    """An output folder; `texts` are digests of scenes by their number."""
+    path.mkdir(parents=True)
+    write_json(path / "results.json", results)
+    if texts is not None:
+        rows = [{"key": case["key"], "scene_digest": texts.get(case["key"][1], "same")} for case in results["cases"]]
+        (path / "dialogues.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def without(results: Row, *numbers: int) -> Row:
+    """Results in other order, and without the scenes of these numbers."""
+    return {**results, "cases": [case for case in reversed(results["cases"]) if case["key"][1] not in numbers]}
+
+
+def test_scenes_are_paired_by_key(tmp_path: Path) -> None:
+    results = [coser_results(20, harsh=3.0), coser_results(20, harsh=5.0, seed=1, actor="base")]
+    a, b = (
+        folder(tmp_path / name, one) for name, one in zip("ab", (results[0], without(results[1], 3, 4)), strict=True)
+    )
+    found = compare_runs(a, b, resamples=500)
+    columns = [{tuple(case["key"]): case["SC"] for case in one["cases"]} for one in results]
+    columns[1] = {key: value for key, value in columns[1].items() if key[1] not in (3, 4)}
+    wanted = paired_permutation_test(
+        list(columns[0].values()), [columns[1].get(key) for key in columns[0]], resamples=500
+    )
+    got = found["tests"]["SC"]
+    assert {name: got[name] for name in wanted._fields} == wanted._asdict()
+    assert got["difference"] == pytest.approx(got["first"] - got["second"])
+    assert got["interval"][0] <= got["difference"] <= got["interval"][1]
+    assert (found["shared"], found["only_first"], found["only_second"]) == (18, 2, 0)
+    assert list(found["tests"]) == ["SC", "AN", "CF", "SQ", "avg"] and found["tests"]["avg"]["p_value"] < 0.05
+    assert [found[side]["model"] for side in ("first", "second")] == ["her-sft-32b", "base"]
+    assert (found["objections"], found["other_settings"]) == ([], {})
+
+
+def test_exchanging_the_runs_changes_signs_only(tmp_path: Path) -> None:
+    a = folder(tmp_path / "a", coser_results(12))
+    b = folder(tmp_path / "b", without(coser_results(12, seed=1)))
+    one, other = compare_runs(a, b, resamples=300), compare_runs(b, a, resamples=300)
+    for name, test in one["tests"].items():
+        assert other["tests"][name]["difference"] == pytest.approx(-test["difference"])
+        assert other["tests"][name]["p_value"] == test["p_value"]
+
+
+def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:
+    a = folder(tmp_path / "a", coser_results(8))
+    tests = compare_runs(a, a, resamples=200)["tests"].values()
+    assert all((test["difference"], test["p_value"]) == (0, 1) for test in tests)
+
+
+def test_scenes_that_failed_are_dropped_and_counted(tmp_path: Path) -> None:
+    a = folder(tmp_path / "a", coser_results(10, broken=3))
+    b = folder(tmp_path / "b", coser_results(10, seed=1))
+    found = compare_runs(a, b, resamples=200)
+    assert found["shared"] == 10
+    for test in found["tests"].values():
+        assert test["pairs"] + test["dropped"] == 10 and test["dropped"] >= 3
+
+
+def test_a_score_that_nobody_has_is_no_number(tmp_path: Path) -> None:
+    results = coser_results(4)
+    cases = [{**case, "SC": None, "avg": None} for case in results["cases"]]
+    a, b = folder(tmp_path / "a", results), folder(tmp_path / "b", {**results, "cases": cases})
+    test = compare_runs(a, b, resamples=100)["tests"]["SC"]
+    assert test == {
+        **dict.fromkeys(("first", "second", "difference", "interval", "p_value")),
+        "pairs": 0,
+        "dropped": 4,
+    }
+    assert "–" in CliRunner().invoke(app, [str(a), str(b), "--resamples", "100"]).output
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"judge_thoughts": "her"}, "judge_thoughts differs ('coser' against 'her')"),
+        ({"judges": ("judge-b",)}, "judges differs ('judge-a' (template None) against 'judge-b' (template None))"),
+        ({"judges": ("judge-a", "judge-b")}, "judges differs"),
+    ],
+)
+def test_runs_that_were_judged_differently_are_refused(tmp_path: Path, changes: Row, said: str) -> None:
+    a, b = folder(tmp_path / "a", coser_results(4)), folder(tmp_path / "b", coser_results(4, **changes))
+    with pytest.raises(OtherMeasureError, match="do not compare") as error:
+        compare_runs(a, b)
+    assert said in str(error.value) and "--force" in str(error.value)
+    forced = compare_runs(a, b, resamples=100, force=True)
+    assert said in forced["objections"][0] and forced["tests"]["SC"]["pairs"] > 0
+    shown = CliRunner().invoke(app, [str(a), str(b), "--resamples", "100", "--force"])
+    assert shown.exit_code == 0 and "Compared all the same" in shown.output
+
+
+def test_the_order_of_judges_does_not_matter(tmp_path: Path) -> None:
+    a = folder(tmp_path / "a", coser_results(4, judges=("judge-a", "judge-b")))
+    b = folder(tmp_path / "b", coser_results(4, judges=("judge-b", "judge-a")))
+    assert compare_runs(a, b, resamples=100)["objections"] == []
+
+
+def test_other_settings_are_told_but_do_not_refuse(tmp_path: Path) -> None:
+    a, b = folder(tmp_path / "a", coser_results(4)), folder(tmp_path / "b", coser_results(4, rounds=20, top_p=0.5))
+    assert compare_runs(a, b, resamples=100)["other_settings"] == {"rounds": [10, 20], "top_p": [0.9, 0.5]}
+
+
+def test_scenes_with_another_text_are_refused(tmp_path: Path) -> None:
+    a = folder(tmp_path / "a", coser_results(4), texts={})
+    b = folder(tmp_path / "b", coser_results(4), texts={2: "changed"})
+    with pytest.raises(OtherMeasureError, match=r"1 of 4 shared scenes, such as .* have another text"):
+        compare_runs(a, b)
+
+
+def test_seeds_are_paired_with_the_mean_over_their_runs(tmp_path: Path) -> None:
+    results = [reenactment_results(8, broken=1), reenactment_results(8, seed=1, harsh=4.0, npc="base")]
+    a, b = (folder(tmp_path / name, one) for name, one in zip("ab", results, strict=True))
+    found = compare_runs(a, b, resamples=300)
+    assert (found["evaluation"], found["unit"], found["shared"]) == ("minimax", "seed", 8)
+    assert list(found["tests"])[-4:] == ["worlds", "stories", "preferences", "overall"]
+    of_last = [
+        fmean(overall(case["columns"]) for case in one["cases"] if case["seed_id"] == "seed 7|`" and case["columns"])
+        for one in results
+    ]
+    tests = found["tests"]["overall"]
+    assert of_last[0] != of_last[1] and tests["first"] == pytest.approx(results[0]["scores"]["overall"])
+    assert tests["pairs"] == 8 and tests["p_value"] < 0.05
+    other = folder(tmp_path / "c", reenactment_results(8, judge="judge-b", judge_chunk=10))
+    with pytest.raises(OtherMeasureError, match=r"judge differs .*; judge_chunk differs"):
+        compare_runs(a, other)
+    cheaper = folder(tmp_path / "d", {**results[0], "penalties": {"minor": 1.0}})
+    with pytest.raises(OtherMeasureError, match="penalties differs"):
+        compare_runs(a, cheaper)
+
+
+def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
+    a = folder(tmp_path / "a", coser_results(4))
+    with pytest.raises(FileNotFoundError, match=r"holds no results\.json"):
+        compare_runs(a, tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="played, but not judged"):
+        compare_runs(a, folder(tmp_path / "played", coser_results(4, judged=False)))
+    with pytest.raises(ValueError, match=r"evaluation 'coser' and .* of 'minimax'"):
+        compare_runs(a, folder(tmp_path / "seeds", reenactment_results(2)))
+    with pytest.raises(ValueError, match="share no scene"):
+        compare_runs(a, folder(tmp_path / "others", coser_results(4, books=("Another",))))
+    for name, text in (("broken", '{"settings"'), ("list", "[]"), ("other", '{"settings": {}}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"is no JSON|holds no results of"):
+            compare_runs(a, tmp_path / name)
+
+
+def test_the_command_shows_a_table_and_writes_json(tmp_path: Path) -> None:
+    a = folder(tmp_path / "a", coser_results(8, harsh=2.0))
+    b = folder(tmp_path / "b", coser_results(8, harsh=7.0, seed=1, actor=f"[red]{HOSTILE}"))
+    out = tmp_path / "new" / "compared"
+    done = CliRunner().invoke(
+        app, [str(a), str(b), "--out", str(out), "--resamples", "500"], env={"COLUMNS": "300"}, terminal_width=300
+    )
+    assert done.exit_code == 0, done.output
+    written = json.loads((out / "compare.json").read_text(encoding="utf-8"))
+    assert written == json.loads(json.dumps(compare_runs(a, b, resamples=500)))
+    assert f"B: [red]{HOSTILE}" in done.output and "8 scenes in both runs" in done.output
+    assert f"{written['tests']['avg']['difference']:+.2f}" in done.output
+    assert coser_settings()["seed"] == 42 and not list(a.glob("compare*"))

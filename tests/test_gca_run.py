@@ -1,0 +1,191 @@
+"""`her-hf eval coser` from scenes to results, against a server with latency and faults, killed and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_server import scripted
+
+from her_hf.scenes import Scene, load_scenes
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data" / "coser" / "scenes_id.json"
+FILES = ("results.json", "dialogues.jsonl", "judgements.jsonl")
+
+
+def mini_scenes(folder: Path, count: int) -> Path:
+    """Scenes of her-mini in CoSER's form."""
+    rows = [scene.to_coser() for scene in load_scenes(ROOT / "dataset_cards" / "her-mini", split="train")[:count]]
+    file = folder / "scenes.json"
+    file.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    return file
+
+
+def command(url: str, out: Path, scenes: Path, *options: str) -> list[str]:
+    chosen = ["--scenes", str(scenes), "--actor", url, "--judge", url, "--out", str(out), "--max-missing", "1"]
+    return [sys.executable, "-m", "her_hf.cli.main", "eval", "coser", *chosen, *options]
+
+
+def run(*args: Any, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(*args), cwd=ROOT, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}, timeout=900
+    )
+    assert not check or done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def results(out: Path) -> dict[str, Any]:
+    return json.loads((out / "results.json").read_text(encoding="utf-8"))
+
+
+def answered(log: Path) -> Counter[str]:
+    """How often each request was answered."""
+    lines = (line.split() for line in log.read_text().splitlines())
+    return Counter(key for key, outcome in lines if outcome in ("ok", "hang"))
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    return {name: (out / name).read_bytes() for name in FILES}
+
+
+def kill_when(log: Path, lines: int, *args: Any) -> bool:
+    """Starts the run and kills it once the server has seen so many requests; `False` if it was done before."""
+    process = subprocess.Popen(command(*args), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        if len(log.read_text().splitlines()) >= lines:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def prove(tmp_path: Path, scenes: Path, count: int, rounds: str, *, latency: float, kills: list[float]) -> None:
+    """The same results one call at a time, 64 at a time, and after kills; nothing lost, nothing repeated."""
+    with scripted(tmp_path / "one", latency=latency, faults=True) as (url, log):
+        run(url, tmp_path / "out1", scenes, "--rounds", rounds, "--concurrency", "1")
+        single = answered(log)
+    assert max(single.values()) == 1  # no request that was answered was made again
+    first = files_of(tmp_path / "out1")
+    with scripted(tmp_path / "many", latency=latency, faults=True) as (url, log):
+        run(url, tmp_path / "out64", scenes, "--rounds", rounds, "--concurrency", "64")
+        assert answered(log) == single
+    assert files_of(tmp_path / "out64") == first
+    with scripted(tmp_path / "killed", latency=latency, faults=True) as (url, log):
+        options = (url, tmp_path / "killed_out", scenes, "--rounds", rounds, "--concurrency", "16")
+        for share in kills:  # of the requests that the whole run makes
+            assert kill_when(log, int(share * single.total()), *options)
+        run(*options)
+        found = answered(log)
+    assert files_of(tmp_path / "killed_out") == first
+    assert found.keys() == single.keys()
+    # What was on its way when a kill came may have been answered without anybody hearing it.
+    assert sum(found.values()) - len(found) <= 16 * len(kills)
+    judged = results(tmp_path / "out1")
+    assert judged["played"]["scenes"] == count and judged["played"]["ended_by"].get("failed", 0) == 0
+    assert judged["missing"]["expected"] == 4 * count
+    assert judged["missing"]["missing"] == sum(judged["missing"]["by_cause"].values())
+    assert judged["played"]["next_speaker_drawn"] > 0 and judged["missing"]["repaired"] > 0
+    before = log.stat().st_size
+    with scripted(tmp_path / "killed", faults=True) as (url, log):
+        run(url, tmp_path / "killed_out", scenes, "--rounds", rounds)  # another port, and nothing left to do
+    assert log.stat().st_size == before
+
+
+def test_a_run_with_faults_and_kills_gives_what_a_quiet_one_gives(tmp_path: Path) -> None:
+    prove(tmp_path, mini_scenes(tmp_path, 6), 6, "6", latency=0.01, kills=[0.4])
+
+
+@pytest.mark.slow
+def test_a_hundred_scenes_with_faults_and_three_kills(tmp_path: Path) -> None:
+    if not SHARED.exists():
+        pytest.skip("../shared is not there")
+    prove(tmp_path, SHARED, 100, "10", latency=0.02, kills=[0.2, 0.5, 0.9])
+
+
+def test_play_now_and_judge_later(tmp_path: Path) -> None:
+    scenes, out = mini_scenes(tmp_path, 2), tmp_path / "out"
+    with scripted(tmp_path / "server") as (url, log):
+        run(url, out, scenes, "--rounds", "4", "--simulate-only")
+        assert "scores" not in results(out) and not (out / "judgements.jsonl").exists()
+        played = log.read_text()
+        run(url, out, scenes, "--rounds", "4", "--judge-only", "--judge-samples", "2")
+        assert len(log.read_text().splitlines()) - len(played.splitlines()) == 2 * 4 * 2
+    found = results(out)
+    assert set(found["scores"]) == {"SC", "AN", "CF", "SQ", "avg"} and found["agreement"] is not None
+    assert found["settings"]["rounds"] == 4 and found["settings"]["judge_samples"] == 2
+    row = json.loads((out / "dialogues.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert {"key", "turns", "settings"} <= row.keys() and {"name", "text"} <= row["turns"][0].keys()
+
+
+def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
+    scenes, out = mini_scenes(tmp_path, 1), tmp_path / "out"
+    with scripted(tmp_path / "server") as (url, _):
+        run(url, out, scenes, "--rounds", "2")
+        before = files_of(out)
+        refused = run(url, out, scenes, "--rounds", "3", check=False)
+        assert refused.returncode == 1 and "rounds: 2 there, 3 now" in refused.stderr
+        refused = run(url, out, scenes, "--rounds", "2", "--thoughts", "her", check=False)
+        assert refused.returncode == 1 and "judge_thoughts" in refused.stderr
+    assert files_of(out) == before
+
+
+def test_a_judge_that_is_not_there_and_one_that_is_missing_too_often(tmp_path: Path) -> None:
+    scenes = mini_scenes(tmp_path, 1)
+    with scripted(tmp_path / "server") as (url, _):
+        nobody = run(url, tmp_path / "a", scenes, "--rounds", "2", "--judge", "http://127.0.0.1:9/v1", check=False)
+        assert nobody.returncode == 1 and "No server answers at http://127.0.0.1:9/v1" in nobody.stderr
+        assert "Traceback" not in nobody.stderr
+    scene = Scene.model_validate(load_scenes(scenes)[0])
+    assert scene.key
+    with scripted(tmp_path / "prose", prose=True) as (url, _):
+        missing = run(url, tmp_path / "b", scenes, "--rounds", "2", "--max-missing", "0.1", check=False)
+        assert missing.returncode == 3 and "100.0% of the judgements are missing" in missing.stderr
+    found = results(tmp_path / "b")
+    assert found["scores"] == {"SC": None, "AN": None, "CF": None, "SQ": None, "avg": None}
+    assert found["missing"]["by_cause"] == {"no_json": 4}
+
+
+def test_options_can_stand_in_yaml_and_unknown_ones_are_refused(tmp_path: Path) -> None:
+    scenes, out = mini_scenes(tmp_path, 1), tmp_path / "out"
+    config = tmp_path / "eval.yaml"
+    with scripted(tmp_path / "server") as (url, _):
+        config.write_text(f"rounds: 2\nthoughts: her\nactor: {url}\njudge: [{url}]\nscenes: {scenes}\nout: {out}\n")
+        done = subprocess.run(
+            [sys.executable, "-m", "her_hf.cli.main", "eval", "coser", "--config", str(config), "--rounds", "3"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    assert results(out)["settings"]["rounds"] == 3 and results(out)["settings"]["judge_thoughts"] == "her"
+    config.write_text("rouns: 2\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "her_hf.cli.main", "eval", "coser", "--config", str(config)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "rouns" in done.stderr
+
+
+def test_a_scene_that_failed_is_played_again(tmp_path: Path) -> None:
+    scenes, out = mini_scenes(tmp_path, 2), tmp_path / "out"
+    with scripted(tmp_path / "server", broken_after=5) as (url, _):
+        run(url, out, scenes, "--rounds", "4", check=False)
+    found = results(out)
+    assert found["played"]["ended_by"]["failed"] >= 1 and found["missing"]["by_cause"]["dialogue"] >= 4
+    assert found["played"]["failed"][0]["message"]
+    start = time.monotonic()
+    with scripted(tmp_path / "server") as (url, _):
+        run(url, out, scenes, "--rounds", "4")
+    assert results(out)["played"]["ended_by"] == {"rounds": 2} and time.monotonic() - start < 60
