@@ -30,7 +30,8 @@ pytest.importorskip("matplotlib", reason='needs pip install "her_hf[eval]"')
 
 from her_hf.evaluation.plots import curve_intervals
 from her_hf.evaluation.published import PUBLISHED
-from her_hf.evaluation.report import escape, write_minimax_report, write_report
+from her_hf.evaluation.reports import write_minimax_report, write_report
+from her_hf.evaluation.reports.markdown import escape
 
 Row = dict[str, Any]
 HOSTILE = "Salt|Iron <script>alert(1)</script> [x](http://evil.example) `*_$"

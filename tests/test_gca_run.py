@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_server import scripted
 
 from her_hf.scenes import Scene, load_scenes
+from recipes.benchmarks.scripted_server import scripted
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data" / "coser" / "scenes_id.json"

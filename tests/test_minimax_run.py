@@ -30,7 +30,7 @@ from her_hf.cli import eval_minimax
 from her_hf.durable import OtherRunError, read_json
 from her_hf.evaluation.calibrate import Calibration, calibrate, load_published
 from her_hf.evaluation.minimax import MinimaxRun, run_minimax, run_minimax_now
-from her_hf.evaluation.report import write_minimax_report
+from her_hf.evaluation.reports import write_minimax_report
 from her_hf.inference import Caller, Ledger, Messages, ModelError, Sampling
 from her_hf.judging.reenactment import ChunkJudging
 from her_hf.scenes import SceneError

@@ -47,11 +47,12 @@ def compare(
 
 
 def _table(found: dict[str, Any]) -> Table:
+    from rich import box
     from rich.table import Table
 
-    shown = Table()
+    shown = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)  # fits 80 columns
     for head in ("score", "A", "B", "A - B", "95% interval", "p", "pairs", "dropped"):
-        shown.add_column(head, justify="left" if head == "score" else "right")
+        shown.add_column(head, justify="left" if head == "score" else "right", overflow="fold")
     last = list(found["tests"])[-1]
     for name, test in found["tests"].items():
         style = "bold" if name == last else ""

@@ -18,7 +18,9 @@ _PLAY, _JUDGE = "Playing", "Judging"
 
 def coser(
     scenes: Annotated[str, typer.Option(metavar="SOURCE", help="Scenes: a file, a folder or a Hub dataset.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything is kept; the same command goes on there.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where everything is kept; the same command goes on there.")
+    ],
     config: ConfigOption = None,
     split: Annotated[str | None, typer.Option(help="Split of the scenes' source.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many scenes.", min=1)] = None,
@@ -109,7 +111,7 @@ def coser(
     """
     from her_hf.evaluation.gca import GcaRun, run_gca_now
     from her_hf.evaluation.models import open_caller
-    from her_hf.evaluation.report import write_report
+    from her_hf.evaluation.reports import write_report
     from her_hf.inference import Ledger
     from her_hf.judging import Judging
     from her_hf.scenes import load_scenes
@@ -162,4 +164,5 @@ def _judges(specs: list[str], names: list[str], open_one: Callable[[str, str | N
     """Opens the judges, each with its name if names are given."""
     if names and len(names) != len(specs):
         raise ValueError(f"--judge-model must be given for each --judge: {len(specs)} judges, {len(names)} names")
-    return [open_one(spec, name) for spec, name in zip(specs, names or [None] * len(specs), strict=True)]
+    wanted: list[str | None] = [*names] or [None] * len(specs)
+    return [open_one(spec, name) for spec, name in zip(specs, wanted, strict=True)]

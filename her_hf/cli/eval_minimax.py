@@ -103,7 +103,7 @@ def minimax(
     """
     from her_hf.evaluation.minimax import LEDGER, MinimaxRun, run_minimax_now
     from her_hf.evaluation.models import open_caller
-    from her_hf.evaluation.report import write_minimax_report
+    from her_hf.evaluation.reports import write_minimax_report
     from her_hf.inference import Ledger
     from her_hf.judging.reenactment import ChunkJudging
     from her_hf.scenes.seeds import load_seeds

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from .eval_compare import compare
 from .eval_coser import coser
 from .eval_minimax import app as minimax_app
 
 app = typer.Typer(help="Evaluate: CoSER, MiniMax-style reenactment, form.", no_args_is_help=True)
 app.command("coser")(coser)
+app.command("compare")(compare)
 app.add_typer(minimax_app, name="minimax")

@@ -115,7 +115,7 @@ async def _claim_judging(run: GcaRun) -> Row:
     names = [await judge.fingerprint() for judge in run.judges]
     if len({digest(name) for name in names}) < len(names):
         raise ValueError("the same judge is named twice: give it more samples instead (--judge-samples)")
-    judging = {**{f"judge_{key}": value for key, value in asdict(run.judging).items()}, "judges": names}
+    judging = {**{f"judge_{key}": value for key, value in run.judging.as_dict().items()}, "judges": names}
     # A folder with dialogues is an evaluation's, whoever played them.
     ours = [entry.name for entry in run.out.iterdir()] if (run.out / DIALOGUES).exists() or run.troupe else []
     claim(run.out, judging, begun=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, beside=ours)

@@ -1,4 +1,4 @@
-"""OpenAI-compatible servers: vLLM, `transformers serve`, hosted services. Over httpx, without the openai package."""
+"""OpenAI-compatible servers: vLLM, `transformers serve`, hosted services. Without the openai package."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
-
 from her_hf.durable import digest
 
+from .http import Answer, Connection
 from .inline import InlineText, opens_thinking
 from .interface import Message, Messages, ModelError, Prompt, Reply, Sampling, Schema, Usage
 from .wire import (
@@ -64,12 +63,11 @@ class ServerModel:
         self.notes: list[str] = []
         self._model = model
         self._window, self._window_asked = window, window is not None
-        self._timeout = timeout
         self._key = next((os.environ[name] for name in API_KEYS if os.environ.get(name)), "")
         self._refused: set[str] = set()
         self._way: str | None = None  # how this server hands over system thinking, see inline.py
         self._counts: bool | None = None  # whether it has /tokenize
-        self._client: httpx.AsyncClient | None = None
+        self._http = Connection(self.url, self._key, timeout)
 
     @property
     def name(self) -> str:
@@ -84,8 +82,8 @@ class ServerModel:
         schema: Schema | None = None,
     ) -> Reply:
         """See [`ChatModel.chat`]."""
-        async with self._ask(messages, sampling or Sampling(), thinking, stream=False, schema=schema) as response:
-            data = parse_object(await _text(response), self.url)
+        async with self._ask(messages, sampling or Sampling(), thinking, stream=False, schema=schema) as answer:
+            data = parse_object(await answer.text(), self.url)
         return self._whole_reply(data, InlineText(self._way, thinking=thinking))
 
     async def stream(
@@ -101,13 +99,13 @@ class ServerModel:
         reasoning: list[str] = []
         usage, finish = Usage(), ""
         choice: dict[str, Any] = {}
-        async with self._ask(messages, sampling or Sampling(), thinking, stream=True) as response:
-            if "json" in response.headers.get("content-type", ""):  # a server that cannot stream
-                whole = self._whole_reply(parse_object(await _text(response), self.url), inline)
+        async with self._ask(messages, sampling or Sampling(), thinking, stream=True) as answer:
+            if "json" in answer.kind:  # a server that cannot stream
+                whole = self._whole_reply(parse_object(await answer.text(), self.url), inline)
                 yield whole.text
                 yield whole
                 return
-            async for line in response.aiter_lines():
+            async for line in answer.lines():
                 event = parse_event(line, self.url)
                 if event is None:
                     continue
@@ -175,50 +173,14 @@ class ServerModel:
 
     async def close(self) -> None:
         """See [`ChatModel.close`]."""
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        await self._http.close()
 
     # -- requests
-
-    def _http(self) -> httpx.AsyncClient:
-        if self._client is None:
-            headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-            timeout = httpx.Timeout(self._timeout, connect=min(10.0, self._timeout))
-            self._client = httpx.AsyncClient(headers=headers, timeout=timeout)
-        return self._client
-
-    @asynccontextmanager
-    async def _request(
-        self, method: str, url: str, body: dict[str, Any] | None = None
-    ) -> AsyncIterator[httpx.Response]:
-        """One request; what httpx raises, now or while the answer is read, becomes a [`ModelError`]."""
-        try:
-            async with self._http().stream(method, url, json=body) as response:
-                yield response
-        except httpx.ConnectError as error:
-            raise ModelError(
-                f"No server answers at {self.url} ({error or 'connection refused'}). Start one, for "
-                "example `vllm serve "
-                "CHECKPOINT --reasoning-parser hf`, or check host and port.",
-                kind="connection",
-            ) from error
-        except httpx.TimeoutException as error:
-            raise ModelError(
-                f"{self.url} was silent for {self._timeout:g} seconds ({type(error).__name__}). The server "
-                "may be busy or "
-                "still loading: try again, or allow more time.",
-                kind="timeout",
-            ) from error
-        except httpx.TransportError as error:
-            raise ModelError(
-                f"The connection to {self.url} broke ({type(error).__name__}: {error}). Try again.", kind="dropped"
-            ) from error
 
     @asynccontextmanager
     async def _ask(
         self, messages: Messages, sampling: Sampling, thinking: bool, *, stream: bool, schema: Schema | None = None
-    ) -> AsyncIterator[httpx.Response]:
+    ) -> AsyncIterator[Answer]:
         """Asks for a reply, leaving out optional fields that the server complains of."""
         model = await self._model_name()
         url = f"{self.url}/chat/completions"
@@ -232,22 +194,22 @@ class ServerModel:
                 refused=self._refused,
                 schema=schema,
             )
-            async with self._request("POST", url, body) as response:
-                if response.status_code == 200:
-                    yield response
+            async with self._http.request("POST", url, body) as answer:
+                if answer.status == 200:
+                    yield answer
                     return
-                text = await _text(response)
-            field = newly_refused(response.status_code, text, body)
+                text = await answer.text()
+            field = newly_refused(answer.status, text, body)
             if field is None:
-                raise self._status_error(response, text, url)
+                raise self._status_error(answer, text, url)
             if field not in self._refused:
                 self._refused.add(field)
                 self.notes.append(f"{self.url} does not take the field {field}: requests go without it.")
 
-    def _status_error(self, response: httpx.Response, text: str, url: str) -> ModelError:
+    def _status_error(self, answer: Answer, text: str, url: str) -> ModelError:
         if self._key:
             text = text.replace(self._key, "***")
-        return explain_status(response.status_code, text, url, response.headers.get("retry-after"))
+        return explain_status(answer.status, text, url, answer.retry_after)
 
     def _whole_reply(self, data: dict[str, Any], inline: InlineText) -> Reply:
         """A reply that came in one piece."""
@@ -268,10 +230,10 @@ class ServerModel:
 
     async def _cards(self) -> list[Message]:
         url = f"{self.url}/models"
-        async with self._request("GET", url) as response:
-            text = await _text(response)
-        if response.status_code != 200:
-            raise self._status_error(response, text, url)
+        async with self._http.request("GET", url) as answer:
+            text = await answer.text()
+        if answer.status != 200:
+            raise self._status_error(answer, text, url)
         cards = parse_object(text, url).get("data")
         return [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
 
@@ -305,10 +267,6 @@ class ServerModel:
 
     async def _extra(self, url: str, body: dict[str, Any]) -> dict[str, Any] | None:
         """Asks for something not every server has."""
-        async with self._request("POST", url, body) as response:
-            text = await _text(response)
-        return parse_object(text, url) if response.status_code == 200 and text.lstrip().startswith("{") else None
-
-
-async def _text(response: httpx.Response) -> str:
-    return (await response.aread()).decode("utf-8", errors="replace")
+        async with self._http.request("POST", url, body) as answer:
+            text = await answer.text()
+        return parse_object(text, url) if answer.status == 200 and text.lstrip().startswith("{") else None

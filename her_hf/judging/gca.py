@@ -7,7 +7,7 @@ them, so scores of the two are not comparable and every result says which it is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -16,7 +16,7 @@ from jinja2 import Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from her_hf.dual_layer import Turn, View
-from her_hf.durable import derive_seed
+from her_hf.durable import derive_seed, digest
 from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
 from her_hf.scenes import Scene
 from her_hf.scoring.coser import DIMENSIONS, FLAW_TYPES, read_severity
@@ -56,6 +56,11 @@ class Judging:
             raise ValueError(f"thoughts must be one of {sorted(THOUGHTS)}, got {self.thoughts!r}")
         if self.samples < 1 or self.attempts < 1:
             raise ValueError(f"samples and attempts must be at least 1, got {self.samples} and {self.attempts}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every value that decides a judgement, the digest of the prompts among them, for JSON."""
+        prompts = [_file(name) for name in ("critic.jinja", *(f"{dimension}.md" for dimension in DIMENSIONS))]
+        return {**asdict(self), "prompts": digest(prompts)}
 
 
 @dataclass(frozen=True)

@@ -235,7 +235,7 @@ def _passages(plot: Row, place: int) -> list[Passage]:
     people = items(plot, "key_characters", path)
     conversations = items(plot, "conversation", path)
     chapter, summary = text(plot, "chapter", path), text(plot, "summary", path)
-    numbers = _numbers(place, plot, *people, *conversations)
+    numbers = _numbers(place, plot, people, conversations)
     passage = partial(Passage, plots=numbers, chapter="" if chapter == "None" else chapter)
     found = [passage("text", chunk, chunk) for chunk in chunks(text(plot, "text", path))]
     for name, fields in by_name(people, f"{path}key_characters", plot_fields).items():
@@ -249,11 +249,17 @@ def _passages(plot: Row, place: int) -> list[Passage]:
     return found
 
 
-def _numbers(place: int, *entries: Row) -> frozenset[int]:
-    """Every number that entries of a plot give (`i_p`), or else its place: what its scenes may be known by."""
-    deeper = [one for entry in entries for key in ("key_characters", "dialogues") for one in items(entry, key)]
-    given = frozenset(one["i_p"] for one in (*entries, *deeper) if isinstance(one.get("i_p"), int))
-    return given or frozenset({place})
+def _numbers(place: int, plot: Row, people: Sequence[Row], conversations: Sequence[Row]) -> frozenset[int]:
+    """What scenes may know the plot by: any number (`i_p`) that it or an entry of it gives, else its place."""
+    found = _given(plot, *people)
+    for conversation in conversations:
+        entries = [entry for key in ("key_characters", "dialogues") for entry in items(conversation, key)]
+        found |= _given(plot, conversation, *entries) or {place}  # as the reader of scenes numbers them
+    return frozenset(found or {place})
+
+
+def _given(*entries: Row) -> set[int]:
+    return {entry["i_p"] for entry in entries if isinstance(entry.get("i_p"), int)}
 
 
 def chunks(whole: str) -> list[str]:

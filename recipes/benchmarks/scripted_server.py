@@ -3,7 +3,7 @@
 Answers depend on the request alone, so that every run of an evaluation gets the same. Faults that pass (429, 500, a
 dropped connection) come at the first attempts of some requests; broken answers come to some requests for good.
 
-    python tests/scripted_server.py --port-file PORT --log LOG --latency 0.005 --faults
+    python recipes/benchmarks/scripted_server.py --port-file PORT --log LOG --latency 0.005 --faults
 """
 
 from __future__ import annotations

@@ -1,0 +1,392 @@
+"""CoSER's given-circumstance acting as a task of inspect-ai, with our simulation, critics and formula.
+
+    inspect eval her_hf/coser -T scenes=/data/scenes.json -T style=plain \
+        --model openai/gpt-4o-mini --model-role grader=openai/gpt-4o
+
+Inspect asks the models (its limits, retries, caches and logs hold); everything else is as in `her-hf eval coser`.
+Roles of models: `grader` judges and must be named, `environment` plays the world (else the model under test does), and
+`next_speaker` names who speaks next (else Environment's model does). What could not be played or judged is unscored,
+says why, and is left out of means.
+
+Nothing else of her_hf imports inspect-ai, and this file can also be named by its path.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+# Imports are absolute: inspect may load this file by its path, outside its package.
+from her_hf.dual_layer import ENVIRONMENT, View
+from her_hf.evaluation.rows import Row, turns_of
+from her_hf.inference import Caller, Messages, ModelError, Prompt, Reply, Retries, Sampling, Schema, Usage
+from her_hf.inference.inline import InlineText
+from her_hf.inference.wire import estimate_tokens, thinking_switch
+from her_hf.judging import DIMENSIONS, GcaJudgement, Judging, Missing, judge_dialogue
+from her_hf.scenes import Scene, load_scenes
+from her_hf.scoring.coser import coser_score, summarize_cases
+from her_hf.simulation.gca import GcaSettings, Memory, Performance, Troupe, play_scene
+from her_hf.simulation.retrieval import open_memory
+
+try:
+    from inspect_ai import Task, task
+    from inspect_ai.dataset import MemoryDataset, Sample
+    from inspect_ai.model import (
+        ChatMessage,
+        ChatMessageAssistant,
+        ChatMessageSystem,
+        ChatMessageUser,
+        ContentReasoning,
+        GenerateConfig,
+        Model,
+        ModelOutput,
+        ResponseSchema,
+        get_model,
+    )
+    from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, mean, metric, scorer, stderr
+    from inspect_ai.solver import Generate, Solver, TaskState, solver
+    from inspect_ai.util import JSONSchema, LimitExceededError, collect
+except ImportError as error:
+    raise ImportError(
+        f"the task needs inspect-ai, which cannot be imported ({error}). Install it with: pip install 'her_hf[inspect]'"
+    ) from error
+
+DIALOGUE = "her_hf:dialogue"
+"""Where a sample's store keeps the dialogue, in the form of a row of `dialogues.jsonl`."""
+
+_MESSAGES = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
+_FINISH = {"max_tokens": "length", "model_length": "length"}
+_TEMPLATED = ("vllm", "sglang", "openai-api")
+"""Providers whose servers render a checkpoint's own chat template and take arguments for it."""
+
+
+@task
+def coser(
+    scenes: str,
+    split: str | None = None,
+    style: str = "her",
+    rounds: int | None = None,
+    continue_from: int = 0,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+    thoughts: str = "coser",
+    judge_tokens: int = 2048,
+    retrieval: str = "none",
+    books: str | None = None,
+    seed: int = 42,
+    simulate_only: bool = False,
+) -> Task:
+    """CoSER scenes, played and judged in four dimensions.
+
+    Args:
+        scenes (`str`): A file, a folder or a Hub dataset. Inspect looks for relative paths in the folder of the task's
+            file if the task is named by it.
+        split (`str`, *optional*): Split of the scenes' source.
+        style (`str`, *optional*, defaults to `"her"`): How the model under test is spoken to: `"her"`, `"coser"` or
+            `"plain"`. Chosen, never guessed.
+        rounds, continue_from, max_tokens, temperature (*optional*): See [`~her_hf.simulation.gca.GcaSettings`]; they
+            count instead of inspect's own options.
+        thoughts (`str`, *optional*, defaults to `"coser"`): `"coser"` hides inner thoughts from judges, `"her"` shows
+            them. The two do not compare.
+        judge_tokens (`int`, *optional*, defaults to 2048): Most tokens of a judgement.
+        retrieval (`str`, *optional*, defaults to `"none"`): Passages of the book for the actor: `"none"`, `"bm25"`,
+            `"embeddings"`.
+        books (`str`, *optional*): CoSER book file or a folder of them.
+        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this; each further epoch adds 1.
+        simulate_only (`bool`, *optional*, defaults to `False`): Play, and judge later with
+            `inspect score LOG --scorer her_hf/coser_critics`.
+
+    Returns:
+        `Task`: Scores `SC`, `AN`, `CF` and `SQ`, 0 to 100, with mean and standard error each; `avg`, the mean of their
+            means; `missing`, the share of judgements that are not there.
+
+    Raises:
+        `SceneError`: If the scenes cannot be read.
+        `ValueError`: If a setting is unknown or out of range.
+
+    Source: CoSER (ICML 2025); HER, arXiv 2601.21459.
+    """
+    found = load_scenes(scenes, split=split)
+    settings = GcaSettings(
+        style, rounds=rounds, continue_from=continue_from, max_tokens=max_tokens, temperature=temperature, seed=seed
+    )
+    memory = open_memory(retrieval, Path(books).expanduser() if books else None, found)
+    judges = None if simulate_only else coser_critics(thoughts=thoughts, max_tokens=judge_tokens, seed=seed)
+    return Task(
+        dataset=MemoryDataset([sample_of(scene) for scene in found], name="coser"),
+        solver=coser_play(settings.as_dict(), memory=memory, judged=not simulate_only),
+        scorer=judges,
+    )
+
+
+def sample_of(scene: Scene) -> Sample:
+    """A scene as a sample. It carries the whole scene, so that a log can be judged without the scenes' source."""
+    original = "\n\n".join(turn.render("coser", View.OTHERS) for turn in scene.dialogue)
+    kept = scene.model_dump(mode="json", exclude={"raw_messages"})
+    return Sample(
+        id="/".join(map(str, scene.key)),
+        input=scene.scenario,
+        target=original,
+        metadata={"book": scene.book, "tag": scene.tag, "language": scene.language, "scene": kept},
+    )
+
+
+# -- playing
+
+
+@solver
+def coser_play(settings: dict[str, Any], memory: Memory | None = None, judged: bool = True) -> Solver:
+    """Plays the sample's scene and leaves the dialogue in its store.
+
+    Args:
+        settings (`dict`): [`GcaSettings.as_dict`], so that the log tells how it was played.
+        memory (`Callable`, *optional*): Looks up passages of the book for the actor.
+        judged (`bool`, *optional*, defaults to `True`): Whether a grader will be needed: then its absence ends the
+            sample before anything is played.
+    """
+    given = GcaSettings(**settings)
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        if judged:
+            get_model(role="grader", required=True)
+        scene = _scene_of(state)
+        troupe = _troupe(given)
+        performance = await play_scene(scene, troupe, replace(given, seed=given.seed + state.epoch - 1), memory=memory)
+        state.store.set(DIALOGUE, _row(performance))
+        shown = "\n\n".join(played.turn.render("coser", View.SELF) for played in performance.turns)
+        state.output = ModelOutput.from_content(model=troupe.actor.name, content=shown)
+        state.messages.append(state.output.message)
+        return state
+
+    return solve
+
+
+def _scene_of(state: TaskState) -> Scene:
+    return Scene.model_validate(state.metadata["scene"])
+
+
+def _troupe(settings: GcaSettings) -> Troupe:
+    """Who plays; models that are the same are asked in the same way."""
+    actor, world = get_model(), get_model(role="environment")
+    director = get_model(role="next_speaker", default=world)
+    same = [settings.how.thinking and str(model) == str(actor) for model in (actor, world, director)]
+    return Troupe(*(_caller(model, template=one) for model, one in zip((actor, world, director), same, strict=True)))
+
+
+def _caller(model: Model, *, template: bool = False) -> Caller:
+    """Inspect retries and limits calls itself."""
+    return Caller(InspectModel(model, template=template), retries=Retries(most=0))
+
+
+def _row(performance: Performance) -> Row:
+    return {
+        "key": list(performance.key),
+        "turns": [played.as_dict() for played in performance.turns],
+        "ended_by": performance.ended_by,
+        "failure": performance.failure,
+        "named": performance.named,
+        "drawn": performance.drawn,
+    }
+
+
+# -- judging
+
+
+@metric
+def coser_overall() -> Metric:
+    """Mean of the four dimensions' means (`avg`), and the share of judgements that are not there (`missing`)."""
+
+    def overall(scores: list[SampleScore]) -> Value:
+        cases = [_case(score.score.as_dict()) for score in scores]
+        summary = summarize_cases(cases)
+        average = summary["scores"]["avg"]
+        share = sum(summary["missing"].values()) / (len(cases) * len(DIMENSIONS))
+        return {"avg": math.nan if average is None else average, "missing": share}
+
+    return overall
+
+
+def _case(value: Mapping[str, Any]) -> dict[str, float | None]:
+    return {code: None if math.isnan(value[code]) else float(value[code]) for code in DIMENSIONS}
+
+
+@scorer(metrics=[{"*": [mean(), stderr()]}, coser_overall()])
+def coser_critics(thoughts: str = "coser", max_tokens: int = 2048, seed: int = 42) -> Scorer:
+    """Judges the dialogue in four dimensions with the model of the role `grader`.
+
+    Args:
+        thoughts (`str`, *optional*, defaults to `"coser"`): Whether the judge sees inner thoughts (`"her"`) or not.
+        max_tokens (`int`, *optional*, defaults to 2048): Most tokens of a judgement.
+        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this.
+    """
+    judging = Judging(thoughts, max_tokens=max_tokens, seed=seed)
+
+    async def score(state: TaskState, target: Target) -> Score:
+        row = state.store.get(DIALOGUE)
+        if row is None:
+            raise ValueError("coser_critics judges what coser_play has played, and this sample holds no such dialogue")
+        if row["ended_by"] == "failed":
+            failure = row["failure"] or {}
+            unplayed = Missing("dialogue", f"{failure.get('kind')}: {failure.get('message')}")
+            return _score(dict.fromkeys(DIMENSIONS, unplayed), row, judging, grader=None)
+        grader = get_model(role="grader", required=True)
+        judge, scene, turns = _caller(grader), _scene_of(state), turns_of(row)
+        judged = await collect(
+            *(judge_dialogue(judge, scene, turns, dimension, settings=judging) for dimension in DIMENSIONS)
+        )
+        return _score(dict(zip(DIMENSIONS, judged, strict=True)), row, judging, grader=str(grader))
+
+    return score
+
+
+def _score(found: Mapping[str, GcaJudgement | Missing], row: Row, judging: Judging, *, grader: str | None) -> Score:
+    """Points by dimension; one that is missing is NaN, which inspect counts as unscored and leaves out of means."""
+    count = sum(turn["name"] != ENVIRONMENT for turn in row["turns"] if turn["origin"] == "model")
+    points = {
+        code: math.nan if isinstance(one, Missing) else coser_score(one.flaws, count) for code, one in found.items()
+    }
+    lines = [line for code, one in found.items() for line in _explained(code, points[code], one)]
+    missing = any(isinstance(one, Missing) for one in found.values())
+    return Score(
+        value=points,
+        explanation="\n".join(lines),
+        reason=("scoring_failed" if grader is None else "grader_failed") if missing else None,
+        metadata={
+            "grader": grader,
+            "thoughts": judging.thoughts,
+            "character_turns": count,
+            "judgements": {code: asdict(one) for code, one in found.items()},
+        },
+    )
+
+
+def _explained(code: str, points: float, found: GcaJudgement | Missing) -> list[str]:
+    """A dimension's score and flaws, or why there is none."""
+    if isinstance(found, Missing):
+        return [f"{DIMENSIONS[code]}: unscored ({found.cause}): {found.detail}"]
+    flaws = [
+        f"- {flaw.get('severity', '?')} {flaw.get('type', '?')}: {flaw.get('instance', '')}" for flaw in found.flaws
+    ]
+    return [f"{DIMENSIONS[code]}: {points:.1f}, flaws found: {len(flaws)}", *flaws]
+
+
+# -- models
+
+
+class InspectModel:
+    """A model of inspect as the [`~her_hf.inference.ChatModel`] that simulation and judging ask.
+
+    Args:
+        model (`Model`): Inspect's model.
+        template (`bool`, *optional*, defaults to `False`): Whether it is a HER checkpoint, whose chat template is told
+            to open turns with system thinking or not. Only servers that render templates are told.
+    """
+
+    def __init__(self, model: Model, *, template: bool = False) -> None:
+        self._model = model
+        self._template = template and self.name.partition("/")[0] in _TEMPLATED
+        self.notes: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """Provider and model."""
+        return str(self._model)
+
+    async def chat(
+        self,
+        messages: Messages,
+        *,
+        sampling: Sampling | None = None,
+        thinking: bool = True,
+        schema: Schema | None = None,
+    ) -> Reply:
+        """One whole reply.
+
+        Raises:
+            `ModelError`: If there is none, whatever the provider raised; inspect has retried by then.
+            `LimitExceededError`: If inspect's limits are used up: the sample ends, as inspect does it.
+        """
+        try:
+            output = await self._model.generate(
+                [_message(message) for message in messages],
+                config=self._config(sampling or Sampling(), thinking, schema),
+            )
+        except LimitExceededError:
+            raise
+        except Exception as error:  # providers raise what they like
+            said = " ".join(str(error).split())[-600:]
+            raise ModelError(f"{self.name} gave no reply ({type(error).__name__}: {said})", kind="protocol") from error
+        if output.empty:
+            raise ModelError(f"{self.name} answered without a choice: {output.error or 'no reason'}", kind="protocol")
+        return _reply(output, thinking)
+
+    async def stream(
+        self,
+        messages: Messages,
+        *,
+        sampling: Sampling | None = None,
+        thinking: bool = True,
+    ) -> AsyncGenerator[str | Reply, None]:
+        """The reply in one piece."""
+        reply = await self.chat(messages, sampling=sampling, thinking=thinking)
+        yield reply.text
+        yield reply
+
+    async def prompt(self, messages: Messages, *, thinking: bool = True) -> Prompt:
+        """The plain messages, and an estimate of their length."""
+        text = "\n\n".join(str(message["content"]) for message in messages)
+        return Prompt(text, estimate_tokens(messages), exact=False)
+
+    async def window(self) -> int | None:
+        """Not known."""
+        return None
+
+    async def fingerprint(self) -> dict[str, Any]:
+        """Provider and model."""
+        return {"model": self.name}
+
+    async def close(self) -> None:
+        """Inspect closes its models."""
+
+    def _config(self, sampling: Sampling, thinking: bool, schema: Schema | None) -> GenerateConfig:
+        """What counts for this call; a `top_p` of 1 is left out, as some providers take no second knob."""
+        return GenerateConfig(
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=None if sampling.top_p == 1 else sampling.top_p,
+            seed=sampling.seed,
+            stop_seqs=list(sampling.stop) or None,
+            extra_body={"chat_template_kwargs": thinking_switch(thinking)} if self._template else None,
+            response_schema=_response_schema(schema) if schema else None,
+        )
+
+
+def _response_schema(schema: Schema) -> ResponseSchema:
+    return ResponseSchema(
+        name=str(schema.get("title") or "reply"), json_schema=JSONSchema.model_validate(dict(schema)), strict=True
+    )
+
+
+def _message(message: Mapping[str, Any]) -> ChatMessage:
+    return _MESSAGES[message["role"]](content=message["content"])
+
+
+def _reply(output: ModelOutput, thinking: bool) -> Reply:
+    """Inspect's output with system thinking inline, be it apart as reasoning or written out."""
+    message, finish = output.message, _FINISH.get(output.stop_reason, output.stop_reason)
+    reasoning = _reasoning(message.content)
+    inline = InlineText(thinking=thinking)
+    text = inline.reasoning(reasoning) + inline.content(message.text) + inline.close(finish)
+    usage = Usage(output.usage.input_tokens, output.usage.output_tokens) if output.usage else Usage()
+    return Reply(
+        text, finish, finish == "stop", usage, content=message.text, reasoning=reasoning or None, model=output.model
+    )
+
+
+def _reasoning(content: str | Sequence[Any]) -> str:
+    """What a provider sent apart as reasoning; of what it encrypts, the summary."""
+    parts = [] if isinstance(content, str) else [part for part in content if isinstance(part, ContentReasoning)]
+    return "\n\n".join(filter(None, ((part.summary or "") if part.redacted else part.reasoning for part in parts)))
