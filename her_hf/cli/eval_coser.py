@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .yaml_options import ConfigOption
+from .eval_options import ConfigOption, ResumeOption, refuse_a_run
 
 if TYPE_CHECKING:
     from her_hf.inference import Caller
@@ -36,20 +36,25 @@ def coser(
         str | None, typer.Option(metavar="NAME", help="Its name on the server.", rich_help_panel=_PLAY)
     ] = None,
     style: Annotated[
-        str, typer.Option(help="How the actor is spoken to: her, coser or plain.", rich_help_panel=_PLAY)
+        Literal["her", "coser", "plain"],
+        typer.Option(help="How the actor is spoken to; never guessed.", rich_help_panel=_PLAY),
     ] = "her",
     environment: Annotated[
         str | None,
         typer.Option(metavar="MODEL", help="Plays Environment; else the actor does.", rich_help_panel=_PLAY),
     ] = None,
-    environment_model: Annotated[str | None, typer.Option(metavar="NAME", rich_help_panel=_PLAY)] = None,
+    environment_model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its name on the server.", rich_help_panel=_PLAY)
+    ] = None,
     next_speaker: Annotated[
         str | None,
         typer.Option(
             metavar="MODEL", help="Names who speaks next; else Environment's model does.", rich_help_panel=_PLAY
         ),
     ] = None,
-    next_speaker_model: Annotated[str | None, typer.Option(metavar="NAME", rich_help_panel=_PLAY)] = None,
+    next_speaker_model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its name on the server.", rich_help_panel=_PLAY)
+    ] = None,
     rounds: Annotated[
         int | None,
         typer.Option(help="Most turns of a scene; else 10 for her, 20 for others.", min=1, rich_help_panel=_PLAY),
@@ -66,7 +71,8 @@ def coser(
         typer.Option(help="Of the actor; else 0 for coser, 0.7 for others.", min=0, rich_help_panel=_PLAY),
     ] = None,
     retrieval: Annotated[
-        str, typer.Option(help="Passages of the book for the actor: none, bm25, embeddings.", rich_help_panel=_PLAY)
+        Literal["none", "bm25", "embeddings"],
+        typer.Option(help="How passages of the book are found for the actor.", rich_help_panel=_PLAY),
     ] = "none",
     books: Annotated[
         Path | None,
@@ -85,7 +91,7 @@ def coser(
         int, typer.Option(help="Most tokens of a judgement.", min=1, rich_help_panel=_JUDGE)
     ] = 2048,
     thoughts: Annotated[
-        str,
+        Literal["coser", "her"],
         typer.Option(
             help="coser: judges see no inner thoughts; her: they do. The two do not compare.", rich_help_panel=_JUDGE
         ),
@@ -99,6 +105,7 @@ def coser(
     concurrency: Annotated[int, typer.Option(help="Most calls at once to each model.", min=1)] = 16,
     timeout: Annotated[float, typer.Option(help="Seconds that a server may be silent.", min=1)] = 300.0,
     seed: Annotated[int, typer.Option(help="Every call's own seed comes from this.")] = 42,
+    resume: ResumeOption = True,
     simulate_only: Annotated[bool, typer.Option("--simulate-only", help="Play, and do not judge.")] = False,
     judge_only: Annotated[bool, typer.Option("--judge-only", help="Judge the dialogues that DIR holds.")] = False,
 ) -> None:
@@ -110,13 +117,14 @@ def coser(
     her-hf eval coser --scenes scenes.json --actor http://127.0.0.1:8000 --judge http://127.0.0.1:8001 --out outputs/eval
     """
     from her_hf.evaluation.gca import GcaRun, run_gca_now
-    from her_hf.evaluation.models import open_caller
+    from her_hf.evaluation.models import opener
     from her_hf.evaluation.reports import write_report
     from her_hf.inference import Ledger
     from her_hf.judging import Judging
     from her_hf.scenes import load_scenes
     from her_hf.simulation.gca import GcaSettings, Troupe
 
+    refuse_a_run(out, resume)
     if simulate_only and judge_only:
         raise ValueError("--simulate-only and --judge-only exclude each other")
     if not judge_only and not actor:
@@ -134,10 +142,7 @@ def coser(
 
         memory = open_memory(retrieval, books, found)
     with Ledger(out / "ledger.sqlite") as ledger:
-
-        def open_one(spec: str, name: str | None) -> Caller:
-            return open_caller(spec, model=name, ledger=ledger, concurrency=concurrency, timeout=timeout)
-
+        open_one = opener(ledger, concurrency=concurrency, timeout=timeout)
         troupe = None
         if not judge_only:
             playing = open_one(str(actor), actor_model)

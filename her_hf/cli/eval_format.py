@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .yaml_options import ConfigOption
+from .eval_options import ConfigOption
 
 _MODEL = "A model's replies"
 

@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
-from .yaml_options import ConfigOption
+from .eval_options import ConfigOption, ResumeOption, refuse_a_run
 
 if TYPE_CHECKING:
-    from her_hf.inference import Caller
+    pass
 
 
 class _RunsByDefault(TyperGroup):
@@ -24,7 +24,7 @@ class _RunsByDefault(TyperGroup):
         return super().parse_args(ctx, args if args and args[0] in self.commands else ["run", *args])
 
 
-app = typer.Typer(cls=_RunsByDefault)
+app = typer.Typer(cls=_RunsByDefault, help="Play situated reenactment as in MiniMax's bench, and judge it.")
 
 _PLAY, _JUDGE = "Playing", "Judging"
 
@@ -70,8 +70,8 @@ def minimax(
         str | None, typer.Option(metavar="NAME", help="Its name on the server.", rich_help_panel=_PLAY)
     ] = None,
     npc_style: Annotated[
-        str | None,
-        typer.Option(help="How it is spoken to: her or plain. Must be said to play.", rich_help_panel=_PLAY),
+        Literal["her", "plain"] | None,
+        typer.Option(help="How it is spoken to; never guessed, so it must be said to play.", rich_help_panel=_PLAY),
     ] = None,
     user: Annotated[str | None, typer.Option(metavar="MODEL", help="Plays the user.", rich_help_panel=_PLAY)] = None,
     user_model: Annotated[
@@ -88,6 +88,7 @@ def minimax(
     concurrency: Concurrency = 16,
     timeout: Timeout = 300.0,
     seed: SeedOption = 42,
+    resume: ResumeOption = True,
     simulate_only: Annotated[bool, typer.Option("--simulate-only", help="Play, and do not judge.")] = False,
     judge_only: Annotated[bool, typer.Option("--judge-only", help="Judge the dialogues that DIR holds.")] = False,
 ) -> None:
@@ -102,36 +103,27 @@ def minimax(
     http://127.0.0.1:8001 --out outputs/minimax
     """
     from her_hf.evaluation.minimax import LEDGER, MinimaxRun, run_minimax_now
-    from her_hf.evaluation.models import open_caller
+    from her_hf.evaluation.models import opener
     from her_hf.evaluation.reports import write_minimax_report
     from her_hf.inference import Ledger
     from her_hf.judging.reenactment import ChunkJudging
     from her_hf.scenes.seeds import load_seeds
     from her_hf.simulation.reenactment import OWN_SEEDS, ReenactmentSettings
 
+    refuse_a_run(out, resume)
     _check(simulate_only, judge_only, playing=(npc, user, npc_style), judge=judge)
     settings = None if judge_only else ReenactmentSettings(str(npc_style), turns=turns, seed=seed)
     judging = ChunkJudging(chunk, max_tokens=judge_tokens, seed=seed)
     found = load_seeds(seeds or OWN_SEEDS, language)[:limit]
-    opened: dict[tuple[str, str | None], Caller] = {}
     with Ledger(out / LEDGER) as ledger:
-
-        def open_one(spec: str | None, name: str | None, *, needed: bool) -> Caller | None:
-            if not needed:
-                return None
-            if (str(spec), name) not in opened:  # a model in process is loaded once, whatever its roles
-                opened[str(spec), name] = open_caller(
-                    str(spec), model=name, ledger=ledger, concurrency=concurrency, timeout=timeout
-                )
-            return opened[str(spec), name]
-
+        open_one = opener(ledger, concurrency=concurrency, timeout=timeout)
         run = MinimaxRun(
             found,
             out,
             settings,
-            npc=open_one(npc, npc_model, needed=not judge_only),
-            user=open_one(user, user_model, needed=not judge_only),
-            judge=open_one(judge, judge_model, needed=not simulate_only),
+            npc=None if judge_only else open_one(str(npc), npc_model),
+            user=None if judge_only else open_one(str(user), user_model),
+            judge=None if simulate_only else open_one(str(judge), judge_model),
             judging=judging,
             runs=runs,
         )

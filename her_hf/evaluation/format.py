@@ -133,7 +133,7 @@ async def run_format(run: FormatRun) -> Row:
         run ([`FormatRun`]): The evaluation.
 
     Returns:
-        `dict`: See [`format_results`]; a reply that could not be had is missing, and asked for at the next start again.
+        `dict`: See [`format_results`]; a reply that could not be had is missing, and the next start asks again.
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.

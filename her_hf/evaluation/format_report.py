@@ -88,8 +88,8 @@ def _missing(results: Results) -> str:
     first = f" The first: {escape(missing['first']['detail'], most=300)}" if missing["first"]["detail"] else ""
     again = "" if "dialogues" in results["settings"] else " The same command tries them again."
     return (
-        f"> **{missing['missing']:,} of {missing['expected']:,} are missing ({missing['share']:.1%})**: {causes}. They "
-        f"are left out of every figure.{again}{first}"
+        f"> **{missing['missing']:,} of {missing['expected']:,} are missing ({missing['share']:.1%})**: {causes}. "
+        f"They are left out of every figure.{again}{first}"
     )
 
 

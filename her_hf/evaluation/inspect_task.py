@@ -51,7 +51,7 @@ try:
     from inspect_ai.util import JSONSchema, LimitExceededError, collect
 except ImportError as error:
     raise ImportError(
-        f"the task needs inspect-ai, which cannot be imported ({error}). Install it with: pip install 'her_hf[inspect]'"
+        f"CoSER's task needs inspect-ai, which is missing ({error}). Install it with: pip install 'her_hf[inspect]'"
     ) from error
 
 DIALOGUE = "her_hf:dialogue"
@@ -200,6 +200,8 @@ def coser_overall() -> Metric:
     """Mean of the four dimensions' means (`avg`), and the share of judgements that are not there (`missing`)."""
 
     def overall(scores: list[SampleScore]) -> Value:
+        if not scores:  # asked before the first sample is done
+            return {"avg": math.nan, "missing": math.nan}
         cases = [_case(score.score.as_dict()) for score in scores]
         summary = summarize_cases(cases)
         average = summary["scores"]["avg"]
@@ -229,20 +231,29 @@ def coser_critics(thoughts: str = "coser", max_tokens: int = 2048, seed: int = 4
         if row is None:
             raise ValueError("coser_critics judges what coser_play has played, and this sample holds no such dialogue")
         if row["ended_by"] == "failed":
-            failure = row["failure"] or {}
-            unplayed = Missing("dialogue", f"{failure.get('kind')}: {failure.get('message')}")
-            return _score(dict.fromkeys(DIMENSIONS, unplayed), row, judging, grader=None)
+            return _unplayed(row["failure"] or {})
         grader = get_model(role="grader", required=True)
         judge, scene, turns = _caller(grader), _scene_of(state), turns_of(row)
         judged = await collect(
             *(judge_dialogue(judge, scene, turns, dimension, settings=judging) for dimension in DIMENSIONS)
         )
-        return _score(dict(zip(DIMENSIONS, judged, strict=True)), row, judging, grader=str(grader))
+        return _score(dict(zip(DIMENSIONS, judged, strict=True)), row, judging, str(grader))
 
     return score
 
 
-def _score(found: Mapping[str, GcaJudgement | Missing], row: Row, judging: Judging, *, grader: str | None) -> Score:
+def _unplayed(failure: Mapping[str, str]) -> Score:
+    """The score of a dialogue that was not played to its end."""
+    why = f"not played to its end ({failure.get('kind')}): {failure.get('message')}"
+    return Score(
+        value=dict.fromkeys(DIMENSIONS, math.nan),
+        explanation=f"All dimensions unscored: {why}",
+        reason="scoring_failed",
+        metadata={"failure": dict(failure)},
+    )
+
+
+def _score(found: Mapping[str, GcaJudgement | Missing], row: Row, judging: Judging, grader: str) -> Score:
     """Points by dimension; one that is missing is NaN, which inspect counts as unscored and leaves out of means."""
     count = sum(turn["name"] != ENVIRONMENT for turn in row["turns"] if turn["origin"] == "model")
     points = {
@@ -253,7 +264,7 @@ def _score(found: Mapping[str, GcaJudgement | Missing], row: Row, judging: Judgi
     return Score(
         value=points,
         explanation="\n".join(lines),
-        reason=("scoring_failed" if grader is None else "grader_failed") if missing else None,
+        reason="grader_failed" if missing else None,
         metadata={
             "grader": grader,
             "thoughts": judging.thoughts,

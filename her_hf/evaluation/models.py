@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from her_hf.inference import Caller, Ledger, Retries, is_url, open_model
 
 
@@ -38,3 +40,26 @@ def open_caller(
         raise ValueError(f"several models are named, but not all by URL: {spec!r}. Only servers can share calls.")
     found = [open_model(part, model=model, timeout=timeout) for part in specs]
     return Caller(found, ledger=ledger, concurrency=concurrency, retries=retries)
+
+
+def opener(ledger: Ledger, *, concurrency: int, timeout: float) -> Callable[[str, str | None], Caller]:
+    """[`open_caller`] for several roles of one run: a model that plays two of them is opened once.
+
+    Args:
+        ledger ([`~her_hf.inference.Ledger`]): Where answers are kept.
+        concurrency (`int`): Most calls at once to each model.
+        timeout (`float`): Servers: seconds without any sign of life.
+
+    Returns:
+        `Callable`: From a model's spec and its name on the server to its caller.
+    """
+    opened: dict[tuple[str, str | None], Caller] = {}
+
+    def open_one(spec: str, model: str | None) -> Caller:
+        if (spec, model) not in opened:
+            opened[spec, model] = open_caller(
+                spec, model=model, ledger=ledger, concurrency=concurrency, timeout=timeout
+            )
+        return opened[spec, model]
+
+    return open_one

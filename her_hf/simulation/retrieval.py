@@ -288,7 +288,7 @@ def packed(turns: Sequence[str]) -> list[str]:
 
 
 def _bm25() -> Callable[[list[str]], Scores]:
-    library = _library("bm25s", "bm25", extra="retrieval")
+    library = _library("bm25s", "bm25")
 
     def index(texts: list[str]) -> Scores:
         found = library.BM25()
@@ -318,7 +318,7 @@ def terms(piece: str) -> list[str]:
 
 
 def _embeddings(name: str) -> Callable[[list[str]], Scores]:
-    model = _library("sentence_transformers", "embeddings", extra="embeddings").SentenceTransformer(name)
+    model = _library("sentence_transformers", "embeddings").SentenceTransformer(name)
 
     def index(texts: list[str]) -> Scores:
         known = model.encode_document(texts, normalize_embeddings=True, show_progress_bar=False)
@@ -332,11 +332,12 @@ def _embeddings(name: str) -> Callable[[list[str]], Scores]:
     return index
 
 
-def _library(module: str, kind: str, *, extra: str) -> Any:
+def _library(module: str, kind: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
+        package = module.replace("_", "-")
         raise ImportError(
-            f"retrieval by {kind!r} needs {module.replace('_', '-')}, which cannot be imported ({error}). Install it "
-            f"with: pip install 'her_hf[{extra}]'"
+            f"retrieval by {kind!r} needs {package}, which cannot be imported ({error}). Install it with: pip install "
+            f"{package}, or with all that retrieval needs: pip install 'her_hf[retrieval]'"
         ) from error

@@ -1,4 +1,4 @@
-"""`--config FILE`: a YAML file with a command's options as keys; what stands on the command line wins."""
+"""What the evaluations' options share: `--config FILE` (YAML; the command line wins) and `--no-resume`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+
+from her_hf.durable import RUN_FILE
 
 
 def _load(context: typer.Context, file: Path | None) -> Path | None:
@@ -39,3 +41,18 @@ ConfigOption = Annotated[
         is_eager=True,
     ),
 ]
+
+ResumeOption = Annotated[
+    bool,
+    typer.Option("--resume/--no-resume", help="Go on with what DIR holds; else a DIR that holds a run is refused."),
+]
+
+
+def refuse_a_run(out: Path, resume: bool) -> None:
+    """With `--no-resume`, an output folder that holds a run is refused; nothing is ever deleted.
+
+    Raises:
+        `FileExistsError`: If there is one.
+    """
+    if not resume and (out / RUN_FILE).exists():
+        raise FileExistsError(f"{out} holds a run already: name another folder, or leave out --no-resume to go on.")
