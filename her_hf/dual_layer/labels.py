@@ -139,8 +139,10 @@ def _find_known(line: str, names: set[str], complete: bool) -> Label | None:
 
 def foreign_lines(text: str, names: Sequence[str], own: str | None) -> bool:
     """Whether a line of speech begins with the label of another member of the cast."""
+    if not any(colon in text for colon in _COLONS):
+        return False
     others = sorted({*names, ENVIRONMENT} - {own or "", ""})
-    if not others or not any(colon in text for colon in _COLONS):
+    if not others:
         return False
     lead = re.compile(r"^[ \t]*(?:" + "|".join(map(re.escape, others)) + r")[ \t]*[:：]", re.MULTILINE)
     return lead.search(text) is not None
