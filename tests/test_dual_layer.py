@@ -86,9 +86,27 @@ TURNS = [
     case("an alias closes its layer", "<system_thinking>a</think>b", None, "a", "S:b"),
     case("another tag", "a <b>c</b>", None, None, "S:a <b>c</b>", "unknown_tag"),
     case("a tag that closes itself is none", "a <role_action/> b", None, None, "S:a <role_action/> b", "unknown_tag"),
-    case("a tag with attributes is none", '<think a="b">c', None, None, 'S:<think a="b">c'),
+    case("a tag with attributes is none", '<think a="b">c', None, None, 'S:<think a="b">c', "unknown_tag"),
     case("less than", "1 < 2 > 0 <3", None, None, "S:1 < 2 > 0 <3"),
-    case("an unfinished tag is text", "a <role_think", None, None, "S:a <role_think"),
+    case("an unfinished tag is text", "a <role_think", None, None, "S:a <role_think", "unknown_tag"),
+    case(
+        "another tag in role thinking",
+        "<role_thinking>a <speech>b</speech></role_thinking> c",
+        None,
+        None,
+        "T:a <speech>b</speech>|S:c",
+        "unknown_tag",
+    ),
+    case("another tag in system thinking", "<think>a <b>c</b></think>d", None, "a <b>c</b>", "S:d"),
+    case(
+        "a tag cut inside a layer",
+        "<role_action>a <role_th</role_action> b",
+        None,
+        None,
+        "A:a <role_th|S:b",
+        "unknown_tag",
+    ),
+    case("an end that is missing", "a <role_thinking b. c", None, None, "S:a <role_thinking b. c", "unknown_tag"),
     case("a tag is short", f"<think{' ' * 80}>a", None, None, f"S:<think{' ' * 80}>a", "unknown_tag"),
     case("a tag after an angle", "a <<think>b</think>", None, None, "S:a <|H:b", "misplaced_system_thinking"),
     # the stack
@@ -490,6 +508,61 @@ WELL_FORMED = [
 @pytest.mark.parametrize(("text", "kwargs", "expected"), [pytest.param(*row[1:], id=row[0]) for row in WELL_FORMED])
 def test_well_formed(text: str, kwargs: dict[str, Any], expected: bool) -> None:
     assert parse_turn(text, **kwargs).well_formed is expected
+
+
+MEANT_AS_TAGS = [
+    *(
+        "<role-thinking>",
+        "</Role-Thinking>",
+        "<system thinking>",
+        "<systemThinking x>",
+        "< role  action >",
+        "</ speech >",
+    ),
+    *("<思考>", "</内心独白>", "</inner voice>", "<b>", "<a/>", "<a:b>", '<i class="x">', "<role_thinking: sad>"),
+    *("<role_thinkng>", "<role_", "</role", "<system_thin", "<long_role_thinking", "<rol"),
+]
+ORDINARY = [
+    *("a < b", "a<b", "a < b > c", "x <- y", "x -> y", "I <3 you", "</3", "<", "</", "< role", "a <s"),
+    *(
+        "«a»",
+        "‹a›",
+        "〈思考〉",
+        "《红楼梦》",
+        "<not a tag>",
+        "<Stop!>",
+        "<Hello.>",
+        "<“Hi”>",
+        ">_<",
+        "<_<",
+        "<<",
+        "->>",
+    ),
+    *(
+        f"<{ZERO_WIDTH_SPACE}think>",
+        f"<{ZERO_WIDTH_SPACE}/role_action>",
+        "the role_thinking",
+        "<http://a.b>",
+        "<=",
+        "<12>",
+    ),
+]
+
+
+@pytest.mark.parametrize("layer", ["{}", "<role_thinking>{}</role_thinking>Hi", "<role_action>{}</role_action>"])
+@pytest.mark.parametrize(
+    ("text", "expected"), [*((text, True) for text in MEANT_AS_TAGS), *((text, False) for text in ORDINARY)]
+)
+def test_what_was_meant_as_a_tag_is_noticed_and_kept(text: str, expected: bool, layer: str) -> None:
+    whole = f"{BLOCK}Ann: " + layer.format(f"so {text}")
+    turn = parse_turn(whole, speaker="Ann")
+    assert issues(turn) == ({"unknown_tag"} if expected else set())
+    assert turn.well_formed is not expected
+    stream = TurnStream(prefilled=False, speaker="Ann")
+    for character in whole:
+        stream.feed(character)
+    assert stream.close() == turn and stream.close().issues == turn.issues
+    assert f"so {text}" in [segment.text for segment in turn.segments]
 
 
 def test_issues_origin_and_line_breaks_do_not_count_in_equality() -> None:

@@ -48,6 +48,7 @@ PIECES = [
         "Ann",
         "Bob",
     ),
+    *("<role-thinking>", "</inner voice>", "<思考>", "<role_", "<role_thinking "),
     *("Bob c", "安娜", "Environment", "Look", "a", "b c", " x", ":", "：", " ", "\n", "\u3000", "\ud800", "İ"),
 ]
 

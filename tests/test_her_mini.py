@@ -213,6 +213,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Rows], object], str]] = {
         plan(GOOD_PLAN + " or waits" * 40),
         "train.jsonl:1:1: system thinking must be 30 to 90 words, got 122",
     ),
+    "many marks": (plan("林黛玉" + "演" * 60 + " …" * 151, row=1), ""),
     "user": (plan(GOOD_PLAN + " the user"), "train.jsonl:1:1: system thinking speaks of a user"),
     "Chinese user": (plan("用户" + "演" * 60, row=1), "train.jsonl:2:1: system thinking speaks of a user"),
     "plan in first person": (plan(GOOD_PLAN + " as I play"), "train.jsonl:1:1: system thinking must be third person"),

@@ -12,9 +12,11 @@ from collections.abc import Callable
 import pytest
 
 from her_hf.dual_layer import Turn, TurnStream, View, escape_tags, parse_turn, split_system, view_text
+from her_hf.dual_layer.scanner import has_unknown_tag
+from her_hf.scenes.readers.tavern import starred_to_actions
 
 MEGABYTE = 1_000_000
-SECONDS_PER_MEGABYTE = 10.0  # measured: 0.1 to 1; a busy CI machine is slower
+SECONDS_PER_MEGABYTE = 10.0  # measured: 0.1 to 1, and 3 for bracketed actions; a busy CI machine is slower
 MAX_RATIO = 9.0  # four times the text: 4 if linear, 16 if quadratic
 CAST = ("Ann", "Bob", "Mr. Darcy")
 
@@ -34,6 +36,10 @@ UNITS = {
     "two kinds nested": "<think>a<role_thinking>b",
     "unknown tags": "<b>",
     "half unknown tags": "<b ",
+    "unknown closes": "</ b ",
+    "attributes": "<b c = ",
+    "spaces in tags": "<   /   ",
+    "cut tags": "<role_",
     "colons": "a: ",
     "labels": "Bob:\n",
     "spaces": " ",
@@ -89,10 +95,23 @@ def stream_by_character(text: str, notation: str = "her") -> Turn:
     return stream.close()
 
 
-@pytest.mark.parametrize("name", sorted(UNITS))
-def test_a_megabyte_is_parsed_in_seconds(name: str) -> None:
+BRACKETED = sorted(name for name, unit in UNITS.items() if set(unit) & set("[]()"))
+
+
+@pytest.mark.parametrize(
+    ("name", "notation"), [*((n, "her") for n in sorted(UNITS)), *((n, "coser") for n in BRACKETED)]
+)
+def test_a_megabyte_is_parsed_in_seconds(name: str, notation: str) -> None:
     text = hostile(name, MEGABYTE)
-    assert seconds(lambda: parse_turn(text, names=CAST, speaker="Ann")) < SECONDS_PER_MEGABYTE
+    assert seconds(lambda: parse_turn(text, notation=notation, names=CAST, speaker="Ann")) < SECONDS_PER_MEGABYTE
+
+
+@pytest.mark.parametrize("name", ["brackets", "one kind of bracket", "closing brackets", "escaped brackets"])
+def test_brackets_that_are_text_are_cheap(name: str) -> None:
+    """They are taken together: one by one they took six times as long as as much text in tags."""
+    text, tags = hostile(name, MEGABYTE // 4), hostile("many segments", MEGABYTE // 4)
+    limit = 3 * seconds(lambda: parse_turn(tags, notation="coser"), 3)
+    assert seconds(lambda: parse_turn(text, notation="coser"), 3) < limit
 
 
 @pytest.mark.parametrize("notation", ["her", "coser"])
@@ -114,6 +133,17 @@ def test_render_and_views_are_linear(name: str) -> None:
         escape_tags(text)
 
     assert_linear(work, 4_000)
+
+
+@pytest.mark.parametrize("unit", ["“", "”", '"', "*", "*a ", "*a", "**", '"\n', "“*a", "“”", "*“\n"])
+def test_greetings_of_cards_are_read_in_linear_time(unit: str) -> None:
+    assert_linear(lambda size: starred_to_actions(unit * (size // len(unit))), 16_000)
+
+
+@pytest.mark.parametrize("unit", ["<a ", "<a" + " " * 30, "<" + " " * 30, "</", "<a-", "<a:b", "<a b=", "<long_role_"])
+@pytest.mark.parametrize("end", ["", " " * 1000, "a" * 1000, ":a" * 500, "="])
+def test_tags_that_were_meant_are_looked_for_in_linear_time(unit: str, end: str) -> None:
+    assert_linear(lambda size: has_unknown_tag(unit * (size // len(unit)) + end * (size // 1000)), 16_000)
 
 
 @pytest.mark.parametrize("notation", ["her", "coser"])

@@ -327,7 +327,6 @@ def test_the_command_ends_with_3_when_too_much_is_missing(tmp_path: Path) -> Non
         (["--simulate-only", "--judge-only"], "exclude each other"),
         (["--npc", "http://x", "--user", "http://x", "--judge", "http://x"], "--npc-style"),
         (["--npc", "http://x", "--user", "http://x", "--npc-style", "her"], "name a judge"),
-        (["--npc", "http://x", "--user", "http://x", "--npc-style", "bad", "--simulate-only"], "style of the char"),
         (["--judge", "http://x", "--judge-only", "--seeds", "nowhere.jsonl"], "no file or folder"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from her_hf.dual_layer import ENVIRONMENT
-from her_hf.scenes import Scene, SceneError, load_conversations, load_scenes, scenes_in
+from her_hf.scenes import Character, Scene, SceneError, load_conversations, load_scenes, scenes_in
 from her_hf.scenes.readers.coser_book import title_of
 from her_hf.scenes.sources import card_splits
 
@@ -96,6 +96,17 @@ def test_coser_rows_may_lack_these(missing: str) -> None:
     assert one(scene.to_coser()).cast == scene.cast
 
 
+def test_names_of_profiles_are_tidied(tmp_path: Path) -> None:
+    profiles = {"": "nobody", "  ": "nobody", " Ann ": "A miller.", "Zoe\n": "A smith."}
+    scene = load_scenes(write(tmp_path / "a.json", [coser_row(character_profiles=profiles)]))[0]
+    assert [member.name for member in scene.cast] == ["Ann", "Silent Sid", "Environment", "Bob Jr.", "Zoe"]
+    assert (scene.member("Ann").profile, scene.member("Zoe").profile) == ("A miller.", "A smith.")
+    known = {name: {"profile": text} for name, text in profiles.items()}
+    assert load_scenes(write(tmp_path / "b.json", book(character_datasets=known)))[0].cast[0].profile == "A miller."
+    entries = {name: {"character_profile": text} for name, text in profiles.items()}
+    assert [member.name for member in one(her_row(character_datasets=entries)).cast] == ["Ann", "Bob", "Zoe"]
+
+
 @pytest.mark.parametrize(
     ("language", "scenario", "said", "expected"),
     [(..., "A mill.", "Tea?", "en"), (..., "傍晚的磨坊。", "喝茶吗？", "zh"), ("Chinese", "A mill.", "Tea?", "zh")],
@@ -142,6 +153,12 @@ def test_character_datasets_in_every_shape(datasets: Any) -> None:
         ({"sys_thinking_revised": None}, None),
         ({}, None),
         ({"standard_format": "<system_thinking>inline</system_thinking>Tea?"}, "inline"),
+        ({"sys_thinking_revised": "<system_thinking>\nnew\n</system_thinking>"}, "new"),
+        ({"sys_thinking_original": " <think>old</think>\n"}, "old"),
+        ({"sys_thinking_revised": "<think></think>", "sys_thinking_original": "old"}, "old"),
+        ({"sys_thinking": "<think>a</think> b"}, "<think>a</think> b"),
+        ({"sys_thinking": "<think>a</think><think>b</think>"}, "<think>a</think><think>b</think>"),
+        ({"sys_thinking": "<b>a</b>"}, "<b>a</b>"),
     ],
 )
 def test_the_best_system_thinking_counts(message: dict[str, Any], expected: str | None) -> None:
@@ -298,6 +315,16 @@ def test_bad_conversation_of_a_book_is_named(tmp_path: Path) -> None:
         load_scenes(write(tmp_path / "mill.json", bad))
 
 
+def test_books_without_conversations(tmp_path: Path) -> None:
+    silent = book(plots=[{"summary": "s", "conversation": []}])
+    path = write(tmp_path / "silent.json", silent)
+    for source in (path, tmp_path):
+        with pytest.raises(SceneError, match="has no conversations"):
+            load_scenes(source)
+    write(tmp_path / "the_old_mill.json", book())
+    assert {scene.book for scene in load_scenes(tmp_path)} == {"The Old Mill"}
+
+
 @pytest.mark.parametrize(
     ("source", "title"),
     [
@@ -380,6 +407,11 @@ def test_bad_chat_samples(tmp_path: Path, row: dict[str, Any], match: str) -> No
         (her_row(character_datasets=[3]), "character_datasets[0]", "must be a dict"),
         ({"cast": [{"name": "Ann"}], "dialogue": [], "book": 3}, "book", "valid string"),
         ({"cast": [{"name": "Ann"}], "dialogue": [{"name": "Zoe"}], "book": "x"}, "", "not in the cast"),
+        (coser_row(scenario="A \ud83d mill."), "scenario", "half a character, '\\ud83d' at position 2"),
+        (coser_row(weight=[{"x": "\ude00"}]), "weight[0].x", "half a character"),
+        (coser_row(character_profiles={"\ud83d": "x"}), "character_profiles", "half a character"),
+        (her_row(dialogues=[{"character": "Ann", "message": "\ud83d hi"}]), "dialogues[0].message", "half"),
+        ({"cast": [{"name": "\ud83d"}], "dialogue": [], "book": "x"}, "cast[0].name", "half a character"),
         ({"foo": 1}, "", "of no known kind; it has"),
         (["a list"], "", "must be a dict"),
     ],
@@ -392,6 +424,22 @@ def test_bad_rows_say_what_where_and_how(tmp_path: Path, row: Any, field: str, m
     assert str(caught.value).startswith(f"{path}, line 3")
     assert caught.value.field == field
     assert match in str(caught.value)
+
+
+def test_what_a_model_refuses_is_an_error_of_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.json", [coser_row(), coser_row()])
+    monkeypatch.setattr("her_hf.scenes.load.read_coser", lambda row: Character(name=""))
+    with pytest.raises(SceneError, match=r"row 2, field 'name': String should have at least 1 character.*got str ''"):
+        load_scenes(path)
+
+
+def test_a_whole_character_may_be_written_in_two_halves(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([coser_row(scenario="A \U0001f600 mill.")]), encoding="ascii")
+    assert load_scenes(path)[0].scenario == "A \U0001f600 mill."
+    with pytest.raises(SceneError, match=r"line 1, field 'messages\[0\]\.content': has half a character"):
+        write(path, json.dumps({"messages": [{"role": "user", "content": "\ud83d"}]}))
+        load_conversations(path)
 
 
 def test_all_bad_rows_are_reported_up_to_twenty(tmp_path: Path) -> None:
@@ -435,6 +483,28 @@ def test_kinds_are_told_from_content_not_from_names(tmp_path: Path) -> None:
     assert load_scenes(str(write(tmp_path / "one.data", coser_row())))[0] == scene
 
 
+def test_a_table_gives_each_scene_its_own_cast(tmp_path: Path) -> None:
+    """Arrow makes one column a profile, for the names of all rows, and fills in null."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+    datasets = pytest.importorskip("datasets", reason="needs datasets")
+    import pyarrow
+
+    other = coser_row(book="B", character_profiles={"Zoe": "A smith.", "Yan": "A cook."}, key_characters=[])
+    rows = [coser_row(), other]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    direct = [one(row) for row in rows]
+    assert [[member.name for member in scene.cast] for scene in direct][1] == [
+        *("Ann", "Environment", "Bob Jr.", "Zoe", "Yan")
+    ]
+    for loaded in (
+        load_scenes(tmp_path / "rows.parquet"),
+        [one(dict(row)) for row in datasets.Dataset.from_list(rows)],
+    ):
+        assert [scene.cast for scene in loaded] == [scene.cast for scene in direct]
+        assert [scene.messages_for("Ann") for scene in loaded] == [scene.messages_for("Ann") for scene in direct]
+        assert [one(scene.to_coser()).cast for scene in loaded] == [scene.cast for scene in direct]
+
+
 def test_parquet(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
     import pyarrow
@@ -463,6 +533,44 @@ def test_splits_by_file_names(tmp_path: Path) -> None:
     assert [scene.book for scene in load_scenes(tmp_path, "validation")] == ["C"]
     with pytest.raises(SceneError, match=r"no split 'dev'; it has \['test', 'train', 'validation'\]"):
         load_scenes(tmp_path, "dev")
+
+
+def test_what_tools_leave_beside_the_files_of_splits_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", json.dumps(coser_row(book="A")))
+    write(tmp_path / "dataset_infos.json", {"default": {"splits": {}}})
+    for name in ("loss.png", "train_loss.png"):
+        (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert [scene.book for scene in load_scenes(tmp_path)] == ["A"]
+    assert [scene.book for scene in load_scenes(tmp_path, "train")] == ["A"]
+    write(tmp_path / "more.json", "{")
+    with pytest.raises(SceneError, match=r"more\.json: is no JSON"):
+        load_scenes(tmp_path)
+
+
+def test_names_of_files_are_no_patterns(tmp_path: Path) -> None:
+    write(tmp_path / "train-[1].json", [coser_row(book="A")])
+    assert [scene.book for scene in load_scenes(tmp_path, "train")] == ["A"]
+
+
+@pytest.mark.parametrize(
+    ("head", "field", "match"),
+    [
+        ("configs: 3", "configs", "must be a list of configs, got int 3"),
+        ("configs: [3]", "configs", "must be a list of configs"),
+        ("configs:\n- data_files: ''", "data_files", "must be paths of files or patterns of them, got str ''"),
+        ("configs:\n- data_files: 3", "data_files", "got int 3"),
+        ("configs:\n- data_files: [{split: train}]", "data_files", "got NoneType"),
+        ("configs:\n- data_files: {train: [.]}", "data_files", "got str '.'"),
+        ("configs:\n- data_files: 'a**'", "data_files", "cannot be read"),
+    ],
+)
+def test_a_card_with_a_bad_head(tmp_path: Path, head: str, field: str, match: str) -> None:
+    write(tmp_path / "a.json", [coser_row()])
+    write(tmp_path / "README.md", f"---\n{head}\n---\n")
+    with pytest.raises(SceneError) as caught:
+        load_scenes(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / 'README.md'}, field '{field}': ")
+    assert match in str(caught.value)
 
 
 def test_splits_by_the_card(tmp_path: Path) -> None:
@@ -531,5 +639,9 @@ def test_a_dataset_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert [scene.book for scene in load_scenes("owner/name:full", "test")] == ["B"]
     assert asked == [["README.md"], ["b.jsonl", "README.md"]]
+    asked.clear()
+    with pytest.raises(SceneError, match=r"owner/name: has no split 'tset'; it has \['test', 'train'\]"):
+        load_scenes("owner/name", "tset")
+    assert asked == [["README.md"]]
     with pytest.raises(SceneError, match="no config 'other'"):
         load_scenes("owner/name:other")

@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from her_hf.dual_layer import ENVIRONMENT, Layer, Segment, Turn, escape_tags, parse_turn, view_text
+from her_hf.dual_layer import (
+    ENVIRONMENT,
+    ZERO_WIDTH_SPACE,
+    Issue,
+    Layer,
+    Segment,
+    Turn,
+    escape_tags,
+    parse_turn,
+    view_text,
+)
 from her_hf.scenes import START, Character, CharacterKind, Scene, SceneError, load_scenes, read_turn, scenes_in
 
 MINI = Path(__file__).parent / "fixtures" / "scenes" / "mini.jsonl"
@@ -166,17 +176,49 @@ def test_a_cast_that_does_not_fit(cast: list[Character], match: str) -> None:
         ("Christopher Jr.: Tea?", "Christopher Jr.", "Tea?"),
         ("[not a thought] (not an action)", ENVIRONMENT, "[not a thought] (not an action)"),
         ("Environment: wind", ENVIRONMENT, "wind"),
+        ("Environment：wind", ENVIRONMENT, "wind"),
+        (" Environment : wind", ENVIRONMENT, "wind"),
+        ("Environment: Environment: wind", ENVIRONMENT, "Environment: wind"),
+        ("The wind.\n\nRain: much", ENVIRONMENT, "The wind.\n\nRain: much"),
     ],
 )
 def test_the_speaker_is_known(text: str, speaker: str, expected: str) -> None:
-    turn = read_turn(text, speaker, notation="coser")
-    assert turn.name == speaker
-    assert turn.segments == (Segment(Layer.SPEECH, expected),)
+    for notation in ("coser", "her"):
+        turn = read_turn(text, speaker, notation=notation)
+        assert turn.name == speaker
+        assert turn.segments == (Segment(Layer.SPEECH, expected),)
 
 
 def test_what_environment_says_in_tags_is_speech() -> None:
     turn = read_turn("<role_action>The door</role_action> falls <role_thinking>shut</role_thinking>.", ENVIRONMENT)
     assert turn.segments == (Segment(Layer.SPEECH, "The door falls shut ."),)
+
+
+@pytest.mark.parametrize("notation", ["her", "coser"])
+def test_environment_keeps_its_paragraphs_and_issues_but_no_system_thinking(notation: str) -> None:
+    def read(text: str) -> Turn:
+        return read_turn(text, ENVIRONMENT, notation=notation)
+
+    turn = read("Wind.\n<system_thinking>The storyteller plans an ambush.</system_thinking>\n\nRain.")
+    assert turn.segments == (Segment(Layer.SPEECH, "Wind.\n\nRain."),)
+    assert turn.issues == (Issue.MISPLACED_SYSTEM_THINKING,)
+    assert read("A.\n\n<role_action>B.</role_action>\nC.").segments == (Segment(Layer.SPEECH, "A.\n\nB.\nC."),)
+    assert read("a <<role_action>think></role_action>").segments[0].text == f"a < {ZERO_WIDTH_SPACE}think>"
+    leading = read("<think>Plan.</think>Environment: Rain.")
+    assert (leading.system_thinking, leading.segments) == ("Plan.", (Segment(Layer.SPEECH, "Rain."),))
+    assert read("<role_action>Rain").issues == (Issue.UNCLOSED,)
+    assert Issue.EMPTY in read("Environment: <think>a</think><think>b").issues
+
+
+def test_no_message_shows_system_thinking_of_environment() -> None:
+    said = "Wind. <system_thinking>An ambush.</system_thinking> Rain."
+    messages = [{"character": "Ann", "message": "Tea?"}, {"character": "Environment", "message": said}]
+    for key in ("message", "standard_format"):
+        row = {"book": "The Mill", "book_name": "The Mill", "i_p": 0, "i_c": 0, "scenario": "A mill."}
+        row["dialogues"] = [messages[0], {"character": "Environment", key: said}]
+        (one,), _ = scenes_in(row)
+        for again in (one, scenes_in(one.to_her_row())[0][0], scenes_in(one.to_coser())[0][0]):
+            assert again.messages_for("Ann")[-1]["content"] == "Environment: Wind. Rain."
 
 
 # -- properties
@@ -188,6 +230,26 @@ _PIECES = [
 ]
 _TEXTS = st.lists(st.sampled_from(_PIECES), max_size=8).map("".join)
 _MOVES = st.lists(st.tuples(_NAMES, _TEXTS), min_size=1, max_size=8)
+_FIELDS = ("profile", "background", "motivation", "experience", "description")
+_SILENT = st.builds(
+    Character,
+    name=st.sampled_from(["Dee", "Eve"]),
+    **{field: st.sampled_from(["", "A miller.", " Old. "]) for field in _FIELDS},  # type: ignore[arg-type]
+)
+# Fields by which other kinds of rows are told, or which another form writes.
+_EXTRA = st.dictionaries(
+    st.sampled_from(
+        [
+            *("spec", "name", "first_mes", "plots", "cast", "dialogue", "conversations", "messages", "conversation"),
+            *("weight", "card", "note"),
+        ]
+    ),
+    st.sampled_from(["chara_card_v2", 1, None, [], [{"a": None}], {"b": [2]}]),
+    max_size=3,
+)
+_PLOTS = st.sampled_from(
+    [None, {"chapter": "II"}, {"chapter": "None", "key_characters": [{"name": "Dee", "description": "Owner."}]}]
+)
 
 
 @given(_MOVES)
@@ -210,21 +272,55 @@ def test_messages_keep_the_rules(moves: list[tuple[str, str]]) -> None:
             assert bare[len(context) - 1]["content"].startswith(context[-1]["content"])
 
 
-@given(_MOVES)
-def test_a_scene_survives_json_and_both_row_forms(moves: list[tuple[str, str]]) -> None:
-    one = scene(*moves, scenario="A mill.", i_p=2, i_c=1, chapter="I")
+@given(
+    st.just([]) | _MOVES,
+    st.sampled_from(["A mill.", "A mill.", "", " "]),
+    st.sampled_from(["", "I"]),
+    st.lists(_SILENT, max_size=2, unique_by=lambda member: member.name),
+    _EXTRA,
+    _PLOTS,
+)
+def test_a_scene_survives_json_and_both_row_forms(
+    moves: list[tuple[str, str]],
+    scenario: str,
+    chapter: str,
+    silent: list[Character],
+    extra: dict[str, Any],
+    plot: dict[str, Any] | None,
+) -> None:
+    """A row says all of a scene, or is not written at all."""
+    cast = [*(Character(name=name) for name in dict.fromkeys(name for name, _ in moves)), *silent]
+    extra = extra if plot is None else {**extra, "plot": plot}
+    one = scene(*moves, scenario=scenario, i_p=2, i_c=1, chapter=chapter, cast=cast, extra=extra)
     again = Scene.model_validate_json(one.model_dump_json())
     assert again == one and [turn.origin_id for turn in again.dialogue] == [turn.origin_id for turn in one.dialogue]
-    for row in (one.to_her_row(), one.to_coser()):
+    for write in (one.to_her_row, one.to_coser):
+        if not moves or not scenario.strip():
+            with pytest.raises(SceneError, match="is empty, but a row needs"):
+                write()
+            continue
+        from_plot = write == one.to_coser and bool(plot) and "key_characters" in plot
+        if from_plot and any(member.name == "Dee" and not member.description for member in silent):
+            with pytest.raises(SceneError, match="'Dee', whose description would not come back"):
+                write()
+            continue
+        row = write()
         (read,), bad = scenes_in(json.loads(json.dumps(row)))
         assert not bad
+        assert all(read.extra[key] == value for key, value in extra.items() if key != "plot")
+        assert (read.tag, read.topic, read.language) == (one.tag, one.topic, one.language)
+        assert {key: value for key, value in (read.extra.get("plot") or {}).items() if key != "chapter"} == {
+            key: value for key, value in (plot or {}).items() if key != "chapter"
+        }
+        if write == one.to_her_row:
+            assert [turn.origin_id for turn in read.dialogue] == [turn.origin_id for turn in one.dialogue]
         thinkers = one.dialogue if "book_name" in row else [turn for turn in one.dialogue if turn.name != ENVIRONMENT]
         assert [turn.name for turn in read.dialogue] == [turn.name for turn in one.dialogue]
         assert [turn.segments for turn in read.dialogue] == [turn.segments for turn in one.dialogue]
         assert [turn.system_thinking or "" for turn in read.dialogue if turn.name in {t.name for t in thinkers}] == [
             (turn.system_thinking or "").strip() for turn in thinkers
         ]
-        assert {member.name for member in read.cast} == {member.name for member in one.cast}
+        assert read.cast == one.cast
         assert (read.key, read.scenario, read.chapter) == (one.key, one.scenario, one.chapter)
 
 
@@ -360,6 +456,43 @@ def test_book_has_the_scenes_that_the_test_set_took_from_it(shared: Path, scenes
 
 
 # -- changed scenes
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "match"),
+    [
+        ({"book": " "}, "book", "is empty"),
+        (
+            {"cast": [Character(name="Ann"), Character(name="Bob "), Character(name=ENVIRONMENT)]},
+            "cast",
+            "'Bob ', whose",
+        ),
+        (
+            {"cast": [Character(name="Ann"), Character(name="Wind", kind=CharacterKind.ENVIRONMENT)]},
+            "cast",
+            "'Wind', whose kind would not come back",
+        ),
+    ],
+)
+def test_what_a_row_cannot_say_is_not_written(changes: dict[str, Any], field: str, match: str) -> None:
+    one = scene(("Ann", "Tea?"), scenario="A mill.").model_copy(update=changes)
+    for write in (one.to_her_row, one.to_coser):
+        with pytest.raises(SceneError, match=match) as caught:
+            write()
+        assert caught.value.field == field
+
+
+def test_a_row_of_her_becomes_one_of_coser() -> None:
+    row = json.loads(MINI.read_text(encoding="utf-8").splitlines()[0]) | {"trace_id_book_chapter": "mill_II"}
+    (one,), _ = scenes_in(row)
+    (again,), _ = scenes_in(one.to_coser())
+    assert [(turn.name, turn.segments) for turn in again.dialogue] == [(t.name, t.segments) for t in one.dialogue]
+    assert again.cast == one.cast and not set(again.extra) & {"trace_id_book_chapter", "character_datasets"}
+
+
+def test_a_character_has_no_other_fields() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        Character(name="Ann", extra={"age": 5})  # type: ignore[call-arg]
 
 
 def test_a_changed_turn_is_written_anew_and_all_else_kept() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from her_hf.dual_layer import ZERO_WIDTH_SPACE
-from her_hf.scenes import SceneError, load_scenes
+from her_hf.scenes import SceneError, load_scenes, scenes_in
 from her_hf.scenes.readers import png
 from her_hf.scenes.readers.tavern import card_in_png, read_card, starred_to_actions
 
@@ -72,6 +72,22 @@ def test_card_becomes_scenes(tmp_path: Path) -> None:
     assert [message["role"] for message in messages] == ["system", "user", "assistant"]
 
 
+def test_greetings_share_nothing() -> None:
+    first, second = read_card(CARD)
+    first.extra["card"]["character_book"]["entries"].clear()
+    assert second.extra["card"]["character_book"] == CARD["data"]["character_book"] != {"entries": []}
+
+
+@pytest.mark.parametrize("card", [CARD, CARD["data"], changed(nickname="Mi") | {"spec": "chara_card_v3"}])
+def test_scenes_of_cards_can_be_written_as_rows(card: dict[str, Any]) -> None:
+    for scene in read_card(card):
+        for row in (scene.to_her_row(), scene.to_coser()):
+            (again,), bad = scenes_in(json.loads(json.dumps(row)))
+            assert not bad
+            assert (again.key, again.cast, again.dialogue) == (scene.key, scene.cast, scene.dialogue)
+            assert again.extra["card"] == scene.extra["card"] and again.extra.get("spec") == card.get("spec")
+
+
 @pytest.mark.parametrize(
     ("card", "name", "said"),
     [
@@ -121,6 +137,7 @@ def test_names_open_no_layer_and_are_no_macros() -> None:
         ("**bold**", "**bold**"),
         ('"a *b* c" *d*', '"a *b* c" <role_action>d</role_action>'),
         ("“a *b* c”", "“a *b* c”"),
+        ("“a “b *c*” *d*", "“a “b *c*” <role_action>d</role_action>"),
         ("*one\ntwo*", "*one\ntwo*"),
         ("*a*", "<role_action>a</role_action>"),
     ],

@@ -37,7 +37,6 @@ MAX_TOP_PATTERN = 0.15
 MIN_TRAIN_TURNS = 0.6
 CAST_SIZE, SCENE_TURNS = (2, 4), (6, 12)
 SYSTEM_LENGTH = {"en": (30, 90), "zh": (50, 150)}  # words split at white space; letters and digits without punctuation
-MAX_SYSTEM_WORDS = 150
 MAX_SELF_BLEU = 0.1  # of system thinking and of replies, each language by itself
 MAX_SIMILARITY = 0.3  # Jaccard of shingles; MinHash finds a pair this alike with 99.8%
 FIRST_PLOT = 1001  # the books' own plots in CoSER and HER count from 0: no scene key can be the same
@@ -234,7 +233,7 @@ def wrong_turn(scene: Mapping[str, Any], index: int, dialogue: Mapping[str, Any]
         yield f"the same pattern as the turn before: {turn.pattern}"
     low, high = SYSTEM_LENGTH[language]
     length = length_of(plan, language)
-    if not low <= length <= high or len(plan.split()) > MAX_SYSTEM_WORDS:
+    if not low <= length <= high:
         yield f"system thinking must be {low} to {high} {'words' if language == 'en' else 'characters'}, got {length}"
     if _USER.search(plan):
         yield "system thinking speaks of a user"

@@ -114,7 +114,7 @@ def coser(
     Leaves results.json, report.md and plots in DIR beside the dialogues and judgements. API keys come from
     HER_HF_API_KEY or OPENAI_API_KEY.
 
-    her-hf eval coser --scenes scenes.json --actor http://127.0.0.1:8000 --judge http://127.0.0.1:8001 --out outputs/eval
+    her-hf eval coser --scenes scenes.json --actor http://127.0.0.1:8000 --judge http://127.0.0.1:8001 --out outputs/run
     """
     from her_hf.evaluation.gca import GcaRun, run_gca_now
     from her_hf.evaluation.models import opener

@@ -40,6 +40,8 @@ class RunAssembler:
 
     def cross_tag(self) -> None:
         """A tag stands here: white space around it is layout."""
+        if self._crossed and not self._white:
+            return
         if self.current is Layer.SPEECH:
             self.break_lines("".join(self._white).count("\n"))
         self._white = []

@@ -144,8 +144,10 @@ def foreign_lines(text: str, names: Sequence[str], own: str | None) -> bool:
 
 def foreign_start(text: str, names: Sequence[str], own: str | None) -> int | None:
     """Where the first line begins that has the label of another member of the cast; `None` if there is none."""
+    if not any(colon in text for colon in _COLONS):
+        return None
     others = sorted({*names, ENVIRONMENT} - {own or "", ""})
-    if not others or not any(colon in text for colon in _COLONS):
+    if not others:
         return None
     lead = re.compile(r"^[ \t]*(?:" + "|".join(map(re.escape, others)) + r")[ \t]*[:：]", re.MULTILINE)
     found = lead.search(text)

@@ -1,4 +1,7 @@
-"""Cuts text into plain text and layer tags, piece by piece, holding back no more than an unfinished tag."""
+"""Cuts text into plain text and layer tags, piece by piece, holding back no more than an unfinished tag.
+
+And tells what in plain text was meant as a tag but is none that is read.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,14 @@ from .layers import TAGS, Layer
 from .text import MAX_TAG_INNER, ZERO_WIDTH_SPACE, read_tag
 
 _BRACKET = re.compile(r"[\[\]()]" + ZERO_WIDTH_SPACE + "?")
+_WORD = r"[^\W\d][\w-]*+(?:[.:][\w-]++)*+"
+_LAYER = "|".join(tag.replace("_", r"[\s_-]*+") for tag in TAGS if "_" in tag)
+_MEANT_AS_TAG = re.compile(
+    rf"<(?:/\s*+[^\W\d][^<>]*+|{_WORD}(?:\s++[\w-]++\s*+=[^<>]*+)?\s*+/?)>"  # </a b>, <a>, <a/>, <a b="c">
+    rf"|<\s*+(?:/\s*+)?(?:{_LAYER})",  # a layer's name, however its words are joined, with or without the end
+    re.IGNORECASE,
+)
+_MIN_CUT = 3  # letters: "a <s" is ordinary text, "<rol" a tag that was cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,25 @@ def could_become_tag(inner: str) -> bool:
     if rest != rest.rstrip():
         return name in TAGS
     return any(known.startswith(name) for known in TAGS)
+
+
+def has_unknown_tag(text: str) -> bool:
+    """Whether plain text holds what was meant as a tag, or ends in a layer tag that was cut; in linear time.
+
+    Example:
+
+    ```python
+    >>> [has_unknown_tag(text) for text in ("<role-thinking>", "</inner voice>", "<思考>", "Hi <role_thi")]
+    [True, True, True, True]
+    >>> [has_unknown_tag(text) for text in ("a < b", "I <3 you", "x <- y", "<not a tag>")]
+    [False, False, False, False]
+    ```
+    """
+    if _MEANT_AS_TAG.search(text):
+        return True
+    tail = text[text.rfind("<") + 1 :] if "<" in text else ""
+    name = tail.removeprefix("/")
+    return len(name) >= _MIN_CUT and name[0].isalpha() and could_become_tag(tail)
 
 
 class TagScanner:

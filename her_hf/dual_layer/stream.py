@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .assembler import RunAssembler
 from .labels import find_label, foreign_lines
 from .layers import Issue, Layer, Turn
-from .scanner import Tag, TagScanner, split_brackets
+from .scanner import Tag, TagScanner, has_unknown_tag, split_brackets
 from .text import ZERO_WIDTH_SPACE, has_open_angle, joint
 
-_UNKNOWN_TAG = re.compile(r"</?[A-Za-z_][A-Za-z0-9_]*\s*/?>")
 _BRACKET_LAYERS = {"[": Layer.ROLE_THINKING, "(": Layer.ROLE_ACTION}
 _OPENED_BY = {"]": "[", ")": "("}
+_BRACKETS = "[]()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +151,7 @@ class TurnStream:
         if self._name and self._speaker and self._name != self._speaker:
             self._note(Issue.FOREIGN_SPEAKER)
         for segment in segments:
-            if segment.layer.is_thinking:
-                continue
-            if _UNKNOWN_TAG.search(segment.text):
+            if segment.layer is not Layer.SYSTEM_THINKING and has_unknown_tag(segment.text):
                 self._note(Issue.UNKNOWN_TAG)
             if segment.layer is Layer.SPEECH and foreign_lines(segment.text, self._names, self._name or self._speaker):
                 self._note(Issue.FOREIGN_SPEAKER)
@@ -220,54 +217,57 @@ class TurnStream:
     def _release_bracket(self) -> None:
         held, self._held_bracket = self._held_bracket, ""
         if held:
-            self._take_bracket(held)
+            self._take_pieces(held)
 
     def _take_bracketed(self, text: str) -> None:
-        """Takes text that may hold CoSER brackets; the last one waits, since a zero-width space may escape it."""
+        """Takes text that may hold CoSER brackets; one at its end waits, since a zero-width space may escape it."""
         text = self._held_bracket + text
-        self._held_bracket = ""
-        for piece in split_brackets(text):
-            if piece[0] in "[]()":
-                self._release_bracket()
-                if len(piece) == 1:
-                    self._held_bracket = piece
-                else:
-                    self._take_bracket(piece)
-            else:
-                self._release_bracket()
-                self._add(piece)
+        self._held_bracket = text[-1] if text[-1] in _BRACKETS else ""
+        self._take_pieces(text[:-1] if self._held_bracket else text)
 
-    def _take_bracket(self, piece: str) -> None:
-        in_tag = self._tag_depth > 0
-        if in_tag or len(piece) > 1:
-            self._add(piece if in_tag else piece.removesuffix(ZERO_WIDTH_SPACE))
-            return
+    def _take_pieces(self, text: str) -> None:
+        plain: list[str] = []  # added at once: bracket by bracket takes several times as long
+        for piece in split_brackets(text):
+            written = self._as_text(piece)
+            if written is not None:
+                plain.append(written)
+                continue
+            if plain:
+                self._add("".join(plain))
+                plain = []
+            self._open_bracket(piece) if piece in _BRACKET_LAYERS else self._close_bracket()
+        if plain:
+            self._add("".join(plain))
+
+    def _as_text(self, piece: str) -> str | None:
+        """The text that a piece stands for; `None` for a bracket that opens or closes a layer."""
+        if piece[0] not in _BRACKETS or self._tag_depth:
+            return piece
+        if len(piece) > 1:
+            return piece.removesuffix(ZERO_WIDTH_SPACE)
         top = self._stack[-1] if self._stack else None
         if top and top.layer is Layer.ROLE_THINKING and piece in "()":
-            self._add(piece)
-        elif piece in _BRACKET_LAYERS:
-            self._open_bracket(piece, top)
-        elif top and top.bracket == _OPENED_BY[piece]:
-            self._close_bracket(piece, top)
-        else:
-            self._add(piece)
+            return piece
+        if piece in _BRACKET_LAYERS:
+            if not top or top.bracket != piece:
+                return None
+            top.depth += 1  # the same bracket again is text of the layer
+            return piece
+        if not top or top.bracket != _OPENED_BY[piece]:
+            return piece
+        if not top.depth:
+            return None
+        top.depth -= 1
+        return piece
 
-    def _open_bracket(self, piece: str, top: _Frame | None) -> None:
-        if top and top.bracket == piece:  # the same bracket again is text of the layer
-            top.depth += 1
-            self._add(piece)
-            return
-        if top:
+    def _open_bracket(self, piece: str) -> None:
+        if self._stack:
             self._note(Issue.NESTED)
         self._cross()
         self._push(_Frame(_BRACKET_LAYERS[piece], piece))
 
-    def _close_bracket(self, piece: str, top: _Frame) -> None:
-        if top.depth:
-            top.depth -= 1
-            self._add(piece)
-            return
-        if top.empty:
+    def _close_bracket(self) -> None:
+        if self._stack[-1].empty:
             self._note(Issue.EMPTY)
         self._pop()
         self._cross()

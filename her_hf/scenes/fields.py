@@ -31,6 +31,30 @@ def shown(value: object) -> str:
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
+def check_characters(row: Row) -> None:
+    """Refuses half a character (a lone surrogate, as a cut `\\ud83d\\ude00` leaves it): no file could hold the scene.
+
+    Raises:
+        `SceneError`: If a text or a key of the row, however deep, has one.
+    """
+    left: list[tuple[str, Any]] = [("", row)]
+    while left:  # no recursion: JSON may be nested deeper than Python calls
+        path, value = left.pop()
+        if isinstance(value, Mapping):
+            left += ((path, key) for key in value)
+            left += ((f"{path}.{key}" if path else str(key), inner) for key, inner in value.items())
+        elif isinstance(value, list | tuple):
+            left += ((f"{path}[{index}]", inner) for index, inner in enumerate(value))
+        elif isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                half = f"{value[error.start]!r} at position {error.start}"
+                raise SceneError(
+                    f"has half a character, {half}; put the whole one there or drop it.", field=path
+                ) from error
+
+
 def text(row: Row, key: str, path: str = "") -> str:
     """A text that may be missing or null.
 

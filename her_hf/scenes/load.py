@@ -10,21 +10,19 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from .errors import SceneError, combined
-from .fields import shown
+from .fields import check_characters, shown
 from .files import rows_of
+from .kinds import Kind, kind_of
 from .models import Scene
 from .readers.conversations import is_conversation, read_conversation
 from .readers.coser import read_coser
 from .readers.coser_book import read_book
 from .readers.her import read_her
-from .readers.tavern import VISITOR, is_card, read_card
+from .readers.tavern import VISITOR, read_card
 from .sources import files_of
 
 T = TypeVar("T")
 Reader = Callable[[dict[str, Any]], tuple[list[T], list[SceneError]]]
-
-_HER_FIELDS = ("book_name", "character_datasets", "trace_id", "trace_id_book_chapter")
-_COSER_FIELDS = ("dialogues", "character_profiles", "speaking_characters_w_env", "scenario")
 
 
 def load_scenes(source: str | Path, split: str | None = None, *, visitor: str = VISITOR) -> list[Scene]:
@@ -59,6 +57,8 @@ def load_scenes(source: str | Path, split: str | None = None, *, visitor: str = 
     loaded: list[Scene] = []
     for file in files_of(source, split):
         loaded.extend(_read(file, partial(scenes_in, source=file.name, visitor=visitor)))
+    if not loaded:
+        raise SceneError("has no conversations: no plot of its books holds one.", source=str(source))
     if split is not None and path.is_file() and split not in path.stem.replace("-", "_").split("_"):
         tags = sorted({scene.tag for scene in loaded} - {""})
         loaded = [scene for scene in loaded if scene.tag == split]
@@ -86,6 +86,7 @@ def load_conversations(source: str | Path, split: str | None = None) -> list[lis
     def read(row: dict[str, Any]) -> tuple[list[list[dict[str, str]]], list[SceneError]]:
         if not is_conversation(row):
             raise SceneError(f"is no chat sample: it has {sorted(row)}, neither 'conversations' nor 'messages'.")
+        check_characters(row)
         return [read_conversation(row)], []
 
     return [sample for file in files_of(source, split) for sample in _read(file, read)]
@@ -99,35 +100,40 @@ def scenes_in(
     Raises:
         `SceneError`: If the row is bad or of no known kind.
     """
-    if isinstance(row.get("plots"), list):
-        return read_book(row, source=source)
-    if is_card(row):
-        return list(read_card(row, visitor=visitor)), []
-    if "cast" in row and "dialogue" in row:
-        return [_own(row)], []
-    if is_conversation(row):
-        raise SceneError("is a chat sample without a scene; read it with load_conversations.")
-    if any(key in row for key in _HER_FIELDS):
-        return read_her(row), []
-    if any(key in row for key in _COSER_FIELDS):
-        return [read_coser(row)], []
-    raise SceneError(f"is of no known kind; it has {sorted(row)}.")
-
-
-def _own(row: dict[str, Any]) -> Scene:
+    check_characters(row)
     try:
-        return Scene.model_validate(row)
+        return _scenes(row, source, visitor)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise SceneError(f"{first['msg']}, got {shown(first['input'])}.", field=field) from error
 
 
+def _scenes(row: dict[str, Any], source: str, visitor: str) -> tuple[list[Scene], list[SceneError]]:
+    match kind_of(row):
+        case Kind.BOOK:
+            return read_book(row, source=source)
+        case Kind.CARD:
+            return list(read_card(row, visitor=visitor)), []
+        case Kind.SCENE:
+            return [Scene.model_validate(row)], []
+        case Kind.HER:
+            return read_her(row), []
+        case Kind.COSER:
+            return [read_coser(row)], []
+        case Kind.CHAT:
+            raise SceneError("is a chat sample without a scene; read it with load_conversations.")
+    raise SceneError(f"is of no known kind; it has {sorted(row)}.")
+
+
 def _read(file: Path, read: Reader[T]) -> list[T]:
+    """What the rows of a file hold, which may be nothing: a book need not have conversations."""
     good: list[T] = []
     bad: list[SceneError] = []
+    empty = True
     try:
         for place, row in rows_of(file):
+            empty = False
             try:
                 if isinstance(row, SceneError):
                     raise row
@@ -142,6 +148,6 @@ def _read(file: Path, read: Reader[T]) -> list[T]:
         raise error.at(str(file)) from error
     if bad:
         raise combined(bad, str(file))
-    if not good:
+    if empty:
         raise SceneError("is empty: no rows.", source=str(file))
     return good

@@ -33,7 +33,6 @@ class Character(BaseModel):
         experience (`str`, *optional*): What happens to the character in this part of the plot. Not shown in prompts:
             it tells the outcome.
         description (`str`, *optional*): Who this is in this part of the plot.
-        extra (`dict`, *optional*): Whatever else a source says about the character.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,7 +44,6 @@ class Character(BaseModel):
     motivation: str = ""
     experience: str = ""
     description: str = ""
-    extra: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _world(self) -> Character:
@@ -174,7 +172,16 @@ class Scene(BaseModel):
         return messages_for(self, character, turns=turns, system_thinking=system_thinking)
 
     def to_her_row(self) -> dict[str, Any]:
-        """The scene as a row of HER's and her-mini's form; reading it gives an equal scene."""
+        """The scene as a row of HER's and her-mini's form.
+
+        Reading the row gives the same key, chapter, topic, tag, language, scenario, cast and turns (system thinking
+        without white space around it, what Environment says as speech), and `extra` as far as the form has no other
+        use for a field. Raw messages are the row's own.
+
+        Raises:
+            [`~her_hf.scenes.SceneError`]: If the form cannot say the scene: it needs a title, a scenario, at least one
+                turn, and a cast whose names have no white space around them and whose world is called Environment.
+        """
         from .writers import her_row
 
         return her_row(self)
@@ -182,7 +189,11 @@ class Scene(BaseModel):
     def to_coser(self) -> dict[str, Any]:
         """The scene in the form of CoSER's test set; an unchanged CoSER scene comes out as it was read.
 
-        The form has no place for system thinking of Environment, which should have none.
+        Reading the row gives what it gives for [`Scene.to_her_row`], but for two things: the form has no place for
+        origin ids, and none for system thinking of Environment, which should have none.
+
+        Raises:
+            [`~her_hf.scenes.SceneError`]: As for [`Scene.to_her_row`].
         """
         from .writers import coser_row
 

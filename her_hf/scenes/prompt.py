@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ..dual_layer import escape_tags
+from ..dual_layer import ZERO_WIDTH_SPACE, escape_tags
 
 if TYPE_CHECKING:
     from .models import Scene
 
 LANGUAGES = ("en", "zh")
+
+_HEADING = re.compile(r"^([ \t]*=)(?==)", re.MULTILINE)
 
 
 def scene_prompt_source(language: str = "en") -> str:
@@ -36,7 +39,7 @@ def _template(language: str) -> Template:
 
 
 def scene_variables(scene: Scene, character: str, *, system_thinking: bool = True) -> dict[str, Any]:
-    """Variables of the scene prompt. All text is escaped: a tag typed into a profile opens no layer.
+    """Variables of the scene prompt. All text is escaped: a tag or a heading typed into a profile is only text.
 
     Raises:
         `ValueError`: If the character is not in the cast.
@@ -47,11 +50,11 @@ def scene_variables(scene: Scene, character: str, *, system_thinking: bool = Tru
     return {
         "character": _name(character),
         "book": _name(scene.book),
-        "profile": escape_tags(member.portrait),
-        "background": escape_tags(member.background),
-        "scenario": escape_tags(scene.scenario),
-        "others": [{"name": _name(other.name), "profile": escape_tags(other.portrait)} for other in others],
-        "thoughts": escape_tags(member.motivation),
+        "profile": _text(member.portrait),
+        "background": _text(member.background),
+        "scenario": _text(scene.scenario),
+        "others": [{"name": _text(one_line(other.name)), "profile": _text(other.portrait)} for other in others],
+        "thoughts": _text(member.motivation),
         "system_thinking": system_thinking and not world,
         "environment": world,
     }
@@ -78,10 +81,21 @@ def scene_prompt(scene: Scene, character: str, *, system_thinking: bool = True) 
     return _template(scene.language).render(**variables).strip()
 
 
+def escape_headings(text: str) -> str:
+    """Puts a zero-width space into lines that begin like `===Requirements===`: none opens a part of the prompt."""
+    return _HEADING.sub(rf"\1{ZERO_WIDTH_SPACE}", text)
+
+
 def one_line(text: str) -> str:
     """Text without line breaks and runs of white space, as a label needs it."""
     return " ".join(text.split())
 
 
 def _name(text: str) -> str:
+    """A name inside a line of the prompt."""
     return escape_tags(one_line(text))
+
+
+def _text(text: str) -> str:
+    """Text that may begin a line of the prompt."""
+    return escape_headings(escape_tags(text))

@@ -22,26 +22,32 @@ def read_turn(text: str, speaker: str, *, notation: str = "her", origin_id: Iter
     """
     ids = tuple(origin_id)
     if speaker == ENVIRONMENT:
-        return environment_turn(text, notation=notation, origin_id=ids)
+        return environment_turn(text, origin_id=ids)
     turn = parse_turn(text, notation=notation, names=(speaker,), origin_id=ids)
     if turn.name == ENVIRONMENT:  # a label that every parse knows; here it is what the speaker says
         turn = parse_turn(f"{speaker}: {text}", notation=notation, names=(speaker,), origin_id=ids)
     return replace(turn, name=speaker)
 
 
-def environment_turn(text: str, *, notation: str = "her", origin_id: tuple[int, ...] = ()) -> Turn:
+def environment_turn(text: str, *, origin_id: tuple[int, ...] = ()) -> Turn:
     """A move of the world: whatever it says is speech that all see, brackets included.
 
-    Tags are read only in HER notation, where they may have come in with the data; their text becomes speech as well.
+    Tags that came in with the data are read in either notation, and what is in them becomes speech as well; but system
+    thinking is seen by nobody, so that of a later block is left out.
     """
-    text = text.strip().removeprefix(f"{ENVIRONMENT}:").strip()
-    system: str | None = None
-    if notation == "her":
-        turn = parse_turn(f"{ENVIRONMENT}: {text}", names=(ENVIRONMENT,))
-        system = turn.system_thinking
-        text = turn.text_of(Layer)
-    segments = (Segment(Layer.SPEECH, text),) if text else ()
-    return Turn(ENVIRONMENT, system, segments, () if text else (Issue.EMPTY,), origin_id)
+    turn = parse_turn(text, names=(ENVIRONMENT,), speaker=ENVIRONMENT)
+    segments = as_speech(turn.segments)
+    issues = turn.issues if segments else tuple(dict.fromkeys((*turn.issues, Issue.EMPTY)))
+    return Turn(ENVIRONMENT, turn.system_thinking, segments, issues, origin_id)
+
+
+def as_speech(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """What Environment's segments say to all: speech, in one run, without system thinking."""
+    spoken = (
+        segment if segment.layer is Layer.SYSTEM_THINKING else replace(segment, layer=Layer.SPEECH)
+        for segment in segments
+    )
+    return visible_runs(spoken, View.OTHERS)
 
 
 def merge_turns(turns: Iterable[Turn]) -> list[Turn]:

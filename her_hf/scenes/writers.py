@@ -9,12 +9,13 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from ..dual_layer import ENVIRONMENT, Layer, Turn, View, render_segments, visible_runs
-from .fields import guess_language
+from ..dual_layer import ENVIRONMENT, Turn, View, render_segments, visible_runs
+from .errors import SceneError
+from .fields import guess_language, table
 from .models import Character, Scene
-from .readers.coser import coser_cast
+from .readers.coser import coser_cast, coser_chapter
 from .readers.her import SPOKEN, THOUGHT, character_entries, her_cast, her_scenario, her_turn
-from .turns import merge_turns, read_turn
+from .turns import as_speech, merge_turns, read_turn
 
 Row = dict[str, Any]
 
@@ -23,6 +24,8 @@ _HER_ONLY = (
     "training_samples",
     "enhanced_dialogues",
     "trace_id",
+    "trace_id_book_chapter",
+    "book_name",
     "scenario",
     "scenario_enriched",
 )
@@ -32,6 +35,7 @@ _REWRITTEN = {*SPOKEN, *THOUGHT, "enhanced_reason", "enhanced_pattern", "message
 
 def her_row(scene: Scene) -> Row:
     """See [`Scene.to_her_row`]."""
+    _check_needs(scene)
     from_her = "character_datasets" in scene.extra
     row = {key: value for key, value in scene.extra.items() if from_her or key not in _COSER_ONLY}
     row.setdefault("trace_id", f"{scene.book}/{scene.i_p}/{scene.i_c}")
@@ -46,6 +50,7 @@ def her_row(scene: Scene) -> Row:
     if not from_her or her_cast(row, speakers) != scene.cast:
         row["key_characters"] = _key_characters(scene.cast, row, "motivation")
         row["character_datasets"] = _character_datasets(scene, row)
+        _check_cast(scene, her_cast(row, speakers))
     entries = _raw_by_origin(scene)
     row["dialogues"] = [_her_message(turn, entries) for turn in scene.dialogue]
     # They are joined to messages when the row is read; messages that were written anew say it themselves.
@@ -57,21 +62,46 @@ def her_row(scene: Scene) -> Row:
 
 def coser_row(scene: Scene) -> Row:
     """See [`Scene.to_coser`]."""
+    _check_needs(scene)
     row = {key: value for key, value in scene.extra.items() if key not in _HER_ONLY}
     row.update(
         book=scene.book, i_p=scene.i_p, i_c=scene.i_c, scenario=scene.scenario, topic=scene.topic, tag=scene.tag
     )
     entries = _raw_by_origin(scene)
     row["dialogues"] = [message for turn in scene.dialogue for message in _coser_messages(turn, entries)]
+    row.pop("language", None)
     if guess_language(scene.scenario, *(message["message"] for message in row["dialogues"])) != scene.language:
         row["language"] = scene.language
     speakers = [turn.name or "" for turn in scene.dialogue]
-    if scene.chapter and not isinstance(row.get("plot"), dict):
-        row["plot"] = {"chapter": scene.chapter}
+    if coser_chapter(row) != scene.chapter:
+        row["plot"] = {**table(row, "plot"), "chapter": scene.chapter}
     if coser_cast(row, speakers) != scene.cast:
         row["key_characters"] = _key_characters(scene.cast, row, "thought", whole=True)
         row["character_profiles"] = {member.name: member.profile for member in scene.cast if member.profile}
+        _check_cast(scene, coser_cast(row, speakers))
     return deepcopy(row)
+
+
+def _check_needs(scene: Scene) -> None:
+    for field in ("book", "scenario"):
+        if not getattr(scene, field).strip():
+            raise SceneError("is empty, but a row needs it; give the scene one before it is written.", field=field)
+    if not scene.dialogue:
+        raise SceneError("is empty, but a row needs at least one turn.", field="dialogue")
+
+
+def _check_cast(scene: Scene, read: list[Character]) -> None:
+    found = {member.name: member for member in read}
+    for member in scene.cast:
+        again = found.get(member.name)
+        lost = [key for key, value in member if again is None or getattr(again, key) != value]
+        if lost:
+            raise SceneError(
+                f"has {member.name!r}, whose {', '.join(lost)} would not come back from a row: white space around a "
+                f"name is cut, only {ENVIRONMENT} is the world, and what is empty is taken from the plot in `extra`; "
+                "change the scene first.",
+                field="cast",
+            )
 
 
 def _raw_by_origin(scene: Scene) -> dict[int, Row]:
@@ -97,7 +127,7 @@ def _sources(turn: Turn, entries: dict[int, Row]) -> list[Row]:
 def _body(turn: Turn, view: View = View.FULL) -> str:
     """A turn without label and system thinking, in HER notation."""
     if turn.name == ENVIRONMENT:
-        return turn.text_of(Layer)
+        return render_segments(as_speech(turn.segments))
     return render_segments(visible_runs(turn.segments, view))
 
 

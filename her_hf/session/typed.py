@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from her_hf.dual_layer import ENVIRONMENT, TAGS, ZERO_WIDTH_SPACE, Issue, Layer, Segment, Turn, TurnStream, escape_tags
+from her_hf.scenes.prompt import escape_headings
 
 _SYSTEM_TAG = re.compile(
     r"<(?=\s*/?\s*(?:" + "|".join(tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING) + r")\s*>)",
     re.IGNORECASE,
 )
-_HEADING = re.compile(r"^([ \t]*=)(?==)", re.MULTILINE)
 _UNREADABLE = {Issue.UNCLOSED, Issue.NESTED, Issue.STRAY_CLOSE, Issue.EMPTY}
 
 
@@ -78,7 +78,7 @@ def escape_lines(text: str, names: Sequence[str]) -> str:
     lead = "|".join(map(re.escape, sorted({*names} - {""}, key=len, reverse=True)))
     if lead:
         text = re.sub(rf"^([ \t]*(?:{lead}))(?=[ \t]*[:：])", rf"\1{ZERO_WIDTH_SPACE}", text, flags=re.MULTILINE)
-    return _HEADING.sub(rf"\1{ZERO_WIDTH_SPACE}", text)
+    return escape_headings(text)
 
 
 def check_name(name: str) -> str:

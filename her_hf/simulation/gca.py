@@ -139,7 +139,7 @@ class Performance:
 
 
 def speakers_of(scene: Scene) -> list[str]:
-    """Who may speak, as the scene lists them, else the most frequent first; Environment comes last if it is not listed."""
+    """Who may speak, as the scene lists them, else the most frequent first; an Environment not listed comes last."""
     listed = scene.extra.get("speaking_characters_w_env")
     if isinstance(listed, list) and listed:
         names = [str(name) for name in listed]

@@ -44,6 +44,14 @@ def by_name(entries: list[dict[str, Any]], path: str, read: Callable[[Row, str],
     return found
 
 
+def named(entries: Row) -> list[tuple[str, str]]:
+    """Name and key of each entry in a dict by name: a key may have white space around it, an empty one is nobody.
+
+    Tables with one column a name fill in null for everybody who is in another row: they are not in this one.
+    """
+    return [(key.strip(), key) for key, value in entries.items() if value is not None and key.strip()]
+
+
 def first_text(entry: Row, path: str, *keys: str) -> str:
     """The first of several texts that is not empty."""
     return next(filter(None, (value for key in keys if (value := text(entry, key, path)).strip())), "")

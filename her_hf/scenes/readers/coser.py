@@ -9,7 +9,7 @@ from ..errors import SceneError
 from ..fields import Row, items, language_of, needed_items, needed_text, number, shown, table, text
 from ..models import Character, Scene
 from ..turns import read_turn
-from .cast import build_cast, by_name, key_character_fields, plot_fields
+from .cast import build_cast, by_name, key_character_fields, named, plot_fields
 
 MAPPED = ("book", "i_p", "i_c", "scenario", "topic", "tag", "language", "dialogues")
 """Fields that have a place of their own in Scene; all others are kept in `Scene.extra`."""
@@ -35,10 +35,9 @@ def read_coser(row: Row) -> Scene:
     messages = needed_items(row, "dialogues")
     turns = [coser_turn(message, f"dialogues[{index}].", index) for index, message in enumerate(messages)]
     scenario = needed_text(row, "scenario")
-    chapter = text(table(row, "plot"), "chapter", "plot.")
     return Scene(
         book=needed_text(row, "book"),
-        chapter="" if chapter == "None" else chapter,
+        chapter=coser_chapter(row),
         topic=text(row, "topic"),
         scenario=scenario,
         i_p=number(row, "i_p"),
@@ -50,6 +49,12 @@ def read_coser(row: Row) -> Scene:
         raw_messages=messages,
         extra={key: value for key, value in row.items() if key not in MAPPED},
     )
+
+
+def coser_chapter(row: Row) -> str:
+    """The chapter that the plot names; the released files write `"None"` where there is none."""
+    chapter = text(table(row, "plot"), "chapter", "plot.")
+    return "" if chapter == "None" else chapter
 
 
 def coser_turn(message: Row, path: str, index: int) -> Turn:
@@ -73,6 +78,6 @@ def coser_cast(row: Row, speakers: Iterable[str]) -> list[Character]:
     """
     keyed = by_name(items(row, "key_characters"), "key_characters", key_character_fields)
     profiles = table(row, "character_profiles")
-    described = {name: {"profile": text(profiles, name, "character_profiles.")} for name in profiles}
+    described = {name: {"profile": text(profiles, key, "character_profiles.")} for name, key in named(profiles)}
     plot = by_name(items(table(row, "plot"), "key_characters", "plot."), "plot.key_characters", plot_fields)
     return build_cast([*keyed, *speakers, *described], keyed, described, plot)

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import SceneError
 from ..fields import Row, items, language_of, needed_items, needed_text, number, table, text
 from ..models import Scene
-from .cast import build_cast, by_name, key_character_fields, plot_fields
+from .cast import build_cast, by_name, key_character_fields, named, plot_fields
 from .coser import coser_turn
 
 MAPPED = ("scenario", "topic", "dialogues", "i_p", "i_c")
@@ -37,8 +37,8 @@ def read_book(row: Row, *, source: str = "") -> tuple[list[Scene], list[SceneErr
     title = text(row, "book") or text(row, "book_name") or title_of(source)
     known = table(row, "character_datasets")
     profiles = {
-        name: {"profile": text(table(known, name, "character_datasets."), "profile", f"character_datasets.{name}.")}
-        for name in known
+        name: {"profile": text(table(known, key, "character_datasets."), "profile", f"character_datasets.{key}.")}
+        for name, key in named(known)
     }
     about = {
         key: value for key, value in row.items() if key not in ("plots", "character_datasets", "book", "book_name")

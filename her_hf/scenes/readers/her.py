@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ...dual_layer import ENVIRONMENT, Turn
+from ...dual_layer import ENVIRONMENT, Issue, Turn, parse_turn
 from ..errors import SceneError
 from ..fields import (
     Row,
@@ -27,7 +27,7 @@ from ..fields import (
 )
 from ..models import Character, Scene
 from ..turns import read_turn
-from .cast import Fields, build_cast, by_name, first_text, key_character_fields
+from .cast import Fields, build_cast, by_name, first_text, key_character_fields, named
 
 MAPPED = ("book_name", "book", "i_p", "i_c", "chapter", "language", "topic", "tag", "dialogues")
 SPOKEN = ("enhanced_standard_format", "enhanced_speech", "standard_format")
@@ -57,14 +57,14 @@ def read_her(row: Row) -> list[Scene]:
         row (`dict`): The row.
 
     Returns:
-        `list[Scene]`: One scene, or one for each entry of `conversation`.
+        `list[Scene]`: One scene, or one for each entry of `conversation` if the row has no `dialogues` of its own.
 
     Raises:
         `SceneError`: If a field is missing or wrong.
 
     Source: HER-Dataset, config `full_info`; for its defects that are not repeated here see HER's step 3.11.
     """
-    conversations = items(row, "conversation")
+    conversations = [] if row.get("dialogues") is not None else items(row, "conversation")
     if not conversations:
         return [_scene(row, row, "", None)]
     plot = {key: value for key, value in row.items() if key not in ("conversation", "training_samples")}
@@ -154,10 +154,20 @@ def _system_thinking(message: Row, path: str, more: dict[str, str]) -> str | Non
     """
     revised, original, loose = (text(message, key, path) for key in THOUGHT)
     candidates = (revised, more.get(THOUGHT[0], ""), original, more.get(THOUGHT[1], ""), loose)
-    best = next((found.strip() for found in candidates if found.strip()), None)
+    best = next(filter(None, map(_unwrapped, candidates)), None)
     if best is None and message.get(THOUGHT[0]) is not None:
         return ""
     return best
+
+
+def _unwrapped(thought: str) -> str:
+    """System thinking without the tags of its own block, which some files keep round it."""
+    thought = thought.strip()
+    if not thought.startswith("<"):
+        return thought
+    turn = parse_turn(thought)
+    whole = not turn.segments and Issue.REPEATED_SYSTEM_THINKING not in turn.issues
+    return thought if turn.system_thinking is None or not whole else turn.system_thinking
 
 
 def _joined(row: Row, path: str) -> Joined:
@@ -196,8 +206,7 @@ def character_entries(row: Row, path: str = "") -> list[dict[str, Any]]:
         return items(row, "character_datasets", path)
     entries = table(row, "character_datasets", path)
     where = f"{path}character_datasets."
-    # Tables with one column a name fill in null for everybody who is in another row.
-    return [{**table(entries, name, where), "character": name} for name in entries if entries[name] is not None]
+    return [{**table(entries, key, where), "character": name} for name, key in named(entries)]
 
 
 def _character_fields(entry: Row, path: str) -> Fields:

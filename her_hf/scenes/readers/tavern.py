@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from ...dual_layer import escape_tags
@@ -23,7 +24,7 @@ CHUNKS = ("ccv3", "chara")
 
 _SPECS = ("chara_card_v2", "chara_card_v3")
 _MACRO = re.compile(r"\{\{\s*(char|user)\s*\}\}|<(user|bot|char)>", re.IGNORECASE)
-_QUOTED_OR_STARRED = re.compile(r'"[^"\n]*"|“[^”\n]*”|(?<!\*)\*(?![*\s])([^*\n]*[^*\s])\*(?!\*)')
+_QUOTED_OR_STARRED = re.compile(r'"[^"\n]*"|“[^“”\n]*”|(?<!\*)\*(?![*\s])([^*\n]*[^*\s])\*(?!\*)')
 
 
 def card_in_png(data: bytes) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def read_card(row: Row, *, visitor: str = VISITOR) -> list[Scene]:
                 cast=[character.model_copy(deep=True), Character(name=visitor)],
                 dialogue=turns,
                 raw_messages=[{"character": name, "message": said}] if turns else [],
-                extra=extra,
+                extra=deepcopy(extra),
             )
         )
     return scenes
