@@ -89,7 +89,7 @@ class ServerModel:
                 yield whole.text
                 yield whole
                 return
-            async for line in response.aiter_lines():
+            async for line in _lines(response):
                 event = parse_event(line, self.url)
                 if event is None:
                     continue
@@ -277,6 +277,16 @@ class ServerModel:
         async with self._request("POST", url, body) as response:
             text = await _text(response)
         return parse_object(text, url) if response.status_code == 200 and text.lstrip().startswith("{") else None
+
+
+async def _lines(response: httpx.Response) -> AsyncGenerator[str, None]:
+    """Lines of a streamed answer. `aiter_lines` splits at U+2028 and its like too, which JSON may hold as they are."""
+    rest = ""
+    async for text in response.aiter_text():
+        *lines, rest = (rest + text).split("\n")
+        for line in lines:
+            yield line.removesuffix("\r")
+    yield rest.removesuffix("\r")
 
 
 async def _text(response: httpx.Response) -> str:
