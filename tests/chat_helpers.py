@@ -146,11 +146,11 @@ class _Handler(BaseHTTPRequestHandler):
             script.closed_early.set()
 
     def _event(self, data: dict[str, Any]) -> None:
-        self.wfile.write(b"data: " + json.dumps(data).encode() + b"\n\n")
+        self.wfile.write(b"data: " + _json_bytes(data) + b"\n\n")
         self.wfile.flush()
 
     def _json(self, status: int, data: dict[str, Any]) -> None:
-        self._send(status, json.dumps(data).encode(), {})
+        self._send(status, _json_bytes(data), {})
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -160,6 +160,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+
+
+def _json_bytes(data: dict[str, Any]) -> bytes:
+    """JSON as vLLM sends it, with all characters as they are; only lone surrogates are escaped."""
+    return json.dumps(data, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import json
 import os
@@ -16,16 +17,19 @@ from typing import Any
 
 import pytest
 import typer
-from chat_helpers import BODY, THINKING, StandIn, serving, small_scene
+from chat_helpers import BODY, FULL, THINKING, ScriptedModel, StandIn, serving, small_scene
 from click.testing import Result
 from rich.console import Console
 from typer.testing import CliRunner
 
 from her_hf.cli import chat_setup
 from her_hf.cli.chat import chat
+from her_hf.cli.chat_commands import Talk
 from her_hf.cli.chat_screen import Flow, Screen
+from her_hf.cli.main import main
 from her_hf.dual_layer import parse_turn
-from her_hf.scenes import Character, Scene
+from her_hf.scenes import Character, Scene, load_scenes
+from her_hf.session import Session
 from her_hf.session.builtin import builtin_scene
 
 app = typer.Typer()
@@ -191,17 +195,33 @@ def test_a_cut_or_odd_reply_is_marked(server: StandIn, scenes: Path) -> None:
     done = talk(server.url, "--scenes", scenes, lines="Good day.\n")
     assert "cut after 20 tokens; not as it should be written: unclosed" in done.output
     assert "--max-tokens" in done.output
+    server.finish, server.body = "stop", "Well."
+    done = talk(server.url, "--scenes", scenes, lines="Good day.\n")
+    assert "not as it should be written: no label 'Ann'\n" in done.output
 
 
 def test_the_window_is_said_once_for_each_cut(server: StandIn, scenes: Path) -> None:
-    lines = "".join(f"Line {number} {'x ' * 200}\n" for number in range(4))
-    done = talk(
-        server.url, "--scenes", scenes, "--max-context", 750, "--max-tokens", 60, lines=lines + "Last.\nLast.\n"
-    )
-    said = done.output.replace("\n", " ")
-    assert "no longer fit into the model's window" in said
-    assert len(server.chats[-1]["messages"]) < 12
+    long = f"Line {'x ' * 200}\n"
+
+    def cuts(lines: str, start: int = 0) -> list[str]:
+        how = ("--scenes", scenes, "--max-context", 680, "--max-tokens", 60, "--start", start)
+        done = talk(server.url, *how, lines=lines)
+        said = done.output.replace("\n", " ")
+        return re.findall(r"The oldest (message no longer fits|\d messages no longer fit) into the model's", said)
+
+    growing = cuts(long * 4)
+    assert growing == ["message no longer fits", "3 messages no longer fit", "5 messages no longer fit"]
+    assert len(server.chats[-1]["messages"]) < 8
     assert server.chats[-1]["max_tokens"] == 60
+    once = cuts(long * 2 + "/regenerate\n" * 2)
+    assert once == growing[:1]
+    assert cuts(long * 2 + "/clear\n" + long * 2) == once * 2
+    # A reply that has all of the talk before it: the next cut is news.
+    assert cuts(long * 2 + "/undo\n/undo\nShort.\n/undo\n" + long * 2) == once * 2
+    # An opening that is cut from the first reply on is news whenever the scene begins anew.
+    turns = [parse_turn(f"Mr. Bell: {long}"), parse_turn(f"Ann: {long}")]
+    scenes.write_text(small_scene().model_copy(update={"dialogue": turns}).model_dump_json(), encoding="utf-8")
+    assert cuts(f"{long}/regenerate\n/clear\n{long}", start=2) == ["2 messages no longer fit"] * 2
 
 
 # -- who, where, what
@@ -250,6 +270,8 @@ def test_scenes_are_listed(server: StandIn, scenes: Path, home: Path) -> None:
     assert re.search(r"2\s+Harbour\s+nets\s+Jo, Ann Lee", done.output)
     assert server.requests == []
     assert logs(home) == []
+    scenes.write_text(f"{small_scene().model_dump_json()}\n" * 61, encoding="utf-8")
+    assert "61  The Drawer" in talk(server.url, "--scenes", scenes, "--list-scenes").output
 
 
 def test_a_talk_goes_on(server: StandIn, scenes: Path, home: Path) -> None:
@@ -260,7 +282,29 @@ def test_a_talk_goes_on(server: StandIn, scenes: Path, home: Path) -> None:
     assert done.output.count(SPOKEN) == 2
     assert len(server.chats[-1]["messages"]) == 4
     assert (server.chats[-1]["max_tokens"], server.chats[-1]["temperature"]) == (77, 0.1)
+    assert server.chats[-1]["chat_template_kwargs"]["enable_thinking"] is True
     assert logs(home) == [log]
+    talk(server.url, "--continue", log, "--no-thinking", lines="So?\n")
+    assert server.chats[-1]["chat_template_kwargs"]["enable_thinking"] is False
+    first, second = (record for record in records(log) if record["kind"] == "continued")
+    assert (first["sampling"]["temperature"], first["sampling"]["max_tokens"]) == (0.1, 77)
+    assert (first["thinking"], second["thinking"]) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "option", [["--start", "0"], ["--about-me", "A guest."], ["--list-scenes"], ["--role", "Ann"], ["--log", "x"]]
+)
+def test_a_talk_that_goes_on_has_its_scene_already(server: StandIn, option: list[str]) -> None:
+    done = talk(server.url, "--continue", "x.jsonl", *option)
+    assert isinstance(done.exception, ValueError)
+    assert str(done.exception).endswith(f"leave out {option[0]}.")
+
+
+def test_a_file_that_is_no_log_stays_as_it_is(server: StandIn, tmp_path: Path) -> None:
+    path = tmp_path / "precious.json"
+    path.write_text('{"precious": 1}', encoding="utf-8")
+    assert talk(server.url, "--continue", path).exit_code == 1
+    assert path.read_text(encoding="utf-8") == '{"precious": 1}'
 
 
 @pytest.mark.parametrize(
@@ -271,10 +315,11 @@ def test_a_talk_goes_on(server: StandIn, scenes: Path, home: Path) -> None:
         (["--scene", "ann"], "2 scenes have the words"),
         (["--role", "Zorro"], "not one of: Ann, Mr. Bell"),
         (["--me", "Ann", "--role", "Ann"], "cannot be 'Ann'"),
+        (["--me", "ann", "--role", "Ann"], "cannot be 'ann'"),
         (["--card", "x.png"], "not both"),
-        (["--continue", "x.jsonl"], "leave those options out"),
+        (["--continue", "x.jsonl"], "leave out --scenes"),
         (["--temperature", "99"], "temperature"),
-        (["--model-name", "m", "--log", "."], "Is a directory|another session"),
+        (["--model-name", "m", "--log", "."], "is a folder: name a file"),
     ],
 )
 def test_what_cannot_be_meant(server: StandIn, scenes: Path, args: list[str], words: str) -> None:
@@ -282,6 +327,14 @@ def test_what_cannot_be_meant(server: StandIn, scenes: Path, args: list[str], wo
     assert done.exit_code == 1
     assert re.search(words, f"{done.output} {done.exception}".replace("\n", " "))
     assert server.chats == []
+
+
+def test_a_scene_with_nobody_in_it(server: StandIn, scenes: Path) -> None:
+    world = Scene(book="The Storm", cast=[Character(name="Environment")])
+    scenes.write_text(world.model_dump_json(), encoding="utf-8")
+    done = talk(server.url, "--scenes", scenes)
+    assert isinstance(done.exception, ValueError)
+    assert "nobody to talk to in this scene of 'The Storm'" in str(done.exception)
 
 
 def test_a_server_that_is_not_there_is_known_at_once(home: Path) -> None:
@@ -302,14 +355,124 @@ def test_help_is_readable() -> None:
     assert "\\" not in done.output
 
 
+def test_the_example_of_the_help_names_a_character_of_its_scene() -> None:
+    scene, role = re.search(r'her-sft --scene (\w+) --role "(.*?)"', str(chat.__doc__)).groups()  # type: ignore[union-attr]
+    mini = load_scenes(Path(__file__).parents[1] / "dataset_cards" / "her-mini")
+    chosen = chat_setup.choose_scene(mini, scene, Console(), ask=False)
+    assert role in chat_setup.playable(chosen)
+
+
 def test_names_of_logs_do_not_collide(home: Path) -> None:
-    first = chat_setup.default_log("Mr. Bell")
-    first.parent.mkdir(parents=True)
-    first.touch()
-    second = chat_setup.default_log("Mr. Bell")
+    first, second = chat_setup.default_log("Mr. Bell"), chat_setup.default_log("Mr. Bell")
     assert first.parent == home / "state" / "her_hf" / "chats"
     assert first != second
     assert "mr-bell" in second.name
+
+
+def test_a_state_folder_that_cannot_be_written_is_known_at_once(server: StandIn, home: Path) -> None:
+    (home / "state").write_text("no folder", encoding="utf-8")
+    done = talk(server.url, lines="Good day.\n")
+    assert isinstance(done.exception, OSError)
+    assert str(done.exception).endswith("Name a file for it with --log.")
+    assert server.chats == []
+    assert talk(server.url, "--log", home / "log.jsonl", lines="Good day.\n").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [("", "Jane Bennet"), ("2", "Mr Bell"), ("bell", "Mr Bell"), ("Bennet", "Bennet"), ("Orlok", "Orlok")],
+)
+def test_whom_the_visitor_plays(answer: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+    names = ["Jane Bennet", "Mr Bell", "Mrs Bennet"]
+    assert chat_setup.choose_visitor(names, None, Console(), ask=True) == name
+
+
+def test_a_scene_file_does_not_steer_the_terminal(
+    server: StandIn, scenes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steer = "\x1b]0;owned\x07\x9b2J\r"
+    evil = Scene(
+        book=f"Book{steer}",
+        topic=f"tea{steer}",
+        scenario=f"A parlour.{steer}",
+        cast=[Character(name=f"Ann{steer}"), Character(name=f"Bell{steer}")],
+    )
+    scenes.write_text(f"{evil.model_dump_json()}\n" * 2, encoding="utf-8")
+    where = ("--scenes", scenes)
+    outputs = [
+        talk(server.url, *where, "--list-scenes").output,
+        talk(server.url, *where, lines="Good day.\n/history\n/scene\n/undo\n").output,
+        *(str(talk(server.url, *where, *what).exception) for what in (["--scene", "tea"], ["--role", "Zorro"])),
+    ]
+    prompts: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda prompt: prompts.append(prompt) or "2")  # type: ignore[func-returns-value]
+    console = Console(width=100, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    chosen = chat_setup.choose_scene([evil, evil], None, console, ask=True)
+    name = chat_setup.choose_name(chat_setup.playable(chosen), None, console, ask=True, question="Who?")
+    session = Session(chosen, name, ScriptedModel())
+    with asyncio.Runner() as runner:
+        for interactive in (True, False):
+            Talk(session, Screen(console, show_system=True, show_role=True), runner, interactive=interactive)._read()
+    outputs += [console.export_text(), *prompts]
+    console.file.close()
+    assert len(outputs) == 9
+    for output in outputs:
+        assert "Ann" in output or "Book" in output or "?" in output
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", output), output
+
+
+# -- what is wrong elsewhere on the command line
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["base", "OUT", "--base", "/nonexist"], "There is no folder /nonexist to take the base from"),
+        (["base", "OUT", "--base", "nobody/nothing"], "asking the Hugging Face Hub"),
+        (["chat", "nobody/nothing"], "asking the Hugging Face Hub"),
+        (["chat", "MODEL", "--device", "bogus"], "cannot use the device 'bogus'"),
+    ],
+)
+def test_an_error_is_a_line(
+    args: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"OUT": str(tmp_path / "out"), "MODEL": str(tmp_path)}
+    monkeypatch.setattr(sys, "argv", ["her-hf", *(places.get(arg, arg) for arg in args)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    said = "".join(capsys.readouterr())
+    assert words in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_to_install_is_said_for_a_checkout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "her_hf.inference.local", None)
+    monkeypatch.setattr(sys, "argv", ["her-hf", "chat", str(Path(__file__).parent)])
+    with pytest.raises(SystemExit):
+        main()
+    assert "pip install -e '.[train]'" in capsys.readouterr().err
+
+
+def test_the_benchmark_looks_for_its_data_before_it_writes_a_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark = pytest.importorskip("recipes.benchmarks.one_pass", reason="needs torch: pip install -e '.[train]'")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["one_pass.py", "--source", "/nonexist", "--tokens-only"])
+    with pytest.raises(SystemExit) as left:
+        benchmark.main()
+    assert left.value.code == 2
+    assert "/nonexist: is no file or folder here" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- in process
@@ -353,6 +516,31 @@ def test_a_misplaced_block_is_hidden_too() -> None:
 
 
 # -- a person at a terminal
+
+
+def test_leaving_an_edit_leaves_only_the_edit(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = iter(["Good day.", "/edit 1", EOFError(), "/edit 1", KeyboardInterrupt(), "/edit 1", "(waves)", "/quit"])
+
+    def typed(_: str) -> str:
+        key = next(keys)
+        if isinstance(key, BaseException):
+            raise key
+        return key
+
+    monkeypatch.setattr("builtins.input", typed)
+    console = Console(width=100, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    session = Session(small_scene(), "Ann", ScriptedModel(FULL))
+    with asyncio.Runner() as runner:
+        talk = Talk(session, Screen(console, show_system=False, show_role=True), runner, interactive=True)
+        talk.run()
+    assert next(keys, None) is None
+    assert console.export_text().count("turn 1 stays as it was") == 2
+    assert not talk.failed
+    assert [turn.render(view="others") for turn in session.turns] == [
+        "Mr. Bell: <role_action>waves</role_action>",
+        parse_turn(FULL).render(view="others"),
+    ]
+    console.file.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Coroutine, Sequence
@@ -16,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from her_hf.dual_layer import parse_turn
-from her_hf.inference import ModelError, Reply, Sampling, Usage, is_url, open_model
+from her_hf.inference import ModelError, Reply, Sampling, Usage, is_url, open_model, wire
 from her_hf.inference.detokenize import Detokenizer
 from her_hf.inference.inline import InlineText, opens_thinking
 from her_hf.inference.openai import ServerModel
-from her_hf.inference.wire import api_root, estimate_tokens
+from her_hf.inference.wire import api_root, estimate_tokens, newly_refused, whole_characters
 
 T = TypeVar("T")
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -200,6 +202,22 @@ def test_without_thinking_the_text_is_the_content() -> None:
         assert total(run(streamed(ServerModel(server.url), thinking=False))) == BODY
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\r\n"])
+def test_only_a_line_feed_ends_a_line_of_a_stream(mark: str) -> None:
+    with serving(body=f"Ann: one{mark}two") as server:
+        assert total(run(streamed(ServerModel(server.url), thinking=False))) == f"Ann: one{mark}two"
+
+
+def test_half_characters_are_replaced_where_they_come_in() -> None:
+    for streams in (True, False):
+        with serving(body="Ann: hi \ud83d there", thinking="Ann \ude00", streams=streams) as server:
+            reply = run(streamed(ServerModel(server.url)))[-1]
+        assert isinstance(reply, Reply)
+        assert (reply.content, reply.reasoning) == ("Ann: hi \ufffd there", "Ann \ufffd")
+        assert "\ud83d" not in reply.text
+    assert whole_characters("\ufeffa\U0001f3ad\ud83d\ude00") == "\ufeffa\U0001f3ad\U0001f600"
+
+
 @pytest.mark.parametrize(
     ("finish", "stop_reason", "ended"),
     [("stop", None, True), ("stop", 151645, True), ("stop", "END", False), ("length", None, False)],
@@ -284,6 +302,105 @@ def test_max_completion_tokens_where_it_must_be() -> None:
         run(streamed(ServerModel(server.url)))
     assert server.chats[-1]["max_completion_tokens"] == 1024
     assert "max_tokens" not in server.chats[-1]
+
+
+def _openai(message: str, param: str | None = None, code: str | None = None) -> str:
+    return json.dumps(
+        {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}},
+        ensure_ascii=False,
+    )
+
+
+def _vllm(message: str, param: str | None = None) -> str:
+    return json.dumps({"error": {"message": message, "type": "BadRequestError", "param": param, "code": 400}})
+
+
+def _pydantic(kind: str, message: str, *loc: str) -> str:
+    echo = {"chat_template_kwargs": {}, "stream_options": {}, "seed": 1, "top_p": 0.9, "temperature": 0.7}
+    return json.dumps({"detail": [{"type": kind, "loc": ["body", *loc], "msg": message, "input": echo}]})
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        # OpenAI and services that speak like it
+        (_openai("Unrecognized request argument supplied: chat_template_kwargs"), "chat_template_kwargs"),
+        (_openai("Unknown parameter: 'seed'.", "seed", "unknown_parameter"), "seed"),
+        (
+            _openai(
+                "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' "
+                "instead.",
+                "max_tokens",
+                "unsupported_parameter",
+            ),
+            "max_tokens",
+        ),
+        (
+            _openai(
+                "Unsupported value: 'temperature' does not support 0.7 with this model. Only the default (1) value is "
+                "supported.",
+                "temperature",
+                "unsupported_value",
+            ),
+            "temperature",
+        ),
+        (_openai("'response_format' of type 'json_schema' is not supported with this model."), "response_format"),
+        (_openai("This response_format type is unavailable now"), "response_format"),
+        (_openai("property 'stream_options' is unsupported"), "stream_options"),
+        ('[{"error": {"message": "Unknown name \\"top_p\\": Cannot find field."}}]', "top_p"),
+        ("Failed to deserialize: unknown field `seed`, expected one of `model`, `top_p`, `temperature`", "seed"),
+        ('{"detail": "Unexpected fields in the request: {\'chat_template_kwargs\'}"}', "chat_template_kwargs"),
+        (_vllm("per-request seed is not supported on this platform"), "seed"),
+        (_pydantic("extra_forbidden", "Extra inputs are not permitted", "stream_options"), "stream_options"),
+        ('{"message": ' + _pydantic("extra_forbidden", "Extra inputs are not permitted", "seed") + "}", "seed"),
+        # a value is refused, or something else that is not to be left out
+        (_openai("temperature must be between 0 and 2, got 3.0"), None),
+        (
+            _openai(
+                "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 3.0 instead.",
+                "temperature",
+                "decimal_above_max_value",
+            ),
+            None,
+        ),
+        (_openai("Invalid schema for response_format 'flaws': 'x' is not valid", "response_format"), None),
+        (_vllm("top_p must be in (0, 1], got 1.5.", "top_p"), None),
+        (_vllm("temperature must be non-negative, got -1.0.", "temperature"), None),
+        (
+            _vllm(
+                "'max_tokens' or 'max_completion_tokens' is too large: 5000. This model's maximum context length is "
+                "4096 tokens and your request has 10 input tokens (5000 > 4096 - 10).",
+                "max_tokens",
+            ),
+            None,
+        ),
+        (_pydantic("less_than_equal", "Input should be less than or equal to 2", "temperature"), None),
+        (_pydantic("missing", "Field required", "messages"), None),
+        (_pydantic("extra_forbidden", "Extra inputs are not permitted", "other"), None),
+        (_openai("Unsupported parameter: 'max_tokens'.", "max_tokens"), None),
+        ('{"detail": [{"loc": 5, "msg": null}, 7], "message": {"error": []}}', None),
+        ("", None),
+    ],
+)
+def test_a_field_is_left_out_only_where_the_server_does_not_take_it(
+    body: str, field: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "OPTIONAL_FIELDS", tuple({**dict.fromkeys(wire.OPTIONAL_FIELDS), "response_format": 0}))
+    sent = dict.fromkeys([*wire.OPTIONAL_FIELDS, "model", "messages", "max_tokens"])
+    assert newly_refused(400, body, sent) == newly_refused(422, body, sent) == field
+    assert newly_refused(500, body, sent) is None
+    if field:
+        del sent[field]
+        assert newly_refused(400, body, sent) != field
+
+
+def test_a_refused_value_is_an_error() -> None:
+    refusal = _openai("temperature must be between 0 and 2, got 3.0")
+    with serving(errors=[(400, refusal)]) as server:
+        model = ServerModel(server.url)
+        with pytest.raises(ModelError, match="between 0 and 2"):
+            run(streamed(model, sampling=Sampling(temperature=3)))
+    assert (len(server.chats), model.notes) == (1, [])
 
 
 def test_the_key_goes_to_the_server_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,9 +499,29 @@ def test_api_root_refuses(url: str) -> None:
         api_root(url)
 
 
-def test_estimate_counts_wide_characters_in_full() -> None:
-    assert estimate_tokens([{"role": "user", "content": "你好世界"}]) == 12
+def test_estimate_counts_the_bytes_of_what_small_vocabularies_spell_out() -> None:
+    assert estimate_tokens([{"role": "user", "content": "你好世界"}]) == 20
     assert estimate_tokens([{"role": "user", "content": "a" * 30}, {"role": "user", "content": None}]) == 26
+    assert estimate_tokens([{"role": "user", "content": "1815: é!"}]) == 8 + 4 + 1 + 1 + 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        # Lengths by the tokenizer of SmolLM2-135M-Instruct, which knows English; counted once, since it is no fixture.
+        ("她把信藏进抽屉，抬头看着他，什么也没说。窗外的雨下得更大了。", 56),
+        ("Она спрятала письмо в ящик стола и молча посмотрела на него. ", 44),
+        ("彼女は手紙を引き出しに隠し、黙って彼を見つめた。", 43),
+        ("أخفت الرسالة في الدرج ونظرت إليه دون أن تقول شيئا. ", 49),
+        ("🎭😂👩‍👩‍👧🔥", 22),
+        ("龘靐齉爩麤灪籱", 19),
+        ("Elle cacha la lettre dans le tiroir et le regarda, émue, sans un mot. ", 26),
+        ("She hid the letter in the drawer and looked at him without a word. ", 15),
+        ("<role_thinking>Not now.</role_thinking> <role_action>nods</role_action> ", 25),
+    ],
+)
+def test_estimate_is_rather_too_many(text: str, tokens: int) -> None:
+    assert tokens * 20 <= estimate_tokens([{"role": "user", "content": text * 20}]) <= 3 * tokens * 20
 
 
 # -- ids to text
@@ -619,6 +756,13 @@ def test_what_cannot_be_opened(tmp_path: Path, checkpoint: Path) -> None:
         open_model("nobody/nothing")
     with pytest.raises(ValueError, match="save_pretrained"):
         open_model(str(tmp_path))
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "model.safetensors").write_bytes((checkpoint / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"header length\. Give a whole folder"):
+        open_model(str(tmp_path))
+    for device in ("bogus", "cuda:99", "xla"):
+        with pytest.raises(ValueError, match=rf"cannot use the device '{device}' here: .* such as"):
+            open_model(str(checkpoint), device=device)
     with pytest.raises(ValueError, match="goes with a server's URL"):
         open_model(str(checkpoint), model="x")
     with pytest.raises(ValueError, match="dtype"):

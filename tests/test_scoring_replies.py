@@ -4,7 +4,15 @@ import math
 
 import pytest
 
-from her_hf.scoring.replies import SampledReply, is_well_formed, pattern_statistics, score_replies, stays_in_role
+from her_hf.dual_layer import parse_turn
+from her_hf.scoring.replies import (
+    SampledReply,
+    is_well_formed,
+    layer_lengths,
+    pattern_statistics,
+    score_replies,
+    stays_in_role,
+)
 
 GOOD = "Ann stalls.\n</system_thinking>\nAnn: <role_thinking>Not now.</role_thinking> Tea?"
 
@@ -42,6 +50,37 @@ def test_pattern_statistics_by_hand() -> None:
 def test_one_pattern_has_no_entropy_and_none_has_no_top() -> None:
     assert pattern_statistics(["T"])["entropy"] == 0.0
     assert pattern_statistics([])["top_share"] == 0.0
+
+
+def test_layer_lengths_by_hand() -> None:
+    turns = [
+        parse_turn(
+            "<system_thinking>12345</system_thinking>Ann: <role_action>123</role_action> One <role_action>456"
+            "</role_action> two."
+        ),
+        parse_turn("Ann: <role_thinking>1234</role_thinking>"),
+    ]
+    # Runs of a layer count together, with a space between them; a layer that a turn lacks counts as 0.
+    assert layer_lengths(turns) == {
+        "system_thinking": 2.5,
+        "role_thinking": 2.0,
+        "role_action": 3.5,
+        "role_speech": 4.0,
+    }
+    assert layer_lengths([]) == {"system_thinking": 0.0, "role_thinking": 0.0, "role_action": 0.0, "role_speech": 0.0}
+
+
+def test_score_replies_sees_what_others_see_and_how_long_it_is() -> None:
+    silent = "x</system_thinking>\nAnn: <role_thinking>Hm.</role_thinking>"
+    figures = score_replies([reply(GOOD), reply(silent), reply("no end"), reply("x</system_thinking>\nTea?", False)])
+    assert figures["visible"] == 0.5
+    # "Ann stalls.", "x", "no end", "x"; "Not now.", "Hm."; "Tea?" twice
+    assert figures["characters"] == {
+        "system_thinking": (11 + 1 + 6 + 1) / 4,
+        "role_thinking": (8 + 3) / 4,
+        "role_action": 0.0,
+        "role_speech": 8 / 4,
+    }
 
 
 def test_score_replies_counts_shares_and_issues() -> None:

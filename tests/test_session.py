@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from her_hf.dual_layer import ENVIRONMENT, Issue, Layer, Turn, parse_turn
 from her_hf.inference import ModelError, Reply, Sampling, Usage
 from her_hf.scenes import START
 from her_hf.session import Delta, Event, Failed, Session, Trimmed, TurnFinished, TurnStarted, WindowFull
+from her_hf.session import log as log_module
 from her_hf.session.typed import escape_lines, read_edited, read_typed
 
 NAMES = ["Ann", "Mr. Bell"]
@@ -201,6 +203,8 @@ def test_who_the_visitor_is_without_a_word() -> None:
         ("Anne", None, "not in the cast"),
         (ENVIRONMENT, None, "not in the cast"),
         ("Ann", "Ann", "cannot be 'Ann'"),
+        ("Ann", "ann", "cannot be 'ann'"),
+        ("Ann", "environment", "cannot be"),
         ("Ann", ENVIRONMENT, "cannot be"),
         ("Ann", "a: b", "none of"),
         ("Ann", "", "1 to 40"),
@@ -232,21 +236,25 @@ def test_events_add_up_to_the_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "issues", "ended"),
+    ("reply", "issues", "ended", "labelled"),
     [
-        (Reply("Ann: Yes", "length", False), set(), False),
-        (Reply("Ann: Yes <role_action>nods", "length", False), {Issue.UNCLOSED}, False),
-        ("Mr. Bell: I am not he.", {Issue.FOREIGN_SPEAKER}, True),
-        ("Yes.\nMr. Bell: Well.", {Issue.FOREIGN_SPEAKER}, True),
-        ("Yes, sir.", set(), True),
+        (Reply("Ann: Yes", "length", False), set(), False, True),
+        (Reply("Ann: Yes <role_action>nods", "length", False), {Issue.UNCLOSED}, False, True),
+        ("Mr. Bell: I am not he.", {Issue.FOREIGN_SPEAKER}, True, False),
+        ("Yes.\nMr. Bell: Well.", {Issue.FOREIGN_SPEAKER}, True, False),
+        ("Yes, sir.", set(), True, False),
+        (f"<system_thinking>\n{THINKING}\n</system_thinking>\nYes, sir.", set(), True, False),
     ],
 )
-def test_a_poor_reply_is_kept_under_the_characters_name(reply: Any, issues: set[Issue], ended: bool) -> None:
-    session = session_of(reply)
+def test_a_poor_reply_is_kept_under_the_characters_name(
+    reply: Any, issues: set[Issue], ended: bool, labelled: bool, tmp_path: Path
+) -> None:
+    session = session_of(reply, log=tmp_path / "log.jsonl")
     finished = talked(session, "Good day.")[-1]
     assert isinstance(finished, TurnFinished)
     assert finished.turn.name == "Ann"
     assert (set(finished.turn.issues), finished.ended, finished.well_formed) == (issues, ended, False)
+    assert finished.labelled is records(tmp_path / "log.jsonl")[-1]["reply"]["labelled"] is labelled
 
 
 @pytest.mark.parametrize(
@@ -438,6 +446,20 @@ def test_edit_and_clear() -> None:
     assert session.turns == ()
 
 
+def test_clear_brings_back_an_opening_that_was_changed(tmp_path: Path) -> None:
+    scene = small_scene()
+    session = session_of("Ann: New.", "Ann: Yes.", opening=scene.dialogue, log=tmp_path / "log.jsonl")
+    drain(session.regenerate())
+    talked(session, "One.")
+    assert len(session.clear()) == 3
+    assert list(session.turns) == scene.dialogue
+    session.edit(0, "Never.")
+    assert len(session.clear()) == 2
+    assert list(session.turns) == scene.dialogue
+    assert session.clear() == []
+    assert Session.load(tmp_path / "log.jsonl", ScriptedModel()).turns == session.turns
+
+
 # -- the log
 
 
@@ -488,6 +510,17 @@ def test_a_torn_last_line_is_no_record(tmp_path: Path) -> None:
     assert Session.load(path, ScriptedModel()).turns == session.turns
 
 
+def test_a_whole_last_record_without_its_line_break_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    session = session_of(FULL, log=path)
+    talked(session, "One.")
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    loaded = Session.load(path, ScriptedModel(FULL))
+    assert loaded.turns == session.turns
+    talked(loaded, "Two.")
+    assert Session.load(path, ScriptedModel()).turns == loaded.turns
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -499,6 +532,13 @@ def test_a_torn_last_line_is_no_record(tmp_path: Path) -> None:
         ('GOOD{"kind": "turn", "index": 9, "turn": {}}\n', "cannot|IndexError"),
         ('GOOD{"kind": "turn"}\n', "KeyError"),
         ('{"kind": "session", "version": 9}\n', "another version"),
+        # without a line break at the end, as other files may be
+        ('{"precious": 1}', "line 1"),
+        ("notes", "line 1"),
+        ('GOOD{"kind": "session"}', "line 2"),
+        ("GOOD[1]", "line 2"),
+        ("GOODnot json\nnotes", "line 2"),
+        ('{"kind": "session", "version": 9}\nnotes', "another version"),
     ],
 )
 def test_what_is_no_log(content: str, words: str, tmp_path: Path) -> None:
@@ -518,8 +558,73 @@ def test_a_log_is_never_mixed_with_anothers(tmp_path: Path) -> None:
     session_of(log=path).say("One.")
     with pytest.raises(FileExistsError, match="another session"):
         session_of(log=path)
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        session_of(log=tmp_path)
     with pytest.raises(FileNotFoundError, match="no session log"):
         Session.load(tmp_path / "none.jsonl", ScriptedModel())
+
+
+def test_two_sessions_that_begin_with_one_log(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    first, second = session_of(log=path), session_of(log=path)
+    first.say("One.")
+    with pytest.raises(FileExistsError, match="another session"):
+        second.say("Two.")
+    assert second.turns == ()
+    first.say("Three.")
+    assert Session.load(path, ScriptedModel()).turns == first.turns
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_write_that_fails_leaves_no_half_record(
+    begun: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_of(log=tmp_path / "log.jsonl")
+    if begun:
+        session.say("One.")
+    before = session.turns
+
+    def full(file: int) -> None:
+        os.ftruncate(file, os.fstat(file).st_size - 9)  # the disk took no more than this
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log_module.os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            session.say("Two.")
+    assert session.turns == before
+    session.say("Three.")
+    assert Session.load(tmp_path / "log.jsonl", ScriptedModel()).turns == session.turns
+
+
+def test_half_characters_lose_nothing(tmp_path: Path) -> None:
+    """A lone surrogate, as JSON can escape it, is nothing that a file, a terminal or the next request could hold."""
+    path = tmp_path / "log.jsonl"
+    error = ModelError("half \ud83d", kind="protocol")
+    session = session_of("Ann: hi \ud83d there", ("Ann: \ude00", error), log=path)
+    talked(session, "Good \udce9 day.")
+    session.edit(0, "Good \udce9 night.")
+    assert [turn.segments[0].text for turn in session.turns] == ["Good \ufffd night.", "hi \ufffd there"]
+    assert isinstance(drain(session.regenerate())[-1], Failed)
+    kept = records(path)
+    assert (kept[-3]["kind"], kept[-1]["message"], kept[-1]["reply"]) == ("turn", "half \ud83d", "Ann: \ufffd")
+    assert Session.load(path, ScriptedModel()).turns == session.turns
+
+
+def test_going_on_with_other_settings(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    session_of(log=path, sampling=Sampling(max_tokens=77, seed=3)).say("One.")
+    loaded = Session.load(path, ScriptedModel(FULL), sampling={"temperature": 0.1}, thinking=False)
+    drain(loaded.reply())
+    assert loaded.sampling == Sampling(max_tokens=77, temperature=0.1, seed=3)
+    assert asked(loaded)[0][2] is False
+    (continued,) = (record for record in records(path) if record["kind"] == "continued")
+    assert (continued["sampling"]["temperature"], continued["sampling"]["max_tokens"]) == (0.1, 77)
+    assert continued["thinking"] is False
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"^temperature must be"):
+        Session.load(path, ScriptedModel(), sampling={"temperature": 99})
+    assert path.read_bytes() == before
 
 
 def test_save_writes_a_tidy_copy(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .terminal import hub_note
+
 
 def base(
     out: Annotated[Path, typer.Argument(help="Folder to write; a finished folder of the same base is left as it is.")],
@@ -16,7 +18,9 @@ def base(
     dtype: Annotated[str, typer.Option(help="Dtype of the written weights, a torch name.")] = "float32",
 ) -> None:
     """Write a base model as an ordinary Hugging Face folder."""
-    from her_hf.hub.base import write_base
+    from her_hf.hub.base import EMBEDDED, write_base
 
+    if model != EMBEDDED and (note := hub_note(model)):
+        typer.echo(note, err=True)
     folder = write_base(out, model, dtype=dtype)
     typer.echo(f"The base {model} is in {folder}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,11 +92,13 @@ def chat(
         ),
     ] = None,
     thinking: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--thinking/--no-thinking", help="Let the character plan before each turn.", rich_help_panel=_MODEL
+            "--thinking/--no-thinking",
+            help="Let the character plan before each turn. " + _default("thinking"),
+            rich_help_panel=_MODEL,
         ),
-    ] = True,
+    ] = None,
     timeout: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="How long a server may be silent.", rich_help_panel=_MODEL)
     ] = 300.0,
@@ -138,7 +139,7 @@ def chat(
     Without --scenes and --card it offers the scenes of her-mini, or a small built-in one.
     Lines may come from a pipe; whatever is not said then takes the first choice.
 
-    [dim]her-hf chat outputs/quickstart/her-sft --role "Mr. Darcy" --me "Elizabeth Bennet"[/dim]
+    [dim]her-hf chat outputs/quickstart/her-sft --scene turnpike --role "Mr Darcy"[/dim]
 
     [dim]her-hf chat http://127.0.0.1:8000/v1 --card card.png --show-system[/dim]
     """
@@ -154,23 +155,30 @@ def chat(
         default_log,
         find_scenes,
         open_shown,
+        playable,
         scene_table,
     )
+    from .terminal import clean
 
     console = Console(highlight=False)
     ask = sys.stdin.isatty() and console.is_terminal
     enable_line_editing()
     chosen_sampling = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
     given: dict[str, Any] = {key: value for key, value in chosen_sampling.items() if value is not None}
-    if resume is not None and (log or scenes or card or scene or role or me):
-        raise ValueError("--continue takes scene, roles and log from the logged talk; leave those options out.")
+    if resume is not None:
+        settled = {"--log": log, "--scenes": scenes, "--card": card, "--scene": scene, "--list-scenes": list_scenes}
+        settled |= {"--role": role, "--me": me, "--about-me": about_me, "--start": start is not None}
+        if said := [option for option, value in settled.items() if value]:
+            raise ValueError(
+                f"--continue takes scene, roles and log from the logged talk; leave out {', '.join(said)}."
+            )
     if resume is None:
         found = find_scenes(scenes, card, me)
         if list_scenes:
             console.print(scene_table(found))
             return
         chosen = choose_scene(found, scene, console, ask=ask)
-        names = [member.name for member in chosen.characters]
+        names = playable(chosen)
         role = choose_name(names, role, console, ask=ask and not card, question="Whom does the model play?")
         me = choose_visitor([name for name in names if name != role], me, console, ask=ask and not card)
 
@@ -179,8 +187,9 @@ def chat(
         try:
             runner.run(opened.window())  # a server that does not answer is better known now than after a long line
             if resume is not None:
-                session = Session.load(resume, opened, max_context_tokens=max_context)
-                session.sampling = replace(session.sampling, **given)
+                session = Session.load(
+                    resume, opened, sampling=given, thinking=thinking, max_context_tokens=max_context
+                )
             else:
                 session = Session(
                     chosen,
@@ -190,7 +199,7 @@ def chat(
                     visitor_profile=about_me,
                     opening=chosen.dialogue[: start if start is not None else len(chosen.dialogue) if card else 0],
                     sampling=Sampling(**given),
-                    thinking=thinking,
+                    thinking=thinking is not False,
                     max_context_tokens=max_context,
                     log=log or default_log(role or names[0]),
                 )
@@ -203,7 +212,7 @@ def chat(
             screen.turns(session.turns)
             talk.run()
         except ModelError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(clean(str(error))) from error
         finally:
             runner.run(opened.close())
     if talk.failed and not ask:

@@ -17,6 +17,7 @@ from her_hf.inference import ModelError
 from her_hf.session import Event, Failed, Session, TurnFinished, WindowFull
 
 from .chat_screen import Screen
+from .terminal import clean
 
 HELP = (
     ("TEXT", "say it; (text) is an action, [text] a thought only you know"),
@@ -103,7 +104,7 @@ class Talk:
             self._say(line[1:] if line.startswith("//") else line)
 
     def _read(self) -> str:
-        name = self.session.visitor
+        name = clean(self.session.visitor)
         if not self._interactive:
             line = input(f"{name} > ")
             self.screen.plain(line)  # so that the transcript of a pipe reads like a talk
@@ -156,6 +157,7 @@ class Talk:
 
     def _clear(self, _: str) -> None:
         gone = self.session.clear()
+        self.screen.begin_anew()
         self.screen.note(f"took back {len(gone)} turns; the scene begins anew" if gone else "nothing said yet")
         self.screen.turns(self.session.turns)
 
@@ -188,11 +190,17 @@ class Talk:
             )
         if not new.strip():
             old = replace(self.session.turns[int(number) - 1], name=None)
-            new = self._edit_line(old.render(notation="coser", view="self"))
+            line = self._edit_line(old.render(notation="coser", view="self"))
+            if line is None:
+                self.screen.console.print()
+                self.screen.note(f"turn {number} stays as it was")
+                return
+            new = line
         turn = self.session.edit(int(number) - 1, new)
         self.screen.turn(turn, f"{number:>3} ")
 
-    def _edit_line(self, old: str) -> str:
+    def _edit_line(self, old: str) -> str | None:
+        """Puts a text on the line to change; `None` if Ctrl-C or Ctrl-D says to leave it."""
         if not self._interactive:
             raise ValueError("/edit needs the new text: /edit 1 new text")
         import readline
@@ -200,6 +208,8 @@ class Talk:
         readline.set_startup_hook(lambda: readline.insert_text(old.replace("\n", " ")))
         try:
             return input("  ")
+        except (EOFError, KeyboardInterrupt):
+            return None
         finally:
             readline.set_startup_hook(None)
 

@@ -14,6 +14,8 @@ from rich.text import Text
 from her_hf.dual_layer import ENVIRONMENT, Layer, Turn
 from her_hf.session import Event, Failed, Session, Trimmed, TurnFinished, TurnStarted
 
+from .terminal import clean
+
 STYLES = {
     Layer.SYSTEM_THINKING: "dim italic",
     Layer.ROLE_THINKING: "italic magenta",
@@ -24,7 +26,6 @@ MARKS = {Layer.ROLE_THINKING: ("[", "]"), Layer.ROLE_ACTION: ("(", ")"), Layer.S
 """The marks of CoSER notation, so that layers are told apart without colours, and show how to type them."""
 
 _BODY, _SYSTEM = "  ", "  ┊ "
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PIECES = re.compile(
     r"\n|[^\S\n]+|[\u2e80-\u9fff\uac00-\ud7af\uff00-\uffef]|[^\s\u2e80-\u9fff\uac00-\ud7af\uff00-\uffef]+"
 )
@@ -46,7 +47,7 @@ class Flow:
             self.end()
             self._indent = indent
         line = Text()
-        for piece in _PIECES.findall(_clean(text)):
+        for piece in _PIECES.findall(clean(text)):
             if piece.isspace():
                 self._place(line)
                 self._space = True
@@ -105,13 +106,14 @@ class Screen:
         self._flow = Flow(console)
         self._open: tuple[Layer, int | None] | None = None
         self._status: Status | None = None
-        self._dropped = 0
+        self._dropped = self._told = 0  # messages the model does not see: in this reply, and in the one before
 
     # -- turns that stream
 
     def show(self, event: Event) -> None:
         """Shows one event."""
         if isinstance(event, TurnStarted):
+            self._told, self._dropped = self._dropped, 0
             self._name(event.name)
             self._wait("thinks …")
         elif isinstance(event, Trimmed):
@@ -124,6 +126,10 @@ class Screen:
             self.error(event.message)
         else:
             self._piece(event.layer, event.text, event.segment)
+
+    def begin_anew(self) -> None:
+        """Forgets what was said about the talk so far."""
+        self._dropped = 0
 
     def close_turn(self) -> None:
         """Ends what is on the line, however the turn ended."""
@@ -143,7 +149,7 @@ class Screen:
 
     def _name(self, name: str, label: str = "") -> None:
         style = "bold green" if name == ENVIRONMENT else "bold cyan"
-        self.console.print(Text.assemble((label, "dim"), (_clean(name), style)), highlight=False)
+        self.console.print(Text.assemble((label, "dim"), (clean(name), style)), highlight=False)
 
     def _piece(self, layer: Layer, text: str, segment: int | None) -> None:
         hidden = (layer is Layer.SYSTEM_THINKING and not self.show_system) or (
@@ -173,12 +179,15 @@ class Screen:
             self._status.start()
 
     def _trimmed(self, event: Trimmed) -> None:
-        if event.dropped != self._dropped:
-            self._dropped = event.dropped
+        self._dropped = event.dropped
+        if event.dropped != self._told:
             self._wait(None)
-            parts = f"The oldest {event.dropped} messages" if event.dropped > 1 else "The oldest message"
+            many = event.dropped > 1
+            oldest = (
+                f"The oldest {event.dropped} messages no longer fit" if many else "The oldest message no longer fits"
+            )
             self.note(
-                f"{parts} no longer fit into the model's window ({event.tokens} of {event.limit} prompt tokens used): "
+                f"{oldest} into the model's window ({event.tokens} of {event.limit} prompt tokens used): "
                 "the model does not see them, /history still does."
             )
             self._wait("thinks …")
@@ -187,10 +196,11 @@ class Screen:
         said = []
         if not event.ended:
             said.append(f"cut after {event.usage.completion_tokens or 'the most'} tokens")
-        if event.turn.issues:
-            said.append(
-                "not as it should be written: " + ", ".join(sorted(issue.value for issue in event.turn.issues))
-            )
+        faults = sorted(issue.value for issue in event.turn.issues)
+        if not event.labelled:
+            faults.append(f"no label {event.turn.name!r}")
+        if faults:
+            said.append("not as it should be written: " + ", ".join(faults))
         if said:
             self.note("; ".join(said))
 
@@ -199,17 +209,17 @@ class Screen:
     def scene(self, session: Session) -> None:
         """Shows where one is, who is who, and what can be done."""
         scene = session.scene
-        about = _clean(" · ".join(part for part in (scene.chapter, scene.topic) if part))
+        about = clean(" · ".join(part for part in (scene.chapter, scene.topic) if part))
         body = Text.assemble(
             (f"{about}\n\n" if about else "", "italic"),
-            _clean(scene.scenario.strip()),
+            clean(scene.scenario.strip()),
             ("\n\nYou are ", "dim"),
-            (session.visitor, "bold cyan"),
+            (clean(session.visitor), "bold cyan"),
             ("; the model plays ", "dim"),
-            (session.character, "bold cyan"),
+            (clean(session.character), "bold cyan"),
             (".", "dim"),
         )
-        self.console.print(Panel(body, title=Text(_clean(scene.book), "bold"), border_style="dim", padding=(1, 2)))
+        self.console.print(Panel(body, title=Text(clean(scene.book), "bold"), border_style="dim", padding=(1, 2)))
 
     def turns(self, turns: Sequence[Turn]) -> None:
         """Shows the history with the numbers that /edit takes."""
@@ -218,20 +228,15 @@ class Screen:
 
     def note(self, text: str, *, whole: bool = False) -> None:
         """Says something about the talk; `whole` leaves a long path in one piece, so that it can be copied."""
-        self.console.print(Text(f"· {_clean(text)}", "dim"), highlight=False, soft_wrap=whole)
+        self.console.print(Text(f"· {clean(text)}", "dim"), highlight=False, soft_wrap=whole)
 
     def error(self, text: str) -> None:
-        self.console.print(Text(f"! {_CONTROL.sub('', text)}", "red"), highlight=False)
+        self.console.print(Text(f"! {clean(text)}", "red"), highlight=False)
 
     def plain(self, text: str) -> None:
         """Shows text as it is."""
-        self.console.print(Text(_clean(text)), highlight=False, soft_wrap=True)
+        self.console.print(Text(clean(text)), highlight=False, soft_wrap=True)
 
 
 def _indent(layer: Layer) -> str:
     return _SYSTEM if layer is Layer.SYSTEM_THINKING else _BODY
-
-
-def _clean(text: str) -> str:
-    """Text without control characters: a model or a file must not steer the terminal."""
-    return _CONTROL.sub("", text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from rich.text import Text
 from her_hf.inference import ChatModel, is_url, open_model
 from her_hf.scenes import Scene, load_scenes
 from her_hf.session.builtin import builtin_scene
+
+from .terminal import clean, hub_note
 
 T = TypeVar("T")
 
@@ -30,6 +33,8 @@ def open_shown(
         from transformers.utils import logging
 
         logging.disable_progress_bar()
+        if note := hub_note(spec):
+            console.print(Text(note, "dim"))
     if not console.is_terminal:
         return open_model(spec, model=model_name, timeout=timeout, device=device)
     with console.status(Text(f"Opening {spec} …", "dim")):
@@ -74,10 +79,25 @@ def choose_scene(scenes: Sequence[Scene], wanted: str | None, console: Console, 
         return _find(scenes, wanted)
     if len(scenes) == 1 or not ask:
         return scenes[0]
-    console.print(scene_table(scenes))
+    console.print(scene_table(scenes[:_LISTED]))
     if len(scenes) > _LISTED:
         console.print(Text(f"… and {len(scenes) - _LISTED} more", "dim"))
     return _ask(console, "Which scene? Number or words (Enter for 1): ", lambda answer: _find(scenes, answer or "1"))
+
+
+def playable(scene: Scene) -> list[str]:
+    """Names of those whom the model can play.
+
+    Raises:
+        `ValueError`: If there is nobody.
+    """
+    names = [member.name for member in scene.characters]
+    if not names:
+        raise ValueError(
+            f"There is nobody to talk to in this scene of {clean(scene.book)!r}: its cast has no character. Add one, "
+            "or choose another scene (--scene)."
+        )
+    return names
 
 
 def choose_visitor(others: Sequence[str], wanted: str | None, console: Console, *, ask: bool) -> str | None:
@@ -90,7 +110,7 @@ def choose_visitor(others: Sequence[str], wanted: str | None, console: Console, 
 def choose_name(
     names: Sequence[str], wanted: str | None, console: Console, *, ask: bool, question: str, own: bool = False
 ) -> str:
-    """One of the names, by number or by a part that only it has; with `own`, any other name as well.
+    """One of the names, by number or by a part that only it has; with `own`, any other text is a name as well.
 
     Raises:
         `ValueError`: If no name is meant and `own` is not set, or more than one is.
@@ -102,20 +122,20 @@ def choose_name(
         for same in (
             [name for name in names if name == answer],
             [name for name in names if name.casefold() == answer.casefold()],
-            [] if own else [name for name in names if answer.casefold() in name.casefold()],
+            [name for name in names if answer.casefold() in name.casefold()],
         ):
             if len(same) == 1:
                 return same[0]
         if own and answer:
             return answer
-        raise ValueError(f"{answer!r} is not one of: {', '.join(names)}")
+        raise ValueError(f"{answer!r} is not one of: {clean(', '.join(names))}")
 
     if wanted is not None:
         return meant(wanted)
     if not ask or (len(names) == 1 and not own):
         return names[0]
     for number, name in enumerate(names, 1):
-        console.print(Text.assemble((f"{number:>3}  ", "dim"), (name, "cyan")))
+        console.print(Text.assemble((f"{number:>3}  ", "dim"), (clean(name), "cyan")))
     return _ask(console, f"{question} (Enter for 1): ", lambda answer: meant(answer or "1"))
 
 
@@ -126,24 +146,31 @@ def scene_table(scenes: Sequence[Scene]) -> Table:
     table.add_column("Book", style="cyan", max_width=24, no_wrap=True)
     table.add_column("Scene", ratio=3, no_wrap=True)
     table.add_column("Who", style="dim", ratio=2, no_wrap=True)
-    for number, scene in enumerate(scenes[:_LISTED], 1):
+    for number, scene in enumerate(scenes, 1):
         about = scene.topic or scene.chapter or scene.scenario
         who = ", ".join(member.name for member in scene.characters)
-        table.add_row(str(number), Text(scene.book), Text(about), Text(who))
+        table.add_row(str(number), *(Text(clean(text)) for text in (scene.book, about, who)))
     return table
 
 
 def default_log(character: str) -> Path:
-    """A new file under the user's state folder (`XDG_STATE_HOME`, else `~/.local/state`)."""
+    """A new file under the user's state folder (`XDG_STATE_HOME`, else `~/.local/state`).
+
+    Raises:
+        `OSError`: If no file can be made there.
+    """
     state = os.environ.get("XDG_STATE_HOME")
     root = Path(state) if state and Path(state).is_absolute() else Path.home() / ".local" / "state"
     name = re.sub(r"\W+", "-", character).strip("-").lower() or "chat"
     folder, stamp = root / "her_hf" / "chats", datetime.now().strftime("%Y%m%d-%H%M%S")
-    path, number = folder / f"{stamp}-{name}.jsonl", 1
-    while path.exists():
-        number += 1
-        path = folder / f"{stamp}-{name}-{number}.jsonl"
-    return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("it is not writable")
+    except OSError as error:
+        raise OSError(f"No log can be written to {folder} ({error}). Name a file for it with --log.") from error
+    # Two talks may begin within one second, and neither makes its file before the first turn.
+    return folder / f"{stamp}-{name}-{secrets.token_hex(3)}.jsonl"
 
 
 def _find(scenes: Sequence[Scene], wanted: str) -> Scene:
@@ -162,7 +189,7 @@ def _find(scenes: Sequence[Scene], wanted: str) -> Scene:
         return found[0][1]
     if not found:
         raise ValueError(f"No scene has the words {wanted!r}; --list-scenes shows all {len(scenes)}.")
-    some = ", ".join(f"{number} ({scene.book})" for number, scene in found[:8])
+    some = ", ".join(f"{number} ({clean(scene.book)})" for number, scene in found[:8])
     raise ValueError(f"{len(found)} scenes have the words {wanted!r}: {some}. Give a number or more words.")
 
 

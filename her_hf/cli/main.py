@@ -37,7 +37,11 @@ def main() -> None:
         typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        typer.secho(f"Error: {error}. Install it with: pip install 'her_hf[train]'", err=True, fg=typer.colors.RED)
+        remedy = "In the checkout of her_hf, install it with: pip install -e '.[train,eval]'"
+        typer.secho(f"Error: {error}. {remedy}", err=True, fg=typer.colors.RED)
+        sys.exit(1)
+    except ImportError as error:  # says itself what to install
+        typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
         sys.exit(1)
 
 

@@ -385,7 +385,7 @@ def format_results(
             "missing": causes.total(),
             "share": causes.total() / expected if expected else 0.0,
             "by_cause": dict(sorted(causes.items())),
-            "first": dict(failures[0]["failure"]) if failures else None,
+            "first": str(failures[0]["failure"]["detail"]) if failures else None,
         },
     }
     if not replies:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,6 +13,10 @@ OPTIONAL_FIELDS = ("chat_template_kwargs", "stream_options", "response_format", 
 """Fields that some hosted services refuse; each is left out once a server has complained of it by name."""
 
 _SHOWN_BODY = 600
+_REFUSAL = re.compile(
+    r"unsupported|(?:not|n't) support|unrecogni[sz]ed|unknown|\bextra(?![a-z])|not permitted|unexpected|unavailable",
+    re.IGNORECASE,
+)
 
 
 def api_root(url: str) -> str:
@@ -64,12 +69,35 @@ def thinking_switch(thinking: bool) -> dict[str, bool]:
 
 
 def newly_refused(status: int, body: str, sent: dict[str, Any]) -> str | None:
-    """The field of a refused request that the server complains of, if it is one that can be done without."""
+    """The field of a refused request that the server does not take, if it is one that can be done without.
+
+    It must say so: a value out of range is answered with the field's name as well, and without the field replies would
+    be drawn otherwise than was asked for.
+    """
     if status not in (400, 422):
         return None
-    if "max_completion_tokens" in body and "max_tokens" in sent:
-        return "max_tokens"
-    return next((field for field in OPTIONAL_FIELDS if field in sent and field in body), None)
+    for complaint in filter(_REFUSAL.search, _complaints(_json_or_text(body))):
+        fields = (*OPTIONAL_FIELDS, "max_tokens") if "max_completion_tokens" in complaint else OPTIONAL_FIELDS
+        named = {field: re.search(rf"\b{field}\b", complaint) for field in fields if field in sent}
+        places = {found.start(): field for field, found in named.items() if found}
+        if places:
+            return places[min(places)]  # others may follow, as those that would do instead
+    return None
+
+
+def _complaints(said: Any) -> list[str]:
+    """What a server objects to, each with the place it names (`loc`, `param`), without its echo of the request."""
+    if isinstance(said, str):
+        return [said]
+    if isinstance(said, list):
+        return [complaint for entry in said for complaint in _complaints(entry)]
+    if not isinstance(said, dict):
+        return []
+    loc = said.get("loc")
+    own = [said.get(key) for key in ("param", "type", "code")] + (loc if isinstance(loc, list) else [])
+    place = " ".join(word for word in own if isinstance(word, str))
+    words = [said.get(key) for key in ("error", "message", "detail", "msg")]
+    return [f"{place} {complaint}" for complaint in _complaints(words)]
 
 
 def explain_status(status: int, body: str, url: str, retry_after: str | None = None) -> ModelError:
@@ -95,14 +123,18 @@ def explain_status(status: int, body: str, url: str, retry_after: str | None = N
 
 def error_text(body: str) -> str:
     """What a server says in an error's body, at most a few lines of it."""
-    try:
-        data = json.loads(body)
-    except ValueError:
-        return body.strip()[:_SHOWN_BODY].rstrip(".")
+    data = _json_or_text(body)
     for key in ("error", "message", "detail"):
         if isinstance(data, dict) and data.get(key):
             data = data[key]
     return (data if isinstance(data, str) else json.dumps(data, ensure_ascii=False))[:_SHOWN_BODY].rstrip(".")
+
+
+def _json_or_text(body: str) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.strip()
 
 
 def parse_event(line: str, url: str) -> dict[str, Any] | None:
@@ -150,7 +182,15 @@ def pieces(part: dict[str, Any]) -> tuple[str, str]:
     """Reasoning and content of a message or delta; the field's name differs between servers and versions."""
     reasoning = part.get("reasoning") or part.get("reasoning_content") or ""
     content = part.get("content") or ""
-    return reasoning if isinstance(reasoning, str) else "", content if isinstance(content, str) else ""
+    return (
+        whole_characters(reasoning) if isinstance(reasoning, str) else "",
+        whole_characters(content) if isinstance(content, str) else "",
+    )
+
+
+def whole_characters(text: str) -> str:
+    """Text with half characters (lone surrogates) replaced: JSON can escape them, but UTF-8 has no bytes for them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def usage_of(data: dict[str, Any]) -> Usage | None:
@@ -167,10 +207,14 @@ def ended(finish_reason: str, choice: dict[str, Any]) -> bool:
 
 
 def estimate_tokens(messages: Messages) -> int:
-    """A careful guess of a prompt's length for servers that do not count: rather too many than too few."""
+    """A careful guess of a prompt's length for servers that do not count: rather too many than too few.
+
+    Three Latin letters or spaces are a token, and each byte of what small vocabularies spell out: other scripts,
+    digits, marks.
+    """
     total = 0
     for message in messages:
         text = message.get("content") or ""
-        wide = sum(1 for character in text if ord(character) > 0x2E7F)
-        total += 8 + wide + (len(text) - wide + 2) // 3
+        plain = sum(character.isascii() and (character.isalpha() or character.isspace()) for character in text)
+        total += 8 + len(text.encode("utf-8", "replace")) - plain + (plain + 2) // 3
     return total

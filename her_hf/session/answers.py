@@ -1,4 +1,4 @@
-"""Reading a model's reply: pieces to show, what the log keeps, why nothing came of it."""
+"""Reading what comes in, above all a model's reply: pieces to show, what the log keeps, why nothing came of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from dataclasses import asdict
 
 from her_hf.dual_layer import Turn, TurnEvent
 from her_hf.inference import Reply
+from her_hf.inference.wire import whole_characters
 
 from .events import Delta
 from .log import Record
+
+
+def received(text: str) -> str:
+    """Text from a model or a visitor as log, terminal and request can take it, see [`whole_characters`]."""
+    return whole_characters(text)
 
 
 def deltas_of(events: Sequence[TurnEvent]) -> list[Delta]:
@@ -32,12 +38,13 @@ def why_empty(turn: Turn, reply: Reply | None) -> str:
     return "The model wrote nothing: try again, perhaps with another temperature."
 
 
-def about(reply: Reply) -> Record:
+def about(reply: Reply, *, labelled: bool) -> Record:
     """What a log keeps of a reply beside its turn; the raw text as well, since a turn is a reading of it."""
     return {
         "text": reply.text,
         "model": reply.model,
         "finish_reason": reply.finish_reason,
         "ended": reply.ended,
+        "labelled": labelled,
         "usage": asdict(reply.usage),
     }

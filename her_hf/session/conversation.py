@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from her_hf.inference import ChatModel, Message, ModelError, Prompt, Reply, Samp
 from her_hf.inference.window import Fitted, WindowFull, fit
 from her_hf.scenes import Character, Scene, merge_turns
 
-from .answers import about, deltas_of, why_empty
+from .answers import about, deltas_of, received, why_empty
 from .events import Event, Failed, Trimmed, TurnFinished, TurnStarted
 from .log import VERSION, Log, Record, dump_turn, load_turn, read_log, write_whole
 from .typed import check_name, read_edited, read_typed
@@ -79,7 +80,8 @@ class Session:
         if visitor is not None and visitor not in others:
             visitor = check_name(visitor)
         self.visitor = visitor or (others or [STRANGER[scene.language]])[0]
-        if self.visitor in (character, ENVIRONMENT):
+        taken = (character.casefold(), ENVIRONMENT.casefold())
+        if self.visitor not in others and self.visitor.casefold() in taken:
             raise ValueError(f"You cannot be {self.visitor!r}: choose another one of the cast, or a name of your own.")
         if self.visitor not in others:  # in training everyone who speaks is in the cast
             scene = scene.model_copy(
@@ -135,7 +137,7 @@ class Session:
         name = name or self.visitor
         if name == self.character:
             raise ValueError(f"{name!r} is played by the model; edit a turn to change its words.")
-        turn = read_typed(text, name, self.names)
+        turn = read_typed(received(text), name, self.names)
         self._put(len(self._turns), turn)
         return turn
 
@@ -148,7 +150,7 @@ class Session:
         """
         if not 0 <= index < len(self._turns):
             raise IndexError(f"There is no turn {index}: the conversation has {len(self._turns)}.")
-        old = self._turns[index]
+        old, text = self._turns[index], received(text)
         if old.name == self.character:
             turn = read_edited(text, old, self.names)
         else:
@@ -170,8 +172,13 @@ class Session:
         return self._keep(keep)
 
     def clear(self) -> list[Turn]:
-        """Goes back to the opening and returns what was taken back."""
-        return self._keep(len(self._opening))
+        """Goes back to the opening as it was at first, and returns the turns that were taken back or replaced."""
+        pairs = zip(self._turns, self._opening, strict=False)
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        gone = self._keep(same)
+        for turn in self._opening[same:]:
+            self._put(len(self._turns), turn)
+        return gone
 
     # -- replies
 
@@ -222,8 +229,8 @@ class Session:
                     if isinstance(piece, Reply):
                         reply = piece
                         continue
-                    written.append(piece)
-                    for delta in deltas_of(stream.feed(piece)):
+                    written.append(received(piece))
+                    for delta in deltas_of(stream.feed(written[-1])):
                         yield delta
         except (ModelError, WindowFull) as error:
             kind = error.kind if isinstance(error, ModelError) else "window"
@@ -238,9 +245,10 @@ class Session:
         if reply is None or not turn.segments:
             yield self._failed(index, "empty", why_empty(turn, reply), "".join(written))
             return
+        labelled = turn.name == self.character
         turn = replace(turn, name=self.character)
-        self._put(index, turn, reply=about(reply))
-        yield TurnFinished(index, turn, reply.ended, reply.usage)
+        self._put(index, turn, reply=about(reply, labelled=labelled))
+        yield TurnFinished(index, turn, reply.ended, reply.usage, labelled)
 
     def _sampling_of(self, index: int) -> Sampling:
         """Each turn and each try has its own seed, from the session's."""
@@ -297,7 +305,8 @@ class Session:
         path: str | Path,
         model: ChatModel,
         *,
-        sampling: Sampling | None = None,
+        sampling: Mapping[str, Any] | None = None,
+        thinking: bool | None = None,
         max_context_tokens: int | None = None,
     ) -> Session:
         """Goes on with a logged session; new records go to the same file.
@@ -305,11 +314,12 @@ class Session:
         Args:
             path (`str` or `Path`): A session's log.
             model (`ChatModel`): May be another one than before.
-            sampling (`Sampling`, *optional*): Replaces the logged one.
+            sampling (`Mapping`, *optional*): Settings of [`Sampling`] that replace the logged ones; the others stay.
+            thinking (`bool`, *optional*): Replaces the logged one.
             max_context_tokens (`int`, *optional*): Replaces the logged one.
 
         Raises:
-            `FileNotFoundError`, `ValueError`: See [`read_log`].
+            `FileNotFoundError`, `ValueError`: See [`read_log`]; a setting out of range is a `ValueError` too.
         """
         path = Path(path).expanduser()
         header, *records = read_log(path)
@@ -320,8 +330,8 @@ class Session:
                 model,
                 visitor=header["visitor"],
                 opening=[load_turn(turn) for turn in header["opening"]],
-                sampling=sampling or Sampling(**{**header["sampling"], "stop": tuple(header["sampling"]["stop"])}),
-                thinking=header["thinking"],
+                sampling=Sampling(**{**header["sampling"], "stop": tuple(header["sampling"]["stop"])}),
+                thinking=header["thinking"] if thinking is None else thinking,
                 max_context_tokens=max_context_tokens or header["max_context_tokens"],
             )
             for record in records:
@@ -330,21 +340,28 @@ class Session:
             raise ValueError(
                 f"{path}: not a session log that can be continued ({type(error).__name__}: {error})"
             ) from error
+        session.sampling = replace(session.sampling, **(sampling or {}))
         session._log = Log(path, fresh=False)
-        session._write({"kind": "continued", "model": model.name, "sampling": asdict(session.sampling)})
+        session._write({"kind": "continued", **session._settings()})
         return session
+
+    def _settings(self) -> Record:
+        """What may be another one whenever the session is gone on with."""
+        return {
+            "model": self.model.name,
+            "sampling": asdict(self.sampling),
+            "thinking": self.thinking,
+            "max_context_tokens": self.max_context_tokens,
+        }
 
     def _header(self) -> Record:
         return {
             "kind": "session",
             "version": VERSION,
             "time": _now(),
-            "model": self.model.name,
             "character": self.character,
             "visitor": self.visitor,
-            "sampling": asdict(self.sampling),
-            "thinking": self.thinking,
-            "max_context_tokens": self.max_context_tokens,
+            **self._settings(),
             "scene": self.scene.model_dump(mode="json"),
             "opening": [dump_turn(turn) for turn in self._opening],
         }

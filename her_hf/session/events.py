@@ -35,17 +35,19 @@ class TurnFinished:
         turn (`Turn`): The turn, with its issues.
         ended (`bool`): Whether the model ended it itself; `False` if it was cut at the token limit.
         usage (`Usage`): Tokens.
+        labelled (`bool`): Whether the model wrote the character's own label; the turn has the name either way.
     """
 
     index: int
     turn: Turn
     ended: bool
     usage: Usage
+    labelled: bool
 
     @property
     def well_formed(self) -> bool:
-        """Well-formed as the design says: the turn's text, and ended by the end-of-turn token."""
-        return self.turn.well_formed and self.ended
+        """Well-formed as the design says: the turn's text with its own label, and ended by the end-of-turn token."""
+        return self.turn.well_formed and self.labelled and self.ended
 
 
 @dataclass(frozen=True, slots=True)

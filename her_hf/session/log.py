@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -37,56 +39,71 @@ class Log:
         fresh (`bool`): Whether this is a new log, which must not meet another session's.
 
     Raises:
+        `IsADirectoryError`: If it is a folder.
         `FileExistsError`: If `fresh` and the file already has something in it.
     """
 
     def __init__(self, path: Path, *, fresh: bool) -> None:
-        if fresh and path.exists() and path.stat().st_size:
-            raise FileExistsError(
-                f"{path} is the log of another session: name another file, or continue that session."
-            )
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder: name a file in it for the log.")
         self.path = path
         self.started = not fresh
+        self._check_unused()
 
     def write(self, *records: Record) -> None:
-        """Appends records and waits until they are on disk."""
+        """Appends records, all or none of them, and waits until they are on disk.
+
+        Raises:
+            `FileExistsError`: If it is a new log, and another session has begun one here in the meantime.
+            `OSError`: If they cannot be written; the file then ends where it ended before.
+        """
+        data = b"".join(map(_line, records))  # before the file is opened: what cannot be written leaves no trace
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-            file.flush()
-            os.fsync(file.fileno())
+        self._check_unused()
+        made = not self.started and not self.path.exists()
+        with self.path.open("xb" if made else "ab", buffering=0) as file:
+            end = file.tell()
+            try:
+                _write_through(file, data)
+            except BaseException:  # half a record would spoil the next one
+                with suppress(OSError):
+                    file.truncate(end)
+                raise
         self.started = True
+
+    def _check_unused(self) -> None:
+        if not self.started and self.path.exists() and self.path.stat().st_size:
+            raise FileExistsError(
+                f"{self.path} is the log of another session: name another file, or continue that session."
+            )
 
 
 def read_log(path: Path) -> list[Record]:
-    """Reads a log. A last line that a kill tore off is cut from the file, since it was never a whole record.
+    """Reads a log. Once it is known to be one, its last line is mended: what a kill tore off is cut from the file,
+    since it was never a whole record, and a whole record gets the line break that it lacks.
 
     Raises:
         `FileNotFoundError`: If there is no such file.
-        `ValueError`: If it is not a log of a session: file and line are named.
+        `ValueError`: If it is not a log of a session: file and line are named. The file is as it was.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no session log at {path}")
     data = path.read_bytes()
-    whole, newline, torn = data.rpartition(b"\n")
-    if torn:
-        with path.open("r+b") as file:
-            file.truncate(len(whole) + len(newline))
-    records = []
-    for number, line in enumerate(whole.split(b"\n"), 1):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: not a record of a session log ({error})") from error
-        if not isinstance(record, dict) or (number == 1) != (record.get("kind") == "session"):
-            raise ValueError(
-                f"{path}, line {number}: a session log begins with one record of kind 'session', and only there"
-            )
-        records.append(record)
+    *lines, last = data.split(b"\n")
+    if last and (not lines or _is_json(last)):
+        lines.append(last)
+    records = [_record(path, number, line) for number, line in enumerate(lines or [b""], 1)]
     if records[0].get("version") != VERSION:
         raise ValueError(
             f"{path}: written by another version ({records[0].get('version')!r}, this one reads {VERSION})"
         )
+    if last:
+        with path.open("r+b") as file:
+            file.seek(0, os.SEEK_END)
+            if lines[-1] is last:
+                file.write(b"\n")
+            else:
+                file.truncate(len(data) - len(last))
     return records
 
 
@@ -94,9 +111,40 @@ def write_whole(path: Path, records: Iterable[Record]) -> None:
     """Writes a log in one go: the file is either the old one or complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.{os.getpid()}")
-    with work.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    with work.open("wb", buffering=0) as file:
+        _write_through(file, b"".join(map(_line, records)))
     work.replace(path)
+
+
+def _record(path: Path, number: int, line: bytes) -> Record:
+    """The record of a line; the first, and only the first, is of kind 'session'."""
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{path}, line {number}: not a record of a session log ({error})") from error
+    if not isinstance(record, dict) or (number == 1) != (record.get("kind") == "session"):
+        raise ValueError(
+            f"{path}, line {number}: a session log begins with one record of kind 'session', and only there"
+        )
+    return record
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _line(record: Record) -> bytes:
+    """A record as a line. Half characters (lone surrogates), which UTF-8 has no bytes for, stay escaped."""
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _write_through(file: FileIO, data: bytes) -> None:
+    """Writes to an unbuffered file and waits for the disk."""
+    rest = memoryview(data)
+    while rest:  # the system may take less than it is given
+        rest = rest[file.write(rest) :]
+    os.fsync(file.fileno())

@@ -95,7 +95,7 @@ class _Shelf:
 def open_memory(kind: str, books: Path | None, scenes: Sequence[Scene], *, model: str = EMBEDDER) -> Memory | None:
     """Opens the books of scenes, so that actors are given passages that may help.
 
-    A book is read and indexed when one of its scenes first asks, once. What is found depends on scene, turns and
+    A book is read and indexed when one of its scenes first asks, and kept. What is found depends on scene, turns and
     speaker alone; of two passages with equal scores the one that stands first in the book counts.
 
     Args:

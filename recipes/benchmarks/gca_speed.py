@@ -5,9 +5,9 @@ python recipes/benchmarks/gca_speed.py                        # 100 scenes, 50 m
 python recipes/benchmarks/gca_speed.py --scenes dataset_cards/her-mini --split train --rounds 6
 ```
 
-A scripted server in a process of its own answers after a fixed time, so many at once. The lower bound of a phase is the
-larger of two: its longest chain of calls that wait for each other (the turns of a scene and who speaks next), and all its
-calls shared among the places. Ledger, journals and prompts are those of a real run.
+A scripted server in a process of its own answers after a fixed time, so many at once. The lower bound of a phase is
+the larger of two: its longest chain of calls that wait for each other (the turns of a scene and who speaks next), and
+all its calls shared among the places. Ledger, journals and prompts are those of a real run.
 """
 
 from __future__ import annotations

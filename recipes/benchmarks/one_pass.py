@@ -26,7 +26,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from her_hf.processing.rows import Row, Rows, build
-from her_hf.scenes import Scene, load_scenes
+from her_hf.scenes import Scene, SceneError, load_scenes
 from her_hf.training.attention import check_model
 from her_hf.training.branches import use_branches
 from her_hf.training.collator import OnePassCollator
@@ -67,16 +67,20 @@ def main() -> None:
         parser.error(
             f"{source} is not there: run from the project's root, or name the {arguments.data} file by --source"
         )
-    print(json.dumps(measure(arguments), indent=2, ensure_ascii=False))
+    try:
+        figures = measure(arguments)
+    except SceneError as error:
+        parser.error(str(error))
+    print(json.dumps(figures, indent=2, ensure_ascii=False))
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """All figures of one data set."""
     source = arguments.source or SOURCES[arguments.data]
     split = arguments.split or (SPLITS[arguments.data] if not arguments.source else None)
-    base = resolve_base(arguments.model)
-    tokenizer = her_tokenizer(base)
     scenes = load_scenes(source, split=split)
+    base = resolve_base(arguments.model)  # after the data, which may not be there: the embedded base is written now
+    tokenizer = her_tokenizer(base)
     filled = arguments.thinking if arguments.thinking is not None else FILLED[arguments.data]
     if filled:
         scenes = [fill_thinking(scene, tokenizer, filled) for scene in scenes]

@@ -159,7 +159,9 @@ async def chat(script: Script, payload: bytes, writer: asyncio.StreamWriter) -> 
         text = script.answer(json.loads(payload), key)
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
         usage = {"prompt_tokens": len(payload) // 4, "completion_tokens": len(text) // 4}
-        await send(writer, 200, {"choices": [choice], "usage": usage})
+        usage["total_tokens"] = sum(usage.values())
+        about = {"id": key[:16], "object": "chat.completion", "created": 0, "model": "scripted"}
+        await send(writer, 200, {**about, "choices": [choice], "usage": usage})
     return True
 
 

@@ -1,22 +1,26 @@
-"""The report on dual-layer form: Markdown beside its plot, every number from `results.json`."""
+"""The report on dual-layer form: shares with their intervals, patterns, lengths."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from her_hf.durable import replace_text
-
-from .format import SHARES, share_of
-from .plots import GREY, OURS
-from .reports.markdown import escape, fence, table
-from .reports.shared import REPORT
-
-Results = Mapping[str, Any]
+from ..format import SHARES, share_of
+from ..plots import GREY, OURS
+from .markdown import counted, escape, figure, name_of, percent, table
+from .shared import (
+    Flag,
+    Results,
+    Section,
+    model_flags,
+    option_flags,
+    reproduce_section,
+    settings_section,
+    write_sections,
+)
 
 PLOT = "form.png"
 MOST_PATTERNS = 12
@@ -29,8 +33,9 @@ _LABELS = {
     "ended": "ended by the model itself",
     "visible": "something that others can see",
     "leak_rate": "a leak of either kind",
-    "top_share": "of the commonest pattern",
+    "top_share": "the commonest pattern",
 }
+_LEAKS = {"spoken_thoughts": "own thinking reached speech", "known_secrets": "another's thought was known"}
 _SHORT = {
     "well_formed": "well-\nformed",
     "own_role": "in role",
@@ -41,7 +46,7 @@ _SHORT = {
 }
 
 
-def write_format_report(results: Results, out: Path) -> Path:
+def write_form_report(results: Results, out: Path) -> Path:
     """Writes `report.md` and its plot into `out`.
 
     Args:
@@ -52,29 +57,25 @@ def write_format_report(results: Results, out: Path) -> Path:
         `Path`: The report. Without a single reply it has no figures, and says why.
     """
     out.mkdir(parents=True, exist_ok=True)
-    sections: list[Callable[[Results], str]] = [_head, _missing]
+    sections: list[Section] = [_head, _missing]
     if "figures" in results:
         draw_form(results, out / PLOT)
         sections += [_shares, _patterns, _lengths, _issues, _cases]
-    file = out / REPORT
-    replace_text(file, "\n\n".join(filter(None, (section(results) for section in [*sections, _settings]))) + "\n")
-    return file
+    return write_sections([*sections, settings_section, _reproduce], results, out)
 
 
 def _head(results: Results) -> str:
     settings = results["settings"]
-    if "dialogues" in settings:
-        about = f"turns of characters in {escape(settings['dialogues'])}"
-    else:
-        about = (
-            f"replies of **{_name(settings.get('model'))}** to turns of scenes, spoken to in the style "
-            f"“{escape(settings.get('style', '?'))}”, at temperature {escape(settings.get('temperature', '?'))}"
-        )
     count = results["figures"]["replies"] if "figures" in results else 0
-    lines = [
-        "# Dual-layer form",
-        f"{count:,} {about}. No judge is needed: this is about form, and says nothing of how well a role is played.",
-    ]
+    lines = ["# Dual-layer form"]
+    if "dialogues" in settings:
+        lines.append(f"{counted(count, 'turn')} of characters in {escape(settings['dialogues'])}.")
+    else:
+        lines.append(
+            f"**{name_of(settings.get('model'))}** replied to {counted(count, 'turn')} of scenes, spoken to in the "
+            f"style “{escape(settings.get('style', '?'))}”."
+        )
+    lines.append("No judge is needed: these figures are about form, and say nothing of how well a role is played.")
     if settings.get("style", "her") != "her":
         lines.append("This style asks for no system thinking, and without it no reply counts as well-formed.")
     return "\n\n".join(lines)
@@ -82,29 +83,31 @@ def _head(results: Results) -> str:
 
 def _missing(results: Results) -> str:
     missing = results["missing"]
+    what = "dialogues" if "dialogues" in results["settings"] else "replies"
     if not missing["missing"]:
-        return f"Nothing is missing: all {missing['expected']:,} are there."
+        return f"Nothing is missing: all {missing['expected']:,} {what} are there."
     causes = ", ".join(f"{escape(cause)} {count}" for cause, count in missing["by_cause"].items())
-    first = f" The first: {escape(missing['first']['detail'], most=300)}" if missing["first"]["detail"] else ""
-    again = "" if "dialogues" in results["settings"] else " The same command tries them again."
+    again = "" if what == "dialogues" else " The same command asks for them again."
     return (
-        f"> **{missing['missing']:,} of {missing['expected']:,} are missing ({missing['share']:.1%})**: {causes}. "
-        f"They are left out of every figure.{again}{first}"
+        f"> **{missing['missing']:,} of {missing['expected']:,} {what} are missing ({percent(missing['share'])})**: "
+        f"{causes}. They are left out of every figure.{again} The first: {escape(missing['first'], most=300)}"
     )
 
 
 def _shares(results: Results) -> str:
-    figures, intervals = results["figures"], results["intervals"]
-    rows = [[_LABELS[name], f"{share_of(figures, name):.1%}", _share_ends(intervals[name])] for name in SHARES]
-    leaks = {"spoken_thoughts": "own thinking reached speech", "known_secrets": "another's thought was known"}
-    for name, label in leaks.items():
-        share = figures["leaks"][name]
-        said = "not looked for" if share is None else f"{share:.1%}"
-        rows.insert(-1, [f"… {label}", said, _share_ends(intervals["leaks"][name])])
+    figures, ends = results["figures"], results["intervals"]
+    rows = []
+    for name in SHARES:
+        rows.append([_LABELS[name], percent(share_of(figures, name)), _percents(ends[name])])
+        if name == "leak_rate":
+            rows += [
+                [f"· {label}", _share(figures["leaks"][leak]), _percents(ends["leaks"][leak])]
+                for leak, label in _LEAKS.items()
+            ]
     return (
         "## Shares of replies\n\nIntervals: 95% Wilson, as if replies were independent; those of one scene are not "
-        "quite. Leaks are found mechanically (runs of words that so far only a thought held): read a rate beside that "
-        "of a reference.\n\n"
+        "quite. Leaks are found mechanically, by runs of words that so far stood only in a thought: read a rate "
+        "beside that of a reference.\n\n"
         + table(["figure", "share", "95% interval"], rows)
         + f"\n\n![Shares with intervals, and patterns]({PLOT})"
     )
@@ -112,32 +115,28 @@ def _shares(results: Results) -> str:
 
 def _patterns(results: Results) -> str:
     patterns, found = results["figures"]["patterns"], results["patterns"]
+    repeated = figure(results["figures"]["self_bleu"], ".4f")
     rows: list[list[object]] = [[name, count] for name, count in list(found.items())[:MOST_PATTERNS]]
     rest = list(found.values())[MOST_PATTERNS:]
     if rest:
-        rows.append([f"{len(rest)} others", sum(rest)])
-    repeated = results["figures"]["self_bleu"]
+        rows.append([counted(len(rest), "other"), sum(rest)])
     return (
         "## Patterns\n\nThe order of layers in a reply: T role thinking, A action, S speech. "
-        f"{patterns['distinct']} distinct in {patterns['count']} replies, entropy {patterns['entropy']:.2f} nats. "
-        f"Self-BLEU-4 of the replies: {'–' if repeated is None else f'{repeated:.4f}'} (0 to 1, lower is more varied; "
-        "compare sets of like size only).\n\n" + table(["pattern", "replies"], rows)
+        f"{patterns['distinct']} distinct in {counted(patterns['count'], 'reply', 'replies')}, entropy "
+        f"{patterns['entropy']:.2f} nats. Self-BLEU-4 of the replies: {repeated} (0 to 1, "
+        "lower is more varied; compare sets of like size only).\n\n" + table(["pattern", "replies"], rows)
     )
 
 
 def _lengths(results: Results) -> str:
     ends = results["intervals"]["characters"]
     rows = [
-        [
-            layer.replace("_", " "),
-            f"{size:,.0f}",
-            f"[{ends[layer][0]:,.0f}, {ends[layer][1]:,.0f}]" if ends[layer] else "–",
-        ]
+        [layer.replace("_", " "), f"{size:,.0f}", _sizes(ends[layer])]
         for layer, size in results["figures"]["characters"].items()
     ]
     return (
-        "## Characters a reply\n\nMeans; a layer that a reply lacks counts as 0. Intervals: 95% percentile bootstrap "
-        "over replies.\n\n" + table(["layer", "characters", "95% interval"], rows)
+        "## Length\n\nMean characters a reply; a layer that a reply lacks counts as 0. Intervals: 95% percentile "
+        "bootstrap over replies.\n\n" + table(["layer", "characters", "95% interval"], rows)
     )
 
 
@@ -156,43 +155,40 @@ def _cases(results: Results) -> str:
             *map(escape, case["key"]),
             escape(case["character"]),
             "yes" if case["well_formed"] else "no",
+            "yes" if case["ended"] else "no",
             escape(", ".join(case["issues"]) or "none"),
-            escape("; ".join(case["spoken_thoughts"]) or ("another's thought" if case["knows_secret"] else "–")),
+            escape("; ".join(case["spoken_thoughts"]) or ("another's thought" if case["knows_secret"] else "none")),
         ]
         for case in bad[:SHOWN_CASES]
     ]
-    head = ["book", "i_p", "i_c", "turn", "character", "well-formed", "issues", "leak"]
-    return f"## The first of {len(bad)} replies that are not well-formed or leak\n\n" + table(head, rows)
+    head = ["book", "i_p", "i_c", "turn", "character", "well-formed", "ended", "issues", "leak"]
+    said = f"{counted(len(bad), 'reply is', 'replies are')} not well-formed, or leak; the first"
+    return f"## Replies to look at\n\n{said}:\n\n" + table(head, rows)
 
 
-def _settings(results: Results) -> str:
+def _reproduce(results: Results) -> str:
     settings = results["settings"]
-    rows = [[escape(name), _setting(value)] for name, value in sorted(settings.items())]
-    said = "## Settings\n\n" + table(["setting", "value"], rows)
+    flags: list[Flag] = [("--scenes", "SCENES")]
     if "dialogues" in settings:
-        command = "her-hf eval format --dialogues dialogues.jsonl --scenes SCENES --out DIR"
+        flags = [("--dialogues", settings["dialogues"]), *(flags if settings.get("scenes") else [])]
     else:
-        flags = [
-            f"--{name.replace('_', '-')} {settings[name]}" for name in ("max_tokens", "temperature", "seed", "style")
-        ]
-        asked = results["missing"]["expected"]
-        command = f"her-hf eval format --scenes SCENES --model URL --replies {asked} {' '.join(flags)} --out DIR"
-    return f"{said}\n\n## How to reproduce\n\n{fence(command, 'bash')}"
+        names = ("style", "max_tokens", "temperature", "seed")
+        url, name = model_flags("model", settings.get("model"))
+        flags += [url, ("--model-name", name[1]), ("--replies", results["missing"]["expected"])]
+        flags += option_flags(settings, {name: f"--{name.replace('_', '-')}" for name in names})
+    return reproduce_section("format", "scenes", [[*flags, ("--out", "DIR")]])
 
 
-def _setting(value: object) -> str:
-    if isinstance(value, Mapping):  # a model: its name, and of digests the first characters
-        return ", ".join(f"{escape(name)} {escape(inner, most=24)}" for name, inner in sorted(value.items()))
-    return escape(value, most=200)
+def _share(value: float | None) -> str:
+    return "not looked for" if value is None else percent(value)
 
 
-def _name(fingerprint: object) -> str:
-    name = fingerprint.get("model") if isinstance(fingerprint, Mapping) else fingerprint
-    return escape(name or "a model that is not recorded", most=80)
-
-
-def _share_ends(ends: Sequence[float] | None) -> str:
+def _percents(ends: Sequence[float] | None) -> str:
     return f"[{ends[0]:.1%}, {ends[1]:.1%}]" if ends else "–"
+
+
+def _sizes(ends: Sequence[float] | None) -> str:
+    return f"[{ends[0]:,.0f}, {ends[1]:,.0f}]" if ends else "–"
 
 
 def draw_form(results: Results, path: Path) -> None:
@@ -205,8 +201,8 @@ def draw_form(results: Results, path: Path) -> None:
     figures, intervals = results["figures"], results["intervals"]
     patterns = list(results["patterns"].items())[:MOST_PATTERNS]
     with rc_context({"text.parse_math": False}):
-        figure = Figure(figsize=(10.0, 3.8))
-        left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [6, 5]})
+        drawing = Figure(figsize=(10.0, 3.8))
+        left, right = drawing.subplots(1, 2, gridspec_kw={"width_ratios": [6, 5]})
         for place, name in enumerate(SHARES):
             share, ends = 100 * share_of(figures, name), intervals[name]
             left.bar(place, share, 0.72, color=OURS)
@@ -221,10 +217,11 @@ def draw_form(results: Results, path: Path) -> None:
         right.barh(range(len(patterns)), [count for _, count in patterns], color=GREY)
         right.set_yticks(range(len(patterns)), [name for name, _ in patterns], fontsize=8)
         right.invert_yaxis()
+        right.xaxis.get_major_locator().set_params(integer=True)
         right.set_xlabel("replies")
         right.set_title("commonest patterns (T thinks, A acts, S speaks)", fontsize=10)
         for axes in (left, right):
             axes.spines[["top", "right"]].set_visible(False)
             axes.set_axisbelow(True)
-        figure.tight_layout()
-        figure.savefig(path, dpi=150)
+        drawing.tight_layout()
+        drawing.savefig(path, dpi=150)

@@ -1,0 +1,114 @@
+"""Values of any shape: through the typed columns of `evaluate`, and checks that say what is wrong where."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from her_hf.scenes import Scene
+from her_hf.scenes.seeds import Seed
+
+Given = Mapping[str, Any]
+
+NOT_GIVEN = {"cause": "not_given", "detail": ""}
+"""Why a judgement is missing that the caller does not have."""
+
+
+class JsonColumns:
+    """Lets an `evaluate` module take values of any shape: they pass through its columns as JSON.
+
+    A column has one type, and dialogues, scenes and flaws fit none. Stands before `evaluate.Metric` among the bases of
+    a module with two columns of strings, `predictions` and `references`; [`from_json`] reads what `_compute` gets.
+    """
+
+    def add_batch(self, *, predictions: Any = None, references: Any = None) -> None:
+        """Adds a batch of predictions, with their references if there are any."""
+        found, paired = to_json(predictions, references)
+        super().add_batch(predictions=found, references=paired)  # type: ignore[misc]
+
+    def add(self, *, prediction: Any = None, reference: Any = None) -> None:
+        """Adds one prediction, with its reference if there is one."""
+        (found,), (paired,) = to_json([prediction], [reference])
+        super().add(prediction=found, reference=paired)  # type: ignore[misc]
+
+
+def to_json(predictions: Any, references: Any = None) -> tuple[list[str], list[str]]:
+    """Both lists as lists of JSON texts; references that are not there are `null`.
+
+    Raises:
+        `ValueError`: If one is no list, there is nothing, lengths differ, or a value is none that JSON has.
+    """
+    found = _listed("predictions", predictions)
+    paired = [None] * len(found) if references is None else _listed("references", references)
+    same_length("predictions", found, "references", paired)
+    return (
+        [_dumped(f"predictions[{at}]", value) for at, value in enumerate(found)],
+        [_dumped(f"references[{at}]", value) for at, value in enumerate(paired)],
+    )
+
+
+def from_json(texts: Iterable[str]) -> list[Any]:
+    """What [`to_json`] wrote."""
+    return [json.loads(text) for text in texts]
+
+
+def _listed(what: str, values: Any) -> list[Any]:
+    if values is None or isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise ValueError(f"{what} must be a list, got {type(values).__name__}; put a single one into a list.")
+    found = list(values)
+    if not found:
+        raise ValueError(f"{what} must not be empty: there is nothing to score.")
+    return found
+
+
+def _dumped(where: str, value: Any) -> str:
+    try:
+        return json.dumps(value, default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{where} must be a value that JSON has ({error}); make it lists, dicts and texts.") from None
+
+
+def _plain(value: Any) -> Any:
+    """Scenes and seeds as rows."""
+    if isinstance(value, Scene | Seed):
+        return value.model_dump(mode="json")
+    raise TypeError(f"got {type(value).__name__}")
+
+
+# -- checks
+
+
+def parsed(where: str, value: Any) -> Any:
+    """A value that may be given as JSON text.
+
+    Raises:
+        `ValueError`: If it is text that is no JSON.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} must be JSON if it is a text, got {shown(value)} ({error}).") from None
+
+
+def shown(value: Any) -> str:
+    """A value short enough for a message."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def same_length(first: str, one: Sequence[Any], second: str, other: Sequence[Any]) -> None:
+    """Two lists that belong together.
+
+    Raises:
+        `ValueError`: If one is no list, or their lengths differ.
+    """
+    for name, values in ((first, one), (second, other)):
+        if isinstance(values, str | bytes | Mapping) or not isinstance(values, Sequence):
+            raise ValueError(f"{name} must be a list, got {type(values).__name__}.")
+    if len(one) != len(other):
+        raise ValueError(
+            f"{first} and {second} must be of one length and order, got {len(one)} {first} and {len(other)} {second}."
+        )

@@ -1,0 +1,63 @@
+"""CoSER's given-circumstance acting as an `evaluate` metric; all of it is computed by her_hf."""
+
+import datasets
+import evaluate
+
+try:
+    from her_hf.evaluation import modules
+except ImportError as error:
+    raise ImportError(
+        f"coser_gca computes with her_hf, which cannot be imported ({error}). Install it from a checkout of the "
+        "project: pip install 'PATH_TO_CHECKOUT[eval]'"
+    ) from error
+
+_DESCRIPTION = """
+Scores dialogues that language models played from scenes of books, in four dimensions that a critic judges: Storyline
+Consistency, Anthropomorphism, Character Fidelity, Storyline Quality. Each starts at 100 and loses 5 points for each
+point of severity beyond 0.3 for each turn by a character.
+"""
+
+_INPUTS = """
+Args:
+    predictions: for each scene the turns, a list of {"name", "text"}, or a row of her_hf's dialogues.jsonl
+    references: for each scene a row of CoSER's test set
+    judgements: for each scene {"SC": flaws, "AN": flaws, "CF": flaws, "SQ": flaws}; flaws is a list of
+        {"instance", "type", "severity"}, the judge's answer as text, or None (missing)
+    judge: instead of judgements, who is asked: the URL of an OpenAI-compatible server, a folder, a Hub id
+    judge_model: its name on the server
+    thoughts: "coser" (default) removes inner thoughts before judging, "her" keeps them
+    notation: of the turns, "her" (default: tags) or "coser" ([thought], (action))
+    seed, ledger, concurrency, show: of the judge's calls
+Returns:
+    SC, AN, CF, SQ, avg: 0 to 100, or None
+    missing, missing_by_cause: judgements that are not there; they are left out of every mean
+    bleu, rouge_l: overlap with the book's own dialogue, 0 to 1
+    intervals: 95% bootstrap over scenes
+    thoughts: what was said above
+    cases: one a scene, with its scores and flaws
+"""
+
+_CITATION = """
+@inproceedings{wang2025coser,
+  title={CoSER: Coordinating LLM-Based Persona Simulation of Established Roles},
+  author={Wang, Xintao and others},
+  booktitle={International Conference on Machine Learning},
+  year={2025}
+}
+"""
+
+
+class CoserGca(modules.JsonColumns, evaluate.Metric):
+    """See `her_hf.evaluation.modules.coser_gca`."""
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_INPUTS,
+            features=datasets.Features(dict.fromkeys(("predictions", "references"), datasets.Value("string"))),
+            license="Apache-2.0",
+        )
+
+    def _compute(self, predictions, references, **options):
+        return modules.coser_gca(modules.from_json(predictions), modules.from_json(references), **options)

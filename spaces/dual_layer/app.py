@@ -1,0 +1,165 @@
+"""Paste dual-layer replies: who sees what of them, and what is wrong with their form. Computed by her_hf."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from her_hf.dual_layer import Layer, Turn, parse_turn
+from her_hf.evaluation.modules import dual_layer
+from her_hf.evaluation.modules.apps import MOST_CHARACTERS, gradio, number, said
+
+gr = gradio()
+
+ABOUT = """
+# Dual-layer form
+
+Paste replies of a role-playing model that thinks in two layers: system thinking (about how to play, seen by nobody in
+the scene) and role thinking (the character's own, seen by that character alone). No judge is needed.
+"""
+REPLIES = """\
+<system_thinking>
+Mara is caught out. She should sound calm and busy, and give nothing away.
+</system_thinking>
+Mara: <role_thinking>He must not see the logbook.</role_thinking> <role_action>shuts a drawer</role_action> Early, Tam.
+---
+<system_thinking>
+Tam asks again. Keep it short.
+</system_thinking>
+Mara: It is lit. <thinking>I hope he believes it.</thinking>
+---
+Tam: Then why did I row the last mile by the sound of the rocks?
+"""
+LAYERS = {
+    Layer.SYSTEM_THINKING: ("system thinking: nobody", "#9aa5b1"),
+    Layer.ROLE_THINKING: ("role thinking: own character", "#d9b26f"),
+    Layer.ROLE_ACTION: ("action: all", "#7a9e7e"),
+    Layer.SPEECH: ("speech: all", "#2f6f9f"),
+}
+"""What each layer is called beside who sees it, and its colour."""
+
+_BETWEEN = re.compile(r"^\s*---+\s*$", re.MULTILINE)
+Shown = list[tuple[str, str | None]]
+
+
+def score(text: str, speaker: str, cast: str, notation: str) -> tuple[Shown, list[list[str]], list[list[str]]]:
+    """The layers of all replies, rows of figures, and a row for each reply.
+
+    Raises:
+        `gr.Error`: If there is no reply, or nobody who speaks.
+    """
+    try:
+        return _score(text, speaker, cast, notation)
+    except ValueError as error:
+        raise gr.Error(said(error)) from error
+
+
+def _score(text: str, speaker: str, cast: str, notation: str) -> tuple[Shown, list[list[str]], list[list[str]]]:
+    replies = [part.strip() for part in _BETWEEN.split(text) if part.strip()]
+    if not replies:
+        raise ValueError("Paste at least one reply; a line of three dashes stands between two.")
+    names = [name.strip() for name in re.split("[,，\n]", cast) if name.strip()]
+    context: dict[str, Any] = {"speaker": speaker.strip(), "notation": notation}
+    if names:
+        context["names"] = list(dict.fromkeys([context["speaker"], *names]))
+    results = dual_layer(replies, [context] * len(replies))
+    turns = [parse_turn(reply, notation=notation, speaker=context["speaker"], names=names) for reply in replies]
+    rows = [
+        [
+            str(place),
+            "yes" if case["well_formed"] else "no",
+            "yes" if case["own_role"] else "no",
+            case["pattern"] or "–",
+            ", ".join(case["issues"]) or "–",
+            "; ".join(case["leaks"]) or "–",
+        ]
+        for place, case in enumerate(results["cases"], start=1)
+    ]
+    return (
+        [piece for place, turn in enumerate(turns, start=1) for piece in _pieces(place, turn)],
+        _figures(results),
+        rows,
+    )
+
+
+def _pieces(place: int, turn: Turn) -> Shown:
+    """One reply in runs of a layer."""
+    shown: Shown = [(f"{place}. {turn.name or '(no name)'}\n", None)]
+    if turn.system_thinking:
+        shown.append((turn.system_thinking, LAYERS[Layer.SYSTEM_THINKING][0]))
+    shown += [(segment.text, LAYERS[segment.layer][0]) for segment in turn.segments]
+    return [*shown, ("\n\n", None)]
+
+
+def _figures(results: dict[str, Any]) -> list[list[str]]:
+    ends = results["intervals"]
+    shares = {
+        "well-formed": "well_formed",
+        "in role": "own_role",
+        "something visible": "visible",
+        "own thinking reached speech": "leak_rate",
+        f"commonest pattern ({results['top_pattern'] or '–'})": "top_share",
+    }
+    rows = [
+        [label, f"{results[name]:.0%}", f"{ends[name][0]:.0%} to {ends[name][1]:.0%}" if ends[name] else "–"]
+        for label, name in shares.items()
+    ]
+    rows.append(["entropy of patterns (nats)", number(results["pattern_entropy"], ".2f"), ""])
+    rows.append(["Self-BLEU-4", number(results["self_bleu"], ".3f"), ""])
+    lengths = results["characters"].items()
+    return rows + [[f"characters, {layer.replace('_', ' ')}", number(size, ".0f"), ""] for layer, size in lengths]
+
+
+def build() -> Any:
+    """The page."""
+    with gr.Blocks(title="Dual-layer form", analytics_enabled=False) as page:
+        gr.Markdown(ABOUT)
+        with gr.Row():
+            with gr.Column():
+                text = gr.Textbox(
+                    REPLIES,
+                    label="Replies",
+                    info="As the model wrote them, system thinking inline; a line of three dashes stands between two",
+                    lines=14,
+                    max_lines=24,
+                    max_length=MOST_CHARACTERS,
+                )
+                with gr.Row():
+                    speaker = gr.Textbox("Mara", label="Who should speak", max_length=200)
+                    cast = gr.Textbox("Mara, Tam", label="Cast", info="Names, parted by commas", max_length=2000)
+                notation = gr.Radio(
+                    [("HER (tags)", "her"), ("CoSER ([thought], (action))", "coser")], value="her", label="Notation"
+                )
+                button = gr.Button("Look", variant="primary")
+            with gr.Column():
+                layers = gr.HighlightedText(
+                    label="Layers, and who sees them",
+                    color_map=dict(LAYERS.values()),
+                    show_legend=True,
+                    interactive=False,
+                )
+                rows = gr.Dataframe(
+                    headers=["#", "well-formed", "in role", "pattern", "issues", "leaks"],
+                    datatype="str",
+                    label="Replies",
+                    interactive=False,
+                    wrap=True,
+                    column_widths=["7%", "20%", "13%", "14%", "24%", "22%"],
+                )
+                figures = gr.Dataframe(
+                    headers=["figure", "value", "95% interval"],
+                    datatype="str",
+                    label="Figures",
+                    interactive=False,
+                    wrap=True,
+                )
+        inputs, outputs = [text, speaker, cast, notation], [layers, figures, rows]
+        button.click(score, inputs, outputs, api_name="score", concurrency_limit=4)
+        page.load(score, inputs, outputs, show_progress="hidden")
+    return page
+
+
+demo = build()
+
+if __name__ == "__main__":
+    demo.launch()

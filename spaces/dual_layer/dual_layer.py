@@ -1,0 +1,59 @@
+"""Dual-layer form of role-play replies as an `evaluate` metric; all of it is computed by her_hf."""
+
+import datasets
+import evaluate
+
+try:
+    from her_hf.evaluation import modules
+except ImportError as error:
+    raise ImportError(
+        f"dual_layer computes with her_hf, which cannot be imported ({error}). Install it from a checkout of the "
+        "project: pip install 'PATH_TO_CHECKOUT[eval]'"
+    ) from error
+
+_DESCRIPTION = """
+Looks at the form of dual-layer role-play replies, without a judge: are they well-formed, do they stay in their role,
+does thinking leak into speech, how varied are the patterns of thinking, acting and speaking, how much do replies
+repeat each other, how long is each layer?
+"""
+
+_INPUTS = """
+Args:
+    predictions: replies as text, system thinking inline, its opening tag included
+    references: for each reply {"speaker": who should speak} and, optional, "names" (the cast), "ended" (whether the
+        model ended its turn itself) and "notation" ("her" or "coser")
+Returns:
+    replies: count
+    well_formed, own_role, ended, visible, leak_rate: shares of replies, 0 to 1; ended is None if a reference lacks it
+    pattern_entropy (nats), distinct_patterns, top_pattern, top_share: T thinks, A acts, S speaks
+    self_bleu: 0 to 1, lower is more varied; None for a single reply
+    characters: mean length of each layer
+    issues: replies with each parsing issue
+    intervals: 95% Wilson, of the shares
+    cases: one a reply
+"""
+
+_CITATION = """
+@article{du2026her,
+  title={HER: Human-like Reasoning and Reinforcement Learning for LLM Role-playing},
+  author={Du, Chengyu and Wang, Xintao and others},
+  journal={arXiv preprint arXiv:2601.21459},
+  year={2026}
+}
+"""
+
+
+class DualLayer(modules.JsonColumns, evaluate.Metric):
+    """See `her_hf.evaluation.modules.dual_layer`."""
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_INPUTS,
+            features=datasets.Features(dict.fromkeys(("predictions", "references"), datasets.Value("string"))),
+            license="Apache-2.0",
+        )
+
+    def _compute(self, predictions, references):
+        return modules.dual_layer(modules.from_json(predictions), modules.from_json(references))

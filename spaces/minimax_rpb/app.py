@@ -1,0 +1,188 @@
+"""Paste a role-play session and what a judge found in it: errors and scores. Everything is computed by her_hf."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from her_hf.evaluation.modules import minimax_rpb, read_pasted
+from her_hf.evaluation.modules.apps import MOST_CHARACTERS, chosen_judge, gradio, may_type_judge, number, said
+from her_hf.inference import ModelError
+from her_hf.scoring.minimax import CHUNK_TURNS, PILLARS, WEIGHTS
+
+gr = gradio()
+
+ABOUT = f"""
+# Role-play bench, MiniMax-style
+
+Paste a session and the errors that a judge found in it. In each chunk of {CHUNK_TURNS} turns every column starts at
+100 and loses 5, 15 or 40 points for a minor, major or critical error. **The scale is our own**: it does not compare
+with published scores.
+"""
+SESSION = """\
+Mara: (wipes the lamp glass) Nobody climbs these stairs for fun. What do you want?
+Guest: Shelter until the storm is over.
+Mara: Then sit. The stove is lit, and the soup is older than you are.
+Guest: Who else lives here?
+Mara: Nobody. My brother Tam is asleep upstairs, so keep your voice down.
+Guest: You said nobody.
+Mara: You nod, thank me warmly and decide to stay for a week.
+"""
+ANSWER = """\
+{"errors": [
+  {"column": "logic_score", "turn": 4, "quote": "Nobody. My brother Tam is asleep upstairs", "severity": "major",
+   "reason": "She lives alone and with her brother."},
+  {"column": "interaction_score", "turn": 6, "quote": "You nod, thank me warmly", "severity": "major",
+   "reason": "She acts for the user."}]}
+"""
+SEED: dict[str, Any] = {
+    "id": "lamp",
+    "ai_name": "Mara",
+    "ai_setting": "Mara keeps a lighthouse alone. She is gruff and never asks anybody to stay.",
+    "user_name": "Guest",
+    "user_setting": "A walker caught by the storm.",
+    "ai_prologue": "(wipes the lamp glass) Nobody climbs these stairs for fun. What do you want?",
+    "initial_user_input": "Shelter until the storm is over.",
+}
+
+Tables = tuple[list[list[str]], list[list[str]], str]
+
+
+def score(session: str, answer: str, seed: str, url: str, model: str) -> Tables:
+    """Rows of scores, rows of errors, and what there is to say beside them; asks a judge if there is no answer.
+
+    Raises:
+        `gr.Error`: If something cannot be read, or the judge cannot be reached.
+    """
+    try:
+        return _score(session, answer, seed, url, model)
+    except (ValueError, OSError, ModelError) as error:
+        raise gr.Error(said(error)) from error
+
+
+def _score(session: str, answer: str, seed: str, url: str, model: str) -> Tables:
+    row = json.loads(seed) if seed.strip() else None
+    names = [str(row[key]) for key in ("ai_name", "user_name") if isinstance(row, dict) and row.get(key)]
+    turns = _with_roles(read_pasted(session, names), names)
+    judge, judge_model = (None, None) if answer.strip() else chosen_judge(url, model)
+    if judge is None and not answer.strip():
+        raise ValueError("Paste the judge's answer" + (", or name a judge to ask." if may_type_judge() else "."))
+    results = minimax_rpb(
+        [turns],
+        [row],
+        judgements=None if judge else [_answers(answer)],
+        judge=judge,
+        judge_model=judge_model,
+        show=False,
+    )
+    return _tables(results)
+
+
+def _with_roles(turns: list[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Turns with the role of each: who speaks first is the character, unless the seed says it."""
+    if all("role" in turn for turn in turns):
+        return turns
+    sides = list(names) or list(dict.fromkeys(str(turn.get("name")) for turn in turns))
+    if len(sides) > 2:
+        raise ValueError(f"A session has two sides, got {sides[:6]}: give the seed, which names them.")
+    roles = dict(zip(sides, ("ai", "user"), strict=False))
+    return [{"role": roles.get(str(turn.get("name"))), "text": turn.get("text")} for turn in turns]
+
+
+def _answers(text: str) -> list[Any]:
+    """By chunk what the judge answered: a JSON list of answers, or the one answer of a short session."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return [text]  # read as a judge's answer is
+    return value if isinstance(value, list) else [text]
+
+
+def _tables(results: dict[str, Any]) -> Tables:
+    scores = [["Overall", "", number(results["overall"])]]
+    for pillar, columns in PILLARS.items():
+        scores.append([pillar.title(), f"{WEIGHTS[pillar]:.0%} of overall", number(results[pillar])])
+        scores += [[f"· {_column(name)}", "", number(results[name])] for name in columns]
+    chunks = results["cases"][0]["chunks"]
+    errors = [
+        [
+            *(str(error.get(key, "")) for key in ("turn", "severity")),
+            _column(str(error["column"])),
+            *(str(error.get(key, "")) for key in ("quote", "reason")),
+        ]
+        for chunk in chunks
+        for error in chunk["errors"] or []
+    ]
+    note = f"{len(chunks)} {'chunk' if len(chunks) == 1 else 'chunks'}, {results['missing']} without a judgement."
+    for chunk in chunks:
+        if chunk["missing"]:
+            note += f"\n{chunk['missing']['cause']}: {chunk['missing']['detail']}"
+    return scores, errors, note
+
+
+def _column(name: str) -> str:
+    return name.removesuffix("_score").replace("_", " ")
+
+
+def build() -> Any:
+    """The page."""
+    with gr.Blocks(title="Role-play bench, MiniMax-style", analytics_enabled=False) as page:
+        gr.Markdown(ABOUT)
+        with gr.Row():
+            with gr.Column():
+                session = gr.Textbox(
+                    SESSION,
+                    label="Session",
+                    info='A line `Name: text` for each turn, the opening first; or JSON: [{"role", "text"}, …]',
+                    lines=10,
+                    max_lines=20,
+                    max_length=MOST_CHARACTERS,
+                )
+                answer = gr.Textbox(
+                    ANSWER,
+                    label="The judge's answer",
+                    info='JSON: {"errors": […]}; of several chunks a list of these',
+                    lines=8,
+                    max_lines=16,
+                    max_length=MOST_CHARACTERS,
+                )
+                with gr.Accordion("The seed, which says who is who; a judge needs it", open=False):
+                    seed = gr.Textbox(
+                        json.dumps(SEED, indent=1, ensure_ascii=False),
+                        label="Seed",
+                        info="A row of MiniMaxAI/role-play-bench, JSON; may be empty",
+                        lines=6,
+                        max_lines=16,
+                        max_length=MOST_CHARACTERS,
+                    )
+                with gr.Accordion("Ask a judge instead", open=False, visible=may_type_judge()):
+                    gr.Markdown(
+                        "Used while the judge's answer is empty: a call to an OpenAI-compatible server a chunk."
+                    )
+                    url = gr.Textbox(label="URL", placeholder="http://127.0.0.1:8000/v1", max_length=500)
+                    model = gr.Textbox(label="Model", info="Its name there, if it offers several", max_length=200)
+                button = gr.Button("Score", variant="primary")
+            with gr.Column():
+                scores = gr.Dataframe(
+                    headers=["", "weight", "score"], datatype="str", label="Scores", interactive=False, wrap=True
+                )
+                errors = gr.Dataframe(
+                    headers=["turn", "severity", "column", "words", "reason"],
+                    datatype="str",
+                    label="Errors",
+                    interactive=False,
+                    wrap=True,
+                    column_widths=["11%", "17%", "18%", "28%", "26%"],
+                )
+                note = gr.Textbox(label="Beside the scores", interactive=False, lines=1)
+        inputs, outputs = [session, answer, seed, url, model], [scores, errors, note]
+        button.click(score, inputs, outputs, api_name="score", concurrency_limit=4)
+        page.load(score, inputs, outputs, show_progress="hidden")
+    return page
+
+
+demo = build()
+
+if __name__ == "__main__":
+    demo.launch()

@@ -1,0 +1,66 @@
+"""Situated reenactment in the manner of MiniMax's Role-Play Bench as an `evaluate` metric; computed by her_hf."""
+
+import datasets
+import evaluate
+
+try:
+    from her_hf.evaluation import modules
+except ImportError as error:
+    raise ImportError(
+        f"minimax_rpb computes with her_hf, which cannot be imported ({error}). Install it from a checkout of the "
+        "project: pip install 'PATH_TO_CHECKOUT[eval]'"
+    ) from error
+
+_DESCRIPTION = """
+Scores long role-play sessions by what is clearly wrong in them. A judge looks through chunks of 20 turns for errors
+of the character's side in six columns; each column starts at 100 and loses points for each error. Columns make three
+pillars, worlds, stories and preferences, which weigh 0.50, 0.25 and 0.25. The scale is her_hf's own: it does not
+compare with MiniMax's published scores.
+"""
+
+_INPUTS = """
+Args:
+    predictions: for each session its turns, a list of {"role": "ai" or "user", "text"}, the two of the opening first,
+        or a row of her_hf's dialogues.jsonl; or, judged already, for each session by chunk a list of errors or None
+    references: for each session its seed, a row of MiniMaxAI/role-play-bench, or None; a judge needs them
+    judgements: for each session by chunk a list of {"column", "severity"}, the judge's answer as text, or None
+        (missing)
+    judge: instead of judgements, who is asked: the URL of an OpenAI-compatible server, a folder, a Hub id
+    judge_model: its name on the server
+    chunk: turns that are judged together, 20
+    seed, ledger, concurrency, show: of the judge's calls
+Returns:
+    overall, worlds, stories, preferences, basics_score, logic_score, knowledge_score, diversity_score,
+    content_logic_score, interaction_score: 0 to 100, or None
+    missing, missing_by_cause: chunks without a judgement; they are left out of every mean
+    seeds, sessions, missing_sessions: how many have a score, and how many sessions have none
+    intervals: 95% bootstrap over seeds
+    curve: quality against turn number
+    scale: what the numbers compare with
+    cases: one a session, with its scores and errors by chunk
+"""
+
+_CITATION = r"""
+@misc{minimax2026rpb,
+  title={Role-Play Bench},
+  author={MiniMax},
+  year={2026},
+  howpublished={\url{https://huggingface.co/datasets/MiniMaxAI/role-play-bench}}
+}
+"""
+
+
+class MinimaxRpb(modules.JsonColumns, evaluate.Metric):
+    """See `her_hf.evaluation.modules.minimax_rpb`."""
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_INPUTS,
+            features=datasets.Features(dict.fromkeys(("predictions", "references"), datasets.Value("string"))),
+            license="Apache-2.0",
+        )
+
+    def _compute(self, predictions, references, **options):
+        return modules.minimax_rpb(modules.from_json(predictions), modules.from_json(references), **options)
