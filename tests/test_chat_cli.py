@@ -459,7 +459,7 @@ def test_what_to_install_is_said_for_a_checkout(
     monkeypatch.setattr(sys, "argv", ["her-hf", "chat", str(Path(__file__).parent)])
     with pytest.raises(SystemExit):
         main()
-    assert "pip install -e '.[train]'" in capsys.readouterr().err
+    assert "pip install -e '.[train,eval]'" in capsys.readouterr().err
 
 
 def test_the_benchmark_looks_for_its_data_before_it_writes_a_base(

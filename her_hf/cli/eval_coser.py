@@ -114,7 +114,7 @@ def coser(
     Leaves results.json, report.md and plots in DIR beside the dialogues and judgements. API keys come from
     HER_HF_API_KEY or OPENAI_API_KEY.
 
-    her-hf eval coser --scenes scenes.json --actor http://127.0.0.1:8000 --judge http://127.0.0.1:8001 --out outputs/run
+    her-hf eval coser --scenes scenes.json --actor http://127.0.0.1:8000 --judge http://127.0.0.1:8001 --out runs/a
     """
     from her_hf.evaluation.gca import GcaRun, run_gca_now
     from her_hf.evaluation.models import opener
@@ -136,11 +136,12 @@ def coser(
     )
     judging = Judging(thoughts, samples=judge_samples, max_tokens=judge_tokens, seed=seed)
     found = load_scenes(scenes, split=split)[:limit]
-    memory = None
+    memory, memory_name = None, "none"
     if retrieval != "none" and not judge_only:
-        from her_hf.simulation.retrieval import open_memory
+        from her_hf.simulation.retrieval import memory_digest, open_memory
 
         memory = open_memory(retrieval, books, found)
+        memory_name = f"{retrieval} {memory_digest(Path(str(books)), found)[:16]}"
     with Ledger(out / "ledger.sqlite") as ledger:
         open_one = opener(ledger, concurrency=concurrency, timeout=timeout)
         troupe = None
@@ -150,7 +151,7 @@ def coser(
             director = open_one(next_speaker, next_speaker_model) if next_speaker else world
             troupe = Troupe(playing, world, director)
         judges = [] if simulate_only else _judges(judge or [], judge_model or [], open_one)
-        run = GcaRun(found, out, settings, judging, troupe, judges, memory=memory, memory_name=retrieval)
+        run = GcaRun(found, out, settings, judging, troupe, judges, memory=memory, memory_name=memory_name)
         results = run_gca_now(run)
     report = write_report(results, out)
     typer.echo(f"Report: {report}")

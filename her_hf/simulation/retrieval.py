@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from her_hf.dual_layer import Turn, View, escape_tags
+from her_hf.durable import digest
 from her_hf.scenes import Scene, SceneError
 from her_hf.scenes.fields import Row, items, text
 from her_hf.scenes.files import rows_of
@@ -206,6 +207,16 @@ def book_files(books: Path, scenes: Sequence[Scene]) -> dict[str, Path]:
             "these names, leave out their scenes, or play without retrieval."
         )
     return {title: known[_plain(title)] for title in titles}
+
+
+def memory_digest(books: Path, scenes: Sequence[Scene], *, model: str = EMBEDDER) -> str:
+    """A digest of the scenes' books and the embedding model, for a run's settings: other books are another run.
+
+    Raises:
+        `FileNotFoundError`: See [`book_files`].
+    """
+    files = book_files(books, scenes)
+    return digest([model, {title: digest(file.read_text(encoding="utf-8")) for title, file in files.items()}])
 
 
 def _plain(title: str, joint: str = " ") -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import importlib.util
 import os
 import sys
 from typing import Any
@@ -17,9 +16,13 @@ JUDGE_URL, JUDGE_MODEL = "JUDGE_URL", "JUDGE_MODEL"
 
 def gradio() -> Any:
     """Gradio, kept from taking a checkout's folder `spaces/` for the package `spaces`, which it would call."""
-    spec = importlib.util.find_spec("spaces") if "spaces" not in sys.modules else None
-    if spec is not None and spec.origin is None:  # a folder without __init__.py
-        sys.modules["spaces"] = None  # type: ignore[assignment]
+    try:
+        import spaces  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    except ImportError:
+        pass
+    else:
+        if not hasattr(spaces, "GPU"):
+            sys.modules["spaces"] = None  # type: ignore[assignment]
     import gradio as gr
 
     return gr

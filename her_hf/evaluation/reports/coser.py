@@ -249,7 +249,7 @@ def _coser_commands(results: Results) -> str:
         names = ("style", "rounds", "continue_from", "max_tokens", "temperature")
         play += option_flags(settings, {name: f"--{name.replace('_', '-')}" for name in names})
         if settings.get("memory", "none") != "none":
-            play += [("--retrieval", settings["memory"]), ("--books", "BOOKS")]
+            play += [("--retrieval", settings["memory"].split()[0]), ("--books", "BOOKS")]
     if "scores" in results:
         for number, one in enumerate(settings.get("judges", ()), start=1):
             judge += model_flags("judge", one, f"JUDGE_{number}_URL")
