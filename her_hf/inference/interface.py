@@ -1,6 +1,6 @@
 """The words every model call is made of: messages, sampling, replies, errors, and what a backend must offer.
 
-Nothing here is heavy: evaluation, judging and sessions import this and learn of torch or httpx only through
+Nothing here is heavy: evaluation, judging and sessions import this and learn of torch or aiohttp only through
 [`open_model`].
 """
 
