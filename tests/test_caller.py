@@ -188,10 +188,13 @@ def test_a_waiting_call_hears_of_the_failure_too() -> None:
 
 
 def _fill(file: str, start: int) -> None:
+    async def fill(ledger: Ledger) -> None:
+        for first in range(start, start + 150, 10):  # ten at a time are committed together
+            replies = [(f"{at:04}", Reply(f"{at} by {start}", "stop", True)) for at in range(first, first + 10)]
+            await asyncio.gather(*(ledger.put(*reply) for reply in replies))
+
     with Ledger(file) as ledger:
-        for number in range(start, start + 150):
-            reply = Reply(f"{number} by {start}", "stop", True)
-            ledger.put(f"{number:04}", reply)
+        asyncio.run(fill(ledger))
 
 
 def test_two_processes_share_a_ledger(tmp_path: Path) -> None:
@@ -206,7 +209,7 @@ def test_two_processes_share_a_ledger(tmp_path: Path) -> None:
     with Ledger(file) as ledger:
         assert len(ledger) == 225
         first = ledger.get("0100")
-        assert first is not None and ledger.put("0100", Reply("late", "stop", True)) == first
+        assert first is not None and asyncio.run(ledger.put("0100", Reply("late", "stop", True))) == first
     assert sqlite3.connect(file).execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 

@@ -73,7 +73,7 @@ async def run_gca(run: GcaRun) -> Row:
         `FileNotFoundError`: If nobody plays and there are no dialogues.
         `ValueError`: If a scene comes twice, or the dialogues are not of these scenes.
     """
-    started = time.monotonic()
+    clock = _Clock()
     keys = [scene.key for scene in run.scenes]
     if len(set(keys)) != len(keys):
         twice = sorted({key for key in keys if keys.count(key) > 1})
@@ -82,13 +82,16 @@ async def run_gca(run: GcaRun) -> Row:
     judged_by = await _claim_judging(run) if run.judges else None
     try:
         dialogues = await _play(run, played_by)
+        clock.lap("playing")
         judgements = await _judge(run, dialogues) if run.judges else None
+        clock.lap("judging")
         settings = {**(played_by or _settings_of(dialogues)), **(judged_by or {})}
         results = gca_results(run.scenes, dialogues, judgements, settings)
         write_json(run.out / RESULTS, results)
+        clock.lap("counting")
         return results
     finally:
-        _note_session(run, time.monotonic() - started)
+        _note_session(run, clock.laps)
 
 
 def _settings_of(dialogues: Sequence[Row]) -> Row:
@@ -147,7 +150,8 @@ async def _play(run: GcaRun, played_by: Row | None) -> list[Row]:
             performance = await play_scene(
                 scene, troupe, run.settings, memory=run.memory, on_turn=lambda _: progress.update()
             )
-            journal.add(_dialogue_row(scene, performance, played_by or {}, digests[scene.key]))
+            row = _dialogue_row(scene, performance, played_by or {}, digests[scene.key])
+            await asyncio.to_thread(journal.add, row)  # waits for the disk, which should hold up nobody else
             progress.update(run.settings.turns - len(performance.turns))  # a scene that ended early is done too
 
         await together([play(scene, run.troupe) for scene in waiting], run.at_once)
@@ -204,7 +208,7 @@ async def _judge(run: GcaRun, dialogues: Sequence[Row]) -> list[Row]:
                 kept = asdict(found)
                 del kept["dimension"]
                 row |= {**kept, "missing": None}
-            journal.add(row)
+            await asyncio.to_thread(journal.add, row)
             progress.update()
 
         for dialogue in dialogues:
@@ -238,7 +242,21 @@ async def judge_names(judges: Sequence[Caller]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} #{at + 1}" for at, name in enumerate(names)]
 
 
-def _note_session(run: GcaRun, seconds: float) -> None:
+class _Clock:
+    """Seconds of each phase of a start; one that was broken off has none."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, phase: str) -> None:
+        """Ends a phase."""
+        now = time.monotonic()
+        self.laps[phase] = round(now - self._last, 3)
+        self._last = now
+
+
+def _note_session(run: GcaRun, seconds: dict[str, float]) -> None:
     """Appends what this start has spent."""
     callers: dict[int, tuple[str, Caller]] = {}
     if run.troupe:
@@ -249,7 +267,7 @@ def _note_session(run: GcaRun, seconds: float) -> None:
         callers.setdefault(id(judge), (f"judge {at + 1}", judge))
     line = {
         "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "seconds": round(seconds, 3),
+        "seconds": seconds,
         "spent": {role: caller.spent.as_dict() for role, caller in callers.values()},
         "notes": sorted({note for _, caller in callers.values() for note in caller.notes}),
     }

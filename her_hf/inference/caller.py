@@ -192,7 +192,7 @@ class Caller:
         try:
             reply = await self._answer(messages, sampling, thinking, schema)
             if self._ledger is not None:
-                reply = self._ledger.put(key, reply)
+                reply = await self._ledger.put(key, reply)
         except BaseException as error:
             future.set_exception(error if isinstance(error, Exception) else ModelError("cancelled", kind="dropped"))
             future.exception()  # seen, if nobody else waits

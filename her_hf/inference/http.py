@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.request import getproxies
 
 import aiohttp
 
@@ -95,7 +96,7 @@ class Connection:
                 connector=aiohttp.TCPConnector(limit=0),  # callers have limits of their own
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=self._timeout),
                 read_bufsize=_LONGEST_LINE,
-                trust_env=True,
+                trust_env=bool(getproxies()),  # it costs every request a look into files, so only where there are any
             )
             self._loop = loop
         return self._session

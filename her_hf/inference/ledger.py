@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,7 @@ class Ledger:
         self.file = Path(file)
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._pending: list[tuple[str, Reply, asyncio.Future[Reply]]] = []
 
     def _open(self) -> sqlite3.Connection:
         """The database; opened when it is first needed, so that a run can look at its folder before."""
@@ -105,15 +108,55 @@ class Ledger:
             row = self._open().execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
         return _read(row[0]) if row else None
 
-    def put(self, key: str, reply: Reply) -> Reply:
-        """Keeps a reply, and gives back the one that counts: an earlier one of the same key if there is one."""
-        text = json.dumps(asdict(reply), ensure_ascii=False)
+    async def put(self, key: str, reply: Reply) -> Reply:
+        """Keeps a reply, and gives back the one that counts: an earlier one of the same key if there is one.
+
+        Replies that come in at the same moment are committed together; each waits until it is.
+        """
+        loop = asyncio.get_running_loop()
+        kept: asyncio.Future[Reply] = loop.create_future()
+        self._pending.append((key, reply, kept))
+        if len(self._pending) == 1:
+            loop.call_soon(self._commit)
+        return await kept
+
+    def _commit(self) -> None:
+        """Writes all replies that wait, in one transaction, and tells those who wait."""
+        pending, self._pending = self._pending, []
+        try:
+            counting = self._write([(key, reply) for key, reply, _ in pending])
+        except Exception as error:  # noqa: BLE001 - handed to everybody who waits, whatever it is
+            for _, _, kept in pending:
+                if not kept.done():
+                    kept.set_exception(error)
+            return
+        for (_, _, kept), reply in zip(pending, counting, strict=True):
+            if not kept.done():
+                kept.set_result(reply)
+
+    def _write(self, replies: Sequence[tuple[str, Reply]]) -> list[Reply]:
+        """Keeps replies in one transaction; gives back those that count."""
+        rows = [(key, reply.model, json.dumps(asdict(reply), ensure_ascii=False)) for key, reply in replies]
         with self._lock:
-            self._open().execute(
-                "INSERT OR IGNORE INTO replies (key, model, reply) VALUES (?, ?, ?)", (key, reply.model, text)
-            )
-            row = self._open().execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
-        return _read(row[0])
+            database = self._open()
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                counting = []
+                for key, model, text in rows:
+                    new = database.execute(
+                        "INSERT OR IGNORE INTO replies (key, model, reply) VALUES (?, ?, ?)", (key, model, text)
+                    )
+                    if new.rowcount == 0:
+                        text = database.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()[0]
+                    counting.append(text)
+                database.execute("COMMIT")
+            except BaseException:
+                database.execute("ROLLBACK")
+                raise
+        return [
+            reply if text == row[2] else _read(text)
+            for (_, reply), row, text in zip(replies, rows, counting, strict=True)
+        ]
 
     def close(self) -> None:
         """Closes the file; what was kept stays."""

@@ -13,6 +13,7 @@ OPTIONAL_FIELDS = ("chat_template_kwargs", "stream_options", "response_format", 
 """Fields that some hosted services refuse; each is left out once a server has complained of it by name."""
 
 _SHOWN_BODY = 600
+_NOT_PLAIN = re.compile(r"[^A-Za-z \t\n\r\f\v]+")
 _REFUSAL = re.compile(
     r"unsupported|(?:not|n't) support|unrecogni[sz]ed|unknown|\bextra(?![a-z])|not permitted|unexpected|unavailable",
     re.IGNORECASE,
@@ -215,6 +216,6 @@ def estimate_tokens(messages: Messages) -> int:
     total = 0
     for message in messages:
         text = message.get("content") or ""
-        plain = sum(character.isascii() and (character.isalpha() or character.isspace()) for character in text)
+        plain = len(_NOT_PLAIN.sub("", text))
         total += 8 + len(text.encode("utf-8", "replace")) - plain + (plain + 2) // 3
     return total

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ..dual_layer import Turn, View, escape_tags, render_segments, visible_runs
+from ..dual_layer import Segment, Turn, View, escape_tags, render_segments, visible_runs
 from .prompt import one_line, scene_prompt
 
 if TYPE_CHECKING:
@@ -50,5 +51,12 @@ def messages_for(
 
 def labelled(turn: Turn, view: View, notation: str = "her") -> str:
     """A turn as a message says it: `Name: ` and what the view shows; just the label if it shows nothing."""
-    body = render_segments(visible_runs(turn.segments, view), notation)
-    return f"{escape_tags(one_line(turn.name or ''))}: {body}".rstrip()
+    breaks = tuple(segment.breaks for segment in turn.segments)
+    return _labelled(turn.name or "", turn.segments, breaks, view, notation)
+
+
+@lru_cache(maxsize=16_384)  # a simulation shows each turn to everybody again and again
+def _labelled(name: str, segments: tuple[Segment, ...], breaks: tuple[int, ...], view: View, notation: str) -> str:
+    """`breaks` is no part of what makes segments equal, but of what they look like."""
+    body = render_segments(visible_runs(segments, view), notation)
+    return f"{escape_tags(one_line(name))}: {body}".rstrip()

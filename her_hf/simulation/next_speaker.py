@@ -17,6 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from her_hf.dual_layer import Turn, View
 from her_hf.inference import Message
 from her_hf.scenes import Scene
+from her_hf.scenes.messages import labelled
 
 END_CHAT = "<END CHAT>"
 """What the predictor answers when the scene is over."""
@@ -154,6 +155,6 @@ def next_speaker_messages(
         names=[name for name in names if name != current],
         end=END_CHAT if may_end else "",
     )
-    spoken = "\n\n".join(turn.render("coser", View.OTHERS) for turn in turns)
+    spoken = "\n\n".join(labelled(turn, View.OTHERS, "coser") for turn in turns)
     question = f"{spoken}\n\n===\nWho speaks next? Answer with one line:\nNext Speaker: "
     return [{"role": "system", "content": system.strip()}, {"role": "user", "content": question.rstrip()}]

@@ -16,7 +16,6 @@ import argparse
 import asyncio
 import json
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,23 +66,25 @@ async def _measure(
     caller = open_caller(url, ledger=ledger, concurrency=places)
     troupe = Troupe(caller, caller, caller)
     await caller.fingerprint()
-    start = time.perf_counter()
     await run_gca(GcaRun(scenes, out, settings, Judging(), troupe, show=False))
-    played = time.perf_counter()
     calls = caller.spent.asked
-    await run_gca(GcaRun(scenes, out, settings, Judging(), troupe, [caller], show=False))
-    judged = time.perf_counter()
+    await run_gca(GcaRun(scenes, out, settings, Judging(), judges=[caller], show=False))
     judgements = caller.spent.asked - calls
     await caller.close()
-    chains = [_chain(json.loads(line)) for line in (out / "dialogues.jsonl").read_text(encoding="utf-8").splitlines()]
+    played, judged = [json.loads(line)["seconds"] for line in _lines(out / "sessions.jsonl")]
+    chains = [_chain(json.loads(line)) for line in _lines(out / "dialogues.jsonl")]
     return {
         "scenes": len(scenes),
         "rounds": settings.turns,
         "latency": latency,
         "places": places,
-        "playing": _phase(calls, max(chains), played - start, latency, places),
-        "judging": _phase(judgements, 1, judged - played, latency, places),
+        "playing": _phase(calls, max(chains), played["playing"], latency, places),
+        "judging": _phase(judgements, 1, judged["judging"], latency, places),
     }
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8").splitlines()
 
 
 def _chain(row: Row) -> int:

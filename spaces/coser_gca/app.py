@@ -113,18 +113,18 @@ def _names(row: dict[str, Any]) -> list[str]:
 def _tables(results: dict[str, Any]) -> Tables:
     case = results["cases"][0]
     scores, flaws = [], []
+    note = [f"{case['character_turns']} turns by characters."]
     for code, name in DIMENSIONS.items():
         found, missing = case["flaws"][code], case["missing"].get(code)
-        why = f"missing: {missing['cause']}. {missing['detail']}" if missing else f"{len(found)}"
-        scores.append([f"{name} ({code})", number(case[code]), why])
+        scores.append([f"{name} ({code})", number(case[code]), "missing" if missing else str(len(found))])
+        if missing:
+            note.append(f"{name} is missing ({missing['cause']}): {missing['detail']}")
         for flaw in found or []:
-            texts = [str(flaw.get(key, "")) for key in ("type", "severity", "instance")]
-            flaws.append([name, *texts])
+            flaws.append([name, *(str(flaw.get(key, "")) for key in ("type", "severity", "instance"))])
     scores.append(["Average", number(results["avg"]), ""])
-    note = f"{case['character_turns']} turns by characters."
     if case["bleu"] is not None:
-        note += f" Overlap with the book: BLEU {case['bleu']:.3f}, ROUGE-L {case['rouge_l']:.3f}."
-    return scores, flaws, note
+        note.append(f"Overlap with the book: BLEU {case['bleu']:.3f}, ROUGE-L {case['rouge_l']:.3f}.")
+    return scores, flaws, "\n".join(note)
 
 
 def build() -> Any:
@@ -171,21 +171,17 @@ def build() -> Any:
                 button = gr.Button("Score", variant="primary")
             with gr.Column():
                 scores = gr.Dataframe(
-                    headers=["dimension", "score", "flaws"],
-                    datatype="str",
-                    label="Scores",
-                    interactive=False,
-                    wrap=True,
+                    headers=["dimension", "score", "flaws"], datatype="str", label="Scores", interactive=False
                 )
-                flaws = gr.Dataframe(
-                    headers=["dimension", "type", "severity", "words"],
-                    datatype="str",
-                    label="Flaws",
-                    interactive=False,
-                    wrap=True,
-                    column_widths=["23%", "24%", "16%", "37%"],
-                )
-                note = gr.Textbox(label="Beside the scores", interactive=False, lines=1)
+                note = gr.Textbox(label="Beside the scores", interactive=False, lines=2, max_lines=12)
+        flaws = gr.Dataframe(
+            headers=["dimension", "type", "severity", "words"],
+            datatype="str",
+            label="Flaws",
+            interactive=False,
+            wrap=True,
+            column_widths=["24%", "22%", "10%", "44%"],
+        )
         inputs, outputs = [dialogue, answer, scene, url, model, thoughts], [scores, flaws, note]
         button.click(score, inputs, outputs, api_name="score", concurrency_limit=4)
         page.load(score, inputs, outputs, show_progress="hidden")

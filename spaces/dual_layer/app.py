@@ -38,6 +38,9 @@ LAYERS = {
 }
 """What each layer is called beside who sees it, and its colour."""
 
+CSS = ".textfield { word-break: normal !important; overflow-wrap: anywhere; }"
+"""Words of highlighted text stay whole."""
+
 _BETWEEN = re.compile(r"^\s*---+\s*$", re.MULTILINE)
 Shown = list[tuple[str, str | None]]
 
@@ -119,7 +122,7 @@ def build() -> Any:
                 text = gr.Textbox(
                     REPLIES,
                     label="Replies",
-                    info="As the model wrote them, system thinking inline; a line of three dashes stands between two",
+                    info="As the model wrote them, system thinking inline; three dashes on a line part two",
                     lines=14,
                     max_lines=24,
                     max_length=MOST_CHARACTERS,
@@ -138,21 +141,17 @@ def build() -> Any:
                     show_legend=True,
                     interactive=False,
                 )
-                rows = gr.Dataframe(
-                    headers=["#", "well-formed", "in role", "pattern", "issues", "leaks"],
-                    datatype="str",
-                    label="Replies",
-                    interactive=False,
-                    wrap=True,
-                    column_widths=["7%", "20%", "13%", "14%", "24%", "22%"],
-                )
                 figures = gr.Dataframe(
-                    headers=["figure", "value", "95% interval"],
-                    datatype="str",
-                    label="Figures",
-                    interactive=False,
-                    wrap=True,
+                    headers=["figure", "value", "95% interval"], datatype="str", label="Figures", interactive=False
                 )
+        rows = gr.Dataframe(
+            headers=["reply", "well-formed", "in role", "pattern", "issues", "leaks"],
+            datatype="str",
+            label="Replies",
+            interactive=False,
+            wrap=True,
+            column_widths=["8%", "12%", "9%", "10%", "25%", "36%"],
+        )
         inputs, outputs = [text, speaker, cast, notation], [layers, figures, rows]
         button.click(score, inputs, outputs, api_name="score", concurrency_limit=4)
         page.load(score, inputs, outputs, show_progress="hidden")
@@ -162,4 +161,4 @@ def build() -> Any:
 demo = build()
 
 if __name__ == "__main__":
-    demo.launch()
+    demo.launch(css=CSS)

@@ -165,17 +165,17 @@ def build() -> Any:
                 button = gr.Button("Score", variant="primary")
             with gr.Column():
                 scores = gr.Dataframe(
-                    headers=["", "weight", "score"], datatype="str", label="Scores", interactive=False, wrap=True
+                    headers=["", "weight", "score"], datatype="str", label="Scores", interactive=False
                 )
-                errors = gr.Dataframe(
-                    headers=["turn", "severity", "column", "words", "reason"],
-                    datatype="str",
-                    label="Errors",
-                    interactive=False,
-                    wrap=True,
-                    column_widths=["11%", "17%", "18%", "28%", "26%"],
-                )
-                note = gr.Textbox(label="Beside the scores", interactive=False, lines=1)
+                note = gr.Textbox(label="Beside the scores", interactive=False, lines=2, max_lines=12)
+        errors = gr.Dataframe(
+            headers=["turn", "severity", "column", "words", "reason"],
+            datatype="str",
+            label="Errors",
+            interactive=False,
+            wrap=True,
+            column_widths=["7%", "10%", "14%", "36%", "33%"],
+        )
         inputs, outputs = [session, answer, seed, url, model], [scores, errors, note]
         button.click(score, inputs, outputs, api_name="score", concurrency_limit=4)
         page.load(score, inputs, outputs, show_progress="hidden")

@@ -216,7 +216,7 @@ def draw_form(results: Results, path: Path) -> None:
         left.set_title(f"{figures['replies']} replies (lines: 95% Wilson intervals)", fontsize=10)
         right.barh(range(len(patterns)), [count for _, count in patterns], color=GREY)
         right.set_yticks(range(len(patterns)), [name for name, _ in patterns], fontsize=8)
-        right.invert_yaxis()
+        right.set_ylim(max(len(patterns), MOST_PATTERNS // 2) - 0.4, -0.6)  # from the top, and few bars stay slim
         right.xaxis.get_major_locator().set_params(integer=True)
         right.set_xlabel("replies")
         right.set_title("commonest patterns (T thinks, A acts, S speaks)", fontsize=10)
