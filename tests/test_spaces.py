@@ -71,7 +71,8 @@ def loaded(name: str) -> Any:
 
 @cache
 def app(name: str) -> ModuleType:
-    pytest.importorskip("gradio_client", reason="needs gradio: pip install her_hf[demo]")
+    if importlib.util.find_spec("gradio") is None:
+        pytest.skip("needs gradio: pip install her_hf[demo]")
     spec = importlib.util.spec_from_file_location(f"app_of_{name}", ROOT / "spaces" / name / "app.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -487,6 +488,9 @@ def test_coser_app(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"answer": "", "url": "http://127.0.0.1:9", "scene": ""}, "paste the scene"),
         ({"answer": '{"flaws": []}'}, "names no dimension"),
         ({"scene": "{"}, "Expecting"),
+        ({"scene": "[" * 100_000}, "recursion"),
+        ({"answer": "", "url": "models/judge"}, "must be the URL of a server"),
+        ({"dialogue": "[1]"}, "turn 0 must be an object, got 1"),
         ({"scene": "[]"}, "must be one JSON object"),
         ({"dialogue": HOSTILE}, "No turn was found"),
         ({"dialogue": json.dumps([{"name": HOSTILE, "text": "Hi."}])}, "&lt;img src=x onerror=alert"),

@@ -6,9 +6,13 @@ import typer
 
 from .eval_compare import compare
 from .eval_coser import coser
+from .eval_format import format_
 from .eval_minimax import app as minimax_app
 
-app = typer.Typer(help="Evaluate: CoSER, MiniMax-style reenactment, form.", no_args_is_help=True)
+app = typer.Typer(
+    help="Evaluate models: CoSER, MiniMax-style reenactment, form; compare two runs.", no_args_is_help=True
+)
 app.command("coser")(coser)
 app.command("compare")(compare)
+app.command("format")(format_)
 app.add_typer(minimax_app, name="minimax")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import gradio as gr
+
 from her_hf.evaluation.modules import coser_gca, read_pasted
-from her_hf.evaluation.modules.apps import MOST_CHARACTERS, chosen_judge, gradio, may_type_judge, number, said
+from her_hf.evaluation.modules.apps import MOST_CHARACTERS, chosen_judge, may_type_judge, number, said
 from her_hf.inference import ModelError
 from her_hf.scenes import scenes_in
 from her_hf.scoring.coser import DIMENSIONS
-
-gr = gradio()
 
 ABOUT = """
 # CoSER, given-circumstance acting
@@ -63,7 +63,7 @@ def score(dialogue: str, answer: str, scene: str, url: str, model: str, thoughts
     """
     try:
         return _score(dialogue, answer, scene, url, model, thoughts)
-    except (ValueError, OSError, ModelError) as error:
+    except (ValueError, OSError, RecursionError, ModelError) as error:
         raise gr.Error(said(error)) from error
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import gradio as gr
+
 from her_hf.dual_layer import Layer, Turn, parse_turn
 from her_hf.evaluation.modules import dual_layer
-from her_hf.evaluation.modules.apps import MOST_CHARACTERS, gradio, number, said
-
-gr = gradio()
+from her_hf.evaluation.modules.apps import MOST_CHARACTERS, number, said
 
 ABOUT = """
 # Dual-layer form

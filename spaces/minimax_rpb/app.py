@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import gradio as gr
+
 from her_hf.evaluation.modules import minimax_rpb, read_pasted
-from her_hf.evaluation.modules.apps import MOST_CHARACTERS, chosen_judge, gradio, may_type_judge, number, said
+from her_hf.evaluation.modules.apps import MOST_CHARACTERS, chosen_judge, may_type_judge, number, said
 from her_hf.inference import ModelError
 from her_hf.scoring.minimax import CHUNK_TURNS, PILLARS, WEIGHTS
-
-gr = gradio()
 
 ABOUT = f"""
 # Role-play bench, MiniMax-style
@@ -57,7 +57,7 @@ def score(session: str, answer: str, seed: str, url: str, model: str) -> Tables:
     """
     try:
         return _score(session, answer, seed, url, model)
-    except (ValueError, OSError, ModelError) as error:
+    except (ValueError, OSError, RecursionError, ModelError) as error:
         raise gr.Error(said(error)) from error
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import SERVER_LOG
 from lora_adapter import next_token_logprobs, write_adapter
+from venvs import ROOT
 from vllm_server import post, stream, vllm_server
 from vllm_venv import vllm_python
 
@@ -269,3 +272,21 @@ def test_our_client_talks_to_it(server: Server, contexts: list[Messages], tokeni
 
     with pytest.raises(ModelError, match="nobody"):
         asyncio.run(nobody())
+
+
+def test_an_evaluation_runs_on_it_from_scenes_to_results(server: Server, scene: Scene, tmp_path: Path) -> None:
+    """The checkpoint plays and judges: the way there is what is tested, not how well it does."""
+    scenes, out = tmp_path / "scenes.json", tmp_path / "out"
+    scenes.write_text(json.dumps([scene.to_coser()], ensure_ascii=False), encoding="utf-8")
+    command = [sys.executable, "-m", "her_hf.cli.main", "eval", "coser", "--scenes", str(scenes), "--out", str(out)]
+    for role in ("--actor", "--judge"):
+        command += [role, server.root, f"{role}-model", server.model]
+    command += ["--rounds", "3", "--max-tokens", "160", "--judge-tokens", "120", "--max-missing", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert results["played"]["ended_by"] == {"rounds": 1} and results["played"]["turns"] == 3
+    assert results["missing"]["expected"] == 4 and (out / "report.md").is_file() and (out / "scores.png").is_file()
+    judgements = [json.loads(line) for line in (out / "judgements.jsonl").read_text(encoding="utf-8").splitlines()]
+    # Held to the schema, an answer that came to its end is a judgement; one that was cut is missing, and says so.
+    assert {row["missing"]["cause"] for row in judgements if row["missing"]} <= {"cut"}

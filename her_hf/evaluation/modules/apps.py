@@ -1,31 +1,17 @@
-"""What the apps in `spaces/` share: Gradio, and which judge a visitor may have asked."""
+"""What the apps in `spaces/` share: which judge a visitor may have asked, and texts that are safe to show."""
 
 from __future__ import annotations
 
 import html
 import os
-import sys
-from typing import Any
+
+from her_hf.inference import is_url
 
 MOST_CHARACTERS = 200_000
 """Of one text that a visitor pastes."""
 
 JUDGE_URL, JUDGE_MODEL = "JUDGE_URL", "JUDGE_MODEL"
 """Variables of a Space in which its owner names a judge."""
-
-
-def gradio() -> Any:
-    """Gradio, kept from taking a checkout's folder `spaces/` for the package `spaces`, which it would call."""
-    try:
-        import spaces  # type: ignore[import-untyped, import-not-found, unused-ignore]
-    except ImportError:
-        pass
-    else:
-        if not hasattr(spaces, "GPU"):
-            sys.modules["spaces"] = None  # type: ignore[assignment]
-    import gradio as gr
-
-    return gr
 
 
 def may_type_judge() -> bool:
@@ -37,10 +23,18 @@ def may_type_judge() -> bool:
 
 
 def chosen_judge(url: str, model: str) -> tuple[str | None, str | None]:
-    """URL and model name of the judge to ask: what was typed where that is allowed, else what the owner named."""
+    """URL and model name of the judge to ask: what was typed where that is allowed, else what the owner named.
+
+    Raises:
+        `ValueError`: If it is no URL.
+    """
     if may_type_judge() and url.strip():
-        return url.strip(), model.strip() or None
-    return os.environ.get(JUDGE_URL) or None, os.environ.get(JUDGE_MODEL) or None
+        found, name = url.strip(), model.strip() or None
+    else:
+        found, name = os.environ.get(JUDGE_URL, ""), os.environ.get(JUDGE_MODEL) or None
+    if found and not is_url(found):
+        raise ValueError(f"The judge must be the URL of a server, got {found!r}.")
+    return found or None, name
 
 
 def said(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from her_hf.dual_layer.labels import find_label
 
 from ..rows import Row
+from .values import shown
 
 _SYSTEM = r"(?:system_thinking|system_think|systemthinking|think)"
 _OPENING = re.compile(rf"\s*<\s*{_SYSTEM}\s*>", re.IGNORECASE)
@@ -28,7 +29,7 @@ def read_pasted(text: str, names: Sequence[str] = ()) -> list[Row]:
         `list[dict]`: Turns with `name` and `text`; of JSON whatever its turns hold.
 
     Raises:
-        `ValueError`: If there is no turn.
+        `ValueError`: If there is no turn, or one is no object.
 
     Example:
 
@@ -42,6 +43,9 @@ def read_pasted(text: str, names: Sequence[str] = ()) -> list[Row]:
         turns = _from_lines(text.strip(), names)
     if not turns:
         raise ValueError("No turn was found: write each as `Name: text` on a line of its own, or paste JSON.")
+    for index, turn in enumerate(turns):
+        if not isinstance(turn, dict):
+            raise ValueError(f"turn {index} must be an object, got {shown(turn)}.")
     return turns
 
 
