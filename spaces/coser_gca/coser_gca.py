@@ -1,5 +1,7 @@
 """CoSER's given-circumstance acting as an `evaluate` metric; all of it is computed by her_hf."""
 
+from typing import Any
+
 import datasets
 import evaluate
 
@@ -50,7 +52,7 @@ _CITATION = """
 class CoserGca(modules.JsonColumns, evaluate.Metric):
     """See `her_hf.evaluation.modules.coser_gca`."""
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
@@ -59,5 +61,5 @@ class CoserGca(modules.JsonColumns, evaluate.Metric):
             license="Apache-2.0",
         )
 
-    def _compute(self, predictions, references, **options):
+    def _compute(self, predictions: list[str], references: list[str], **options: Any) -> dict[str, Any]:
         return modules.coser_gca(modules.from_json(predictions), modules.from_json(references), **options)

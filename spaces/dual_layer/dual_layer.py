@@ -1,5 +1,7 @@
 """Dual-layer form of role-play replies as an `evaluate` metric; all of it is computed by her_hf."""
 
+from typing import Any
+
 import datasets
 import evaluate
 
@@ -46,7 +48,7 @@ _CITATION = """
 class DualLayer(modules.JsonColumns, evaluate.Metric):
     """See `her_hf.evaluation.modules.dual_layer`."""
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
@@ -55,5 +57,5 @@ class DualLayer(modules.JsonColumns, evaluate.Metric):
             license="Apache-2.0",
         )
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, Any]:
         return modules.dual_layer(modules.from_json(predictions), modules.from_json(references))

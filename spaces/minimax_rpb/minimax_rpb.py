@@ -1,5 +1,7 @@
 """Situated reenactment in the manner of MiniMax's Role-Play Bench as an `evaluate` metric; computed by her_hf."""
 
+from typing import Any
+
 import datasets
 import evaluate
 
@@ -53,7 +55,7 @@ _CITATION = r"""
 class MinimaxRpb(modules.JsonColumns, evaluate.Metric):
     """See `her_hf.evaluation.modules.minimax_rpb`."""
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
@@ -62,5 +64,5 @@ class MinimaxRpb(modules.JsonColumns, evaluate.Metric):
             license="Apache-2.0",
         )
 
-    def _compute(self, predictions, references, **options):
+    def _compute(self, predictions: list[str], references: list[str], **options: Any) -> dict[str, Any]:
         return modules.minimax_rpb(modules.from_json(predictions), modules.from_json(references), **options)
