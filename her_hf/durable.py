@@ -1,4 +1,5 @@
-"""Files that survive a kill: JSON written in one move, journals of finished units, and folders that know their run.
+"""What survives a kill: files and folders that appear in one move, journals of finished units, folders that know
+their run.
 
 Standard library only, so that every layer can use it.
 """
@@ -8,8 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +68,37 @@ def replace_text(file: str | Path, text: str) -> None:
     draft = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     draft.write_text(text, encoding="utf-8")
     os.replace(draft, file)
+
+
+@contextmanager
+def new_folder(folder: str | Path) -> Iterator[Path]:
+    """A draft to fill, which becomes `folder` at the end: a kill never leaves half of it under the final name.
+
+    The draft lies beside `folder` under a name that ends in `.tmp`. An error removes it; where a kill leaves it,
+    [`claim`] passes over it.
+
+    Args:
+        folder (`str` or `Path`): Missing or empty.
+
+    Example:
+
+    ```python
+    >>> with new_folder("outputs/base") as draft:
+    ...     model.save_pretrained(draft)
+    ```
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    try:
+        yield draft
+        if folder.exists():
+            folder.rmdir()
+        draft.chmod(0o755)
+        draft.rename(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
 def whole_lines(file: str | Path) -> list[str]:

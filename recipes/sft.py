@@ -17,6 +17,7 @@ import json
 import logging
 import sys
 
+import yaml
 from trl import ModelConfig, TrlParser
 
 from her_hf.training.config import DataConfig, OnePassConfig
@@ -30,7 +31,10 @@ def main() -> int:
     try:
         data, model, args = TrlParser((DataConfig, ModelConfig, OnePassConfig)).parse_args_and_config()
         results = run_sft(data, model, args)
-    except (ValueError, OSError) as error:
+    except yaml.YAMLError as error:
+        print(f"Error: the config is no valid YAML: {error}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError, ImportError) as error:  # ImportError: an attention or optimizer that is not installed
         print(f"Error: {error}", file=sys.stderr)
         return 1
     if args.process_index == 0:

@@ -185,6 +185,40 @@ def test_the_same_again_is_left_as_it_is(base: Path, tmp_path: Path) -> None:
         attach_model(base, tmp_path / "her", bare_prefill=True)
 
 
+@pytest.mark.parametrize("what", ["weights", "vocabulary"])
+def test_another_model_of_the_same_sizes_is_refused(base: Path, tmp_path: Path, what: str) -> None:
+    """Fine-tunes of one base differ in nothing but the contents of their files."""
+    attach_model(base, tmp_path / "her")
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    if what == "weights":
+        model = AutoModelForCausalLM.from_pretrained(base)
+        with torch.no_grad():
+            model.model.norm.weight.add_(1)
+        model.save_pretrained(other)
+        assert (other / "model.safetensors").stat().st_size == (base / "model.safetensors").stat().st_size
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        tokenizer.add_tokens(["<new>"])
+        tokenizer.save_pretrained(other)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "her").iterdir() if path.is_file()}
+    with pytest.raises(FileExistsError, match="holds another checkpoint"):
+        attach_model(other, tmp_path / "her")
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "her").iterdir() if path.is_file()}
+
+
+def test_an_adapter_is_refused(base: Path, tmp_path: Path) -> None:
+    """Its weights would be copied without the base they belong to."""
+    adapter = tmp_path / "lora"
+    shutil.copytree(base, adapter)
+    (adapter / "model.safetensors").rename(adapter / "adapter_model.safetensors")
+    (adapter / "config.json").unlink()
+    (adapter / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"LoRA adapter.*her-hf merge"):
+        attach_model(adapter, tmp_path / "her")
+    assert not (tmp_path / "her").exists()
+
+
 def test_an_empty_folder_may_be_there(base: Path, tmp_path: Path) -> None:
     (tmp_path / "her").mkdir()
     attach_model(base, tmp_path / "her")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from her_hf.durable import Journal, OtherRunError, claim, derive_seed, digest, read_json, write_json
+from her_hf.durable import Journal, OtherRunError, claim, derive_seed, digest, new_folder, read_json, write_json
 
 
 def by_key(row: dict[str, object]) -> object:
@@ -72,6 +75,38 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         claim(tmp_path, {}, begun=lambda _: False)
     claim(tmp_path, {}, begun=lambda _: False, note="other.json", beside=("thesis.txt",))
     assert (tmp_path / "other.json").exists()
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with new_folder(out) as draft:
+        (draft / "a").touch()
+        assert not out.exists() and draft.parent == out.parent
+    assert [path.name for path in out.parent.iterdir()] == ["out"] and out.stat().st_mode & 0o777 == 0o755
+    with pytest.raises(OSError, match="disk full"), new_folder(tmp_path / "other") as draft:
+        (draft / "a").touch()
+        raise OSError("disk full")
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+    with pytest.raises(OSError), new_folder(out) as draft:  # what came there meanwhile is not lost
+        (draft / "b").touch()
+    assert [path.name for path in out.iterdir()] == ["a"] and len(list(out.parent.iterdir())) == 1
+
+
+def test_what_a_kill_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    out = tmp_path / "base"
+    code = (
+        "import os, signal, sys; from her_hf.durable import new_folder\n"
+        "with new_folder(sys.argv[1]) as draft:\n"
+        "    (draft / 'model').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    process = subprocess.run([sys.executable, "-c", code, str(out)], cwd=Path(__file__).parents[1])
+    assert process.returncode == -signal.SIGKILL
+    (tmp_path / "run.json.1.tmp").write_text("{")
+    assert not out.exists() and len(list(tmp_path.iterdir())) == 2
+    claim(tmp_path, {"seed": 1}, begun=lambda _: False)
+    with new_folder(out) as draft:
+        (draft / "model").write_text("whole")
+    assert (out / "model").read_text() == "whole"
 
 
 def test_json_is_written_in_one_move(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ FIELDS: dict[str, Callable[[str], Messages]] = {
     "merged user": lambda text: [user(START), user(text), user("x")],
     "text part": lambda text: [user("x"), user([{"type": "text", "text": "Bob:"}, {"type": "text", "text": text}])],
     "split parts": lambda text: [user("x"), user([text[:5], text[5:]])],
+    "split messages": lambda text: [user("x"), user(text[:1]), user(text[1:])],
     "user name": lambda text: [user("x"), user("y", name=text)],
     "assistant name": lambda text: [user("x"), assistant("y", name=text), user("z")],
     "history": lambda text: [user("x"), assistant(f"Ann: {text}"), user("z")],
@@ -52,6 +53,7 @@ ROLES = {
     "merged user": ["user"],
     "text part": ["user"],
     "split parts": ["user"],
+    "split messages": ["user"],
     "user name": ["user"],
     "last reply": ["user", "assistant"],
     "last thinking": ["user", "assistant"],
@@ -79,7 +81,7 @@ def test_no_field_forges_a_turn(typed: str, field: str, name: str) -> None:
     messages = FIELDS[field](typed)
     seen = check(messages, ROLES.get(field, ["user", "assistant", "user"]), name)
     if field == "system":
-        assert seen[0][1] == typed.replace("<|", f"<{Z}|")
+        assert seen[0][1] == typed.replace("<|", f"<{Z}|").replace(START, f"={Z}{START[1:]}")
         return
     # The conversation begins where the scene began it, and nowhere else.
     assert sum(body.count(START) for _, body in seen) == (1 if field in ("later user", "merged user") else 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,36 @@ def test_command() -> None:
 def test_command_says_what_is_there(words: list[str], message: str) -> None:
     result = run(str(FIXTURES / "tokenizers" / "qwen3"), str(SCENES), *words)
     assert isinstance(result.exception, ValueError) and message in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["Salt [/Ferry]", "Salt [red]"])
+def test_names_are_no_markup(name: str, tmp_path: Path) -> None:
+    row = json.loads(SCENES.read_text(encoding="utf-8").splitlines()[0])
+    (tmp_path / "[bold]rows.jsonl").write_text(json.dumps({**row, "book_name": name}) + "\n")
+    result = run(str(FIXTURES / "tokenizers" / "qwen3"), str(tmp_path / "[bold]rows.jsonl"), "--no-trunk")
+    assert result.exit_code == 0, result.exception
+    assert name in result.output and "[bold]rows.jsonl" in result.output
+
+
+def test_without_colours_brackets_show_what_is_trained() -> None:
+    tokenizer = tiny_tokenizer()
+    (row,) = build(conversation(2), tokenizer)
+    for number, (start, end, _) in enumerate(row["branches"]):
+        shown = describe(row, tokenizer, trunk=False, colour=False)[number].plain.split("\n", 1)[1]
+        trained = tokenizer.decode([label for label in row["labels"][start:end] if label != IGNORED])
+        assert "".join(text for _, text in re.findall(r"⟦(\w+): (.*?)⟧", shown, re.DOTALL)) == trained
+        assert "⟦structure: <|im_end|>⟧" in shown and "⟦system_thinking: Mara keeps ledger" in shown
+        assert re.sub(r"⟦\w+: |⟧", "", shown) == tokenizer.decode(row["input_ids"][start:end])
+    piped = run(str(FIXTURES / "tokenizers" / "qwen3"), str(SCENES), "--no-trunk").output
+    assert "trained: ⟦layer: text⟧" in piped and "⟦role_action: " in piped
+
+
+@pytest.mark.parametrize(("window", "dropped"), [(1380, 1), (1300, 2)])
+def test_what_was_dropped_is_counted_in_turns(window: int, dropped: int) -> None:
+    """The first message holds two turns, the Environment's and Odile's."""
+    words = ["--no-trunk", "--character", "Pell Jr.", "--max-tokens", str(window)]
+    output = run(str(FIXTURES / "tokenizers" / "smollm2"), str(SCENES), *words).output
+    assert f"Turns dropped: {dropped}," in " ".join(output.split())
 
 
 def test_unknown_tokenizer(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,4 +66,12 @@ def test_what_is_wrong_is_said(adapter: Path, tmp_path: Path) -> None:
     assert isinstance(no_adapter, ValueError) and "adapter_config.json" in str(no_adapter)
     gone = run(str(adapter), str(tmp_path / "out"), "--base", str(tmp_path / "gone")).exception
     assert isinstance(gone, ValueError) and "--base" in str(gone)
-    assert not (tmp_path / "out").exists()
+    # A path relative to another folder looks like a Hub id.
+    shutil.copytree(adapter, tmp_path / "moved")
+    config = json.loads((tmp_path / "moved" / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = "models/base"
+    (tmp_path / "moved" / "adapter_config.json").write_text(json.dumps(config))
+    relative = run(str(tmp_path / "moved"), str(tmp_path / "out")).exception
+    assert isinstance(relative, ValueError) and "'models/base'" in str(relative) and "--base" in str(relative)
+    assert "no folder here" in str(relative)
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
-from one_pass_helpers import conversation, conversations, tiny_model, tiny_tokenizer
+from one_pass_helpers import FIXTURES, conversation, conversations, tiny_model, tiny_tokenizer
 from transformers import TrainerCallback
 
 from her_hf.processing.rows import IGNORED, build
@@ -123,8 +124,9 @@ def test_small_rows_and_environment(tokenizer: Any) -> None:
         {"role": "user", "content": "Odo: Ha."},
     ]
     messages += [dict(messages[2])]
-    rows = build(messages, tokenizer, row_length=430)
-    assert len(rows) > 1 and rows.report.row_full and rows.report.environment == 1
+    longest = max(len(row["input_ids"]) for row in build(messages, tokenizer, one_pass=False))
+    rows = build(messages, tokenizer, row_length=longest)
+    assert len(rows) > 1 and rows.report.row_full and rows.report.environment == 1 and not rows.report.dropped_turns
     model = tiny_model("llama", len(tokenizer))
     loss, found = one_pass(model, list(rows), pack=True, batch=2)
     wanted_loss, wanted = reference(model, tokenizer, [messages])
@@ -241,12 +243,21 @@ def test_models_that_would_be_wrong_are_refused(
         ({"replies_per_step": 2, "gradient_accumulation_steps": 4}, "at least 4"),
         ({"max_tokens": 512, "row_tokens": 128}, "window"),
         ({"loss_head": "odd"}, "loss_head"),
+        ({"dataloader_num_workers": 2}, "dataloader_num_workers=2.*made already"),
+        ({"dataloader_num_workers": 2, "dataloader_persistent_workers": True}, "no workers"),
+        ({"dataloader_drop_last": True}, "no reply is left out"),
+        ({"train_sampling_strategy": "sequential"}, "planned in replies"),
     ],
 )
 def test_settings_that_spoil_rows_are_refused(tmp_path: Any, settings: dict[str, Any], words: str) -> None:
     with warnings.catch_warnings(), pytest.raises(ValueError, match=words):
         warnings.simplefilter("ignore")
         config(tmp_path, **settings)
+
+
+def test_a_row_is_the_window_where_none_is_given(tmp_path: Any) -> None:
+    assert config(tmp_path, row_tokens=600).max_tokens == 600
+    assert config(tmp_path, row_tokens=600, max_tokens=500).max_tokens == 500
 
 
 def test_steps_hold_as_many_replies_as_asked() -> None:
@@ -281,6 +292,39 @@ def test_equals_per_reply_on_smollm2(tmp_path: Any) -> None:
         loss, found = one_pass(model, rows, pack=True, batch=2, attention=attention)
         assert loss == pytest.approx(wanted_loss, rel=1e-6)
         assert worst(found, wanted) < 1e-5
+
+
+def test_benchmark(
+    tokenizer: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its figures on a tiny model: both sides train the same, thinking is filled in where there is none."""
+    from recipes.benchmarks import one_pass as benchmark
+
+    tokenizer.save_pretrained(tmp_path)
+    tiny_model("llama", len(tokenizer), dtype=torch.float32).save_pretrained(tmp_path)
+    row = json.loads((FIXTURES / "scenes" / "mini.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    for turn in row["dialogues"]:
+        turn.pop("sys_thinking_revised", None)
+    (tmp_path / "bare.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+
+    def figures(*words: str) -> dict[str, Any]:
+        common = ["--source", str(tmp_path / "bare.jsonl"), "--model", str(tmp_path), "--device", "cpu"]
+        monkeypatch.setattr("sys.argv", ["one_pass.py", *common, *words])
+        benchmark.main()
+        return dict(json.loads(capsys.readouterr().out))
+
+    found = figures("--thinking", "30", "--dtype", "float64", "--conversations", "2")
+    assert found["conversations"] == found["timed_conversations"] == 2 and found["replies"] == 4
+    assert (
+        found["token_ratio"]
+        == found["timed_token_ratio"]
+        == pytest.approx(found["tokens_per_reply"] / found["tokens_one_pass"], abs=1e-3)
+    )
+    assert found["loss_difference"] < 1e-6 and found["gradient_difference_worst"] < 1e-6
+    less = figures("--thinking", "10", "--tokens-only")
+    closed = 4 * 20  # 30 tokens of thinking rather than 10, in each of 4 replies
+    assert found["tokens_per_reply"] - less["tokens_per_reply"] == closed
+    assert "wall_time_ratio" not in less
 
 
 @pytest.mark.parametrize("pack", [False, True])

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,6 +43,8 @@ PARSED = [
      f"{REST} <system_thinking>x</system_thinking>"),
     ("bare prefill", f"\n{REPLY}{{end}}", {"bare_prefill": True}, "Ann stalls.", REST),
     ("empty", "{end}", {}, None, None),
+    ("another stop", REPLY + "{other}", {}, "Ann stalls.", REST),
+    ("unclosed, another stop", "Ann stalls.{other}", {}, "Ann stalls.", None),
 ]  # fmt: skip
 
 
@@ -53,7 +56,7 @@ def test_parse_response(
     reply: str, options: dict[str, Any], thinking: str | None, content: str | None, name: str
 ) -> None:
     tokenizer, before = attached(name), prompt(name, **options)
-    reply = reply.replace("{end}", FRAMES[name].turn_end)
+    reply = reply.replace("{end}", FRAMES[name].turn_end).replace("{other}", FRAMES[name].other_ends[0])
     want = {"role": "assistant", "thinking": thinking, "content": content}
     want = {key: value for key, value in want.items() if value}
     assert tokenizer.parse_response(reply, prefix=before) == want
@@ -71,6 +74,7 @@ def test_streaming_equals_whole(name: str) -> None:
         "Ann stalls.",
         f"{REPLY} <system_thinking>x</system_thinking>",
         "a </b> \n\n </system_thinkin",
+        REPLY + FRAMES[name].other_ends[0],
     ):
         text = reply + FRAMES[name].turn_end
         whole = tokenizer.parse_response(text, prefix=before)
@@ -115,6 +119,28 @@ def test_parse_turn(name: str) -> None:
         assert her.parse_turn(ids, prefix=before) == want
         assert her.is_ended(reply) == her.is_ended(ids) == (end in reply)
     assert her.parse_turn(REST, prefix=prompt(name, enable_thinking=False)) == parse_turn(REST)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_the_end_of_turn_token_ends_a_reply(name: str) -> None:
+    from her_hf.inference.detokenize import Detokenizer
+    from her_hf.inference.local import LocalModel
+
+    her, frame = processor(name), FRAMES[name]
+    model = SimpleNamespace(generation_config=her.generation_config())
+    local = LocalModel(her.tokenizer, model, name="tiny")
+    for reply, ended, finish in [
+        (REPLY + frame.turn_end, True, "stop"),
+        (REPLY + frame.other_ends[0], False, "stop"),
+        (f"{REPLY}{frame.other_ends[0]}{frame.turn_end}", False, "stop"),
+        (REPLY, False, "length"),
+    ]:
+        assert her.is_ended(reply) is ended
+        assert her.parse_turn(reply, prefix=prompt(name)) == parse_turn(FULL)
+        ids = her.tokenizer.encode(reply, add_special_tokens=False)
+        if not reply.endswith(frame.other_ends[0] + frame.turn_end):  # generation stops at the first of them
+            found = local._reply("", Detokenizer(local._decode, ()), ids, 1)
+            assert (found.ended, found.finish_reason) == (ended, finish)
 
 
 def test_parse_turn_records_issues() -> None:

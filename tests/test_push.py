@@ -37,13 +37,16 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     return RecordingApi.calls
 
 
-def test_checkpoints_stay_here(tmp_path: Path, calls: list[tuple[str, dict[str, Any]]]) -> None:
+def test_checkpoints_and_settings_stay_here(tmp_path: Path, calls: list[tuple[str, dict[str, Any]]]) -> None:
     push_folder(tmp_path, "her-sft", private=True)
     (_, created), (_, uploaded) = calls
     assert created == {"repo_id": "her-sft", "private": True, "exist_ok": True}
     assert uploaded["repo_id"] == "me/her-sft"
     kept = huggingface_hub.utils.filter_repo_objects(
-        ["model.safetensors", "README.md", "checkpoint-10/model.safetensors", "run.json.tmp"],
+        [
+            *("model.safetensors", "README.md", "checkpoint-10/model.safetensors", "checkpoint-10/training_args.bin"),
+            *("run.json.tmp", "run.json", "training_args.bin"),
+        ],
         ignore_patterns=uploaded["ignore_patterns"],
     )
     assert list(kept) == ["model.safetensors", "README.md"]
@@ -57,3 +60,16 @@ def test_an_adapter_names_its_base_by_hub_id(tmp_path: Path, calls: list[tuple[s
     pushed = json.loads(calls[2][1]["path_or_fileobj"])
     assert pushed == {"base_model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct", "r": 4}
     assert json.loads(config.read_text())["base_model_name_or_path"] == "outputs/base/smollm2-135m"
+
+
+@pytest.mark.parametrize(
+    ("path", "named"), [("/home/ann/models/base", "base"), ("owner/base", None), ("models/base", None)]
+)
+def test_an_adapter_does_not_tell_where_its_base_lay(
+    path: str, named: str | None, tmp_path: Path, calls: list[tuple[str, dict[str, Any]]]
+) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": path}))
+    push_folder(tmp_path, "her-lora")
+    assert ("adapter_config.json" in calls[1][1]["ignore_patterns"]) == bool(named)
+    renamed = [json.loads(call["path_or_fileobj"]) for kind, call in calls if kind == "upload_file"]
+    assert renamed == ([{"base_model_name_or_path": named}] if named else [])

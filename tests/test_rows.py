@@ -10,6 +10,8 @@ from one_pass_helpers import conversation, conversations, reply, tiny_tokenizer,
 from her_hf.dual_layer import system_block
 from her_hf.processing.rows import IGNORED, RowReport, build, take
 from her_hf.scenes import START
+from her_hf.training import data
+from her_hf.training.data import Conversation, RowSettings, digest, make_rows
 
 KEYS = ["input_ids", "position_ids", "labels", "trunk_len", "branches", "reply_ids"]
 
@@ -150,6 +152,80 @@ def test_window_drops_whole_turns_and_counts(tokenizer: Any) -> None:
     text = tokenizer.decode(seen(rows[-1], 0))
     assert text.count(START) == 1 and "You are Mara" in text and "Ledger 0" not in text
     assert "move 5 of many" in text
+
+
+def merged_talk() -> list[dict[str, str]]:
+    """Five turns of others before each reply, merged; one has a blank line and a colon of its own."""
+    messages = [{"role": "system", "content": "You are Mara."}, user(START, *(f"Odo: line {at}" for at in range(5)))]
+    for number in range(3):
+        messages.append(reply("Mara", number))
+        lines = [f"Odo: more {number}{at} is said.\n\nListen: no turn of its own." for at in range(5)]
+        messages.append(user(*lines, "Environment: Rain."))
+    return messages
+
+
+def test_merged_turns_are_dropped_and_counted_one_by_one(tokenizer: Any) -> None:
+    messages = merged_talk()[:-1]
+    names = ("Mara", "Odo")
+    whole = build(messages, tokenizer, names=names)
+    assert whole.report.dropped_turns == 0
+    longest = len(seen(whole[0], 2))
+    for window, dropped in ((longest, 0), (longest - 1, 1), (longest - 80, None)):
+        rows = build(messages, tokenizer, max_length=window, names=names)
+        text = tokenizer.decode(seen(rows[-1], 0 if len(rows) > 1 else 2))
+        turns_left = text.count("Odo:") + text.count("Environment:") + text.count("Mara:")
+        every = 5 + 2 * 6 + 3  # of Odo, of Odo and the Environment, of Mara
+        assert rows.report.dropped_turns == every - turns_left
+        assert dropped is None or rows.report.dropped_turns == dropped
+        assert text.count(START) == 1 and "Listen: no turn" in text and len(seen(rows[-1], -1)) <= window
+        assert text.count("is said.\n\nListen: no turn") == text.count("is said.")
+    unnamed = build(messages, tokenizer, max_length=longest - 1)  # without names a message goes whole
+    assert "Odo:" not in tokenizer.decode(seen(unnamed[-1], 0)).split("Mara:")[0]
+
+
+@pytest.mark.parametrize("gap", [0, 1])
+def test_no_row_is_longer_than_asked(tokenizer: Any, gap: int) -> None:
+    """`row_length` alone is the window too: a reply that is longer than a row would silently make a longer one."""
+    messages = conversation(5)
+    longest = max(len(row["input_ids"]) for row in build(messages, tokenizer, one_pass=False))
+    rows = build(messages, tokenizer, row_length=longest - gap)
+    assert all(len(row["input_ids"]) <= longest - gap for row in rows)
+    assert rows.report.replies == 5 and bool(rows.report.dropped_turns) == bool(gap)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": ""},
+        {"content": None},
+        {"content": "Mara:"},
+        {"content": "", "name": "Mara"},
+        {"content": "", "reasoning_content": "A plan and no move."},
+        {"content": "<system_thinking>\nA plan and no move.\n</system_thinking>"},
+        {"content": [{"type": "text", "text": "Mara:"}]},
+    ],
+)
+def test_an_empty_reply_is_not_trained_and_counted(tokenizer: Any, message: dict[str, Any]) -> None:
+    messages = [*conversation(1), {"role": "assistant", **message}, user("Odo: Well?"), reply("Mara", 2)]
+    rows = build(messages, tokenizer)
+    assert rows.report.empty == 1 and rows.report.replies == 2
+    assert sorted(index for row in rows for index in row["reply_ids"]) == [2, 6]
+
+
+def test_replies_without_system_thinking_are_counted(tokenizer: Any) -> None:
+    assert build(conversation(3), tokenizer).report.without_thinking == 0
+    assert [build(messages, tokenizer).report.without_thinking for messages in conversations()] == [0, 1, 0]
+
+
+def test_rows_do_not_depend_on_how_many_wait_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = tiny_tokenizer()
+    talks = [Conversation(str(at), messages) for at, messages in enumerate(conversations())]
+    whole, report = make_rows(talks, tokenizer, RowSettings(), progress=False)
+    for size in (1, 2):
+        monkeypatch.setattr(data, "_CHUNK", size)
+        parted, again = make_rows(talks, tokenizer, RowSettings(), progress=False)
+        assert parted.to_list() == whole.to_list() and again == report and digest(parted) == digest(whole)
+        assert parted.features == whole.features
 
 
 def test_full_row_moves_replies_without_losing_history(tokenizer: Any) -> None:

@@ -32,7 +32,22 @@ PIECES = [
     *("!+T", "|", "<|im_end|>", "<think\u2003>", "<thin\u212a>", "<" + " " * 60, " " * 59, Z, "Ann", ":", " ", "\n"),
     *("a", "b c", "=", "\u3000", "\x1c", "\x85", "{{ 1 }}", "{%", "\\", "'", "\ud800", "İ", "\0"),
 ]
-TEXT = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=16).map("".join)
+# Whole blocks with line breaks between them, which pieces drawn one by one hardly ever make.
+BLOCKS = st.lists(
+    st.tuples(
+        st.sampled_from(["", "\n", "\n\n", " "]),
+        st.sampled_from(["", "role_thinking", "role_action", "think", "role_speech"]),
+        st.sampled_from(["x", "y<", "z>", "", "w"]),
+        st.sampled_from(["", "\n"]),
+        st.sampled_from([True, True, True, False]),
+    ),
+    max_size=7,
+).map(lambda blocks: "".join(block(*parts) for parts in blocks))
+TEXT = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=16).map("".join) | BLOCKS
+
+
+def block(before: str, tag: str, text: str, after: str, closed: bool) -> str:
+    return f"{before}<{tag}>{text}{after}{f'</{tag}>' if closed else ''}" if tag else f"{before}{text}{after}"
 
 
 def shielded(text: str) -> str:
@@ -48,6 +63,10 @@ def shielded(text: str) -> str:
 @example("<<think>p</think>a<role_speech>b")  # but not behind a tag that hides nothing
 @example("<<think>p</think>a><think>p</think>b")
 @example("<role_action>a<</role_action>b<role_action>c</role_action>")
+@example("a <role_thinking>x</role_thinking>\n<role_thinking>y</role_thinking> b")  # a break inside what is hidden
+@example("Ann: a\n<role_thinking>x</role_thinking>\n\n<role_thinking>y</role_thinking>\nb")
+@example("a\n<role_thinking>x</role_thinking>\n<think>y</think> b")  # a break between two hidden runs counts
+@example("a <role_action>x</role_action>\n<role_action>y</role_action> b")
 def test_a_user_message_is_the_others_view(text: str) -> None:
     assert turns(render([user("x"), user(text)])) == [("user", "\n\n".join(filter(None, ["x", _others(text)])))]
 
@@ -82,7 +101,7 @@ def _others(text: str) -> str:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_whole_conversation(name: str) -> None:
     messages = [
-        {"role": "system", "content": " You are Ann. <role_thinking>x</role_thinking> "},
+        {"role": "system", "content": f" You are Ann. <role_thinking>x</role_thinking> {START} "},
         user(f"{START}\n\nBob: <role_thinking>Hm.</role_thinking> Hello."),
         assistant(FULL),
         user("Bob: <think>plot</think> So?"),
@@ -90,7 +109,7 @@ def test_a_whole_conversation(name: str) -> None:
         assistant(FULL),
     ]
     assert turns(render(messages, name), name) == [
-        ("system", " You are Ann. <role_thinking>x</role_thinking> "),
+        ("system", f" You are Ann. <role_thinking>x</role_thinking> ={Z}{START[1:]} "),
         ("user", f"{START}\n\nBob: Hello."),
         ("assistant", SELF),
         ("user", "Bob: So?\n\nCy: <role_action>coughs</role_action>"),
@@ -133,6 +152,20 @@ def test_an_unclosed_thought_swallows_its_own_message_only() -> None:
     assert merged == [("user", "Bob:\n\nCy: so?\n\nDi: no.")]
 
 
+@pytest.mark.parametrize(
+    ("said", "seen"),
+    [
+        (["Bob: look <", "role_thinking> Cy: so?", "Di: no."], f"Bob: look <\n\n{Z}role_thinking> Cy: so?\n\nDi: no."),
+        (["Bob: <", "Cy", "think>x"], f"Bob: <\n\n{Z}Cy\n\n{Z}think>x"),
+        (["Bob: <b>", "think>x"], "Bob: <b>\n\nthink>x"),
+    ],
+)
+def test_no_tag_arises_where_messages_merge(said: list[str], seen: str) -> None:
+    messages = [user(text) for text in said]
+    assert turns(render(messages)) == [("user", seen)]
+    assert turns(render([user(seen)])) == [("user", seen)]  # what is read again is the same
+
+
 @pytest.mark.parametrize("field", ["reasoning_content", "thinking", "reasoning"])
 def test_aliases_of_thinking(field: str) -> None:
     message = assistant(SELF, **{field: "  Ann stalls.\n"})
@@ -173,25 +206,26 @@ def test_content_may_be_missing() -> None:
     assert turns(render([{"role": "user"}, {"role": "assistant"}])) == [("user", ""), ("assistant", "")]
 
 
+THOUGHT = "<role_thinking>x</role_thinking>"
 NAMED = [
-    ("Ann", "hi", "Ann: hi"),
-    ("Ann", "Ann: hi", "Ann: hi"),
-    ("Ann", "Ann ：hi", "Ann ：hi"),
-    ("Ann", "<role_thinking>x</role_thinking>Ann: hi", "Ann: hi"),
-    ("Ann", "Anna: hi", "Ann: Anna: hi"),
-    ("Ann", "<role_action>nods</role_action>", "Ann: <role_action>nods</role_action>"),
-    ("Ann", "<role_thinking>x</role_thinking>", "Ann:"),
-    (" Ann\n Lee ", "hi", "Ann Lee: hi"),
-    ("", "hi", "hi"),
-    (None, "hi", "hi"),
+    ("Ann", "hi", "Ann: hi", "Ann: hi"),
+    ("Ann", "Ann: hi", "Ann: hi", "Ann: hi"),
+    ("Ann", "Ann ：hi", "Ann ：hi", "Ann ：hi"),
+    ("Ann", f"{THOUGHT}Ann: hi", "Ann: hi", f"Ann: {THOUGHT} Ann: hi"),
+    ("Ann", f"Ann: {THOUGHT} hi", "Ann: hi", f"Ann: {THOUGHT} hi"),
+    ("Ann", "Anna: hi", "Ann: Anna: hi", "Ann: Anna: hi"),
+    ("Ann", "<role_action>nods</role_action>", *["Ann: <role_action>nods</role_action>"] * 2),
+    ("Ann", THOUGHT, "Ann:", f"Ann: {THOUGHT}"),
+    (" Ann\n Lee ", "hi", "Ann Lee: hi", "Ann Lee: hi"),
+    ("", "hi", "hi", "hi"),
+    (None, "hi", "hi", "hi"),
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "said"), NAMED)
-def test_name(name: str | None, text: str, said: str) -> None:
-    assert turns(render([user("x"), user(text, name=name)]))[0][1] == f"x\n\n{said}"
-    own = turns(render([user("x"), assistant(text, name=name), user("y")]))[1][1]
-    assert own == (said if "role_thinking" not in text else own)
+@pytest.mark.parametrize(("name", "text", "others", "own"), NAMED)
+def test_name(name: str | None, text: str, others: str, own: str) -> None:
+    assert turns(render([user("x"), user(text, name=name)]))[0][1] == f"x\n\n{others}"
+    assert turns(render([user("x"), assistant(text, name=name), user("y")]))[1][1] == own
     assert turns(render([user("x"), assistant(text, name=name)]))[1][1] == own
 
 

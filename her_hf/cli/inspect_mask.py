@@ -36,8 +36,9 @@ def inspect_mask(
     system_thinking: Annotated[bool, typer.Option(help="With or without system thinking.")] = True,
     trunk: Annotated[bool, typer.Option(help="Show the text of the trunk; its borders are shown in any case.")] = True,
 ) -> None:
-    """Show in colour which tokens are trained and which branch sees what."""
+    """Show in colour, or in ⟦brackets⟧ without a terminal, which tokens are trained and which branch sees what."""
     from rich.console import Console
+    from rich.text import Text
 
     from her_hf.processing.rows import build
     from her_hf.scenes import load_scenes
@@ -64,24 +65,29 @@ def inspect_mask(
         max_length=max_tokens,
         row_length=row_tokens,
         one_pass=not per_reply,
+        names=[turn.name for turn in scene.dialogue if turn.name],
     )
-    console = Console(highlight=False)
-    console.print(f"[bold]{Path(scenes).name}[/bold], scene {example} {scene.key}, played: [bold]{played}[/bold]")
-    console.print(_legend())
+    console = Console(highlight=False, markup=False)  # a book's or a character's name may hold brackets
+    colour = console.is_terminal and not console.no_color
+    source = Path(scenes).name
+    console.print(Text.assemble((source, "bold"), f", scene {example} {scene.key}, played: ", (played, "bold")))
+    console.print(_legend(colour))
     for number, row in enumerate(rows):
-        console.print(f"\n[bold]Row {number}[/bold]: {len(row['input_ids'])} tokens, trunk {row['trunk_len']}")
-        for text in describe(row, tokenizer, trunk=trunk):
+        size = f": {len(row['input_ids'])} tokens, trunk {row['trunk_len']}"
+        console.print(Text.assemble("\n", (f"Row {number}", "bold"), size))
+        for text in describe(row, tokenizer, trunk=trunk, colour=colour):
             console.print(text)
     console.print(_summary(rows.report))
 
 
-def describe(row: Row, tokenizer: Any, *, trunk: bool = True) -> list[Text]:
+def describe(row: Row, tokenizer: Any, *, trunk: bool = True, colour: bool = True) -> list[Text]:
     """The parts of a row in colour: the trunk with the places where branches leave it, then each branch.
 
     Args:
         row (`Row`): A row of [`~her_hf.processing.rows.build`].
         tokenizer (`PreTrainedTokenizerBase`): The tokenizer it was built with.
         trunk (`bool`, *optional*, defaults to `True`): Whether to show the trunk's text.
+        colour (`bool`, *optional*, defaults to `True`): Whether colours tell what is trained; brackets do if not.
 
     Returns:
         `list[Text]`: Rich texts, one a part.
@@ -113,8 +119,12 @@ def describe(row: Row, tokenizer: Any, *, trunk: bool = True) -> list[Text]:
             stop = at + 1
             while stop < end and layers[stop] == layers[at]:
                 stop += 1
-            style = _STYLES[LAYERS[layers[at]]] if layers[at] >= 0 else _CONTEXT
-            text.append(_decoded(tokenizer, row["input_ids"][at:stop]), style=style)
+            shown = _decoded(tokenizer, row["input_ids"][at:stop])
+            if layers[at] < 0:
+                text.append(shown, style=_CONTEXT)
+            else:
+                layer = LAYERS[layers[at]]
+                text.append(shown if colour else f"⟦{layer}: {shown}⟧", style=_STYLES[layer])
             at = stop
         parts.append(text)
     return parts
@@ -124,9 +134,11 @@ def _decoded(tokenizer: Any, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def _legend() -> Text:
+def _legend(colour: bool) -> Text:
     from rich.text import Text
 
+    if not colour:
+        return Text("trained: ⟦layer: text⟧; the rest is seen, not trained")
     text = Text("trained: ")
     for layer, style in _STYLES.items():
         text.append(f" {layer} ", style=style)
@@ -140,6 +152,6 @@ def _summary(report: RowReport) -> str:
     return (
         f"\n{report.replies} replies in {report.rows} rows: {report.tokens} tokens, {report.trained_tokens} trained; "
         f"{ratio} times fewer than one sample a reply ({report.per_reply_tokens}). Turns dropped: "
-        f"{report.dropped_turns}, "
-        f"replies left out: {report.left_out}."
+        f"{report.dropped_turns}, replies left out: {report.left_out}, empty: {report.empty}, without system "
+        f"thinking: {report.without_thinking}."
     )

@@ -6,13 +6,13 @@ Only that file is used: the package itself is never imported, so its dependencie
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from her_hf.durable import digest, new_folder
 
 EMBEDDED = "smollm2-135m"
 """Name of the embedded base."""
@@ -21,6 +21,9 @@ EMBEDDED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """Where the embedded base comes from (Apache-2.0)."""
 
 _SOURCE_NOTE = "base_source.json"
+_ATTACHED = "processor_config.json"  # what `her-hf attach` adds to a base, whose note it copies
+_WEIGHTS = ("*.safetensors", "*.bin")
+_SAMPLES, _SAMPLE = 1024, 16384
 
 
 def embedded_gguf() -> Path:
@@ -51,7 +54,7 @@ def write_base(out: str | Path, base: str = EMBEDDED, *, dtype: str = "float32")
         `Path`: The folder.
 
     Raises:
-        `FileNotFoundError`: If the embedded package is missing.
+        `FileNotFoundError`: If the embedded package, or the folder named as the base, is missing.
         `FileExistsError`: If `out` holds something else.
 
     Example:
@@ -63,27 +66,56 @@ def write_base(out: str | Path, base: str = EMBEDDED, *, dtype: str = "float32")
     """
     out = Path(out)
     note = {"base": base, "dtype": dtype}
+    if base != EMBEDDED and Path(base).is_dir():
+        note["weights"] = weights_fingerprint(base)  # another model may lie there by now
     if out.exists() and any(out.iterdir()):
-        found = out / _SOURCE_NOTE
-        if found.is_file() and json.loads(found.read_text()) == note:
+        if _is_same(out, note):
             return out
         raise FileExistsError(
             f"{out} is not empty and not this base ({base}, {dtype}): name another folder or remove it."
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside the target and moved at the end, so that a kill never leaves half a model under the final name.
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        _save(base, dtype, work)
-        (work / _SOURCE_NOTE).write_text(json.dumps(note))
-        if out.exists():
-            out.rmdir()
-        os.chmod(work, 0o755)
-        work.rename(out)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+    if not Path(base).exists() and (base.count("/") > 1 or base.startswith((".", "~", "/"))):
+        raise FileNotFoundError(
+            f"There is no folder {base} to take the base from, and it is no Hub id (`owner/name`)."
+        )
+    with new_folder(out) as draft:
+        _save(base, dtype, draft)
+        (draft / _SOURCE_NOTE).write_text(json.dumps(note))
     return out
+
+
+def weights_fingerprint(folder: str | Path) -> str:
+    """Tells models apart in seconds, whatever their size: a digest of configuration and weights.
+
+    Args:
+        folder (`str` or `Path`): A model folder.
+
+    Returns:
+        `str`: Digest of config.json, and of name, size and 1,024 blocks of each weight file, evenly spread; a file of
+            up to 16 MB is read whole.
+    """
+    folder = Path(folder)
+    files = sorted({file for pattern in _WEIGHTS for file in folder.glob(pattern)})
+    config = folder / "config.json"
+    parts = [config.read_text(encoding="utf-8") if config.is_file() else None]
+    return digest([*parts, *([file.name, file.stat().st_size, _sampled(file)] for file in files)])[:16]
+
+
+def _sampled(file: Path) -> str:
+    sha = hashlib.sha256()
+    size = file.stat().st_size
+    step = max(_SAMPLE, size // _SAMPLES)
+    with file.open("rb") as stream:
+        for start in range(0, size, step):
+            stream.seek(start)
+            sha.update(stream.read(_SAMPLE))
+    return sha.hexdigest()
+
+
+def _is_same(out: Path, note: dict[str, str]) -> bool:
+    """Whether `out` is the finished folder of the same base, and still a plain one."""
+    found = out / _SOURCE_NOTE
+    return found.is_file() and json.loads(found.read_text()) == note and not (out / _ATTACHED).exists()
 
 
 def _save(base: str, dtype: str, out: Path) -> None:

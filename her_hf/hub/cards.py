@@ -110,17 +110,28 @@ def hub_id(source: str) -> str | None:
     return None
 
 
-def source_commit() -> str | None:
-    """Commit of the checkout that this code runs from, with `-dirty` if it was changed; `None` outside a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+def source_commit(file: str | Path = __file__) -> str | None:
+    """Commit of the checkout that this code runs from, with `-dirty` if anything in it was changed.
+
+    Args:
+        file (`str` or `Path`, *optional*): A file of the code; this one if not given.
+
+    Returns:
+        `str`, *optional*: `None` outside a checkout, and where the code only lies in a checkout of something else (an
+            environment inside a user's repository).
+    """
+    file = Path(file).resolve()
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(file.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        status = subprocess.run(
-            [*git, "status", "--porcelain", "."], capture_output=True, text=True, check=True
-        ).stdout
+        git("ls-files", "--error-unmatch", file.name)
+        commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return f"{commit}-dirty" if status.strip() else commit
+    return f"{commit}-dirty" if status else commit
 
 
 def _front_matter(card: ModelCard) -> str:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-IGNORED = ["checkpoint-*", "checkpoint-*/**", "*.tmp", ".*"]
-"""What stays here: checkpoints of the run and drafts."""
+from her_hf.durable import read_json
+
+IGNORED = ["checkpoint-*", "checkpoint-*/**", "training_args.bin", "run.json", "*.tmp", ".*"]
+"""What stays here: checkpoints and drafts, and the run's own settings, which hold paths of this machine and may hold a
+token. What decided the result is in the card."""
 
 _ADAPTER = "adapter_config.json"
 
@@ -25,8 +30,8 @@ def push_folder(
     Args:
         folder (`str` or `Path`): What `recipes/sft.py` wrote.
         repo_id (`str`): `owner/name`, or a name of your own namespace.
-        base (`str`, *optional*): Hub id of the base; a pushed adapter names it instead of a
-            local folder.
+        base (`str`, *optional*): Hub id of the base; a pushed adapter names it instead of a local folder. If it is
+            not known, the adapter names the folder without what is above it.
         private (`bool`, *optional*): Whether a new repository is private; the Hub's default if not given.
         token (`str`, *optional*): Token; the one that is logged in if not given.
         message (`str`, *optional*, defaults to `"HER-SFT"`): Commit message.
@@ -47,16 +52,27 @@ def push_folder(
 
     folder, api = Path(folder), HfApi(token=token)
     repo = api.create_repo(repo_id, private=private, exist_ok=True)
-    rename = base is not None and (folder / _ADAPTER).is_file()
+    adapter = _read_adapter(folder)
+    named = base or (Path(adapter["base_model_name_or_path"]).name if _is_local(adapter) else None)
+    rename = bool(adapter) and named is not None
     ignored = [*IGNORED, _ADAPTER] if rename else IGNORED
     api.upload_folder(repo_id=repo.repo_id, folder_path=folder, ignore_patterns=ignored, commit_message=message)
     if rename:
-        config = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))
-        config["base_model_name_or_path"] = base
+        adapter["base_model_name_or_path"] = named
         api.upload_file(
             repo_id=repo.repo_id,
             path_in_repo=_ADAPTER,
-            path_or_fileobj=json.dumps(config, indent=2).encode(),
-            commit_message=f"{message}: the base by its Hub id",
+            path_or_fileobj=json.dumps(adapter, indent=2).encode(),
+            commit_message=f"{message}: the base by its name",
         )
     return str(repo)
+
+
+def _read_adapter(folder: Path) -> dict[str, Any]:
+    file = folder / _ADAPTER
+    return read_json(file) if file.is_file() else {}
+
+
+def _is_local(adapter: Mapping[str, Any]) -> bool:
+    """Whether an adapter names its base by a path of this machine."""
+    return Path(adapter.get("base_model_name_or_path") or "").is_absolute()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.generation.streamers import BaseStreamer
 
@@ -71,6 +72,8 @@ class LocalModel:
         if not ends:
             raise ValueError(f"{name} has no end-of-turn token: set eos_token in its tokenizer_config.json.")
         self._ends = frozenset(ends)
+        # A model may stop at other tokens too, but only this one ends a turn as it was trained to.
+        self._turn_end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else ends[0]
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
 
     @classmethod
@@ -81,8 +84,8 @@ class LocalModel:
 
         Raises:
             `FileNotFoundError`: If there is no such folder or Hub id, or no network to fetch it.
-            `ValueError`: If it is no model folder, if the tokenizer cannot carry the HER template, or if the dtype
-                is unknown.
+            `ValueError`: If it is no whole model folder, if the tokenizer cannot carry the HER template, or if torch
+                does not know the dtype or cannot use the device.
         """
         path = Path(source).expanduser()
         if not path.exists() and (source.count("/") > 1 or source.startswith((".", "~", "/"))):
@@ -90,20 +93,20 @@ class LocalModel:
                 f"There is no folder {source}, and it is no Hub id (`owner/name`) nor a server's URL."
             )
         folder = str(path) if path.exists() else source
-        device = device or _best_device()
+        device = _usable_device(device) if device else _best_device()
         wanted = dtype or ("auto" if device != "cpu" else "float32")
         if wanted != "auto" and not isinstance(getattr(torch, wanted, None), torch.dtype):
             raise ValueError(f"dtype must be the name of a torch dtype, such as bfloat16; got {dtype!r}")
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=wanted if wanted == "auto" else getattr(torch, wanted)
-            )
+            ).to(device)
             tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
             kind = FileNotFoundError if isinstance(error, OSError) else ValueError
             raise kind(
-                f"No model could be loaded from {source!r}: {_first_line(error)} Give a folder that `save_pretrained` "
-                "wrote, a Hub id, or a server's URL."
+                f"No model could be loaded from {source!r}: {_first_line(error).rstrip('.')}. Give a whole folder "
+                "that `save_pretrained` wrote, a Hub id, or a server's URL."
             ) from error
         notes = []
         if OPENING.strip() not in (_template_of(tokenizer) or ""):
@@ -114,7 +117,7 @@ class LocalModel:
                 f"{source} does not carry the HER chat template; it was added for this run. "
                 "`her-hf attach` writes a folder that has it."
             )
-        local = cls(tokenizer, model.to(device).eval(), name=source, window=window)
+        local = cls(tokenizer, model.eval(), name=source, window=window)
         local.notes += notes
         return local
 
@@ -251,11 +254,11 @@ class LocalModel:
         return [replies[index] for index in range(len(prompts))]
 
     def _reply(self, opening: str, written: Detokenizer, ids: list[int], prompt_tokens: int) -> Reply:
-        ended = bool(ids) and ids[-1] in self._ends and not written.stopped
+        stopped = written.stopped or (bool(ids) and ids[-1] in self._ends)
         return Reply(
             text=opening + written.text,
-            finish_reason="stop" if ended or written.stopped else "length",
-            ended=ended,
+            finish_reason="stop" if stopped else "length",
+            ended=stopped and not written.stopped and ids[-1] == self._turn_end,
             usage=Usage(prompt_tokens, len(ids)),
             content=written.text,
             model=self._name,
@@ -353,6 +356,18 @@ def _best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _usable_device(name: str) -> str:
+    """The device, tried before weights are read for it."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"torch cannot use the device {name!r} here: {_first_line(error).partition('. ')[0]}. Name another one, "
+            f"such as {_best_device()}, or none for the best there is."
+        ) from error
+    return name
 
 
 def _first_line(error: BaseException) -> str:

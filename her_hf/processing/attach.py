@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import filecmp
 import shutil
-import tempfile
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from her_hf.durable import new_folder
 
 from .frames import find_frame, token_id
 from .response import response_template
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from .processor import HERProcessor
 
+ADAPTER = "adapter_config.json"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 MODEL_FILES = (*WEIGHTS, "config.json", "base_source.json", "LICENSE*", "NOTICE*", "USE_POLICY*")
 """What a model folder hands on as it is; tokenizer, templates and generation config are written anew."""
@@ -82,7 +85,7 @@ def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_pr
 
     Raises:
         `FileExistsError`: If `out` is a file or holds anything else.
-        `ValueError`: If the base is not fit; see [`HERProcessor.attach`].
+        `ValueError`: If the base is a LoRA adapter or not fit; see [`HERProcessor.attach`].
         `FileNotFoundError`: If the base has weights, but none as safetensors.
 
     Example:
@@ -96,39 +99,44 @@ def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_pr
     out = Path(out)
     if out.is_file():
         raise FileExistsError(f"{out} is a file: name a folder to write the checkpoint to.")
+    _refuse_adapter(Path(base))
     processor = HERProcessor.attach(base, bare_prefill=bare_prefill)
     source = _model_files(base)
     if out.exists() and any(out.iterdir()):
         if _is_same(out, processor, source):
             return processor
         raise FileExistsError(f"{out} {_contents(out)}: name an empty or new folder, or remove it first.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside the target and moved at the end: a kill never leaves half a checkpoint under the final name.
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with new_folder(out) as draft:
         if source is not None:
             for file in _files(source):
-                shutil.copyfile(file, work / file.name)
-            processor.generation_config(_generation_config(source)).save_pretrained(work)
-        processor.save_pretrained(work)
-        if out.exists():
-            out.rmdir()
-        work.chmod(0o755)
-        work.rename(out)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+                shutil.copyfile(file, draft / file.name)
+            processor.generation_config(_generation_config(source)).save_pretrained(draft)
+        processor.save_pretrained(draft)
     return processor
 
 
 def _is_same(out: Path, processor: HERProcessor, source: Path | None) -> bool:
-    """Whether `out` is what would be written: the same templates, and model files of the same names and sizes."""
-    wanted = {file.name: file.stat().st_size for file in _files(source)} if source else {}
-    if {file.name: file.stat().st_size for file in _files(out)} != wanted:
-        return False
+    """Whether `out` is what would be written: the same templates, and model files of the same names and contents."""
     if not (out / "processor_config.json").is_file():
         return False
-    return bool(load_tokenizer(out).chat_template == processor.chat_template)
+    wanted = _files(source) if source else []
+    if [file.name for file in _files(out)] != [file.name for file in wanted]:
+        return False
+    found, new = load_tokenizer(out), processor.tokenizer
+    if (found.chat_template, found.response_template) != (new.chat_template, new.response_template):
+        return False
+    if found.get_vocab() != new.get_vocab():
+        return False
+    # Sizes tell nothing: all fine-tunes of one base have the same.
+    return all(filecmp.cmp(file, out / file.name, shallow=False) for file in wanted)
+
+
+def _refuse_adapter(folder: Path) -> None:
+    if (folder / ADAPTER).is_file():
+        raise ValueError(
+            f"{folder} holds a LoRA adapter ({ADAPTER}), not a model that can be served alone: merge it first "
+            "(her-hf merge ADAPTER OUT), and attach to the merged folder if it has no HER template yet."
+        )
 
 
 def _contents(out: Path) -> str:
@@ -146,8 +154,9 @@ def _model_files(base: str | PathLike[str]) -> Path | None:
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
 
-        patterns = [*MODEL_FILES, "generation_config.json"]
+        patterns = [*MODEL_FILES, "generation_config.json", ADAPTER]
         folder = Path(snapshot_download(str(base), allow_patterns=patterns))
+        _refuse_adapter(folder)
     if any(folder.glob(WEIGHTS[0])):
         return folder
     if not (folder / "config.json").is_file():
@@ -160,7 +169,7 @@ def _model_files(base: str | PathLike[str]) -> Path | None:
 
 def _files(folder: Path) -> list[Path]:
     found = {file for pattern in MODEL_FILES for file in folder.glob(pattern) if file.is_file()}
-    return sorted(found)
+    return sorted(found, key=lambda file: file.name)
 
 
 def _generation_config(folder: Path) -> GenerationConfig | None:

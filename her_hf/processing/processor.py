@@ -155,9 +155,9 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
         return stream.close()
 
     def is_ended(self, reply: str | Ids) -> bool:
-        """Whether the model ended its turn itself, rather than being cut off."""
+        """Whether the end-of-turn token ended the reply: it was not cut off and did not stop at another token."""
         text = self._text(reply)
-        return self._until_end(text) != text
+        return text.startswith(self.frame.turn_end, len(self._until_end(text)))
 
     def generation_config(self, base: GenerationConfig | None = None) -> GenerationConfig:
         """Generation defaults of the checkpoint, for `model.generation_config`; see [`generation_config`]."""

@@ -24,7 +24,7 @@ def response_template(frame: Frame) -> dict[str, Any]:
 
     System thinking becomes `thinking`, the rest `content`: role thinking and actions stay inline, where their order is
     kept. The opening is anchored, so that a second block stays text; the close also accepts the end of the turn, so
-    that an unclosed block does not swallow it.
+    that an unclosed block does not swallow it. Every token at which such models stop ends the reply and is no text.
 
     Args:
         frame (`Frame`): How the base frames turns.
@@ -32,7 +32,8 @@ def response_template(frame: Frame) -> dict[str, Any]:
     Returns:
         `dict`: For `tokenizer.response_template`.
     """
-    end = re.escape(frame.turn_end)
+    ends = [frame.turn_end, *frame.other_ends]
+    end = "|".join(map(re.escape, ends))
     return {
         "version": 1,
         "defaults": {"role": "assistant"},
@@ -43,7 +44,7 @@ def response_template(frame: Frame) -> dict[str, Any]:
                 "close_pattern": rf"\s*</system_thinking>\s*|\s*(?={end})",
                 "content": "text",
             },
-            "content": {"close": frame.turn_end, "content": "text"},
+            "content": {"close": ends, "content": "text"},
         },
     }
 

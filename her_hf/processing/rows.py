@@ -9,10 +9,10 @@ that part of the trunk and itself. Tokens come from `apply_chat_template` alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from her_hf.dual_layer import ENVIRONMENT, parse_turn
+from her_hf.dual_layer import ENVIRONMENT, Layer, Turn, parse_turn
 from her_hf.scenes.trimming import Message
 
 from .window import WindowError, fit_window
@@ -57,6 +57,8 @@ class RowReport:
         dropped_turns (`int`): Turns dropped, summed over those replies.
         left_out (`int`): Replies left out because they do not fit into the window even alone.
         environment (`int`): Assistant messages of the Environment, never trained.
+        empty (`int`): Assistant messages in which nothing is thought, done or said, never trained.
+        without_thinking (`int`): Replies trained without system thinking, as after a prompt that does not open it.
         left_out_replies (`list[str]`): Name of each reply left out: `"conversation:index"`.
     """
 
@@ -73,6 +75,8 @@ class RowReport:
     dropped_turns: int = 0
     left_out: int = 0
     environment: int = 0
+    empty: int = 0
+    without_thinking: int = 0
     left_out_replies: list[str] = field(default_factory=list)
 
     @property
@@ -107,6 +111,7 @@ class _Sample:
     trained: list[bool]
     history_len: int
     dropped: int
+    thinks: bool
 
     @property
     def history(self) -> list[int]:
@@ -125,19 +130,22 @@ def build(
     row_length: int | None = None,
     one_pass: bool = True,
     name: str = "conversation",
+    names: Sequence[str] = (),
     **template_kwargs: Any,
 ) -> Rows:
     """Builds the rows of one conversation.
 
     Args:
-        messages (`Sequence[Mapping]`): The conversation. Its assistant messages are trained, save the Environment's.
+        messages (`Sequence[Mapping]`): The conversation. Its assistant messages are trained, save the Environment's
+            and empty ones.
         tokenizer (`PreTrainedTokenizerBase`): Carries the HER chat template with its `{% generation %}` marks.
         max_length (`int`, *optional*): The window: what a reply may see and be, in tokens. The oldest turns go
-            whole to fit.
+            whole to fit. `row_length` if that is less.
         row_length (`int`, *optional*): Most tokens of a row, trunk and branches; `max_length` if not given. Branches
             that find no room go to another row with the same trunk, so no history is lost to it.
         one_pass (`bool`, *optional*, defaults to `True`): `False` gives each reply a row of its own: the ordinary way.
         name (`str`, *optional*): Names the conversation in the report and in errors.
+        names (`Sequence[str]`, *optional*): Who speaks in it; see [`~her_hf.processing.window.fit_window`].
         **template_kwargs: Passed to `apply_chat_template`.
 
     Returns:
@@ -156,13 +164,18 @@ def build(
     ```
     """
     report = RowReport(conversations=1)
-    sampler = _Sampler(tokenizer, template_kwargs, max_length, name)
+    window = min((length for length in (max_length, row_length) if length is not None), default=None)
+    sampler = _Sampler(tokenizer, template_kwargs, window, name, names)
     samples: list[_Sample] = []
     for index, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        if _is_environment(message):
+        turn = _turn(message, names)
+        if turn.name == ENVIRONMENT:
             report.environment += 1
+            continue
+        if all(segment.layer is Layer.SYSTEM_THINKING for segment in turn.segments):
+            report.empty += 1
             continue
         try:
             samples.append(sampler.sample(messages, index))
@@ -178,6 +191,7 @@ def build(
     report.trained_tokens = sum(label != IGNORED for row in rows for label in row["labels"])
     report.shortened = sum(sample.dropped > 0 for sample in samples)
     report.dropped_turns = sum(sample.dropped for sample in samples)
+    report.without_thinking = sum(not sample.thinks for sample in samples)
     return Rows(rows, report)
 
 
@@ -216,9 +230,15 @@ class _Sampler:
     """Renders replies with one tokenizer, and remembers how long its generation prompt is."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, template_kwargs: dict[str, Any], max_length: int | None, name: str
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        template_kwargs: dict[str, Any],
+        max_length: int | None,
+        name: str,
+        names: Sequence[str],
     ) -> None:
-        self._tokenizer, self._kwargs, self._max_length, self._name = tokenizer, template_kwargs, max_length, name
+        self._tokenizer, self._kwargs, self._max_length = tokenizer, template_kwargs, max_length
+        self._name, self._names = name, names
         self._header_len: dict[bool, int] = {}
 
     def sample(self, messages: Sequence[Message], index: int) -> _Sample:
@@ -230,7 +250,8 @@ class _Sampler:
             mask[::-1].index(1) if any(mask) else 0
         )  # what follows the end of turn is never seen, so it costs nothing
         if self._max_length is not None and len(ids) - behind > self._max_length:
-            until, dropped = fit_window(until, self._tokenizer, self._max_length + behind, **self._kwargs)
+            window = self._max_length + behind
+            until, dropped = fit_window(until, self._tokenizer, window, names=self._names, **self._kwargs)
             ids, mask = self._whole(until)
         prompt, thinks = self._prompt(until[:-1], ids, index)
         if not any(mask[len(prompt) :]):
@@ -240,7 +261,8 @@ class _Sampler:
             )
         end = len(ids) - behind
         trained = [bool(marked) and at >= len(prompt) for at, marked in enumerate(mask[:end])]
-        return _Sample(index, ids[:end], trained, len(prompt) - self._header(until[:-1], prompt, thinks), dropped)
+        history_len = len(prompt) - self._header(until[:-1], prompt, thinks)
+        return _Sample(index, ids[:end], trained, history_len, dropped, thinks)
 
     def _whole(self, messages: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
         rendered = self._tokenizer.apply_chat_template(
@@ -281,12 +303,13 @@ class _Sampler:
         return self._header_len[thinks]
 
 
-def _is_environment(message: Message) -> bool:
-    """Whether the Environment speaks; it is never trained."""
-    if message.get("name") == ENVIRONMENT:
-        return True
-    content = message.get("content")
-    return isinstance(content, str) and parse_turn(content, names=(ENVIRONMENT,)).name == ENVIRONMENT
+def _turn(message: Message, names: Sequence[str]) -> Turn:
+    """What a message says, and who says it."""
+    content = message.get("content") or ""
+    if not isinstance(content, str):
+        content = "\n".join(part if isinstance(part, str) else str(part.get("text") or "") for part in content)
+    turn = parse_turn(content, names=names)
+    return replace(turn, name=message["name"]) if message.get("name") else turn
 
 
 def _groups(samples: Sequence[_Sample], room: int | None, one_pass: bool, report: RowReport) -> list[list[_Sample]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from her_hf.dual_layer import ENVIRONMENT, escape_tags
+from her_hf.scenes.prompt import one_line
 from her_hf.scenes.trimming import Message, drop_oldest, droppable_turns
 
 if TYPE_CHECKING:
@@ -21,8 +24,34 @@ def count_tokens(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase
     return len(rendered["input_ids"])
 
 
+def part_turns(messages: Sequence[Message], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Parts merged turns of others into a message each, which the chat template merges again.
+
+    Args:
+        messages (`Sequence[Mapping]`): The conversation, as [`~her_hf.scenes.Scene.messages_for`] writes it.
+        names (`Sequence[str]`): Who speaks: a paragraph that begins with one of these labels begins a turn.
+
+    Returns:
+        `list[dict]`: A new list; the start marker becomes a message of its own.
+    """
+    labels = "|".join(re.escape(escape_tags(one_line(name))) for name in {*names, ENVIRONMENT})
+    border = re.compile(rf"\n\n(?=(?:{labels}):)")
+    parted: list[dict[str, Any]] = []
+    for message in messages:
+        content = message.get("content")
+        whole = message["role"] != "user" or message.get("name") or not isinstance(content, str)
+        texts = [content] if whole else border.split(str(content))
+        parted += [{**message, "content": text} for text in texts] if "content" in message else [dict(message)]
+    return parted
+
+
 def fit_window(
-    messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, max_tokens: int, **template_kwargs: Any
+    messages: Sequence[Message],
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens: int,
+    *,
+    names: Sequence[str] = (),
+    **template_kwargs: Any,
 ) -> tuple[list[dict[str, Any]], int]:
     """Leaves out as few of the oldest turns as make `messages` fit into `max_tokens`.
 
@@ -30,11 +59,13 @@ def fit_window(
         messages (`Sequence[Mapping]`): The conversation. A message is a turn, or a run of others' turns merged.
         tokenizer (`PreTrainedTokenizerBase`): Its chat template makes the tokens.
         max_tokens (`int`): Size of the window in tokens, all special tokens included.
+        names (`Sequence[str]`, *optional*): Who speaks. With it merged turns are dropped one by one; without it a
+            message counts as a turn and goes whole.
         **template_kwargs: Passed to `apply_chat_template`, e.g. `add_generation_prompt=True`.
 
     Returns:
         `tuple[list[dict], int]`: The messages that remain, and how many turns were dropped. The system message and the
-            last user message with all that follows it always remain.
+            last turn of others with all that follows it always remain.
 
     Raises:
         [`WindowError`]: If what must remain is longer than the window.
@@ -45,12 +76,14 @@ def fit_window(
     >>> history, dropped = fit_window(messages, tokenizer, 4096 - 1024, add_generation_prompt=True)
     ```
     """
+    if count_tokens(messages, tokenizer, **template_kwargs) <= max_tokens:
+        return [dict(message) for message in messages], 0
+    if names:
+        messages = part_turns(messages, names)
 
     def fits(turns: int) -> bool:
         return count_tokens(drop_oldest(messages, turns), tokenizer, **template_kwargs) <= max_tokens
 
-    if fits(0):
-        return [dict(message) for message in messages], 0
     low, high = 0, droppable_turns(messages)  # low does not fit; fewer turns are never longer, so bisect
     if high == 0 or not fits(high):
         least = count_tokens(drop_oldest(messages, high), tokenizer, **template_kwargs)

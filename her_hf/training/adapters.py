@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 from peft import PeftConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from her_hf.durable import new_folder
 from her_hf.hub.base import torch_dtype
 from her_hf.processing import HERProcessor
 
@@ -48,23 +46,24 @@ def merge_adapter(adapter: str | Path, out: str | Path, *, base: str | None = No
     base = base or PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
     if not base:
         raise ValueError(f"the adapter {adapter} does not name its base: give it with --base")
-    if base.startswith((".", "/", "outputs")) and not Path(base).exists():
-        raise ValueError(f"the base {base} of the adapter {adapter} is not there any more: give it with --base")
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch_dtype(dtype))
+    model = _load_base(base, adapter, dtype)
     merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     processor = HERProcessor(AutoTokenizer.from_pretrained(str(adapter)))
     merged.generation_config = processor.generation_config(merged.generation_config)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside the target and moved at the end, so that a kill never leaves half a model under the final name.
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        merged.save_pretrained(work)
-        processor.save_pretrained(work)
-        if out.exists():
-            out.rmdir()
-        os.chmod(work, 0o755)
-        work.rename(out)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+    with new_folder(out) as draft:
+        merged.save_pretrained(draft)
+        processor.save_pretrained(draft)
     return out
+
+
+def _load_base(base: str, adapter: str | Path, dtype: str) -> PreTrainedModel:
+    try:
+        return AutoModelForCausalLM.from_pretrained(base, dtype=torch_dtype(dtype))
+    except OSError as error:
+        if Path(base).exists():
+            raise
+        # An adapter keeps the path that its training was given, which may have been relative to another folder.
+        raise ValueError(
+            f"the base {base!r} of the adapter {adapter} is no folder here (looked in {Path.cwd()}), and no model of "
+            "the Hub that can be reached: give it with --base"
+        ) from error

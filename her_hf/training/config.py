@@ -51,7 +51,7 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
     Args:
         one_pass (`bool`, *optional*, defaults to `True`): One row a conversation; `False`: one sample a reply.
         max_tokens (`int`, *optional*): The window: what a reply may see and be, in tokens. The oldest turns go
-            whole to fit.
+            whole to fit. `row_tokens` if not given, else what the model holds, which is the most in any case.
         row_tokens (`int`, *optional*): Most tokens of a row; `max_tokens` if not given.
         replies_per_step (`int`, *optional*, defaults to `32`): Batch size: replies of an optimizer step, over all
             ranks.
@@ -69,7 +69,10 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
     )
     max_tokens: int | None = field(
         default=None,
-        metadata={"help": "Window of a reply in tokens: prompt and reply. Oldest turns are dropped whole to fit it."},
+        metadata={
+            "help": "Window of a reply in tokens: prompt and reply. Oldest turns are dropped whole to fit it. If not "
+            "given: row_tokens, else what the model holds, which is the most in any case."
+        },
     )
     row_tokens: int | None = field(
         default=None, metadata={"help": "Most tokens of a row, trunk and branches; max_tokens if not given."}
@@ -115,7 +118,9 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
             raise ValueError(f"one-pass training cannot follow these settings, leave them out: {'; '.join(wrong)}")
         if self.loss_head not in ("auto", "plain", "fused"):
             raise ValueError(f"loss_head must be auto, plain or fused, got {self.loss_head!r}")
-        if self.row_tokens and self.max_tokens and self.row_tokens < self.max_tokens:
+        if self.max_tokens is None:
+            self.max_tokens = self.row_tokens  # a longer reply would fit into no row
+        if self.row_tokens is not None and self.max_tokens is not None and self.row_tokens < self.max_tokens:
             raise ValueError(
                 f"row_tokens must hold at least one window: got {self.row_tokens} with max_tokens={self.max_tokens}"
             )
@@ -142,7 +147,11 @@ _FIXED: dict[str, tuple[Any, str]] = {
     "chat_template_path": (None, "the HER template is attached to the tokenizer"),
     "model_init_kwargs": (None, "the recipe loads the model: use dtype and attn_implementation"),
     "trust_remote_code": (False, "no remote code is run"),
-    "dataloader_persistent_workers": (False, "workers would not learn of the next epoch's order"),
+    "dataloader_num_workers": (0, "the rows are made already, and batches of them cost next to nothing"),
+    "dataloader_persistent_workers": (False, "there are no workers"),
+    "dataloader_prefetch_factor": (None, "there are no workers"),
+    "dataloader_drop_last": (False, "no reply is left out: the last step of an epoch may have fewer"),
+    "train_sampling_strategy": ("random", "steps are planned in replies, shuffled by data_seed or seed"),
     "auto_find_batch_size": (False, "the batch size is stated in replies: use replies_per_step and row_tokens"),
     "prediction_loss_only": (True, "the held-out loss needs no logits"),
 }

@@ -30,7 +30,7 @@ _FREE = frozenset(
         "disable_tqdm log_level log_level_replica log_on_each_node push_to_hub hub_token hub_model_id",
         "hub_strategy hub_private_repo hub_always_push hub_revision save_steps save_strategy save_total_limit",
         "eval_steps eval_strategy eval_on_start eval_delay per_device_eval_batch_size dataset_num_proc",
-        "dataloader_num_workers dataloader_pin_memory resume_from_checkpoint project trackio_space_id",
+        "dataloader_pin_memory resume_from_checkpoint project trackio_space_id",
         "trackio_bucket_id trackio_static_space_id local_rank ddp_timeout skip_memory_metrics do_train",
         "do_eval do_predict debug logging_nan_inf_filter save_only_model",
     )

@@ -12,11 +12,12 @@ import torch
 from accelerate import PartialState
 from accelerate.logging import get_logger
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from her_hf.durable import claim, read_json, write_json
-from her_hf.hub.base import EMBEDDED, torch_dtype, write_base
+from her_hf.hub.base import EMBEDDED, torch_dtype, weights_fingerprint, write_base
 from her_hf.hub.cards import ModelCard, hub_id, source_commit, write_card
 from her_hf.hub.push import push_folder
 from her_hf.processing import HERProcessor
@@ -65,25 +66,35 @@ def run_sft(data: DataConfig, model_config: ModelConfig, args: OnePassConfig) ->
     """
     base = resolve_base(str(model_config.model_name_or_path))
     tokenizer = her_tokenizer(base, model_config.model_revision)
+    config = AutoConfig.from_pretrained(base, revision=model_config.model_revision)
+    args.max_tokens = _window(args.max_tokens, config)
     settings = RowSettings(args.max_tokens, args.row_tokens, args.one_pass)
     show = PartialState().is_main_process and not args.disable_tqdm
     scenes = _scenes(data, data.train_split, data.max_scenes)
     talks = conversations(scenes, system_thinking=data.system_thinking)
     rows, report = make_rows(talks, tokenizer, settings, processes=args.dataset_num_proc, progress=show)
     held_out, held_out_report = _held_out(data, tokenizer, settings, args)
-    _tell(report, "training")
+    _tell(report, "training", data)
     if held_out_report:
-        _tell(held_out_report, "held out")
+        _tell(held_out_report, "held out", data)
 
     folder = Path(args.output_dir)
-    decided = {**vars(data), **_model_settings(model_config), **deciding(args.to_dict()), "rows": digest(rows)}
+    decided = {
+        **vars(data),
+        **vars(model_config),
+        **deciding(args.to_dict()),
+        "rows": digest(rows),
+        "held_out_rows": digest(held_out) if held_out is not None else None,
+        "base_weights": _version(base, model_config.model_revision),
+    }
     with PartialState().main_process_first():
         claim(folder, decided, begun=begun)
     push, args.push_to_hub = args.push_to_hub, False  # once, at the end, with card and results; not by the trainer
+    token, args.hub_token = args.hub_token, None  # the trainer would save it with its arguments, in clear
     if (folder / RESULTS_FILE).exists():
         logger.info(f"{folder} holds the finished run already; nothing is trained again.")
         if push:
-            _push(folder, args, base)
+            _push(folder, args, base, token)
         return read_json(folder / RESULTS_FILE)
 
     model = load_model(base, model_config)
@@ -124,20 +135,41 @@ def run_sft(data: DataConfig, model_config: ModelConfig, args: OnePassConfig) ->
     if trainer.accelerator.is_main_process:
         # The adapter of a LoRA run has no generation config of its own; the processor completes or writes it.
         HERProcessor(tokenizer).save_pretrained(folder)
-        card = _card(data, model_config, args, scenes, results)
+        card = _card(data, model_config, args, scenes, results, secret=token)
         write_card(folder, card)
         write_json(folder / RESULTS_FILE, results)
     trainer.accelerator.wait_for_everyone()
     if push:
-        _push(folder, args, base)
+        _push(folder, args, base, token)
     return results
 
 
-def _push(folder: Path, args: OnePassConfig, base: str) -> None:
+def _push(folder: Path, args: OnePassConfig, base: str, token: str | None) -> None:
     if PartialState().is_main_process:
         name = args.hub_model_id or folder.name
-        address = push_folder(folder, name, base=hub_id(base), private=args.hub_private_repo, token=args.hub_token)
+        address = push_folder(folder, name, base=hub_id(base), private=args.hub_private_repo, token=token)
         logger.info(f"pushed to {address}")
+
+
+def _window(asked: int | None, config: PreTrainedConfig) -> int | None:
+    """The window in tokens: what is asked for, but no more than the positions that the model knows."""
+    holds = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(holds, int) or (asked is not None and asked <= holds):
+        return asked
+    if asked is None:
+        logger.info(f"max_tokens is not set: the window is what the model holds, {holds} tokens")
+    else:
+        logger.warning(
+            f"max_tokens is {asked}, but the model holds {holds} tokens (max_position_embeddings): that is the window"
+        )
+    return holds
+
+
+def _version(base: str, revision: str | None) -> str:
+    """Which weights lie behind the name of the base: a fingerprint of a folder, the commit of a Hub id."""
+    if Path(base).is_dir():
+        return weights_fingerprint(base)
+    return Path(cached_file(base, "config.json", revision=revision)).parent.name  # …/snapshots/COMMIT/config.json
 
 
 def resolve_base(name: str) -> str:
@@ -203,12 +235,17 @@ def _held_out(
     return make_rows(talks, tokenizer, settings, progress=False)
 
 
-def _tell(report: RowReport, what: str) -> None:
+def _tell(report: RowReport, what: str, data: DataConfig) -> None:
     ratio = f", {report.token_ratio:.2f} times fewer tokens than per-reply" if report.token_ratio else ""
     logger.info(f"{what}: {report.replies} replies in {report.rows} rows, {report.tokens} tokens{ratio}")
     losses = {
         "replies left out, longer than the window": report.left_out,
-        "messages dropped whole to fit the window": report.dropped_turns,
+        "turns dropped whole to fit the window": report.dropped_turns,
+        "empty replies, left out": report.empty,
+        # The ablation has none on purpose.
+        "replies without system thinking, which the prompt asks for": (
+            report.without_thinking if data.system_thinking else 0
+        ),
         "replies in a row of their own": report.own_rows,
         "replies moved to another window": report.other_window,
         "replies moved because a row was full": report.row_full,
@@ -218,12 +255,14 @@ def _tell(report: RowReport, what: str) -> None:
             logger.warning(f"{what}: {name}: {count}")
 
 
-def _model_settings(config: ModelConfig) -> dict[str, Any]:
-    return dict(vars(config))
-
-
 def _card(
-    data: DataConfig, model_config: ModelConfig, args: OnePassConfig, scenes: Sequence[Scene], results: dict[str, Any]
+    data: DataConfig,
+    model_config: ModelConfig,
+    args: OnePassConfig,
+    scenes: Sequence[Scene],
+    results: dict[str, Any],
+    *,
+    secret: str | None,
 ) -> ModelCard:
     rows = results["rows"]
     figures: dict[str, Any] = {
@@ -273,15 +312,22 @@ def _card(
             "tokens trained": rows["trained_tokens"],
             "tokens of a pass": rows["tokens"],
             "replies left out (longer than the window)": rows["left_out"],
-            "messages dropped whole to fit the window": rows["dropped_turns"],
+            "turns dropped whole to fit the window": rows["dropped_turns"],
+            "empty replies left out": rows["empty"],
+            "replies without system thinking": rows["without_thinking"],
         },
         figures=figures,
-        command=shlex.join(["accelerate", "launch", *map(_relative, sys.argv)]),
+        command=shlex.join(["accelerate", "launch", *(_public(argument, secret) for argument in sys.argv)]),
     )
 
 
-def _relative(argument: str) -> str:
-    """An argument as others can type it: a path below the working directory without what is above it."""
+def _public(argument: str, secret: str | None) -> str:
+    """An argument as others can type it: no token, and a path below the working directory without what is above it."""
+    if secret:
+        argument = argument.replace(secret, "<TOKEN>")
+    name, equals, value = argument.partition("=")
+    if equals and name.startswith("--"):
+        return f"{name}={_public(value, None)}"
     path = Path(argument)
     if not path.is_absolute():
         return argument

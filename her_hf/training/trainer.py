@@ -108,6 +108,14 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
                 "router_aux_loss_coef: 0.0"
             )
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Trains no step beyond the last: `Trainer` looks for it after a step, so a run that a kill ended between its
+        last checkpoint and its results would train one too many."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One item a micro-batch; each step holds `replies_per_step` replies."""
         batches = MicroBatches(self.train_dataset, self.args.replies_per_step, self._bins, self._data_seed())

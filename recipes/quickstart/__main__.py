@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from her_hf.durable import claim, read_json, replace_text, write_json
 from her_hf.hub.base import EMBEDDED, EMBEDDED_ID, write_base
 from her_hf.hub.cards import source_commit
 from her_hf.scenes import Scene, load_scenes
@@ -28,6 +29,8 @@ from her_hf.scoring.replies import SampledReply, score_replies
 
 T = TypeVar("T")
 
+NOTE = "settings.json"
+STAGES = ("base", "data", "train", "replies", "loss")
 HERE = Path(__file__).parent
 DATA = HERE.parents[1] / "dataset_cards" / "her-mini"
 
@@ -54,47 +57,38 @@ class Quickstart:
         out (`Path`): Folder of the run; it keeps `settings.json` and takes no other settings afterwards.
 
     Raises:
-        `SystemExit`: If the folder belongs to a run with other settings.
+        [`~her_hf.durable.OtherRunError`]: If the folder holds a run with other settings, data or templates, or files
+            of something else.
     """
 
     def __init__(self, settings: Settings, out: Path) -> None:
         self.settings, self.out = settings, out
-        out.mkdir(parents=True, exist_ok=True)
-        note = out / "settings.json"
-        wanted = {**dataclasses.asdict(settings), "digest": _digest()}
-        if note.exists() and json.loads(note.read_text()) != wanted:
-            raise SystemExit(
-                f"{out} holds a quickstart with other settings, data or templates ({note}): choose another --out, or "
-                "remove that folder."
-            )
-        note.write_text(json.dumps(wanted, indent=2) + "\n")
+        decided = {**dataclasses.asdict(settings), "data_and_templates": _digest()}
+        claim(out, decided, begun=_begun, note=NOTE)
 
     def stage(self, name: str, work: Callable[[], T]) -> T:
-        """Runs a stage whose result is JSON, or reads it if it is finished; keeps the seconds it took."""
+        """Runs a stage whose result is JSON, or reads a finished one; keeps its seconds and the code's commit."""
         kept = self.out / f"{name}.json"
         if kept.exists():
             print(f"== {name}: done before")
-            result: T = json.loads(kept.read_text())["result"]
-            return result
-        print(f"== {name}", flush=True)
-        spent = self.out / f"{name}.seconds"
-        before = float(spent.read_text()) if spent.exists() else 0.0
-        start = time.monotonic()
-        with ExitStack() as stack:
-            # A killed or failed try counts too: the report shows what the machine really spent, as far as it is known.
-            stack.callback(lambda: spent.write_text(str(before + time.monotonic() - start)))
-            result = work()
-        kept.with_suffix(".tmp").write_text(
-            json.dumps({"seconds": before + time.monotonic() - start, "result": result}, ensure_ascii=False)
-        )
-        kept.with_suffix(".tmp").rename(kept)
-        return result
+        else:
+            print(f"== {name}", flush=True)
+            spent = self.out / f"{name}.seconds"
+            before = float(spent.read_text()) if spent.exists() else 0.0
+            start = time.monotonic()
+            with ExitStack() as stack:
+                # A failed try counts too: the report shows what the machine really spent, as far as it is known.
+                stack.callback(lambda: replace_text(spent, str(before + time.monotonic() - start)))
+                result = work()
+            seconds = before + time.monotonic() - start
+            write_json(kept, {"seconds": seconds, "commit": source_commit(), "result": result})
+        # Read back either way, so that a run that went on reports exactly what one that was never killed does.
+        found: T = read_json(kept)["result"]
+        return found
 
-    def seconds(self) -> dict[str, float]:
-        return {
-            name: json.loads((self.out / f"{name}.json").read_text())["seconds"]
-            for name in ("base", "data", "train", "replies", "loss")
-        }
+    def kept(self, key: str) -> dict[str, Any]:
+        """`"seconds"` or `"commit"` of each stage."""
+        return {name: read_json(self.out / f"{name}.json")[key] for name in STAGES}
 
     def run(self) -> Path:
         """All stages; returns the report."""
@@ -106,7 +100,7 @@ class Quickstart:
         replies = self.stage("replies", self._replies)
         losses = self.stage("loss", self._losses)
         results = self._results(data, log, replies, losses)
-        (self.out / "results.json").write_text(json.dumps(results, ensure_ascii=False, indent=2) + "\n")
+        write_json(self.out / "results.json", results)
         return write_report(results, log, self.out)
 
     # -- stages
@@ -202,7 +196,7 @@ class Quickstart:
                 "base": EMBEDDED_ID if self.settings.base == EMBEDDED else self.settings.base,
                 "data": "her-mini (English)",
                 "device": f"{device_name()}, {platform.machine()}",
-                "commit": source_commit() or "not a git checkout",
+                "commits": self.kept("commit"),
                 "steps": max((row["step"] for row in log if "step" in row), default=0),
                 "test_replies": len(replies["base"]),
             },
@@ -212,8 +206,13 @@ class Quickstart:
                 **{name: [reply.turn.pattern for reply in rows] for name, rows in sampled.items()},
             },
             "samples": _samples(replies, scenes),
-            "seconds": self.seconds(),
+            "seconds": self.kept("seconds"),
         }
+
+
+def _begun(folder: Path) -> bool:
+    """Whether the run left anything but its note and drafts."""
+    return any(entry.name != NOTE and entry.suffix != ".tmp" for entry in folder.iterdir())
 
 
 def _digest() -> str:
@@ -268,7 +267,10 @@ def main() -> None:
         text = f"{entry.metadata['help']} (default: {entry.default})"
         parser.add_argument(f"--{entry.name}", type=kind, default=entry.default, help=text)
     given = vars(parser.parse_args())
-    report = Quickstart(out=given.pop("out"), settings=Settings(**given)).run()
+    try:
+        report = Quickstart(out=given.pop("out"), settings=Settings(**given)).run()
+    except (ValueError, OSError) as error:
+        sys.exit(f"Error: {error}")
     print(f"\nThe report is in {report}")
     print(report.read_text().split("## Held-out")[0])
 

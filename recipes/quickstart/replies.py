@@ -1,17 +1,17 @@
-"""Replies of a model to held-out scenes, each batch written as soon as it is there."""
+"""Replies of a model to held-out scenes, each written as soon as its batch is there."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from her_hf.durable import Journal
 from her_hf.inference.interface import Sampling
 from her_hf.inference.local import LocalModel
 from her_hf.scenes import Scene
@@ -61,16 +61,13 @@ def sample_replies(
         "batch": batch_size,
     }
     keys = [unit_key(unit, settings) for unit in units]
-    done = _read(out)
-    waiting = [(key, unit) for key, unit in zip(keys, units, strict=True) if key not in done]
+    done = Journal(out, key=lambda row: row["key"])
+    waiting = [(key, unit) for key, unit in zip(keys, units, strict=True) if key not in done.rows]
     if waiting:
         model = LocalModel.load(str(folder), dtype="bfloat16")  # twice as fast on a CPU
-        with (
-            out.open("a", encoding="utf-8") as file,
-            tqdm(
-                total=len(units), initial=len(units) - len(waiting), desc=f"replies of {folder.name}", unit="reply"
-            ) as bar,
-        ):
+        with tqdm(
+            total=len(units), initial=len(units) - len(waiting), desc=f"replies of {folder.name}", unit="reply"
+        ) as bar:
             for start in range(0, len(waiting), batch_size):
                 batch = waiting[start : start + batch_size]
                 replies = asyncio.run(
@@ -82,20 +79,19 @@ def sample_replies(
                     )
                 )
                 for (key, (scene, character, index)), reply in zip(batch, replies, strict=True):
-                    done[key] = {
-                        "key": key,
-                        "scene_key": list(scene.key),
-                        "character": character,
-                        "turn": index,
-                        "text": reply.text,
-                        "ended": reply.ended,
-                        "tokens": reply.usage.completion_tokens,
-                    }
-                    file.write(json.dumps(done[key], ensure_ascii=False) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+                    done.add(
+                        {
+                            "key": key,
+                            "scene_key": list(scene.key),
+                            "character": character,
+                            "turn": index,
+                            "text": reply.text,
+                            "ended": reply.ended,
+                            "tokens": reply.usage.completion_tokens,
+                        }
+                    )
                 bar.update(len(batch))
-    return [done[key] for key in keys]
+    return [done.rows[key] for key in keys]
 
 
 def _fingerprint(folder: Path) -> str:
@@ -105,13 +101,3 @@ def _fingerprint(folder: Path) -> str:
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
-
-
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """Finished replies by key; a last line that a kill cut off is dropped, here and in the file."""
-    if not path.exists():
-        return {}
-    lines = path.read_text(encoding="utf-8").split("\n")
-    if lines[-1]:
-        path.write_text("".join(line + "\n" for line in lines[:-1]), encoding="utf-8")
-    return {row["key"]: row for row in map(json.loads, filter(None, lines[:-1]))}

@@ -53,13 +53,21 @@ def _head(results: Mapping[str, Any]) -> str:
         f"{settings['temperature']}, top-p {settings['top_p']}, at most {settings['max_new_tokens']} tokens. "
         "Both models get the same prompts, opened with `<system_thinking>`.\n\n"
         "Precision: training and held-out loss in float32 weights with bfloat16 autocast, sampling in bfloat16 "
-        f"weights. Device: {settings['device']}. Commit: {settings['commit']}.\n\n"
+        f"weights. Device: {settings['device']}. Commit: {_commits(settings['commits'])}.\n\n"
         f"Time: {', '.join(f'{name} {value:.0f} s' for name, value in seconds.items())} "
         f"(sum {sum(seconds.values()):.0f} s, install not counted; a stage that a kill ended counts from its last "
         "start; measured by `make quickstart`).\n\n"
         "A model of 135 million parameters learns the form here, not the art: read the shares as a check that "
         "the method arrives, not as quality."
     )
+
+
+def _commits(commits: Mapping[str, str | None]) -> str:
+    """The commit that every stage was made by, or each stage's own if the code changed in between."""
+    named = {stage: commit or "not a git checkout" for stage, commit in commits.items()}
+    if len(set(named.values())) == 1:
+        return next(iter(named.values()))
+    return ", ".join(f"{stage} {commit}" for stage, commit in named.items())
 
 
 def _share(figures: Mapping[str, Any], key: str) -> str:
