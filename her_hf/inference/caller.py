@@ -203,13 +203,16 @@ class Caller:
         finally:
             del self._asking[key]
 
-    async def fit(self, messages: Messages, *, max_tokens: int, thinking: bool = True) -> tuple[list[Message], int]:
+    async def fit(
+        self, messages: Messages, *, max_tokens: int, thinking: bool = True, names: Sequence[str] = ()
+    ) -> tuple[list[Message], int]:
         """Leaves out as few of the oldest turns as make room for a reply of `max_tokens` in the model's window.
 
         Args:
             messages (`Messages`): The conversation.
             max_tokens (`int`): Room for the reply.
             thinking (`bool`, *optional*, defaults to `True`): Whether the turn is opened with system thinking.
+            names (`Sequence[str]`, *optional*): Who speaks; turns that share a message are then dropped one by one.
 
         Returns:
             `tuple[list[dict], int]`: The messages, and how many of the oldest were left out.
@@ -223,7 +226,7 @@ class Caller:
         limit = None if window is None else window - max_tokens
         if limit is None or estimate_tokens(messages) <= limit:  # the estimate is rather too high
             return [dict(message) for message in messages], 0
-        fitted = await fit(messages, model, limit, thinking=thinking)
+        fitted = await fit(messages, model, limit, thinking=thinking, names=names)
         return fitted.messages, fitted.dropped
 
     async def close(self) -> None:

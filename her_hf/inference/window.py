@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from her_hf.scenes.trimming import drop_oldest, droppable_turns
+from her_hf.scenes.trimming import drop_oldest, droppable_turns, join_turns, part_turns
 
 from .interface import ChatModel, Message, Messages, Prompt
 
@@ -22,25 +23,30 @@ class Fitted:
     prompt: Prompt
 
 
-async def fit(messages: Messages, model: ChatModel, limit: int | None, *, thinking: bool) -> Fitted:
-    """Leaves out as few of the oldest messages as make the prompt fit into `limit` tokens.
+async def fit(
+    messages: Messages, model: ChatModel, limit: int | None, *, thinking: bool, names: Sequence[str] = ()
+) -> Fitted:
+    """Leaves out as few of the oldest turns as make the prompt fit into `limit` tokens.
 
-    The system message and the last user message always stay, and the conversation still opens with its start mark. A
-    backend that cannot count estimates (`Prompt.exact` is `False`), rather too many than too few.
+    The system message and the newest turn of others always stay, and the conversation still opens with its start mark.
+    A backend that cannot count estimates (`Prompt.exact` is `False`), rather too many than too few. With `names`, who
+    speaks, turns that share a message are dropped one by one; without, a message is a turn.
 
     Raises:
         [`WindowFull`]: If what must stay is longer than `limit`.
         `ModelError`: If the backend cannot be asked.
     """
 
+    turns: Messages = part_turns(messages, names) if names else messages
+
     async def attempt(dropped: int) -> Fitted:
-        kept = drop_oldest(messages, dropped) if dropped else [dict(message) for message in messages]
+        kept = join_turns(drop_oldest(turns, dropped)) if dropped else [dict(message) for message in messages]
         return Fitted(kept, dropped, await model.prompt(kept, thinking=thinking))
 
     whole = await attempt(0)
     if limit is None or whole.prompt.tokens <= limit:
         return whole
-    low, high = 0, droppable_turns(messages)
+    low, high = 0, droppable_turns(turns)
     best = await attempt(high)
     if best.prompt.tokens > limit:
         about = "" if best.prompt.exact else "about "

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from her_hf.dual_layer import ENVIRONMENT, escape_tags
-from her_hf.scenes.prompt import one_line
-from her_hf.scenes.trimming import Message, drop_oldest, droppable_turns
+from her_hf.scenes.trimming import Message, drop_oldest, droppable_turns, part_turns
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,27 +19,6 @@ def count_tokens(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase
     """Number of tokens that the chat template makes of `messages`."""
     rendered = tokenizer.apply_chat_template(list(messages), tokenize=True, return_dict=True, **template_kwargs)
     return len(rendered["input_ids"])
-
-
-def part_turns(messages: Sequence[Message], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Parts merged turns of others into a message each, which the chat template merges again.
-
-    Args:
-        messages (`Sequence[Mapping]`): The conversation, as [`~her_hf.scenes.Scene.messages_for`] writes it.
-        names (`Sequence[str]`): Who speaks: a paragraph that begins with one of these labels begins a turn.
-
-    Returns:
-        `list[dict]`: A new list; the start marker becomes a message of its own.
-    """
-    labels = "|".join(re.escape(escape_tags(one_line(name))) for name in {*names, ENVIRONMENT})
-    border = re.compile(rf"\n\n(?=(?:{labels}):)")
-    parted: list[dict[str, Any]] = []
-    for message in messages:
-        content = message.get("content")
-        whole = message["role"] != "user" or message.get("name") or not isinstance(content, str)
-        texts = [content] if whole else border.split(str(content))
-        parted += [{**message, "content": text} for text in texts] if "content" in message else [dict(message)]
-    return parted
 
 
 def fit_window(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..dual_layer import ENVIRONMENT, escape_tags
 from .messages import START
+from .prompt import one_line
 
 Message = Mapping[str, Any]
 
@@ -52,6 +55,45 @@ def droppable_turns(messages: Sequence[Message]) -> int:
     if len(messages) > head and _text(messages[head]).strip() == START:
         head += 1
     return max(0, users[-1] - head)
+
+
+def part_turns(messages: Sequence[Message], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Parts merged turns of others into a message each, which the chat template merges again.
+
+    Args:
+        messages (`Sequence[Mapping]`): The conversation, as [`Scene.messages_for`] writes it.
+        names (`Sequence[str]`): Who speaks: a paragraph that begins with one of these labels begins a turn.
+
+    Returns:
+        `list[dict]`: A new list; the start marker becomes a message of its own.
+    """
+    labels = "|".join(re.escape(escape_tags(one_line(name))) for name in {*names, ENVIRONMENT})
+    border = re.compile(rf"\n\n(?=(?:{labels}):)")
+    parted: list[dict[str, Any]] = []
+    for message in messages:
+        content = message.get("content")
+        whole = message["role"] != "user" or message.get("name") or not isinstance(content, str)
+        texts = [content] if whole else border.split(str(content))
+        parted += [{**message, "content": text} for text in texts] if "content" in message else [dict(message)]
+    return parted
+
+
+def join_turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Makes one message of each run of user messages again, as the chat template does and some servers demand.
+
+    Messages with a `name` or with content that is no text stay as they are.
+    """
+    joined: list[dict[str, Any]] = []
+    for message in messages:
+        if joined and _joinable(joined[-1]) and _joinable(message):
+            joined[-1]["content"] += f"\n\n{message['content']}"
+        else:
+            joined.append(dict(message))
+    return joined
+
+
+def _joinable(message: Message) -> bool:
+    return message["role"] == "user" and isinstance(message.get("content"), str) and not message.get("name")
 
 
 def _text(message: Message) -> str:

@@ -269,7 +269,8 @@ class Session:
         return list(scene.messages_for(self.character, turns=len(turns), system_thinking=self.thinking))
 
     async def _fit(self, context: Sequence[Turn]) -> Fitted:
-        return await fit(self._messages(context), self.model, await self._limit(), thinking=self.thinking)
+        names = [member.name for member in self.scene.cast]
+        return await fit(self._messages(context), self.model, await self._limit(), thinking=self.thinking, names=names)
 
     async def _limit(self) -> int | None:
         """Most tokens of a prompt: the window less the room of a reply."""

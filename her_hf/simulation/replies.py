@@ -25,7 +25,7 @@ class Played:
         ended (`bool`): Whether the model ended its turn itself.
         attempts (`int`): How often it was asked.
         cut (`bool`): Whether what it wrote as somebody else was left out of `turn` (it is in `raw`).
-        dropped (`int`): Oldest messages left out so that the prompt fits the model's window.
+        dropped (`int`): Oldest turns left out so that the prompt fits the model's window.
         tokens (`int`, *optional*): Of the reply, if counted.
     """
 
@@ -101,7 +101,7 @@ async def take_turn(
     Raises:
         `ModelError`, `WindowFull`: If there is no reply.
     """
-    fitted, dropped = await caller.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking)
+    fitted, dropped = await caller.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)
     for attempt, seed in enumerate(seeds):
         temperature = sampling.temperature if attempt == 0 else max(sampling.temperature, AGAIN_TEMPERATURE)
         drawn = replace(sampling, seed=seed, temperature=temperature)
