@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from one_pass_helpers import conversation, reply, tiny_tokenizer, user
 
+from her_hf.inference import Prompt
+from her_hf.inference.window import fit
 from her_hf.processing.window import WindowError, count_tokens, fit_window
 from her_hf.scenes.messages import START
 from her_hf.scenes.trimming import drop_oldest, droppable_turns
@@ -66,3 +70,28 @@ def test_what_must_stay_does_not_fit(tokenizer: Any) -> None:
     messages = conversation(2)
     with pytest.raises(WindowError, match="window holds 20"):
         fit_window(messages, tokenizer, 20, add_generation_prompt=True)
+
+
+@pytest.mark.parametrize("names", [("Ann", "Bo", "Cy"), ()])
+def test_sessions_and_evaluations_cut_where_training_cuts(tokenizer: Any, names: tuple[str, ...]) -> None:
+    """Turns that share a message go one by one where the names are known, and what is left renders alike."""
+    messages = conversation(6)
+    for message in messages[3:-1:2]:
+        message["content"] = "Bo: First.\n\nListen: no turn.\n\nCy: Second.\n\nEnvironment: Rain."
+
+    class Counting:
+        async def prompt(self, messages: Any, *, thinking: bool = True) -> Prompt:
+            return Prompt("", count_tokens(messages, tokenizer, add_generation_prompt=True), exact=True)
+
+    full = count_tokens(messages, tokenizer, add_generation_prompt=True)
+    for limit in range(full - 1, full - 500, -29):
+        kept, dropped = fit_window(messages, tokenizer, limit, names=names, add_generation_prompt=True)
+        fitted = asyncio.run(fit(messages, Counting(), limit, thinking=True, names=names))  # type: ignore[arg-type]
+        assert fitted.dropped == dropped > 0
+        rendered = [
+            tokenizer.apply_chat_template(found, tokenize=False, add_generation_prompt=True)
+            for found in (kept, fitted.messages)
+        ]
+        assert rendered[0] == rendered[1]
+        roles = [message["role"] for message in fitted.messages[1:]]
+        assert all(one != other for one, other in pairwise(roles))

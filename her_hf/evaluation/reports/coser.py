@@ -226,7 +226,7 @@ def _coser_played(results: Results) -> str:
         ["calls made again for such a turn", played["asked_again"]],
         ["turns cut where the model went on as somebody else", played["cut_where_another_speaks"]],
         ["turns that the model did not end itself", played["not_ended_by_model"]],
-        ["messages left out so that a prompt fits", played["messages_dropped_to_fit"]],
+        ["turns left out so that a prompt fits", played["turns_dropped_to_fit"]],
     ]
     return "## How the scenes went\n\n" + table(["what", "count"], rows)
 
