@@ -22,11 +22,11 @@ from her_hf.evaluation.format import (
     read_dialogues,
     run_format_now,
     score_played,
-    wilson_interval,
 )
 from her_hf.evaluation.reports.form import write_form_report
 from her_hf.inference import ModelError
 from her_hf.scenes import Character, Scene, load_scenes
+from her_hf.scoring.statistics import wilson_interval
 from her_hf.simulation.styles import style_named
 from recipes.benchmarks.scripted_server import scripted
 
@@ -103,7 +103,7 @@ def test_the_same_figures_however_it_is_run(tmp_path: Path) -> None:
     assert figures["replies"] == 12 and found["missing"]["missing"] == 0
     low, high = found["intervals"]["well_formed"]
     assert 0 < low < figures["well_formed"] < high <= 1
-    assert [low, high] == wilson_interval(figures["well_formed"], 12)
+    assert (low, high) == wilson_interval(figures["well_formed"], 12)
     assert sum(found["patterns"].values()) == figures["patterns"]["count"]
     assert found["intervals"]["characters"]["role_speech"][0] < figures["characters"]["role_speech"]
     assert len(found["cases"]) == 12 and found["settings"]["max_tokens"] == 4096

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from her_hf.scoring.statistics import bootstrap_interval, paired_permutation_test, spearman
+from her_hf.scoring.statistics import bootstrap_interval, paired_permutation_test, spearman, wilson_interval
 
 np = pytest.importorskip("numpy", reason='needs pip install "her_hf[eval]"')
 pytest.importorskip("scipy", reason='needs pip install "her_hf[eval]"')
@@ -185,3 +185,12 @@ def test_spearman_by_hand() -> None:
 def test_spearman_refuses(x: Any, y: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         spearman(x, y)
+
+
+def test_wilson_interval_against_hand_computed_values() -> None:
+    low, high = wilson_interval(0.9, 20)
+    assert (round(low, 3), round(high, 3)) == (0.699, 0.972)
+    assert wilson_interval(0.0, 10)[0] == 0.0
+    assert wilson_interval(1.0, 10)[1] == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="at least one trial"):
+        wilson_interval(0.0, 0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from her_hf.scenes import Scene, read_turn
 from her_hf.scoring.dialogues import SampledDialogue
 from her_hf.scoring.leaks import known_secrets, spoken_thoughts
 from her_hf.scoring.replies import SampledReply, is_well_formed, layer_lengths, score_replies, stays_in_role
-from her_hf.scoring.statistics import bootstrap_interval
+from her_hf.scoring.statistics import bootstrap_interval, wilson_interval
 from her_hf.simulation.styles import Style, actor_messages
 
 from .progress import bar, together
@@ -341,24 +340,6 @@ def _whole_turn(entry: Row, notation: str) -> Turn:
 # -- figures
 
 
-def wilson_interval(share: float, count: int) -> Interval:
-    """95% Wilson score interval of a share seen in `count` independent trials.
-
-    Example:
-
-    ```python
-    >>> [round(end, 3) for end in wilson_interval(0.9, 10)]
-    [0.596, 0.982]
-    ```
-
-    Source: Wilson 1927.
-    """
-    z = 1.959964
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return [max(0.0, centre - half), min(1.0, centre + half)]
-
-
 def format_results(
     replies: Sequence[FormedReply], settings: Mapping[str, Any], *, expected: int, failures: Sequence[Row] = ()
 ) -> Row:
@@ -432,10 +413,15 @@ def _case(one: FormedReply) -> Row:
 def _intervals(figures: Row, turns: Sequence[Turn]) -> Row:
     """95% intervals: Wilson's of the shares, bootstrap of the mean lengths."""
     total, patterns = figures["replies"], figures["patterns"]
-    shares: Row = {name: wilson_interval(share_of(figures, name), total) for name in SHARES if name != "top_share"}
-    shares["top_share"] = wilson_interval(patterns["top_share"], patterns["count"]) if patterns["count"] else None
+    shares: Row = {
+        name: list(wilson_interval(share_of(figures, name), total)) for name in SHARES if name != "top_share"
+    }
+    shares["top_share"] = (
+        list(wilson_interval(patterns["top_share"], patterns["count"])) if patterns["count"] else None
+    )
     leaks = {
-        name: None if share is None else wilson_interval(share, total) for name, share in figures["leaks"].items()
+        name: None if share is None else list(wilson_interval(share, total))
+        for name, share in figures["leaks"].items()
     }
     lengths = [layer_lengths([turn]) for turn in turns]
     characters = {}

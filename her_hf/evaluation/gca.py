@@ -7,8 +7,6 @@ In the output folder: `run.json` and `judging.json` (the settings), `ledger.sqli
 from __future__ import annotations
 
 import asyncio
-import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,9 +21,10 @@ from her_hf.simulation.gca import GcaSettings, Memory, Performance, Troupe, play
 from .gca_results import gca_results
 from .progress import bar, together
 from .rows import Row, SceneKey, scene_key, turns_of
+from .starts import Clock, by_first_role, note_start, run_now
 
 DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
-SESSIONS, JUDGING = "sessions.jsonl", "judging.json"
+JUDGING = "judging.json"
 
 
 @dataclass
@@ -73,7 +72,7 @@ async def run_gca(run: GcaRun) -> Row:
         `FileNotFoundError`: If nobody plays and there are no dialogues.
         `ValueError`: If a scene comes twice, or the dialogues are not of these scenes.
     """
-    clock = _Clock()
+    clock = Clock()
     keys = [scene.key for scene in run.scenes]
     if len(set(keys)) != len(keys):
         twice = sorted({key for key in keys if keys.count(key) > 1})
@@ -91,7 +90,7 @@ async def run_gca(run: GcaRun) -> Row:
         clock.lap("counting")
         return results
     finally:
-        _note_session(run, clock.laps)
+        note_start(run.out, clock, _callers(run))
 
 
 def _settings_of(dialogues: Sequence[Row]) -> Row:
@@ -242,50 +241,12 @@ async def judge_names(judges: Sequence[Caller]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} #{at + 1}" for at, name in enumerate(names)]
 
 
-class _Clock:
-    """Seconds of each phase of a start; one that was broken off has none."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, phase: str) -> None:
-        """Ends a phase."""
-        now = time.monotonic()
-        self.laps[phase] = round(now - self._last, 3)
-        self._last = now
-
-
-def _note_session(run: GcaRun, seconds: dict[str, float]) -> None:
-    """Appends what this start has spent."""
-    callers: dict[int, tuple[str, Caller]] = {}
-    if run.troupe:
-        for role in ("actor", "environment", "next_speaker"):
-            caller = getattr(run.troupe, role)
-            callers.setdefault(id(caller), (role, caller))
-    for at, judge in enumerate(run.judges):
-        callers.setdefault(id(judge), (f"judge {at + 1}", judge))
-    line = {
-        "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "seconds": seconds,
-        "spent": {role: caller.spent.as_dict() for role, caller in callers.values()},
-        "notes": sorted({note for _, caller in callers.values() for note in caller.notes}),
-    }
-    with (run.out / SESSIONS).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+def _callers(run: GcaRun) -> dict[str, Caller]:
+    troupe = run.troupe
+    players = [(role, getattr(troupe, role)) for role in ("actor", "environment", "next_speaker")] if troupe else []
+    return by_first_role([*players, *((f"judge {at}", judge) for at, judge in enumerate(run.judges, start=1))])
 
 
 def run_gca_now(run: GcaRun) -> Row:
     """[`run_gca`] from code that is not asynchronous; connections are closed at the end."""
-
-    async def whole() -> Row:
-        try:
-            return await run_gca(run)
-        finally:
-            callers = [*run.judges]
-            if run.troupe:
-                callers += [run.troupe.actor, run.troupe.environment, run.troupe.next_speaker]
-            for caller in callers:
-                await caller.close()
-
-    return asyncio.run(whole())
+    return run_now(run_gca(run), _callers(run))

@@ -6,9 +6,6 @@ In the output folder: `run.json` and `judging.json` (the settings), `ledger.sqli
 
 from __future__ import annotations
 
-import asyncio
-import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +19,10 @@ from her_hf.simulation.reenactment import ReenactmentSettings, Session, play_ses
 from .minimax_judging import Dialogue, Row, chunk_key, dialogue_key, judge_dialogues
 from .minimax_results import minimax_results
 from .progress import bar, together
+from .starts import SESSIONS, Clock, by_first_role, note_start, run_now, spent
 
 DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
-LEDGER, SESSIONS, JUDGING = "ledger.sqlite", "sessions.jsonl", "judging.json"
+LEDGER, JUDGING = "ledger.sqlite", "judging.json"
 BESIDE = (RUN_FILE, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", DIALOGUES, SESSIONS, RESULTS, "report.md")
 """What may lie in the folder when judging begins there."""
 
@@ -86,7 +84,7 @@ async def run_minimax(run: MinimaxRun) -> Row:
         `FileNotFoundError`: If nobody plays and dialogues are missing.
         `ValueError`: If a seed comes twice, or a dialogue is not of these seeds.
     """
-    started = time.monotonic()
+    clock = Clock()
     keys = [seed.key for seed in run.seeds]
     if not keys or len(set(keys)) != len(keys):
         raise ValueError(f"needs seeds, each (language, id) once; got {keys[:5]}")
@@ -94,15 +92,17 @@ async def run_minimax(run: MinimaxRun) -> Row:
     judged_by = await _claim_judging(run)
     try:
         dialogues = await _play(run, played_by) if run.settings else _played(run)
+        clock.lap("playing")
         judgements = await _judge(run, dialogues) if run.judge else None
+        clock.lap("judging")
         turns = int(played_by.get("turns") or max(len(row["turns"]) for row in dialogues) - OPENING_TURNS)
         settings = {**played_by, **judged_by, "runs": run.runs}
         results = minimax_results(dialogues, judgements, settings, turns=turns, chunk=run.judging.chunk)
-        results["spent"] = _spent(run)
+        results["spent"] = spent(_callers(run))
         write_json(run.out / RESULTS, results)
         return results
     finally:
-        _note_start(run, time.monotonic() - started)
+        note_start(run.out, clock, _callers(run))
 
 
 async def _claim_playing(run: MinimaxRun) -> Row:
@@ -224,42 +224,10 @@ async def _judge(run: MinimaxRun, dialogues: Sequence[Row]) -> list[Row]:
     return await judge_dialogues(run.judge, whole, run.judging, journal, at_once=run.at_once, show=run.show)
 
 
-# -- what it took
-
-
-def _callers(run: MinimaxRun) -> list[tuple[str, Caller]]:
-    """Who was asked, under the name of the first role; one that plays several roles once."""
-    found: dict[int, tuple[str, Caller]] = {}
-    for role, caller in (("npc", run.npc), ("user", run.user), ("judge", run.judge)):
-        if caller is not None:
-            found.setdefault(id(caller), (role, caller))
-    return list(found.values())
-
-
-def _spent(run: MinimaxRun) -> Row:
-    return {role: caller.spent.as_dict() for role, caller in _callers(run)}
-
-
-def _note_start(run: MinimaxRun, seconds: float) -> None:
-    """Appends what this start has spent."""
-    line = {
-        "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "seconds": round(seconds, 3),
-        "spent": _spent(run),
-        "notes": sorted({note for _, caller in _callers(run) for note in caller.notes}),
-    }
-    with (run.out / SESSIONS).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+def _callers(run: MinimaxRun) -> dict[str, Caller]:
+    return by_first_role((("npc", run.npc), ("user", run.user), ("judge", run.judge)))
 
 
 def run_minimax_now(run: MinimaxRun) -> Row:
     """[`run_minimax`] from code that is not asynchronous; connections are closed at the end."""
-
-    async def whole() -> Row:
-        try:
-            return await run_minimax(run)
-        finally:
-            for _, caller in _callers(run):
-                await caller.close()
-
-    return asyncio.run(whole())
+    return run_now(run_minimax(run), _callers(run))

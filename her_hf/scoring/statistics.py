@@ -1,4 +1,4 @@
-"""Intervals, paired tests and rank correlation. Needs numpy and scipy, which are imported when a function is called.
+"""Intervals, paired tests and rank correlation. What needs numpy or scipy imports them when it is called.
 
 Results do not depend on the order of rows or pairs, only on which values stand together, on the seed and on the
 number of resamples. Missing values are `None` or NaN; they are left out.
@@ -102,6 +102,33 @@ def bootstrap_interval(
         return None
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """95% Wilson score interval of a share seen in `count` independent trials.
+
+    Args:
+        share (`float`): From 0 to 1.
+        count (`int`): How many trials, at least 1.
+
+    Raises:
+        `ValueError`: If there was no trial.
+
+    Example:
+
+    ```python
+    >>> [round(end, 3) for end in wilson_interval(0.9, 10)]
+    [0.596, 0.982]
+    ```
+
+    Source: Wilson 1927.
+    """
+    if count < 1:
+        raise ValueError(f"a share needs at least one trial, got {count}.")
+    z = 1.959964
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _sorted_rows(table: Sequence[Value] | Sequence[Sequence[Value]]) -> Array:

@@ -157,8 +157,9 @@ class Quickstart:
         return {"base": self.out / "base", "her-sft": self.out / "her-sft"}
 
     def _replies(self) -> dict[str, list[dict[str, Any]]]:
+        from her_hf.evaluation.format import choose_units
         from her_hf.inference.interface import Sampling
-        from recipes.quickstart.replies import choose_units, sample_replies
+        from recipes.quickstart.replies import sample_replies
 
         settings = self.settings
         units = choose_units(self._scenes("test"), settings.test_replies)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from her_hf.scoring.statistics import wilson_interval
+
 COLOURS = {"base": "#9aa5b1", "her-sft": "#2f6f9f"}
 LABELS = {"base": "base, same prompt", "her-sft": "HER-SFT"}
 LAYERS = {
@@ -22,14 +23,6 @@ LAYERS = {
     "speech": "speech",
     "structure": "tags, names,\nend of turn",
 }
-
-
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """95% Wilson score interval of a share seen in `count` trials (Wilson 1927)."""
-    z = 1.959964
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def draw_form(models: Mapping[str, Mapping[str, Any]], path: Path) -> None:

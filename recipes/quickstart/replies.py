@@ -12,21 +12,9 @@ from typing import Any
 from tqdm import tqdm
 
 from her_hf.durable import Journal
+from her_hf.evaluation.format import Unit
 from her_hf.inference.interface import Sampling
 from her_hf.inference.local import LocalModel
-from her_hf.scenes import Scene
-
-Unit = tuple[Scene, str, int]
-"""A reply to sample: the scene, who replies, and the index of the turn."""
-
-
-def choose_units(scenes: Sequence[Scene], count: int) -> list[Unit]:
-    """Turns to reply to: spread over all scenes, from the second turn on so that there is something to answer."""
-    units = [
-        (scene, str(turn.name), index) for scene in scenes for index, turn in enumerate(scene.dialogue) if index > 0
-    ]
-    step = max(1.0, len(units) / count)
-    return [units[int(place * step)] for place in range(min(count, len(units)))]
 
 
 def unit_key(unit: Unit, settings: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from her_hf.scoring.statistics import wilson_interval
 from recipes.quickstart.figures import (
     LABELS,
     LAYERS,
@@ -13,7 +14,6 @@ from recipes.quickstart.figures import (
     draw_losses,
     draw_patterns,
     draw_training,
-    wilson_interval,
 )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from her_hf.scoring.leaks import spoken_thoughts
 from her_hf.scoring.replies import SampledReply, is_well_formed, score_replies, stays_in_role
+from her_hf.scoring.statistics import wilson_interval
 
-from ..format import wilson_interval
 from ..rows import Row
 from .coser import NOTATIONS
 from .values import parsed, same_length, shown
@@ -52,7 +52,8 @@ def dual_layer(replies: Sequence[Any], contexts: Sequence[Any]) -> Row:
         "top_pattern": patterns["top"],
         "top_share": patterns["top_share"],
         "intervals": {
-            name: None if share is None else wilson_interval(share, count) for name, (share, count) in counted.items()
+            name: None if share is None else list(wilson_interval(share, count))
+            for name, (share, count) in counted.items()
         },
         "cases": list(map(_case, found)),
     }
