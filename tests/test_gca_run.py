@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from her_hf.scenes import Scene, load_scenes
+from recipes.benchmarks.gca_speed import measure
 from recipes.benchmarks.scripted_server import scripted
 
 ROOT = Path(__file__).parents[1]
@@ -110,6 +111,14 @@ def test_a_hundred_scenes_with_faults_and_three_kills(tmp_path: Path) -> None:
     if not SHARED.exists():
         pytest.skip("../shared is not there")
     prove(tmp_path, SHARED, 100, "10", latency=0.02, kills=[0.2, 0.5, 0.9])
+
+
+@pytest.mark.slow
+def test_an_evaluation_keeps_a_server_busy() -> None:
+    """A loose guard against waiting that nobody needs; `recipes/benchmarks/gca_speed.py` measures, on a quiet machine."""
+    scenes = load_scenes(ROOT / "dataset_cards" / "her-mini", split="train")
+    found = measure(scenes, rounds=12, latency=0.05, places=16)["playing"]
+    assert found["calls"] > 38 * 12 and 1 <= found["times_the_bound"] < 2.5
 
 
 def test_play_now_and_judge_later(tmp_path: Path) -> None:

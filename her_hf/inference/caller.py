@@ -130,7 +130,8 @@ class Caller:
         self._limit = asyncio.Semaphore(concurrency)
         self._asking: dict[str, asyncio.Future[Reply]] = {}
         self._fingerprint: dict[str, Any] | None = None
-        self._fingerprint_lock = asyncio.Lock()
+        self._window_asked: tuple[int | None] | None = None
+        self._about = asyncio.Lock()  # what is known of the model is asked once, not by everybody who waits
         self.spent = Spent()
 
     @property
@@ -150,7 +151,7 @@ class Caller:
             `ValueError`: If the backends are not the same model.
             `ModelError`: If none can be asked.
         """
-        async with self._fingerprint_lock:
+        async with self._about:
             if self._fingerprint is None:
                 found = [await self._patiently(place.model.fingerprint) for place in self._places]
                 other = next((print_ for print_ in found if print_ != found[0]), None)
@@ -222,12 +223,19 @@ class Caller:
             `ModelError`: If the model cannot be asked how long the prompt is.
         """
         model = self._places[0].model
-        window = await self._patiently(model.window)
+        window = await self._window()
         limit = None if window is None else window - max_tokens
         if limit is None or estimate_tokens(messages) <= limit:  # the estimate is rather too high
             return [dict(message) for message in messages], 0
         fitted = await fit(messages, model, limit, thinking=thinking, names=names)
         return fitted.messages, fitted.dropped
+
+    async def _window(self) -> int | None:
+        """The model's window; asked once, however many wait for it."""
+        async with self._about:
+            if self._window_asked is None:
+                self._window_asked = (await self._patiently(self._places[0].model.window),)
+            return self._window_asked[0]
 
     async def close(self) -> None:
         """Lets go of all connections."""

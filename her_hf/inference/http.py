@@ -95,6 +95,7 @@ class Connection:
                 headers=headers,
                 connector=aiohttp.TCPConnector(limit=0),  # callers have limits of their own
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=self._timeout),
+                cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=_LONGEST_LINE,
                 trust_env=bool(getproxies()),  # it costs every request a look into files, so only where there are any
             )

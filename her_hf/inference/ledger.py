@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def call_key(
         thinking (`bool`): Whether the turn is opened with system thinking.
         schema (`Schema`, *optional*): JSON schema of the reply.
     """
-    return digest([fingerprint, [dict(message) for message in messages], asdict(sampling), thinking, schema])
+    return digest([fingerprint, [dict(message) for message in messages], _plain(sampling), thinking, schema])
 
 
 class Ledger:
@@ -136,7 +136,7 @@ class Ledger:
 
     def _write(self, replies: Sequence[tuple[str, Reply]]) -> list[Reply]:
         """Keeps replies in one transaction; gives back those that count."""
-        rows = [(key, reply.model, json.dumps(asdict(reply), ensure_ascii=False)) for key, reply in replies]
+        rows = [(key, reply.model, json.dumps(_plain(reply), ensure_ascii=False)) for key, reply in replies]
         with self._lock:
             database = self._open()
             database.execute("BEGIN IMMEDIATE")
@@ -166,6 +166,13 @@ class Ledger:
                 self._database = None
 
 
+def _plain(value: Any) -> Any:
+    """A dataclass as JSON values; `asdict` would copy every text."""
+    if not is_dataclass(value):
+        return value
+    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+
+
 def _read(text: str) -> Reply:
-    fields = json.loads(text)
-    return Reply(**{**fields, "usage": Usage(**fields["usage"])})
+    values = json.loads(text)
+    return Reply(**{**values, "usage": Usage(**values["usage"])})

@@ -25,7 +25,7 @@ from her_hf.scenes.turns import merge_turns
 
 from .next_speaker import END_CHAT, next_speaker_messages, parse_next_speaker
 from .replies import Played, take_turn
-from .styles import STYLES, Style, actor_messages, style_named
+from .styles import STYLES, Style, actor_messages, actor_prompt, style_named
 
 END_COUNTS_FROM = 5
 """Round (counted from 0) from which on the end mark ends a scene."""
@@ -214,6 +214,7 @@ class _Play:
         self._names = speakers_of(scene)
         self._stage = stage(scene, self._names)
         self._turns: list[Turn] = []
+        self._prompts: dict[str, str] = {}  # of each speaker, the same all through the scene but for passages
         self._done = Performance(scene.key)
 
     async def run(self) -> Performance:
@@ -252,15 +253,19 @@ class _Play:
         world = speaker == ENVIRONMENT
         style = STYLES["her"] if world else self._settings.how
         passages = self._memory(scene, self._turns, speaker) if self._memory and not world else []
+        prompt = self._prompts.get(speaker)
+        if prompt is None or passages:
+            prompt = self._prompts[speaker] = actor_prompt(scene, speaker, style, passages=passages)
         return await take_turn(
             self._troupe.environment if world else self._troupe.actor,
-            actor_messages(scene, speaker, style, passages=passages),
+            actor_messages(scene, speaker, style, prompt=prompt),
             speaker,
             [member.name for member in scene.cast],
             notation=style.notation,
             thinking=style.thinking and not world,
             sampling=self._settings.world_sampling if world else self._settings.actor_sampling,
-            seeds=[self._seed("turn", index, attempt) for attempt in range(self._settings.attempts)],
+            attempts=self._settings.attempts,
+            seed=lambda attempt: self._seed("turn", index, attempt),
         )
 
     async def _next_speaker(self, index: int) -> str:

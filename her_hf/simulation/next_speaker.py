@@ -136,6 +136,11 @@ def _prompt() -> Template:
     return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(source)
 
 
+@lru_cache(maxsize=4096)
+def _told(book: str, scenario: str, people: tuple[tuple[str, str], ...], names: tuple[str, ...], end: str) -> str:
+    return _prompt().render(book=book, scenario=scenario, people=people, names=names, end=end).strip()
+
+
 def next_speaker_messages(
     scene: Scene, turns: Sequence[Turn], names: Sequence[str], *, may_end: bool
 ) -> list[Message]:
@@ -148,13 +153,9 @@ def next_speaker_messages(
         may_end (`bool`): Whether it may end the scene already.
     """
     current = turns[-1].name if turns else None
-    system = _prompt().render(
-        book=scene.book,
-        scenario=scene.scenario,
-        people=[{"name": member.name, "about": member.motivation} for member in scene.cast if member.name in names],
-        names=[name for name in names if name != current],
-        end=END_CHAT if may_end else "",
-    )
+    people = tuple((member.name, member.motivation) for member in scene.cast if member.name in names)
+    others = tuple(name for name in names if name != current)
+    system = _told(scene.book, scene.scenario, people, others, END_CHAT if may_end else "")
     spoken = "\n\n".join(labelled(turn, View.OTHERS, "coser") for turn in turns)
     question = f"{spoken}\n\n===\nWho speaks next? Answer with one line:\nNext Speaker: "
-    return [{"role": "system", "content": system.strip()}, {"role": "user", "content": question.rstrip()}]
+    return [{"role": "system", "content": system}, {"role": "user", "content": question.rstrip()}]

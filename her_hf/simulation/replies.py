@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -81,7 +81,8 @@ async def take_turn(
     notation: str,
     thinking: bool,
     sampling: Sampling,
-    seeds: Sequence[int],
+    attempts: int,
+    seed: Callable[[int], int],
 ) -> Played:
     """Asks for one turn; one without anything visible is asked for again with the next seed.
 
@@ -93,7 +94,8 @@ async def take_turn(
         notation (`str`): In which the reply is read.
         thinking (`bool`): Whether the turn opens with system thinking.
         sampling (`Sampling`): How to draw, without a seed.
-        seeds (`Sequence[int]`): One an attempt.
+        attempts (`int`): How often it is asked at most.
+        seed (`Callable[[int], int]`): The seed of each attempt, counted from 0.
 
     Returns:
         [`Played`]: The first turn with something visible, else the last one, which is empty.
@@ -102,9 +104,9 @@ async def take_turn(
         `ModelError`, `WindowFull`: If there is no reply.
     """
     fitted, dropped = await caller.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)
-    for attempt, seed in enumerate(seeds):
+    for attempt in range(attempts):
         temperature = sampling.temperature if attempt == 0 else max(sampling.temperature, AGAIN_TEMPERATURE)
-        drawn = replace(sampling, seed=seed, temperature=temperature)
+        drawn = replace(sampling, seed=seed(attempt), temperature=temperature)
         reply = await caller.ask(fitted, sampling=drawn, thinking=thinking)
         played = replace(read_reply(reply, speaker, names, notation=notation), attempts=attempt + 1, dropped=dropped)
         if played.visible:

@@ -16,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from her_hf.inference import Message
 from her_hf.scenes import Scene
 from her_hf.scenes.messages import messages_for
-from her_hf.scenes.prompt import scene_variables
+from her_hf.scenes.prompt import scene_prompt, scene_variables
 
 
 @dataclass(frozen=True)
@@ -71,26 +71,38 @@ def _actor() -> Template:
     return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(source)
 
 
-def actor_messages(scene: Scene, character: str, style: Style, *, passages: Sequence[str] = ()) -> list[Message]:
+def actor_prompt(scene: Scene, character: str, style: Style, *, passages: Sequence[str] = ()) -> str:
+    """What an actor is told of its role.
+
+    Args:
+        scene (`Scene`): The scene.
+        character (`str`): Who is played.
+        style ([`Style`]): How this model is spoken to.
+        passages (`Sequence[str]`, *optional*): Texts of the book that may help.
+    """
+    if style.notation == "her":
+        told = scene_prompt(scene, character, system_thinking=style.thinking)
+        return "\n\n".join([told, "===Relevant Passages===", *passages]) if passages else told
+    variables = scene_variables(scene, character, system_thinking=False)
+    explain = style.name == "plain"
+    return _actor().render(**variables, words=style.words, explain=explain, passages=passages).strip()
+
+
+def actor_messages(scene: Scene, character: str, style: Style, *, prompt: str | None = None) -> list[Message]:
     """What an actor is asked: its role, and what was played so far as it may see it.
 
     Args:
         scene (`Scene`): With the turns played so far as its dialogue.
         character (`str`): Who speaks now.
         style ([`Style`]): How this model is spoken to.
-        passages (`Sequence[str]`, *optional*): Texts of the book that may help.
+        prompt (`str`, *optional*): The system message, if it is known already; see [`actor_prompt`].
 
     Returns:
         `list[dict]`: Ends with a user message. Own past turns are in SELF view without system thinking, those of
             others in OTHERS view.
     """
+    told = actor_prompt(scene, character, style) if prompt is None else prompt
     turns = len(scene.dialogue)
-    if style.notation == "her":
-        messages = messages_for(scene, character, turns=turns, system_thinking=style.thinking)
-        if passages:
-            messages[0]["content"] += "\n\n===Relevant Passages===\n" + "\n\n".join(passages)
-        return [dict(message) for message in messages]
-    variables = scene_variables(scene, character, system_thinking=False)
-    prompt = _actor().render(**variables, words=style.words, explain=style.name == "plain", passages=passages)
-    messages = messages_for(scene, character, turns=turns, prompt=prompt.strip(), notation=style.notation)
-    return [dict(message) for message in messages]
+    return [
+        dict(message) for message in messages_for(scene, character, turns=turns, prompt=told, notation=style.notation)
+    ]

@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", default="../shared/data/coser/scenes_id.json", help="scenes to play")
     parser.add_argument("--split", help="split of the scenes")
-    parser.add_argument("--rounds", type=int, default=10, help="turns of a scene")
+    parser.add_argument("--rounds", type=int, default=20, help="turns of a scene; 20 is CoSER's default")
     parser.add_argument("--latency", type=float, default=0.05, help="seconds a reply takes")
     parser.add_argument("--places", type=int, default=64, help="replies that the server gives at once")
     arguments = parser.parse_args()

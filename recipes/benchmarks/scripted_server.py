@@ -35,7 +35,19 @@ class Script:
         self.broken_after, self.answered = arguments.broken_after, 0
         self.places = asyncio.Semaphore(arguments.places)
         self.attempts: Counter[str] = Counter()
-        self.log = open(arguments.log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        self.flushing = False
+        self.log = open(arguments.log, "a", encoding="utf-8")  # noqa: SIM115
+
+    def note(self, key: str, outcome: str) -> None:
+        """Writes a line of the log; those of one moment go to the disk together."""
+        self.log.write(f"{key} {outcome}\n")
+        if not self.flushing:
+            self.flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self.flushing = False
+        self.log.flush()
 
     def fault(self, key: str) -> str | None:
         """The fault of this attempt at this request, if there is one; no request fails more than twice."""
@@ -138,7 +150,7 @@ async def chat(script: Script, payload: bytes, writer: asyncio.StreamWriter) -> 
     async with script.places:
         await asyncio.sleep(script.latency)
     fault = script.fault(key)
-    script.log.write(f"{key} {fault or 'ok'}\n")
+    script.note(key, fault or "ok")
     if fault == "429":
         await send(writer, 429, {"error": {"message": "slow down"}}, b"Retry-After: 0.05\r\n")
     elif fault in ("400", "500"):
