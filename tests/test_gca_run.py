@@ -115,7 +115,7 @@ def test_a_hundred_scenes_with_faults_and_three_kills(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_evaluation_keeps_a_server_busy() -> None:
-    """A loose guard against waiting that nobody needs; `recipes/benchmarks/gca_speed.py` measures, on a quiet machine."""
+    """A loose guard against needless waiting; `recipes/benchmarks/gca_speed.py` measures, on a quiet machine."""
     scenes = load_scenes(ROOT / "dataset_cards" / "her-mini", split="train")
     found = measure(scenes, rounds=12, latency=0.05, places=16)["playing"]
     assert found["calls"] > 38 * 12 and 1 <= found["times_the_bound"] < 2.5
