@@ -102,8 +102,12 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
 
 
 def whole_lines(file: str | Path) -> list[str]:
-    """Lines of a JSONL file; a last line that a kill cut short has no newline and is no line."""
-    return Path(file).read_text(encoding="utf-8").split("\n")[:-1]
+    """Lines of a JSONL file; a last line that a kill cut short has no newline and is no line.
+
+    Bytes are cut into lines before they are read as text: a kill may have come in the middle of a character.
+    """
+    *lines, _ = Path(file).read_bytes().split(b"\n")
+    return [line.decode("utf-8") for line in lines]
 
 
 def claim(
@@ -184,9 +188,9 @@ class Journal:
             self._load()
 
     def _load(self) -> None:
-        text = self.file.read_text(encoding="utf-8")
-        lines = text.split("\n")
-        for number, line in enumerate(lines[:-1], start=1):
+        data = self.file.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
             try:
                 row = json.loads(line)
                 self.rows[self._key(row)] = row
@@ -195,8 +199,9 @@ class Journal:
                     f"{self.file}, line {number}: must be a JSON object of this run, got {line[:80]!r} "
                     f"({type(error).__name__}: {error}). Mend or delete the line."
                 ) from error
-        if lines[-1]:
-            replace_text(self.file, text[: len(text) - len(lines[-1])])
+        if len(whole) < len(data):
+            with self.file.open("rb+") as stream:
+                stream.truncate(len(whole))
 
     def add(self, row: dict[str, Any]) -> None:
         """Writes one unit and waits until it is on the disk."""
@@ -212,10 +217,14 @@ class Journal:
     def settle(self, order: list[Any]) -> list[dict[str, Any]]:
         """Rewrites the file with the units of these keys in this order, so that equal runs leave equal files.
 
+        Units of other keys, of a run with more of them, stay behind these.
+
         Returns:
             `list[dict]`: The units found, in that order.
         """
-        found = [self.rows[key] for key in order if key in self.rows]
+        found = {key: self.rows[key] for key in order if key in self.rows}
+        others = [row for key, row in self.rows.items() if key not in found]
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(self.file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found))
-        return found
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in [*found.values(), *others])
+        replace_text(self.file, "".join(lines))
+        return list(found.values())

@@ -12,7 +12,18 @@ from typing import Any
 import pytest
 from chat_helpers import serving
 
-from her_hf.inference import Caller, Ledger, Messages, ModelError, Reply, Retries, Sampling, Usage, open_model
+from her_hf.inference import (
+    Caller,
+    Ledger,
+    Messages,
+    ModelError,
+    Prompt,
+    Reply,
+    Retries,
+    Sampling,
+    Usage,
+    open_model,
+)
 from her_hf.inference.gather import Gathered
 from her_hf.inference.ledger import call_key
 
@@ -279,3 +290,38 @@ def test_calls_that_wait_become_one_batch() -> None:
     assert isinstance(found[7], ModelError)
     assert [texts for texts, _ in batches] == [["m0", "m1", "m2", "m3"], ["m4", "m5"], ["cold"], ["bad"]]
     assert batches[0][1] == [0, 1, 2, 3]
+
+
+def _open(file: str) -> None:
+    with Ledger(file) as ledger:
+        ledger.get("0")
+
+
+def test_processes_that_begin_one_ledger_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for attempt in range(12):
+        file = str(tmp_path / f"{attempt}.sqlite")
+        workers = [context.Process(target=_open, args=(file,)) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(60)
+        assert [worker.exitcode for worker in workers] == [0] * 4
+
+
+def test_a_prompt_that_could_not_be_counted_is_counted_again() -> None:
+    class Counting(Rule):
+        failures = 2
+
+        async def window(self) -> int | None:
+            return 120
+
+        async def prompt(self, messages: Messages, *, thinking: bool = True) -> Prompt:
+            if self.failures:
+                self.failures -= 1
+                raise failing("dropped")
+            return Prompt("", 10, exact=True)
+
+    long: Messages = [{"role": "user", "content": "Tea? " * 100}]
+    caller = Caller(Counting(lambda _: ""), retries=QUICK)
+    assert asyncio.run(caller.fit(long, max_tokens=20)) == (long, 0)

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from her_hf.durable import Journal, OtherRunError, claim, derive_seed, digest, new_folder, read_json, write_json
+from her_hf.durable import (
+    Journal,
+    OtherRunError,
+    claim,
+    derive_seed,
+    digest,
+    new_folder,
+    read_json,
+    whole_lines,
+    write_json,
+)
 
 
 def by_key(row: dict[str, object]) -> object:
@@ -34,14 +44,17 @@ def test_a_journal_drops_a_line_that_was_cut_and_keeps_the_rest(tmp_path: Path) 
     journal = Journal(file, key=by_key)
     journal.add({"key": "a", "value": "安"})
     journal.add({"key": "b", "value": 2})
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write('{"key": "c", "va')
+    with file.open("ab") as stream:
+        stream.write('{"key": "c", "value": "安'.encode()[:-1])  # cut in the middle of a character
+    assert len(whole_lines(file)) == 2
     again = Journal(file, key=by_key)
     assert list(again.rows) == ["a", "b"]
     again.add({"key": "c", "value": 3})
     again.add({"key": "a", "value": "new"})
     assert [row["value"] for row in again.settle(["c", "b", "a", "missing"])] == [3, 2, "new"]
-    assert [json.loads(line)["key"] for line in file.read_text(encoding="utf-8").splitlines()] == ["c", "b", "a"]
+    assert [json.loads(line)["key"] for line in whole_lines(file)] == ["c", "b", "a"]
+    assert [row["key"] for row in again.settle(["a"])] == ["a"]  # a smaller run loses nothing of a larger one
+    assert [json.loads(line)["key"] for line in whole_lines(file)] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("line", ["[1]", "no json", '{"other": 1}', "3"])

@@ -89,8 +89,8 @@ def prove(tmp_path: Path, scenes: Path, count: int, rounds: str, *, latency: flo
         found = answered(log)
     assert files_of(tmp_path / "killed_out") == first
     assert found.keys() == single.keys()
-    # What was on its way when a kill came may have been answered without anybody hearing it.
-    assert sum(found.values()) - len(found) <= 16 * len(kills)
+    # What was on its way, or not committed yet, when a kill came may have been answered without anybody hearing it.
+    assert sum(found.values()) - len(found) <= 2 * 16 * len(kills)
     judged = results(tmp_path / "out1")
     assert judged["played"]["scenes"] == count and judged["played"]["ended_by"].get("failed", 0) == 0
     assert judged["missing"]["expected"] == 4 * count
@@ -134,6 +134,27 @@ def test_play_now_and_judge_later(tmp_path: Path) -> None:
     assert found["settings"]["rounds"] == 4 and found["settings"]["judge_samples"] == 2
     row = json.loads((out / "dialogues.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert {"key", "turns", "settings"} <= row.keys() and {"name", "text"} <= row["turns"][0].keys()
+
+
+def test_a_scene_that_reads_otherwise_is_judged_anew_or_refused(tmp_path: Path) -> None:
+    scenes, out = mini_scenes(tmp_path, 2), tmp_path / "out"
+    with scripted(tmp_path / "server") as (url, log):
+        refused = run(url, out, scenes, "--rounds", "3", "--judge-only", check=False)
+        assert (
+            refused.returncode == 1 and "holds no dialogue" in refused.stderr and not (out / "judging.json").exists()
+        )
+        run(url, out, scenes, "--rounds", "3")
+        run(url, out, scenes, "--rounds", "3", "--limit", "1")  # a smaller run loses nothing of the larger one
+        seen = len(log.read_text().splitlines())
+        run(url, out, scenes, "--rounds", "3", "--judge-only")
+        assert len(log.read_text().splitlines()) == seen
+        rows = json.loads(scenes.read_text(encoding="utf-8"))
+        rows[0]["scenario"] += " It rains."
+        scenes.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+        refused = run(url, out, scenes, "--rounds", "3", "--judge-only", check=False)
+        assert refused.returncode == 1 and "reads otherwise" in refused.stderr
+        run(url, out, scenes, "--rounds", "3")
+        assert len(log.read_text().splitlines()) == seen + 5 + 4  # one scene: three turns, two next speakers, judged
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:

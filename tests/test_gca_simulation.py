@@ -285,3 +285,17 @@ def test_speakers_of_the_released_scenes() -> None:
         opened_by_world += first == ENVIRONMENT
         assert first == ENVIRONMENT or first == next(name for name in names if name != ENVIRONMENT)
     assert opened_by_world == sum(one.dialogue[0].name == ENVIRONMENT for one in scenes) > 0
+
+
+def test_the_next_speaker_is_asked_of_as_many_turns_as_fit() -> None:
+    director = Agent(alternate, window=330)
+    played = play(Agent(her_actor), director=director, rounds=30)
+    assert played.ended_by == "rounds" and played.named == 29
+    assert "Word Ann 0." in director.asked[0][-1]["content"]
+    assert "Word Ann 0." not in director.asked[-1][-1]["content"] and "Word" in director.asked[-1][-1]["content"]
+
+
+def test_other_prompts_are_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = GcaSettings().as_dict()
+    monkeypatch.setattr("her_hf.simulation.gca.scene_prompt_source", lambda language: f"other {language}")
+    assert GcaSettings().as_dict()["prompts"] != before["prompts"]

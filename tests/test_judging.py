@@ -131,6 +131,8 @@ def test_answers_that_can_be_read(text: str, severities: list[Any]) -> None:
         ("7", "no_json"),
         ('["flaws"]', "no_json"),
         ('<think>{"flaws": []}</think> I am done.', "no_json"),
+        ('<think>The form is {"flaws": []}. Now turn 1, which is awful,', "no_json"),
+        ('Well.</think> <thinking>First {"Storyline Quality": {"flaws": []}}', "no_json"),
         ('{"Another": {"flaws": []}}', "wrong_keys"),
         ('{"Storyline Quality": []}', "wrong_keys"),
         ('{"Storyline Quality": {"flaws": "none"}}', "wrong_keys"),
@@ -224,9 +226,12 @@ def test_an_answer_that_cannot_be_read_is_asked_for_anew() -> None:
 def test_after_the_last_attempt_the_judgement_is_missing() -> None:
     found, judge = judged("no", '{"x": 1}', attempts=2)
     assert isinstance(found, Missing) and found.cause == "wrong_keys" and len(judge.sampling) == 2
-    for length in (20, len(FLAWS) - 3):  # the longer one could be mended
-        found, _ = judged(Reply(FLAWS[:length], "length", False, content=FLAWS[:length]), attempts=1)
+    draft = 'The form is {"Storyline Quality": {"flaws": []}}. Now turn 1'
+    for text in (FLAWS[:20], FLAWS[:-3], draft):  # the second could be mended, the third is no verdict
+        found, _ = judged(Reply(text, "length", False, content=text), attempts=1)
         assert isinstance(found, Missing) and found.cause == "cut"
+    found, _ = judged(Reply(FLAWS, "length", False, content=FLAWS), attempts=1)
+    assert isinstance(found, GcaJudgement)
     found, _ = judged(ModelError("gone", kind="status", status=404))
     assert found == Missing("request", "gone")
 

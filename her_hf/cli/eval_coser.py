@@ -155,11 +155,14 @@ def coser(
         results = run_gca_now(run)
     report = write_report(results, out)
     typer.echo(f"Report: {report}")
-    share = results.get("missing", {}).get("share", 0.0)
+    if failed := results["played"]["failed"]:
+        typer.secho(f"{len(failed)} scenes could not be played; the same command tries again.", err=True, fg="red")
+    share = results.get("missing", {}).get("share", len(failed) / len(found))
     if share > max_missing:
+        what = "dialogues" if simulate_only else "judgements"
         typer.secho(
-            f"{share:.1%} of the judgements are missing, more than --max-missing allows ({max_missing:.1%}); the "
-            "report says why.",
+            f"{share:.1%} of the {what} are missing, more than --max-missing allows ({max_missing:.1%}); the report "
+            "says why.",
             err=True,
             fg=typer.colors.RED,
         )

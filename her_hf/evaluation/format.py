@@ -192,7 +192,8 @@ async def _reply(run: FormatRun, unit: Unit, messages: list[dict[str, Any]]) -> 
     sampling = run.sampling(derive_seed(run.seed, unit_key(unit)))
     thinking = run.style.thinking
     try:
-        fitted, dropped = await run.model.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking)
+        names = [member.name for member in unit[0].cast]
+        fitted, dropped = await run.model.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)
         reply = await run.model.ask(fitted, sampling=sampling, thinking=thinking)
     except (ModelError, WindowFull) as error:
         cause = error.kind if isinstance(error, ModelError) else "window"

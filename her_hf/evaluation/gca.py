@@ -21,7 +21,7 @@ from her_hf.simulation.gca import GcaSettings, Memory, Performance, Troupe, play
 from .gca_results import gca_results
 from .progress import bar, together
 from .rows import Row, SceneKey, scene_key, turns_of
-from .starts import Clock, by_first_role, note_start, run_now
+from .starts import Clock, by_first_role, note_start, notes_so_far, run_now
 
 DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
 JUDGING = "judging.json"
@@ -77,15 +77,17 @@ async def run_gca(run: GcaRun) -> Row:
     if len(set(keys)) != len(keys):
         twice = sorted({key for key in keys if keys.count(key) > 1})
         raise ValueError(f"scenes are known by (book, i_p, i_c), but these keys come more than once: {twice[:5]}")
+    ready = None if run.troupe else _played(run)
     played_by = await _claim_playing(run) if run.troupe else None
     judged_by = await _claim_judging(run) if run.judges else None
     try:
-        dialogues = await _play(run, played_by)
+        dialogues = await _play(run, run.troupe, played_by or {}) if run.troupe else ready or []
         clock.lap("playing")
         judgements = await _judge(run, dialogues) if run.judges else None
         clock.lap("judging")
         settings = {**(played_by or _settings_of(dialogues)), **(judged_by or {})}
         results = gca_results(run.scenes, dialogues, judgements, settings)
+        results["notes"] = notes_so_far(run.out, _callers(run))
         write_json(run.out / RESULTS, results)
         clock.lap("counting")
         return results
@@ -127,34 +129,53 @@ async def _claim_judging(run: GcaRun) -> Row:
 # -- playing
 
 
-async def _play(run: GcaRun, played_by: Row | None) -> list[Row]:
+async def _play(run: GcaRun, troupe: Troupe, played_by: Row) -> list[Row]:
     """Rows of `dialogues.jsonl` in the order of the scenes."""
     journal = Journal(run.out / DIALOGUES, key=scene_key)
-    keys = [scene.key for scene in run.scenes]
-    if run.troupe is None:
-        missing = [key for key in keys if key not in journal.rows]
-        if missing:
-            raise FileNotFoundError(
-                f"{journal.file} holds no dialogue for {len(missing)} of {len(keys)} scenes, such as {missing[0]}. "
-                "Play them first (without --judge-only), or name the scenes that were played."
-            )
-        return [journal.rows[key] for key in keys]
-    digests = {scene.key: digest(scene.model_dump(mode="json")) for scene in run.scenes}
+    digests = {scene.key: _scene_digest(scene) for scene in run.scenes}
     waiting = [scene for scene in run.scenes if not _is_played(journal.rows.get(scene.key), digests[scene.key])]
     turns = len(run.scenes) * run.settings.turns
     done = turns - len(waiting) * run.settings.turns
     with bar(turns, "playing", "turn", show=run.show, done=done) as progress:
 
-        async def play(scene: Scene, troupe: Troupe) -> None:
+        async def play(scene: Scene) -> None:
             performance = await play_scene(
                 scene, troupe, run.settings, memory=run.memory, on_turn=lambda _: progress.update()
             )
-            row = _dialogue_row(scene, performance, played_by or {}, digests[scene.key])
+            row = _dialogue_row(scene, performance, played_by, digests[scene.key])
             await asyncio.to_thread(journal.add, row)  # waits for the disk, which should hold up nobody else
             progress.update(run.settings.turns - len(performance.turns))  # a scene that ended early is done too
 
-        await together([play(scene, run.troupe) for scene in waiting], run.at_once)
-    return journal.settle(keys)
+        await together(map(play, waiting), run.at_once)
+    return journal.settle([scene.key for scene in run.scenes])
+
+
+def _played(run: GcaRun) -> list[Row]:
+    """Rows of dialogues that are there already.
+
+    Raises:
+        `FileNotFoundError`: If one is missing.
+        `ValueError`: If one was played from a scene that reads otherwise.
+    """
+    journal = Journal(run.out / DIALOGUES, key=scene_key)
+    missing = [scene.key for scene in run.scenes if scene.key not in journal.rows]
+    if missing:
+        raise FileNotFoundError(
+            f"{journal.file} holds no dialogue for {len(missing)} of {len(run.scenes)} scenes, such as {missing[0]}. "
+            "Play them first (without --judge-only), or name the scenes that were played."
+        )
+    for scene in run.scenes:
+        known = journal.rows[scene.key].get("scene_digest")
+        if known is not None and known != _scene_digest(scene):
+            raise ValueError(
+                f"the dialogue of {scene.key} in {journal.file} was played from a scene that reads otherwise than the "
+                "one given. Name the scenes that were played, or play again."
+            )
+    return [journal.rows[scene.key] for scene in run.scenes]
+
+
+def _scene_digest(scene: Scene) -> str:
+    return digest(scene.model_dump_json())
 
 
 def _is_played(row: Row | None, scene_digest: str) -> bool:
@@ -214,7 +235,8 @@ async def _judge(run: GcaRun, dialogues: Sequence[Row]) -> list[Row]:
             if dialogue.get("ended_by") == "failed":
                 continue
             turns = turns_of(dialogue)
-            judged = digest([turn.render(view="self") for turn in turns])
+            scene = _scene_digest(scenes[scene_key(dialogue)])
+            judged = digest([scene, *(turn.render(view="self") for turn in turns)])
             for dimension in DIMENSIONS:
                 for caller, name in zip(run.judges, names, strict=True):
                     for sample in range(run.judging.samples):
@@ -229,7 +251,7 @@ async def _judge(run: GcaRun, dialogues: Sequence[Row]) -> list[Row]:
 
 
 def _is_judged(row: Row | None, judged: str) -> bool:
-    """Whether this very dialogue was judged; a request that failed is made again."""
+    """Whether this very dialogue of this very scene was judged; a request that failed is made again."""
     if row is None or row.get("judged") != judged:
         return False
     return not (row.get("missing") and row["missing"]["cause"] == "request")

@@ -57,7 +57,7 @@ def gca_results(
         scored = _scored(judgements, {tuple(case["key"]): case["character_turns"] for case in cases})
         for case in cases:
             case |= _case_scores(scored, tuple(case["key"]), raters)
-        results |= _summary(cases, dialogues)
+        results |= _summary(cases, dialogues, by_key)
         results["missing"] = _missing(dialogues, judgements, max(wanted, len(raters)))
         results["agreement"] = _agreement(scored, raters, cases)
     results["cases"] = cases
@@ -159,27 +159,28 @@ def _case_scores(scored: Scored, key: tuple[Any, ...], raters: Sequence[Rater]) 
     return {**found, "avg": case_score(found)}
 
 
-def _summary(cases: Sequence[Row], dialogues: Sequence[Row]) -> Row:
+def _summary(cases: Sequence[Row], dialogues: Sequence[Row], scenes: Mapping[SceneKey, Scene]) -> Row:
     """Scores, intervals and tables; a scene that could not be played counts as missing everywhere."""
-    tables = [{dimension: case[dimension] for dimension in DIMENSIONS} for case in cases]
-    tables += [dict.fromkeys(DIMENSIONS, None) for _ in range(len(dialogues) - len(cases))]
+    found = {tuple(case["key"]): case for case in cases}
+    nothing: Row = dict.fromkeys(DIMENSIONS)
+    rows = [found.get(scene_key(row), nothing) for row in dialogues]
+    tables = [{dimension: row[dimension] for dimension in DIMENSIONS} for row in rows]
     total = summarize_cases(tables)
-    columns = [[table[dimension] for dimension in DIMENSIONS] for table in tables]
+    columns = [list(table.values()) for table in tables]
     intervals = {
         dimension: bootstrap_interval([row[at] for row in columns]) for at, dimension in enumerate(DIMENSIONS)
     }
     intervals["avg"] = bootstrap_interval(columns)
-    known = tables[: len(cases)]
     grouped = {
-        "tag": group_means(known, [case["tag"] or "(none)" for case in cases]),
-        "book": group_means(known, [case["key"][0] for case in cases]),
+        "tag": group_means(tables, [scenes[scene_key(row)].tag or "(none)" for row in dialogues]),
+        "book": group_means(tables, [row["key"][0] for row in dialogues]),
     }
     return {
         "scores": total["scores"],
         "intervals": {name: list(ends) if ends else None for name, ends in intervals.items()},
         "cases_with": total["cases"],
         "cases_without": total["missing"],
-        "tables": grouped if cases else {},
+        "tables": grouped,
     }
 
 

@@ -19,7 +19,7 @@ from her_hf.simulation.reenactment import ReenactmentSettings, Session, play_ses
 from .minimax_judging import Dialogue, Row, chunk_key, dialogue_key, judge_dialogues
 from .minimax_results import minimax_results
 from .progress import bar, together
-from .starts import SESSIONS, Clock, by_first_role, note_start, run_now, spent
+from .starts import SESSIONS, Clock, by_first_role, note_start, notes_so_far, run_now, spent
 
 DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
 LEDGER, JUDGING = "ledger.sqlite", "judging.json"
@@ -99,6 +99,7 @@ async def run_minimax(run: MinimaxRun) -> Row:
         settings = {**played_by, **judged_by, "runs": run.runs}
         results = minimax_results(dialogues, judgements, settings, turns=turns, chunk=run.judging.chunk)
         results["spent"] = spent(_callers(run))
+        results["notes"] = notes_so_far(run.out, _callers(run))
         write_json(run.out / RESULTS, results)
         return results
     finally:

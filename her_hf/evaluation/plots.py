@@ -81,8 +81,8 @@ def draw_by_tag(results: Mapping[str, Any], path: Path) -> bool:
 
 
 def has_tags_to_draw(results: Mapping[str, Any]) -> bool:
-    """Whether scenes have tags, and no more of them than there are colours to tell them apart."""
-    tags = set(results["tables"].get("tag", {}))
+    """Whether scenes that were played have tags, and no more of them than there are colours to tell them apart."""
+    tags = {case["tag"] or NO_TAG for case in results["cases"]}
     return bool(tags - {NO_TAG}) and len(tags) <= len(GROUPS)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from her_hf.durable import whole_lines
 from her_hf.inference import Caller
 
 SESSIONS = "sessions.jsonl"
@@ -45,13 +46,25 @@ def spent(callers: dict[str, Caller]) -> dict[str, dict[str, int]]:
     return {role: caller.spent.as_dict() for role, caller in callers.items()}
 
 
+def notes_of(callers: dict[str, Caller]) -> list[str]:
+    """What the models noted, such as a field that a server does not take, so that requests went without it."""
+    return sorted({f"{role}: {note}" for role, caller in callers.items() for note in caller.notes})
+
+
+def notes_so_far(out: Path, callers: dict[str, Caller]) -> list[str]:
+    """The notes of this start and of all before it: what was asked then is in the results as well."""
+    file = out / SESSIONS
+    earlier = (json.loads(line)["notes"] for line in whole_lines(file)) if file.exists() else ()
+    return sorted({note for notes in (*earlier, notes_of(callers)) for note in notes})
+
+
 def note_start(out: Path, clock: Clock, callers: dict[str, Caller]) -> None:
     """Appends the line of this start."""
     line = {
         "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seconds": clock.laps,
         "spent": spent(callers),
-        "notes": sorted({note for caller in callers.values() for note in caller.notes}),
+        "notes": notes_of(callers),
     }
     with (out / SESSIONS).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from .interface import ChatModel, Message, Messages, ModelError, Reply, Sampling, Schema
 from .ledger import Ledger, call_key
 from .window import fit
 from .wire import estimate_tokens
+
+T = TypeVar("T")
 
 _REST = 5.0
 """Seconds for which a backend that failed is asked only if there is no other."""
@@ -227,7 +229,9 @@ class Caller:
         limit = None if window is None else window - max_tokens
         if limit is None or estimate_tokens(messages) <= limit:  # the estimate is rather too high
             return [dict(message) for message in messages], 0
-        fitted = await fit(messages, model, limit, thinking=thinking, names=names)
+        fitted = await self._patiently(
+            lambda: fit(messages, model, limit, thinking=thinking, names=names), self._retries.most
+        )
         return fitted.messages, fitted.dropped
 
     async def _window(self) -> int | None:
@@ -275,14 +279,14 @@ class Caller:
             place.busy -= 1
         return reply
 
-    async def _patiently(self, ask: Any) -> Any:
-        """Makes a call about the model itself; with few retries, as a wrong address should be told of soon."""
+    async def _patiently(self, ask: Callable[[], Awaitable[T]], most: int = _FIRST_RETRIES) -> T:
+        """Makes a call about the model or a prompt; the first with few retries, to tell of a wrong address soon."""
         attempt = 0
         while True:
             try:
                 return await ask()
             except ModelError as error:
-                if not error.retryable or attempt >= min(self._retries.most, _FIRST_RETRIES):
+                if not error.retryable or attempt >= min(self._retries.most, most):
                     raise
                 await asyncio.sleep(self._retries.wait(attempt, error))
                 attempt += 1

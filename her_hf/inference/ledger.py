@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -79,12 +80,16 @@ class Ledger:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(self.file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
-                database.execute("PRAGMA journal_mode=WAL")
+                _patiently(database, "PRAGMA journal_mode=WAL")
                 # A killed process loses nothing that was committed; only a loss of power could cost the last replies.
                 database.execute("PRAGMA synchronous=NORMAL")
-                database.execute(_TABLE)
+                _patiently(database, _TABLE)
             except sqlite3.DatabaseError as error:
                 database.close()
+                if isinstance(error, sqlite3.OperationalError):  # locked for all that time, a full disk, no permission
+                    raise OSError(
+                        f"the ledger {self.file} cannot be opened: {error}. Look who holds it, or mend the disk."
+                    ) from error
                 raise ValueError(
                     f"{self.file} is no ledger ({error}). Name another file, or delete this one; the calls it would "
                     "have kept are asked again."
@@ -164,6 +169,19 @@ class Ledger:
             if self._database is not None:
                 self._database.close()
                 self._database = None
+
+
+def _patiently(database: sqlite3.Connection, statement: str) -> None:
+    """Executes what SQLite refuses at once, without its usual patience, while another process does the same."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            database.execute(statement)
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _plain(value: Any) -> Any:

@@ -144,6 +144,8 @@ class LocalModel:
                 "template": digest(_template_of(self._tokenizer)),
                 "weights": _weights_digest(self._model),
                 "dtype": str(self._model.dtype),
+                "vocabulary": digest(sorted(self._tokenizer.get_vocab().items())),
+                "generation": digest(self._config.to_dict()),
             }
         )
 

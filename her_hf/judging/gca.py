@@ -22,7 +22,7 @@ from her_hf.scenes import Scene
 from her_hf.scoring.coser import DIMENSIONS, FLAW_TYPES, read_severity
 
 from .missing import Missing
-from .structured import after_thinking, read_json_reply, shorten
+from .structured import after_thinking, ends_whole, read_json_reply, shorten
 
 THOUGHTS = {"coser": View.OTHERS, "her": View.SELF}
 """Whether critics see inner thoughts: removed from both conversations as in CoSER, or kept in both as in HER."""
@@ -250,10 +250,11 @@ async def judge_dialogue(
             reply = await judge.ask(messages, sampling=sampling, thinking=False, schema=flaw_schema(dimension))
         except ModelError as error:
             return Missing("request", str(error))
-        found = parse_flaws(reply.content or reply.text, dimension)
+        answer = reply.content or reply.text
+        found = parse_flaws(answer, dimension)
         cut = reply.finish_reason == "length"
-        if isinstance(found, GcaJudgement) and not (cut and found.repaired):
+        if isinstance(found, GcaJudgement) and not (cut and (found.repaired or not ends_whole(answer))):
             return found
         if cut:  # a list of flaws that was mended at its end would look better than it is
-            found = Missing("cut", shorten(reply.content or reply.text))
+            found = Missing("cut", shorten(answer))
     return found

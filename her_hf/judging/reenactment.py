@@ -22,7 +22,7 @@ from her_hf.scenes.seeds import Seed
 from her_hf.scoring.minimax import CHUNK_TURNS, COLUMNS, PENALTIES
 
 from .missing import Missing
-from .structured import after_thinking, read_json_reply, shorten
+from .structured import after_thinking, ends_whole, read_json_reply, shorten
 
 JUDGED = "ai"
 """The role whose errors count."""
@@ -281,9 +281,12 @@ async def judge_chunk(
             reply = await judge.ask(messages, sampling=sampling, thinking=False, schema=schema)
         except ModelError as error:
             return Missing("request", str(error))
-        found = parse_errors(reply.content or reply.text, chunk)
-        if reply.finish_reason == "length" and (isinstance(found, Missing) or found.repaired):
-            found = Missing("cut", shorten(reply.content or reply.text))  # mended, it would lack its last errors
+        answer = reply.content or reply.text
+        found = parse_errors(answer, chunk)
+        if reply.finish_reason == "length" and (
+            isinstance(found, Missing) or found.repaired or not ends_whole(answer)
+        ):
+            found = Missing("cut", shorten(answer))  # mended, it would lack its last errors
         if not isinstance(found, Missing):
             return found
     return found

@@ -10,7 +10,9 @@ from typing import Any
 
 from .missing import Missing
 
-_THINKING_END = re.compile(r"</\s*(?:think|thinking|thought|system_thinking|reasoning)\s*>", re.IGNORECASE)
+_THINKING = "think|thinking|thought|system_thinking|reasoning"
+_THINKING_END = re.compile(rf"</\s*(?:{_THINKING})\s*>", re.IGNORECASE)
+_THINKING_START = re.compile(rf"<\s*(?:{_THINKING})\s*>", re.IGNORECASE)
 _FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
 _SHOWN = 300
 _MOST_STARTS = 200
@@ -34,9 +36,19 @@ class JsonReply:
 
 
 def after_thinking(text: str) -> str:
-    """The reply behind its last closed thinking block, if it has one."""
+    """The reply behind its last closed thinking block, if it has one, and before one that never closes.
+
+    What stands in thinking is a draft and no answer.
+    """
     ends = list(_THINKING_END.finditer(text))
-    return text[ends[-1].end() :] if ends else text
+    answer = text[ends[-1].end() :] if ends else text
+    opened = _THINKING_START.search(answer)
+    return answer[: opened.start()] if opened else answer
+
+
+def ends_whole(text: str) -> bool:
+    """Whether a reply that was cut at the token limit had come to the end of its JSON all the same."""
+    return after_thinking(text).rstrip().rstrip("`").rstrip().endswith("}")
 
 
 def shorten(text: str) -> str:

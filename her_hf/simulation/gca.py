@@ -13,14 +13,16 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.resources import files
 from typing import Any
 
 from her_hf.dual_layer import ENVIRONMENT, Turn, parse_turn
-from her_hf.durable import derive_seed
-from her_hf.inference import Caller, ModelError, Sampling
+from her_hf.durable import derive_seed, digest
+from her_hf.inference import Caller, Message, ModelError, Sampling
 from her_hf.inference.window import WindowFull
 from her_hf.scenes import Character, Scene
 from her_hf.scenes.models import CharacterKind
+from her_hf.scenes.prompt import LANGUAGES, scene_prompt_source
 from her_hf.scenes.turns import merge_turns
 
 from .next_speaker import END_CHAT, next_speaker_messages, parse_next_speaker
@@ -66,6 +68,8 @@ class GcaSettings:
     seed: int = 42
 
     def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ValueError(f"attempts must be at least 1, got {self.attempts}")
         if not 0 <= self.continue_from < self.turns:
             raise ValueError(
                 f"continue_from must be from 0 to below the number of rounds ({self.turns}), got {self.continue_from}"
@@ -100,7 +104,14 @@ class GcaSettings:
             "rounds": self.turns,
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
+            "prompts": prompts_digest(),
         }
+
+
+def prompts_digest() -> str:
+    """A digest of every prompt that plays a scene: with other prompts it is another run."""
+    own = [(files(__package__) / "prompts" / f"{name}.jinja").read_text("utf-8") for name in ("actor", "next_speaker")]
+    return digest([*own, *map(scene_prompt_source, LANGUAGES)])
 
 
 @dataclass(frozen=True)
@@ -272,16 +283,28 @@ class _Play:
         """Who takes the turn at `index`: named by the predictor, or drawn."""
         current = self._turns[-1].name or ""
         may_end = index - 1 >= END_COUNTS_FROM  # the predictor speaks in the round of the turn before
-        asked = next_speaker_messages(self._stage, self._turns, self._names, may_end=may_end)
         sampling = Sampling(max_tokens=64, temperature=0.0, top_p=1.0, seed=self._seed("next", index))
-        fitted, _ = await self._troupe.next_speaker.fit(asked, max_tokens=sampling.max_tokens, thinking=False)
-        reply = await self._troupe.next_speaker.ask(fitted, sampling=sampling, thinking=False)
+        asked = await self._question(may_end, sampling.max_tokens)
+        reply = await self._troupe.next_speaker.ask(asked, sampling=sampling, thinking=False)
         found = parse_next_speaker(reply.content or reply.text, self._names, current)
         if found is not None and (found != END_CHAT or may_end):
             self._done.named += 1
             return found
         self._done.drawn += 1
         return draw_speaker(self._original, self._names, current, seed=self._seed("draw", index))
+
+    async def _question(self, may_end: bool, max_tokens: int) -> list[Message]:
+        """What the predictor is asked, of as many of the newest turns as its window holds."""
+        newest = list(self._turns)
+        while True:
+            asked = next_speaker_messages(self._stage, newest, self._names, may_end=may_end)
+            try:
+                fitted, _ = await self._troupe.next_speaker.fit(asked, max_tokens=max_tokens, thinking=False)
+                return fitted
+            except WindowFull:
+                if len(newest) == 1:
+                    raise
+                newest = newest[(len(newest) + 1) // 2 :]
 
 
 def draw_speaker(scene: Scene, names: Sequence[str], current: str, *, seed: int) -> str:

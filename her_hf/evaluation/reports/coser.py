@@ -107,7 +107,7 @@ def _by_tag(results: Results) -> str:
         return ""
     plot = "\n\n![Scores by tag](by_tag.png)" if has_tags_to_draw(results) else ""
     ends = {tag: interval(found["avg"]) for tag, (_, found) in tag_intervals(results["cases"]).items()}
-    rows = [[*_group_row(tag, group), ends[tag]] for tag, group in tables.items()]
+    rows = [[*_group_row(tag, group), ends.get(tag, "–")] for tag, group in tables.items()]
     return "## By tag\n\n" + table(["tag", *_GROUP_HEAD, "95% interval of the average"], rows) + plot
 
 

@@ -72,7 +72,9 @@ def settings_section(results: Results) -> str:
     rows = [[escape(name), setting(value)] for name, value in sorted(results["settings"].items())]
     if not rows:
         return "## Settings\n\nNot recorded: the dialogues do not say how they were played."
-    return "## Settings\n\n" + table(["setting", "value"], rows)
+    notes = "".join(f"\n- {escape(note, most=400)}" for note in results.get("notes", ()))
+    told = f"\n\nNoted on the way:\n{notes}" if notes else ""
+    return "## Settings\n\n" + table(["setting", "value"], rows) + told
 
 
 def reproduce_section(name: str, units: str, commands: Sequence[Sequence[Flag]]) -> str:
