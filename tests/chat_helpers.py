@@ -44,6 +44,8 @@ class StandIn:
     Args:
         way (`str`): `"split"` (reasoning apart), `"prefilled"` (content begins inside the block) or `"plain"`.
         errors (`list`): `(status, body)` pairs answered first, one a chat request.
+        tokenize_errors (`list`): The same for `/tokenize`.
+        answers (`dict`): Contents of the replies to some last messages, sent as they are.
         drop_after (`int`, *optional*): Break the connection after so many chunks.
     """
 
@@ -55,6 +57,8 @@ class StandIn:
     stop_reason: Any = None
     models: list[dict[str, Any]] = field(default_factory=lambda: [{"id": "her-tiny", "max_model_len": 4096}])
     errors: list[tuple[int, str]] = field(default_factory=list)
+    tokenize_errors: list[tuple[int, str]] = field(default_factory=list)
+    answers: dict[str, str] = field(default_factory=dict)
     refuses: tuple[str, ...] = ()
     tokenizes: bool = False
     streams: bool = True
@@ -71,9 +75,15 @@ class StandIn:
         """Bodies of the chat requests."""
         return [body for path, body, _ in self.requests if path.endswith("/chat/completions")]
 
-    def parts(self, thinking: bool) -> tuple[str, str]:
+    def asked(self, path: str) -> int:
+        """How often this path was asked for."""
+        return sum(path == asked for asked, *_ in self.requests)
+
+    def parts(self, body: dict[str, Any]) -> tuple[str, str]:
         """Reasoning and content as this way of serving sends them."""
-        if not thinking:
+        if (said := self.answers.get(body["messages"][-1]["content"])) is not None:
+            return "", said
+        if not body.get("chat_template_kwargs", {}).get("enable_thinking", True):
             return "", self.body
         if self.way == "split":
             return self.thinking, self.body
@@ -96,6 +106,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.script.requests.append((self.path, body, dict(self.headers)))
         if self.path == "/v1/chat/completions":
             self._chat(body)
+        elif self.path == "/tokenize" and self.script.tokenize_errors:
+            status, text = self.script.tokenize_errors.pop(0)
+            self._send(status, text.encode(), {"Retry-After": "0.01"})
         elif self.script.tokenizes and self.path == "/tokenize":
             text = "".join(f"<{message['role']}>{message['content']}" for message in body["messages"])
             text += "<assistant>" + ("" if self.script.way == "plain" else "<system_thinking>\n")
@@ -116,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
             if name in body:
                 self._json(400, {"error": {"message": f"Unrecognized request argument supplied: {name}"}})
                 return
-        reasoning, content = script.parts(body.get("chat_template_kwargs", {}).get("enable_thinking", True))
+        reasoning, content = script.parts(body)
         usage = {"prompt_tokens": 10, "completion_tokens": 20}
         ending = {"finish_reason": script.finish, "stop_reason": script.stop_reason}
         if not (body.get("stream") and script.streams):

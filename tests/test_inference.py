@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from her_hf.dual_layer import parse_turn
-from her_hf.inference import ModelError, Reply, Sampling, Usage, is_url, open_model, wire
+from her_hf.inference import Caller, ModelError, Reply, Retries, Sampling, Usage, is_url, open_model, wire
 from her_hf.inference.detokenize import Detokenizer
 from her_hf.inference.inline import InlineText, opens_thinking
 from her_hf.inference.openai import ServerModel
@@ -123,9 +124,70 @@ def test_inline_text(way: str | None, reasoning: str, content: str, finish: str,
         assert shown + inline.close(finish) == text
 
 
-def test_inline_text_without_thinking_leaves_reasoning_out() -> None:
-    inline = InlineText(None, thinking=False)
-    assert inline.reasoning("hm") + inline.content("Ann: Tea?") + inline.close("stop") == "Ann: Tea?"
+@pytest.mark.parametrize("way", ["plain", "split", "prefilled", None])
+def test_a_close_that_nothing_opened_tells_whatever_was_expected(way: str | None) -> None:
+    inline = InlineText(way)
+    assert inline.content(FULL.removeprefix("<system_thinking>\n")) + inline.close("stop") == FULL
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize("opened", ["<system_thinking>", "\n< think >"])
+def test_an_opening_tag_that_the_prompt_has_already_is_not_doubled(opened: str, size: int) -> None:
+    content = f"{opened}x</system_thinking>{BODY}"
+    inline = InlineText("prefilled")
+    shown = "".join(inline.content(content[at : at + size]) for at in range(0, len(content), size))
+    assert shown + inline.close("stop") == content
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("Ann: Tea?", "Ann: Tea?"),
+        (" Ann: < 3 <role_thinking>x</role_thinking>\n", " Ann: < 3 <role_thinking>x</role_thinking>\n"),
+        ("He asked for tea.\n</think>\n\nAnn: Tea?", "Ann: Tea?"),
+        ("a</think>b < / System_Thinking >Ann: Tea?", "Ann: Tea?"),
+        ("<think>He asked.</think>\nAnn: Tea?", "Ann: Tea?"),
+        ("<think>a</think>\n<thought>b</thought>Ann: Tea?", "Ann: Tea?"),
+        ("<think>a <think> b</think> c</think>Ann: Tea?", "Ann: Tea?"),
+        ("a <think>b</think> c</think>Ann: Tea?", "Ann: Tea?"),
+        ("He thinks.</think>", ""),
+        ("<think>He asked", "<think>He asked"),
+        ("Ann: Tea? <think>No.</think>", "Ann: Tea? <think>No.</think>"),
+        ('{"flaw": "a stray </think> in turn 2"}', '{"flaw": "a stray </think> in turn 2"}'),
+        ('[1]\n</think>\n{"flaw": 2}', '{"flaw": 2}'),
+        ("[" * 100_000, "[" * 100_000),
+        ("", ""),
+    ],
+)
+def test_inline_text_without_thinking_is_the_answer(content: str, text: str) -> None:
+    for size in (1 if len(content) < 1000 else 1000, 100_000):
+        inline = InlineText(thinking=False)
+        shown = inline.reasoning("hm")
+        shown += "".join(inline.content(content[at : at + size]) for at in range(0, len(content), size))
+        assert shown + inline.close("stop") == text
+
+
+@pytest.mark.parametrize(
+    "unit", ["<", "<think>", "</think>", "< ", "x</think>", "<think>x</think>", "x<think></think>"]
+)
+def test_hostile_replies_take_linear_time(unit: str) -> None:
+    start = time.process_time()
+    for content in (unit * 50_000, "<" + " " * 200_000):
+        for thinking in (True, False):
+            inline = InlineText(thinking=thinking)
+            inline.content(content)
+            inline.close("stop")
+    assert time.process_time() - start < 2
+
+
+def test_without_thinking_an_answer_streams_where_the_prompt_opens_none() -> None:
+    inline = InlineText("plain", thinking=False)
+    assert [inline.content(piece) for piece in ("Ann", ": Tea?")] == ["Ann", ": Tea?"]
+    inline = InlineText("plain", thinking=False)
+    assert [inline.content(piece) for piece in (" ", "<role", "_action>", "x")] == ["", "", " <role_action>", "x"]
+    inline = InlineText("plain", thinking=False)
+    assert [inline.content(piece) for piece in ("<thi", "nk>", "x</think>", "Ann: Tea?")] == [""] * 4
+    assert inline.close("stop") == "Ann: Tea?"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +224,7 @@ def test_a_server_gives_one_text_whatever_its_way(way: str, field: str, tokenize
     assert parse_turn(last.text, names=["Ann"]).well_formed
 
 
-def test_the_first_reply_streams_where_the_server_tokenizes_and_the_second_everywhere() -> None:
+def test_thinking_streams_where_the_server_tokenizes_and_is_else_held_back_until_it_closes() -> None:
     async def sizes(model: ServerModel) -> tuple[int, int]:
         first = [piece async for piece in model.stream(MESSAGES)]
         second = [piece async for piece in model.stream(MESSAGES)]
@@ -175,7 +237,99 @@ def test_the_first_reply_streams_where_the_server_tokenizes_and_the_second_every
         assert first == second > 10
     with serving(way="prefilled") as server:
         first, second = run(sizes(ServerModel(server.url)))
-        assert 2 < first < second
+        assert 2 < first == second
+
+
+UNTOLD = {"first": "Ann stalls.\n</system_thinking>\nAnn: Tea?", "second": "Bob wants to kill her, secretly."}
+"""What a server without a reasoning parser sends after a prompt that opens the block."""
+
+
+@pytest.mark.parametrize("tokenizes", [False, True])
+def test_replies_are_read_alike_in_any_order(tokenizes: bool) -> None:
+    async def one(model: ServerModel, word: str) -> tuple[str, str]:
+        return word, (await model.chat([{"role": "user", "content": word}])).text
+
+    async def in_turn(model: ServerModel, *words: str) -> set[tuple[str, str]]:
+        texts = {await one(model, word) for word in words}
+        await model.close()
+        return texts
+
+    async def at_once(model: ServerModel) -> set[tuple[str, str]]:
+        texts = set(await asyncio.gather(*(one(model, word) for word in ["first", "second"] * 5)))
+        await model.close()
+        return texts
+
+    with serving(way="prefilled", tokenizes=tokenizes, answers=UNTOLD) as server:
+        found = run(in_turn(ServerModel(server.url), "first", "second"))
+        assert run(in_turn(ServerModel(server.url), "second", "first")) == found
+        before = server.asked("/tokenize")
+        assert run(at_once(ServerModel(server.url))) == found
+        assert server.asked("/tokenize") == before + 1
+    opening = "<system_thinking>\n"
+    assert found == {
+        ("first", opening + UNTOLD["first"]),
+        ("second", (opening if tokenizes else "") + UNTOLD["second"]),
+    }
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("tokenizes", [False, True])
+def test_without_thinking_text_and_content_hold_the_answer_only(tokenizes: bool, streams: bool) -> None:
+    answers = {str(MESSAGES[-1]["content"]): "He hides it.\n</think>\n\nAnn: Tea?"}
+    with serving(way="prefilled", tokenizes=tokenizes, streams=streams, answers=answers) as server:
+        pieces = run(streamed(ServerModel(server.url), thinking=False))
+        reply = run(whole(ServerModel(server.url), thinking=False))
+    last = pieces[-1]
+    assert isinstance(last, Reply)
+    assert total(pieces) == last.text == last.content == reply.text == reply.content == "Ann: Tea?"
+
+
+@pytest.mark.parametrize(("status", "tells"), [(429, True), (503, True), (404, False), (405, False), (501, False)])
+def test_a_failure_of_tokenize_that_may_pass_is_an_error(status: int, tells: bool) -> None:
+    async def ask(model: ServerModel) -> list[Any]:
+        found: list[Any] = []
+        for _ in range(2):
+            try:
+                found.append((await model.fingerprint())["template"])
+            except ModelError as error:
+                found.append(error.retryable)
+        await model.close()
+        return found
+
+    with serving(tokenizes=True) as server:
+        _, template = run(ask(ServerModel(server.url)))
+        server.tokenize_errors = [(status, "busy")]
+        assert run(ask(ServerModel(server.url))) == ([True, template] if tells else [None, None])
+        server.tokenize_errors = [(status, "busy")]
+        patient = Caller(ServerModel(server.url), retries=Retries(first=0.01))
+        assert run(patient.fingerprint()) == {"model": "her-tiny", "template": template if tells else None}
+        server.tokenize_errors = [(503, "busy")]
+        with pytest.raises(ModelError, match="answered 503"):
+            run(whole(ServerModel(server.url)))
+        assert not server.tokenize_errors
+
+
+def test_a_refusal_of_one_conversation_is_no_lack_of_tokenize() -> None:
+    async def ask(model: ServerModel) -> list[bool]:
+        found = [(await model.prompt(MESSAGES)).exact for _ in range(2)]
+        await model.close()
+        return found
+
+    with serving(tokenizes=True, tokenize_errors=[(400, "roles must alternate")]) as server:
+        assert run(ask(ServerModel(server.url))) == [False, True]
+
+
+def test_the_weights_behind_a_name_count() -> None:
+    async def ask(root: Any) -> dict[str, Any]:
+        with serving(models=[{"id": "m", "root": root}]) as server:
+            model = ServerModel(server.url)
+            found = await model.fingerprint()
+            await model.close()
+            return found
+
+    plain = {"model": "m", "template": None}
+    assert [run(ask(root)) for root in ("m", None, "", 5)] == [plain] * 4
+    assert run(ask("/models/b")) == {**plain, "root": "/models/b"}
 
 
 def test_the_request_says_everything() -> None:
@@ -423,7 +577,7 @@ def test_a_named_model_is_asked_for_without_looking() -> None:
     with serving(models=[{"id": "a"}, {"id": "b", "max_model_len": 77}]) as server:
         model = ServerModel(server.url, model="b")
         run(whole(model))
-        assert [path for path, *_ in server.requests] == ["/v1/chat/completions"]
+        assert [path for path, *_ in server.requests] == ["/tokenize", "/v1/chat/completions"]
         assert model.name == f"b at {server.url}/v1"
     assert server.chats[0]["model"] == "b"
 

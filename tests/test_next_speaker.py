@@ -40,6 +40,9 @@ SHARED = Path(__file__).parents[2] / "shared" / "reference" / "conformance.json"
         ("Ygritte: You know nothing.", "Ygritte"),
         ("<think>Jon Snow has just spoken: Ron is silent.</think>Ygritte", "Ygritte"),
         ("<think>Jon Snow has just spoken and Ron", None),
+        ("Ron: could react, but Ygritte should.\n</think>\nYgritte", "Ygritte"),
+        ("Next Speaker: Ron? No.\n</ System_Thinking >Next Speaker: Ygritte", "Ygritte"),
+        ("Ron <think>or</think> Jon</think>\nYgritte", "Ygritte"),
         ("Next Speaker: A.B. (the Elder)", "A.B. (the Elder)"),
         ("**A.B. (the Elder)**", "A.B. (the Elder)"),
         ("Next Speaker: Environment", "Environment"),
@@ -95,7 +98,9 @@ def test_what_the_original_returned() -> None:
         assert (expected == entry["original_output"]) == (entry["id"] not in RIGHT)
 
 
-@pytest.mark.parametrize("unit", ["Next Speaker: ", "<think>", "Ygritte ", "<END", "next speaker", ":", "（"])
+@pytest.mark.parametrize(
+    "unit", ["Next Speaker: ", "<think>", "</think>", "</ ", "Ygritte ", "<END", "next speaker", ":", "（"]
+)
 def test_hostile_answers_take_linear_time(unit: str) -> None:
     start = time.process_time()
     parse_next_speaker(unit * 50_000, NAMES, "Jon")

@@ -4,10 +4,13 @@ There are four ways. `split`: the server takes it out of the reply and sends it 
 `prefilled`: the prompt already ends in the opening tag, so the reply begins inside the block. `plain`: the model
     writes the
 tags itself. Unknown (`None`): the reply is held back until its first system tag tells, or until it ends.
+
+The prompt before a reply can tell, and the reply itself, but never another reply: replies come in any order.
 """
 
 from __future__ import annotations
 
+import json
 import re
 
 from her_hf.dual_layer import TAGS, Layer
@@ -16,9 +19,10 @@ OPENING = "<system_thinking>\n"
 CLOSING = "\n</system_thinking>\n"
 
 _SYSTEM_TAG = re.compile(
-    r"<\s*(/?)\s*(?:" + "|".join(tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING) + r")\s*>",
+    r"<\s*(?:(/)\s*)?(?:" + "|".join(tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING) + r")\s*>",
     re.IGNORECASE,
 )
+_UNFINISHED_TAG = re.compile(r"(?:<[^>]{0,40})?\Z")
 
 
 def opens_thinking(prompt: str) -> bool:
@@ -27,12 +31,52 @@ def opens_thinking(prompt: str) -> bool:
     return bool(tags) and not tags[-1][1] and not prompt[-80:][tags[-1].end() :].strip()
 
 
+def answer_only(content: str) -> str:
+    """A reply without the thinking before its answer.
+
+    That is blocks in front, and all up to the last close that nothing opened. An answer that is JSON is left as it is:
+    it may quote tags.
+
+    Args:
+        content (`str`): The whole reply.
+
+    Example:
+
+    ```python
+    >>> answer_only("Ann or Carl? Carl.\\n</think>\\nCarl")
+    'Carl'
+    ```
+    """
+    if _is_json(content):
+        return content
+    start, opened, leads = 0, None, True
+    for tag in _SYSTEM_TAG.finditer(content):
+        if not tag[1]:
+            opened = tag.start() if opened is None else opened
+            continue
+        leads = opened is None or (leads and not content[start:opened].strip())
+        start, opened = tag.end() if leads else start, None
+    return content[start:].lstrip() if start else content
+
+
+def _is_json(text: str) -> bool:
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 class InlineText:
     """Puts the pieces of one reply together as text with its system thinking inline.
 
     Args:
         way (`str`, *optional*): `"split"`, `"prefilled"`, `"plain"`, or `None` if it is not known yet.
-        thinking (`bool`, *optional*, defaults to `True`): `False` leaves reasoning out and content as it comes.
+        thinking (`bool`, *optional*, defaults to `True`): `False` leaves reasoning out, and of the content the
+            thinking before the answer; then all is held back until the end, unless `way` is `"plain"` and the reply
+            does not begin with a system tag.
 
     Example:
 
@@ -44,7 +88,7 @@ class InlineText:
     """
 
     def __init__(self, way: str | None = None, *, thinking: bool = True) -> None:
-        self.way = way if thinking else "plain"
+        self.way = way
         self.thinking = thinking
         self._in_reasoning = False
         self._started = False
@@ -66,16 +110,13 @@ class InlineText:
         if self._in_reasoning:
             self._in_reasoning = False
             return CLOSING + piece
-        if self.way is None:
-            self._held += piece
-            tag = _SYSTEM_TAG.search(self._held)
-            if not tag:
-                return ""
-            self.way = "prefilled" if tag[1] else "plain"
-            piece = self._release()
-        lead = OPENING if self.way == "prefilled" and not self._started else ""
+        if self._started:
+            return piece
+        self._held += piece
+        if self._waits():
+            return ""
         self._started = True
-        return lead + piece
+        return self._lead() + self._release()
 
     def close(self, finish_reason: str) -> str:
         """Ends the reply; returns the text that was held back.
@@ -83,9 +124,29 @@ class InlineText:
         Without any tag the reply is plain if the model ended it, and unclosed thinking if it was cut: thinking is
         never shown as speech.
         """
-        if not self._held:
+        held = self._release()
+        if not self.thinking:
+            return answer_only(held)
+        inside = self.way == "prefilled" or finish_reason != "stop"
+        return OPENING + held if held and inside else held
+
+    def _waits(self) -> bool:
+        """Whether what is held does not tell yet how the reply begins."""
+        if self.way is None:
+            return not (self.thinking and _SYSTEM_TAG.search(self._held))
+        front = self._held.lstrip()
+        return bool(_UNFINISHED_TAG.match(front) or (not self.thinking and _SYSTEM_TAG.match(front)))
+
+    def _lead(self) -> str:
+        """The opening tag where the reply begins inside the block and does not repeat that tag itself."""
+        if not self.thinking:
             return ""
-        return ("" if finish_reason == "stop" else OPENING) + self._release()
+        tag = _SYSTEM_TAG.search(self._held)
+        if tag and tag[1]:
+            self.way = "prefilled"  # a close that nothing opened
+        elif self.way is None or (tag and not self._held[: tag.start()].strip()):
+            self.way = "plain"
+        return OPENING if self.way == "prefilled" else ""
 
     def _release(self) -> str:
         held, self._held = self._held, ""

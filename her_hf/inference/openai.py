@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,6 +40,9 @@ PROBE: list[Message] = [
 ]
 """A conversation whose rendering tells one chat template from another."""
 
+_ABOUT_THE_MESSAGES = (400, 413, 422)
+"""Statuses that may be about one conversation; any other refusal of `/tokenize` means that it is not there."""
+
 
 class ServerModel:
     """A model behind an OpenAI-compatible URL.
@@ -65,7 +69,8 @@ class ServerModel:
         self._window, self._window_asked = window, window is not None
         self._key = next((os.environ[name] for name in API_KEYS if os.environ.get(name)), "")
         self._refused: set[str] = set()
-        self._way: str | None = None  # how this server hands over system thinking, see inline.py
+        self._opens: dict[bool, bool | None] = {}  # whether its prompts end in an open block, with thinking on or off
+        self._probing = asyncio.Lock()  # asked once, not by everybody who waits
         self._counts: bool | None = None  # whether it has /tokenize
         self._http = Connection(self.url, self._key, timeout)
 
@@ -82,18 +87,16 @@ class ServerModel:
         schema: Schema | None = None,
     ) -> Reply:
         """See [`ChatModel.chat`]."""
+        inline = await self._inline() if thinking else InlineText(thinking=False)
         async with self._ask(messages, sampling or Sampling(), thinking, stream=False, schema=schema) as answer:
             data = parse_object(await answer.text(), self.url)
-        return self._whole_reply(data, InlineText(self._way, thinking=thinking))
+        return self._whole_reply(data, inline)
 
     async def stream(
         self, messages: Messages, *, sampling: Sampling | None = None, thinking: bool = True
     ) -> AsyncGenerator[str | Reply, None]:
         """See [`ChatModel.stream`]. The server stops when the generator is closed, because its connection is."""
-        if thinking and self._way is None:
-            probe = await self._exact_prompt(messages[-1:], thinking)
-            self._way = "prefilled" if probe and opens_thinking(probe.text) else None
-        inline = InlineText(self._way, thinking=thinking)
+        inline = await self._inline(thinking)
         shown: list[str] = []
         content: list[str] = []
         reasoning: list[str] = []
@@ -101,6 +104,7 @@ class ServerModel:
         choice: dict[str, Any] = {}
         async with self._ask(messages, sampling or Sampling(), thinking, stream=True) as answer:
             if "json" in answer.kind:  # a server that cannot stream
+                inline = inline if thinking else InlineText(thinking=False)
                 whole = self._whole_reply(parse_object(await answer.text(), self.url), inline)
                 yield whole.text
                 yield whole
@@ -130,14 +134,13 @@ class ServerModel:
         if rest := inline.close(finish):
             shown.append(rest)
             yield rest
-        if thinking:
-            self._way = inline.way
+        text = "".join(shown)
         yield Reply(
-            text="".join(shown),
+            text=text,
             finish_reason=finish,
             ended=ended(finish, choice),
             usage=usage,
-            content="".join(content),
+            content="".join(content) if thinking else text,
             reasoning="".join(reasoning) or None,
             model=self.name,
         )
@@ -153,23 +156,21 @@ class ServerModel:
     async def window(self) -> int | None:
         """See [`ChatModel.window`]. vLLM says it in `/v1/models`."""
         if not self._window_asked:
-            name = await self._model_name()
-            try:
-                cards = await self._cards()
-            except ModelError as error:
-                if error.status is None:
-                    raise
-                cards = []  # a server without /v1/models, whose model was named by the user
-            length = next((card.get("max_model_len") for card in cards if card.get("id") == name), None)
+            length = (await self._card()).get("max_model_len")
             self._window = length if isinstance(length, int) and length > 0 else None
             self._window_asked = True
         return self._window
 
     async def fingerprint(self) -> dict[str, Any]:
-        """See [`ChatModel.fingerprint`]. The address is left out: a server that comes up elsewhere is the same."""
+        """See [`ChatModel.fingerprint`]. The address is left out: a server that comes up elsewhere is the same.
+
+        The weights that vLLM serves under a name of the user's choice are its `root`.
+        """
         probes = [await self._exact_prompt(PROBE, thinking) for thinking in (True, False)]
         rendered = [probe.text for probe in probes if probe]
-        return {"model": await self._model_name(), "template": digest(rendered) if rendered else None}
+        name, root = await self._model_name(), (await self._card()).get("root")
+        found = {"model": name, "template": digest(rendered) if rendered else None}
+        return {**found, "root": root} if isinstance(root, str) and root not in ("", name) else found
 
     async def close(self) -> None:
         """See [`ChatModel.close`]."""
@@ -220,13 +221,28 @@ class ServerModel:
         reasoning, content = pieces(message)
         finish = str(choice.get("finish_reason") or "stop")
         text = inline.reasoning(reasoning) + inline.content(content) + inline.close(finish)
-        if inline.thinking:
-            self._way = inline.way
+        said = content if inline.thinking else text
         return Reply(
-            text, finish, ended(finish, choice), usage_of(data) or Usage(), content, reasoning or None, self.name
+            text, finish, ended(finish, choice), usage_of(data) or Usage(), said, reasoning or None, self.name
         )
 
     # -- what the server tells of itself
+
+    async def _inline(self, thinking: bool = True) -> InlineText:
+        """What puts one reply together. Only the prompt tells how it begins, not what other replies were like."""
+        opens = await self._opens_thinking(thinking)
+        if thinking:
+            return InlineText("prefilled" if opens else None)
+        return InlineText("plain" if opens is False else None, thinking=False)
+
+    async def _opens_thinking(self, thinking: bool) -> bool | None:
+        """Whether the prompt ends inside a system block, asked once; `None` if the server does not show prompts."""
+        if thinking not in self._opens:
+            async with self._probing:
+                if thinking not in self._opens:
+                    probe = await self._exact_prompt(PROBE[-1:], thinking)
+                    self._opens[thinking] = opens_thinking(probe.text) if probe else None
+        return self._opens[thinking]
 
     async def _cards(self) -> list[Message]:
         url = f"{self.url}/models"
@@ -236,6 +252,17 @@ class ServerModel:
             raise self._status_error(answer, text, url)
         cards = parse_object(text, url).get("data")
         return [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
+
+    async def _card(self) -> Message:
+        """What `/v1/models` says of the model; `{}` from a server without it, whose model was named by the user."""
+        name = await self._model_name()
+        try:
+            cards = await self._cards()
+        except ModelError as error:
+            if error.status is None or _passing(error):
+                raise
+            cards = []
+        return next((card for card in cards if card.get("id") == name), {})
 
     async def _model_name(self) -> str:
         if self._model is None:
@@ -257,7 +284,7 @@ class ServerModel:
         ask = {"model": model, "messages": list(messages), "chat_template_kwargs": thinking_switch(thinking)}
         counted = await self._extra(f"{root}/tokenize", ask)
         tokens = counted.get("tokens") if counted else None
-        if self._counts is None:
+        if counted is not None and self._counts is None:
             self._counts = isinstance(tokens, list)
         if not isinstance(tokens, list):
             return None
@@ -266,7 +293,19 @@ class ServerModel:
         return Prompt(text, len(tokens), exact=True) if isinstance(text, str) else None
 
     async def _extra(self, url: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """Asks for something not every server has."""
+        """Asks for something not every server has; a failure that may pass is an error, not a server without it."""
         async with self._http.request("POST", url, body) as answer:
             text = await answer.text()
-        return parse_object(text, url) if answer.status == 200 and text.lstrip().startswith("{") else None
+        if answer.status == 200 and text.lstrip().startswith("{"):
+            return parse_object(text, url)
+        error = self._status_error(answer, text, url)
+        if _passing(error):
+            raise error
+        if self._counts is None and answer.status not in _ABOUT_THE_MESSAGES:
+            self._counts = False
+        return None
+
+
+def _passing(error: ModelError) -> bool:
+    """Whether the server may answer otherwise later; not where it says that it lacks what was asked for."""
+    return error.retryable and error.status != 501

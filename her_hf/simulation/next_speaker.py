@@ -22,9 +22,9 @@ from her_hf.scenes.messages import labelled
 END_CHAT = "<END CHAT>"
 """What the predictor answers when the scene is over."""
 
-_THINKING = re.compile(
-    r"<\s*(think|thinking|thought|system_thinking|reasoning)\s*>.*?(?:<\s*/\s*\1\s*>|\Z)", re.IGNORECASE | re.DOTALL
-)
+_THINKERS = "think|thinking|thought|system_think|system_thinking|systemthinking|reasoning"
+_THINKING = re.compile(rf"<\s*({_THINKERS})\s*>.*?(?:<\s*/\s*\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+_THOUGHT = re.compile(rf"<\s*/\s*(?:{_THINKERS})\s*>", re.IGNORECASE)
 _LABEL = re.compile(
     r"next[\s_-]{0,3}speaker[\"'*_`]{0,4}\s{0,3}(?:is\b|should\s+be\b|will\s+be\b|[:：=])|下一(?:位|个)?(?:发言|说话)(?:者|人)?\s{0,3}(?:是|为|[:：])",
     re.IGNORECASE,
@@ -41,7 +41,8 @@ def parse_next_speaker(reply: str, names: list[str], current: str) -> str | None
 
     Read in this order: what follows the last "Next Speaker" label; else the text before the first colon; else all of
     it. Markdown, numbering, quotes, brackets and dots around a name are no part of it unless they belong to the name;
-    thinking before the answer is skipped. Words around a single name do no harm ("it should be Ron, angrily").
+    thinking before the answer is skipped, its opening tag written or not. Words around a single name do no harm ("it
+    should be Ron, angrily").
 
     Args:
         reply (`str`): The answer.
@@ -58,7 +59,7 @@ def parse_next_speaker(reply: str, names: list[str], current: str) -> str | None
     'Jon Snow'
     ```
     """
-    answer = _THINKING.sub("\n", reply[-_LONGEST_ANSWER:]).strip()
+    answer = _THOUGHT.split(_THINKING.sub("\n", reply[-_LONGEST_ANSWER:]))[-1].strip()
     found = None
     for candidate in _candidates(answer):
         found = _named(candidate, names)
