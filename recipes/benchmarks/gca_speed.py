@@ -1,8 +1,8 @@
 """How close the evaluation comes to the fastest that its dependencies and the server's places allow; JSON.
 
 ```bash
-python recipes/benchmarks/gca_speed.py                        # 100 scenes, 50 ms a reply, 64 places
-python recipes/benchmarks/gca_speed.py --scenes dataset_cards/her-mini --split train --rounds 6
+python -m recipes.benchmarks.gca_speed                        # 100 scenes, 50 ms a reply, 64 places
+python -m recipes.benchmarks.gca_speed --scenes dataset_cards/her-mini --split train --rounds 6
 ```
 
 A scripted server in a process of its own answers after a fixed time, so many at once. The lower bound of a phase is
