@@ -23,7 +23,7 @@ from trl import ModelConfig, TrlParser
 
 from her_hf.durable import OtherRunError
 from her_hf.hub.cards import ModelCard, hub_id, render_card, source_commit
-from her_hf.training import sft
+from her_hf.training import job
 from her_hf.training.config import DataConfig, OnePassConfig
 from her_hf.training.layers import LAYERS
 from her_hf.training.sft import run_sft
@@ -137,7 +137,7 @@ KILL = """
 import json, os, signal, sys
 from transformers import TrainerCallback
 from trl import ModelConfig, TrlParser
-from her_hf.training import runs, sft
+from her_hf.training import job, runs, sft
 from her_hf.training.config import DataConfig, OnePassConfig
 
 where = sys.argv[2]
@@ -148,9 +148,9 @@ class Killer(runs.RunLog):
             os.kill(os.getpid(), signal.SIGKILL)
 
 Killer.__name__ = runs.RunLog.__name__
-sft.RunLog = Killer
+job.RunLog = Killer
 if where == "card":
-    sft.write_card = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    job.write_card = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 words = [word for name, value in json.loads(sys.argv[1]).items() for word in (f"--{name}", str(value))]
 sft.run_sft(*TrlParser((DataConfig, ModelConfig, OnePassConfig)).parse_args_and_config(words))
 """
@@ -255,9 +255,9 @@ def test_a_run_is_tied_to_its_base_and_held_out_data(base: Path, scenes: Path, t
 
 def test_a_base_of_the_hub_is_known_by_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        sft, "cached_file", lambda *_, revision: f"/cache/models--a--b/snapshots/{revision}1/config.json"
+        job, "cached_file", lambda *_, revision: f"/cache/models--a--b/snapshots/{revision}1/config.json"
     )
-    assert sft._version("a/b", "abc") == "abc1"
+    assert job._version("a/b", "abc") == "abc1"
 
 
 def test_what_is_not_trained_is_told(
@@ -378,7 +378,7 @@ def test_what_the_user_can_mend_is_one_line(
     assert [path.name for path in tmp_path.glob("out/*")] in ([], ["run.json"])
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*/*/config.yaml")), ids=lambda file: file.parts[-3])
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*/sft/config.yaml")), ids=lambda file: file.parts[-3])
 def test_shipped_recipes_parse(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     words = ["--config", str(file), "--use_cpu", "true", "--bf16", "false", "--report_to", "none"]

@@ -15,6 +15,7 @@ def open_caller(
     concurrency: int = 16,
     timeout: float = 300.0,
     retries: Retries | None = None,
+    attach: bool = True,
 ) -> Caller:
     """Opens a model behind a ledger.
 
@@ -25,6 +26,7 @@ def open_caller(
         concurrency (`int`, *optional*, defaults to 16): Most calls at once, over all servers.
         timeout (`float`, *optional*, defaults to 300): Servers: seconds without any sign of life.
         retries ([`~her_hf.inference.Retries`], *optional*): What is done about failures that may pass.
+        attach (`bool`, *optional*, defaults to `True`): See [`~her_hf.inference.open_model`].
 
     Returns:
         [`~her_hf.inference.Caller`]: No server is contacted before it is first asked.
@@ -38,7 +40,7 @@ def open_caller(
         raise ValueError("no model is named: give a server's URL, a folder or a Hub id")
     if len(specs) > 1 and not all(map(is_url, specs)):
         raise ValueError(f"several models are named, but not all by URL: {spec!r}. Only servers can share calls.")
-    found = [open_model(part, model=model, timeout=timeout) for part in specs]
+    found = [open_model(part, model=model, timeout=timeout, attach=attach) for part in specs]
     return Caller(found, ledger=ledger, concurrency=concurrency, retries=retries)
 
 

@@ -35,6 +35,7 @@ class ModelCard:
         figures (`Mapping`, *optional*): What was measured.
         command (`str`, *optional*): The command that trained the model.
         tags (`Sequence[str]`, *optional*): Further tags of the Hub.
+        use (`str`, *optional*): The section that shows how to use it; that of a role-play model if not given.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ModelCard:
     figures: Mapping[str, Any] = field(default_factory=dict)
     command: str | None = None
     tags: Sequence[str] = ()
+    use: str | None = None
 
 
 def render_card(card: ModelCard) -> str:
@@ -73,7 +75,7 @@ def render_card(card: ModelCard) -> str:
         f"# {card.name}",
         card.method,
         _source(card),
-        _USE,
+        card.use or _USE,
         _table("Data", card.data),
         _table("Figures", card.figures),
         _table("Settings", card.settings),
@@ -204,6 +206,21 @@ prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, ret
 reply = model.generate(**prompt)[0, prompt["input_ids"].shape[1]:]
 print(tokenizer.parse_response(reply, prefix=prompt["input_ids"][0]))  # thinking; content, inner voice inline
 ```"""
+
+REWARD_USE = """## Use
+
+It speaks through the chat template of its base; `reward_model.json` says which form of prompt and answer it was trained on.
+
+```python
+from her_hf.judging.reward_model import HERRewardModel
+
+model = HERRewardModel.from_pretrained(FOLDER)
+found = model.compare(scene.messages_for("Jo", turns=4), "Jo: Gloves be hanged!", "Jo: How may I help you today?")
+found.verdict, found.confidence, found.principles, found.evidence  # both orders; a tie where they disagree
+```
+
+`her-hf judge --model FOLDER --pairs pairs.jsonl --out verdicts.jsonl` does it for files, and `vllm serve` serves the folder
+like any other chat model. The prompts are in her_hf/judging/prompts/pairwise."""
 
 _LIMITS = """## Limits
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from .interface import ChatModel, Message, Messages, ModelError, Reply, Sampling, Schema
+from .interface import ChatModel, Likely, Message, Messages, ModelError, Reply, Sampling, Schema
 from .ledger import Ledger, call_key
 from .window import fit
 from .wire import estimate_tokens
@@ -205,6 +206,38 @@ class Caller:
             return reply
         finally:
             del self._asking[key]
+
+    async def likelihoods(self, messages: Messages, continuations: Sequence[str]) -> list[float]:
+        """Log-probability of each of several whole answers, from the ledger or from a model in process.
+
+        Args:
+            messages (`Messages`): A conversation that ends where the answer begins.
+            continuations (`Sequence[str]`): The answers.
+
+        Raises:
+            `ValueError`: If the backend does not tell probabilities, as servers do not.
+            `ModelError`: If the model fails.
+        """
+        model = self._places[0].model
+        if not isinstance(model, Likely):
+            raise ValueError(
+                f"{model.name} does not tell how likely an answer is: read its text, or name a model in this process "
+                "(a folder or Hub id)."
+            )
+        reading = Sampling(max_tokens=1, temperature=0.0)
+        asked = {"likelihoods_of": list(continuations)}
+        key = call_key(await self.fingerprint(), messages, sampling=reading, thinking=False, schema=asked)
+        known = self._ledger.get(key) if self._ledger is not None else None
+        if known is not None:
+            self.spent.kept += 1
+            return [float(value) for value in json.loads(known.text)]
+        async with self._limit:
+            found = await model.likelihoods(messages, continuations)
+        reply = Reply(text=json.dumps(found), finish_reason="likelihoods", ended=True, model=model.name)
+        self.spent.add(reply)
+        if self._ledger is not None:
+            await self._ledger.put(key, reply)
+        return found
 
     async def fit(
         self, messages: Messages, *, max_tokens: int, thinking: bool = True, names: Sequence[str] = ()

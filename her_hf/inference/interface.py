@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 Message: TypeAlias = dict[str, Any]
 """One chat message: `role` and `content`, as `Scene.messages_for` writes them."""
@@ -179,4 +179,13 @@ class ChatModel(Protocol):
 
     async def close(self) -> None:
         """Lets go of connections."""
+        ...
+
+
+@runtime_checkable
+class Likely(Protocol):
+    """A backend that tells how likely answers are: [`LocalModel`]."""
+
+    async def likelihoods(self, messages: Messages, continuations: Sequence[str]) -> list[float]:
+        """Log-probability of each answer as a whole."""
         ...

@@ -78,9 +78,21 @@ class LocalModel:
 
     @classmethod
     def load(
-        cls, source: str, *, window: int | None = None, device: str | None = None, dtype: str | None = None
+        cls,
+        source: str,
+        *,
+        window: int | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        attach: bool = True,
     ) -> LocalModel:
         """Loads a folder or Hub id; a tokenizer without the HER template gets it here, in memory, with a note.
+
+        Args:
+            source (`str`): A folder or Hub id.
+            window, device, dtype: See [`open_model`].
+            attach (`bool`, *optional*, defaults to `True`): Whether to give it the HER template. A reward model and
+                a judge speak through the template they came with.
 
         Raises:
             `FileNotFoundError`: If there is no such folder or Hub id, or no network to fetch it.
@@ -109,7 +121,9 @@ class LocalModel:
                 "that `save_pretrained` wrote, a Hub id, or a server's URL."
             ) from error
         notes = []
-        if OPENING.strip() not in (_template_of(tokenizer) or ""):
+        if _template_of(tokenizer) is None and not attach:
+            raise ValueError(f"{source} has no chat template of its own: name a chat model, or a reward model.")
+        if attach and OPENING.strip() not in (_template_of(tokenizer) or ""):
             from her_hf.processing import attach_tokenizer
 
             tokenizer = attach_tokenizer(tokenizer)
@@ -254,6 +268,45 @@ class LocalModel:
         finally:
             cancelled.set()
         return [replies[index] for index in range(len(prompts))]
+
+    async def likelihoods(
+        self, messages: Messages, continuations: Sequence[str], *, thinking: bool = False
+    ) -> list[float]:
+        """How likely each of several whole answers is.
+
+        Args:
+            messages (`Messages`): A conversation that ends where the answer begins.
+            continuations (`Sequence[str]`): The answers, none of them empty.
+            thinking (`bool`, *optional*, defaults to `False`): Whether the turn is opened with system thinking.
+
+        Returns:
+            `list[float]`: Log-probability (natural logarithm) of each as a whole, its end of turn left out.
+
+        Raises:
+            `ModelError`: If the model fails.
+        """
+        prompt = self._encode(messages, thinking)
+        answers = [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in continuations]
+        return await asyncio.to_thread(self._likelihoods, prompt, answers)
+
+    @torch.inference_mode()
+    def _likelihoods(self, prompt: list[int], answers: list[list[int]]) -> list[float]:
+        """The prompt is read once, whatever the number of answers."""
+        device = self._model.device
+        with self._busy:
+            try:
+                read = self._model(torch.tensor([prompt], device=device), use_cache=True, logits_to_keep=1)
+                first = read.logits[0, -1].float().log_softmax(-1)
+                longest = max(map(len, answers))
+                padded = torch.tensor([ids + [self._pad] * (longest - len(ids)) for ids in answers], device=device)
+                read.past_key_values.batch_repeat_interleave(len(answers))
+                rest = self._model(padded, past_key_values=read.past_key_values).logits.float().log_softmax(-1)
+            except (RuntimeError, IndexError) as error:
+                raise ModelError(f"{self._name} failed while reading: {_first_line(error)}", kind="local") from error
+        return [
+            float(first[ids[0]]) + sum(float(rest[row, at, ids[at + 1]]) for at in range(len(ids) - 1))
+            for row, ids in enumerate(answers)
+        ]
 
     def _reply(self, opening: str, written: Detokenizer, ids: list[int], prompt_tokens: int) -> Reply:
         stopped = written.stopped or (bool(ids) and ids[-1] in self._ends)

@@ -18,6 +18,7 @@ def open_model(
     timeout: float = 300.0,
     device: str | None = None,
     dtype: str | None = None,
+    attach: bool = True,
 ) -> ChatModel:
     """Opens a model for chat.
 
@@ -28,6 +29,8 @@ def open_model(
         timeout (`float`, *optional*, defaults to 300): Servers: seconds without any sign of life.
         device (`str`, *optional*): In process: a torch device; without it the GPU if there is one.
         dtype (`str`, *optional*): In process: a torch dtype name; without it the checkpoint's on a GPU, else float32.
+        attach (`bool`, *optional*, defaults to `True`): In process: give a tokenizer without the HER template that
+            template. Judges and reward models speak through their own.
 
     Returns:
         `ChatModel`: A [`ServerModel`] or a [`LocalModel`]. A server is not contacted before it is first asked.
@@ -51,4 +54,4 @@ def open_model(
         raise ValueError(f"A model name ({model!r}) goes with a server's URL, but {spec!r} is a folder or Hub id.")
     from .local import LocalModel
 
-    return LocalModel.load(spec, window=window, device=device, dtype=dtype)
+    return LocalModel.load(spec, window=window, device=device, dtype=dtype, attach=attach)

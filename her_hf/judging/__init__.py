@@ -1,19 +1,34 @@
-"""Judges: critic prompts in files, schemas of what they answer, and one type for a judgement that is missing."""
+"""Judges: critics, pairwise judges and reward models; prompts in files, schemas of answers, one type for what is missing."""
 
 from her_hf.scoring.coser import DIMENSIONS
 
 from .gca import GcaJudgement, Judging, critic_messages, judge_dialogue, parse_flaws
 from .missing import Missing
+from .pairs import BadPair, Pair, read_pairs
+from .pairwise import PairJudging, PairVerdict, PairwiseJudge
+from .principles import Principle, Principles, load_principles
 from .structured import JsonReply, read_json_reply
+from .verdicts import Verdict, parse_verdict
 
 __all__ = [
     "DIMENSIONS",
+    "BadPair",
     "GcaJudgement",
     "JsonReply",
     "Judging",
     "Missing",
+    "Pair",
+    "PairJudging",
+    "PairVerdict",
+    "PairwiseJudge",
+    "Principle",
+    "Principles",
+    "Verdict",
     "critic_messages",
     "judge_dialogue",
+    "load_principles",
     "parse_flaws",
+    "parse_verdict",
     "read_json_reply",
+    "read_pairs",
 ]

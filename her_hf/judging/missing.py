@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 CAUSES = {
+    "pair": "the two sides cannot be compared: one is empty, they are the same, or the context is missing",
     "dialogue": "the dialogue that was to be judged could not be played to its end",
     "request": "the request failed, after all retries",
     "cut": "the answer ended at the token limit",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+from transformers import TrainingArguments
 from trl import SFTConfig
 
 
@@ -109,6 +111,7 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
     )
 
     def __post_init__(self) -> None:
+        settle_device(self)
         # TRL turns checkpointing on unless told; the old name alone makes transformers warn, so both are set.
         self.activation_checkpointing = bool(self.activation_checkpointing or self.gradient_checkpointing)
         super().__post_init__()
@@ -130,6 +133,17 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
                 f"replies_per_step is {self.replies_per_step}, but {self.world_size} ranks with "
                 f"gradient_accumulation_steps={self.gradient_accumulation_steps} want at least {bins} replies a step"
             )
+
+
+def settle_device(args: TrainingArguments) -> None:
+    """Lets bf16 autocast run where there is no accelerator: transformers asks for `use_cpu` to be said then."""
+    if args.bf16 and not is_accelerator_available():
+        args.use_cpu = True
+
+
+def is_accelerator_available() -> bool:
+    """Whether torch finds a GPU or the like; the CPU is none."""
+    return torch.accelerator.is_available()
 
 
 _FIXED: dict[str, tuple[Any, str]] = {

@@ -108,10 +108,10 @@ def make_rows(
         waiting += built
         report.add(built.report)
         if len(waiting) >= _CHUNK:
-            parts.append(_dataset(waiting))
+            parts.append(rows_dataset(waiting))
             waiting = []
     if waiting:
-        parts.append(_dataset(waiting))
+        parts.append(rows_dataset(waiting))
     if not parts:
         raise ValueError(
             f"no reply is left to train: {len(talks)} conversations, {report.left_out} replies longer than the window "
@@ -120,7 +120,8 @@ def make_rows(
     return concatenate_datasets(parts), report
 
 
-def _dataset(rows: Sequence[Row]) -> Dataset:
+def rows_dataset(rows: Sequence[Row]) -> Dataset:
+    """Rows as the trainer takes them."""
     columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in _FEATURES}  # type: ignore[literal-required]
     return Dataset.from_dict(columns, features=_FEATURES)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
 
 from her_hf.processing.rows import IGNORED
 
@@ -46,6 +47,8 @@ def token_losses(model: Any, inputs: Mapping[str, Tensor], implementation: str, 
         losses = -model(**arguments, labels=labels, fused_lm_head=True).log_probs
         return torch.nn.functional.pad(losses, (1, 0))
     targets = labels[:, 1:]
+    if (head := _own_head(model)) is not None and len(labels) > 1:
+        return _losses_of_trained(model, head, arguments, targets)
     # A batch without labels keeps one position, so that the loss still hangs on the model and every rank runs a
     # backward.
     kept = (targets != IGNORED).any(dim=0).nonzero().flatten()
@@ -59,6 +62,33 @@ def token_losses(model: Any, inputs: Mapping[str, Tensor], implementation: str, 
     found = cross_entropy(wide.flatten(0, 1), chosen.flatten(), reduction="none", ignore_index=IGNORED)
     losses = found.new_zeros(labels.shape)
     return losses.index_copy(1, kept + 1, found.view_as(chosen))
+
+
+def _losses_of_trained(model: Any, head: Any, arguments: dict[str, Any], targets: Tensor) -> Tensor:
+    """The same with the head on each row's own trained positions alone.
+
+    Rows of a batch are trained at different positions; the logits of every row at all of them would be mostly thrown
+    away, and with a large vocabulary they cost more than a layer.
+    """
+    hidden = model(**arguments, logits_to_keep=1, output_hidden_states=True).hidden_states[-1]
+    trained = targets != IGNORED
+    logits = head(hidden[:, :-1][trained])
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    losses = wide.new_zeros(trained.size(0), trained.size(1) + 1)
+    at = trained.nonzero()
+    return losses.index_put((at[:, 0], at[:, 1] + 1), cross_entropy(wide, targets[trained], reduction="none"))
+
+
+def _own_head(model: Any) -> Any:
+    """The head of a model that is wrapped in nothing and whose logits are the head of its last hidden state."""
+    config = getattr(model, "config", None)
+    scaled = any(getattr(config, name, None) for name in _SCALED)
+    plain = isinstance(model, PreTrainedModel) and not scaled and _takes_positions(model)
+    return model.get_output_embeddings() if plain else None
+
+
+_SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "num_codebooks")
+"""Settings by which some models change the logits behind their head."""
 
 
 def loss_weights(inputs: Mapping[str, Tensor], dtype: torch.dtype, *, per_reply: bool = False) -> Tensor:

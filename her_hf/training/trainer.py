@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,6 +34,8 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
         processing_class (`PreTrainedTokenizerBase`): The tokenizer the rows were built with.
         eval_dataset (`Dataset`, *optional*): Held-out rows.
         callbacks (`list[TrainerCallback]`, *optional*): Further callbacks.
+        layers (`Sequence[str]`, *optional*): Names of the parts by which the held-out loss is told apart. Held-out rows
+            of another kind than HER's bring their own column `layers`, with indices into these.
         **kwargs: Passed to `SFTTrainer`, e.g. `peft_config`.
 
     Raises:
@@ -60,6 +62,7 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
         processing_class: PreTrainedTokenizerBase,
         eval_dataset: Dataset | None = None,
         callbacks: list[TrainerCallback] | None = None,
+        layers: Sequence[str] = LAYERS,
         **kwargs: Any,
     ) -> None:
         if args.one_pass or args.pack_rows:  # else no mask of ours is used, and the model's own attention is right
@@ -92,7 +95,8 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
         )
         self._bins = args.world_size * args.gradient_accumulation_steps
         self._trained_replies = 0
-        self._layer_sums = torch.zeros(2, len(LAYERS), dtype=torch.float64)
+        self._layer_sums = torch.zeros(2, len(layers), dtype=torch.float64)
+        self._layers = tuple(layers)
 
     def _refuse_parallelism(self) -> None:
         """Refuses what would drop the mask or leave part of the loss out."""
@@ -222,7 +226,7 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
         nll, counts = sums.double().cpu()
         prefix = kwargs.get("metric_key_prefix", "eval")
         output.metrics[f"{prefix}_loss"] = (nll.sum() / counts.sum().clamp(min=1)).item()
-        for layer, total, count in zip(LAYERS, nll.tolist(), counts.tolist(), strict=True):
+        for layer, total, count in zip(self._layers, nll.tolist(), counts.tolist(), strict=True):
             output.metrics[f"{prefix}_tokens_{layer}"] = int(count)
             if count:
                 output.metrics[f"{prefix}_loss_{layer}"] = total / count

@@ -186,7 +186,7 @@ class Quickstart:
         replies: dict[str, list[dict[str, Any]]],
         losses: dict[str, dict[str, dict[str, float]]],
     ) -> dict[str, Any]:
-        from her_hf.training.sft import device_name
+        from her_hf.training.job import device_name
 
         scenes = {scene.key: scene for scene in self._scenes("test")}
         sampled = {name: [_as_reply(row, scenes) for row in rows] for name, rows in replies.items()}

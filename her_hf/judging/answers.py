@@ -1,0 +1,102 @@
+"""What a reward model is trained to answer to a labelled pair, in the published form and in the compact one.
+
+`parse_verdict` of each gives the label back. Reasoning is the labeller's own evidence; none is made up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from .pairs import Compared, Pair
+from .principles import load_principles
+from .verdicts import MOST_COMPARED
+
+
+def compact_answer(pair: Pair, *, reasoning: bool = True) -> str:
+    """The compact answer: thinking, then one line of JSON with the winner of each principle and the verdict.
+
+    Args:
+        pair ([`~her_hf.judging.Pair`]): A pair with a label.
+        reasoning (`bool`, *optional*, defaults to `True`): Whether it thinks first; at once it names no principles.
+
+    Raises:
+        `ValueError`: If the pair has no label.
+
+    Example:
+
+    ```python
+    >>> compact_answer(pair, reasoning=False)
+    '{"verdict": "cand_1"}'
+    ```
+    """
+    label = _label(pair)
+    if not reasoning:
+        return json.dumps({"verdict": label})
+    winners = {one.name: one.winner for one in pair.principles[:MOST_COMPARED]}
+    answer = json.dumps({"principles": winners, "verdict": label}, ensure_ascii=False)
+    return f"<think>{_thought(pair)}</think>\n{answer}"
+
+
+def published_answer(pair: Pair, *, reasoning: bool = True) -> str:
+    """The published answer, with the wrapper that its prompt asks for.
+
+    Args:
+        pair, reasoning: See [`compact_answer`].
+
+    Raises:
+        `ValueError`: If the pair has no label.
+    """
+    label = _label(pair)
+    compared = pair.principles[:MOST_COMPARED]
+    result = {
+        "cand_1": _side(compared, "cand_1"),
+        "cand_2": _side(compared, "cand_2"),
+        "principle": {f"P{number}": _named(one) for number, one in enumerate(compared, start=1)},
+        "analysis": {
+            "principle_comparisons": [
+                {
+                    "principle_name": one.name,
+                    "principle_level": _named(one)["principle_level"],
+                    "comparison_reason": one.reason,
+                    "winner": one.winner,
+                }
+                for one in compared
+            ],
+            "overall_analysis": pair.evidence,
+            "principle_summary": ", ".join(one.name for one in compared),
+        },
+        "better_response": label,
+    }
+    answer = json.dumps({"result": [result]}, ensure_ascii=False)
+    return f"<think>{_thought(pair)}</think>\n{answer}" if reasoning else answer
+
+
+def _label(pair: Pair) -> str:
+    if pair.label is None:
+        raise ValueError(f"a pair without a label teaches nothing: got {asdict(pair)['extra'] or pair.key[:12]}")
+    return pair.label
+
+
+def _thought(pair: Pair) -> str:
+    return pair.evidence.replace("<", "‹").replace(">", "›").strip()
+
+
+def _named(one: Compared) -> dict[str, str]:
+    """What is known of a principle: of one of ours all, of another its name."""
+    library = load_principles()
+    known = library.named(one.name)
+    return {
+        "principle_name": one.name,
+        "dimension_name": library.dimensions[known.dimension] if known else "",
+        "principle_level": known.level if known else "",
+        "main_content": known.definition.strip() if known else "",
+        "reason_for_choosing": one.reason,
+    }
+
+
+def _side(compared: Sequence[Compared], side: str) -> str:
+    """What a side does better, by the names of the principles."""
+    won = [one.name for one in compared if one.winner == side]
+    return f"better at {', '.join(won)}" if won else "wins no principle"

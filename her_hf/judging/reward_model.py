@@ -1,0 +1,112 @@
+"""A trained reward model in this process: `HERRewardModel.from_pretrained(path)`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from her_hf.durable import digest, read_json, write_json
+from her_hf.inference import Caller, Ledger, open_model
+
+from .pair_prompts import prompts_used
+from .pairs import Pair
+from .pairwise import FORMS, PairJudging, PairVerdict, PairwiseJudge
+
+SETTINGS_FILE = "reward_model.json"
+"""In a checkpoint: the form it was trained on, and the digest of the prompts."""
+
+
+class HERRewardModel:
+    """A generative pairwise reward model.
+
+    Args:
+        judge ([`PairwiseJudge`]): The judge that it is asked through.
+
+    Example:
+
+    ```python
+    >>> model = HERRewardModel.from_pretrained("outputs/smollm2-135m-her-rm-sft")
+    >>> verdict = model.compare(scene.messages_for("Jo", turns=4), "Jo: Gloves be hanged!", "Jo: How may I help?")
+    >>> verdict.verdict, verdict.principles[0].name
+    ('cand_1', 'Assistant Voice')
+    ```
+    """
+
+    def __init__(self, judge: PairwiseJudge) -> None:
+        self._judge = judge
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        *,
+        settings: PairJudging | None = None,
+        ledger: Ledger | None = None,
+        concurrency: int = 16,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> HERRewardModel:
+        """Loads a checkpoint in this process, with its own template.
+
+        Args:
+            path (`str` or `Path`): Folder or Hub id.
+            settings ([`PairJudging`], *optional*): How it is asked; without them in the form it was trained on.
+            ledger ([`~her_hf.inference.Ledger`], *optional*): Where answers are kept.
+            concurrency (`int`, *optional*, defaults to 16): Most answers generated together.
+            device, dtype (`str`, *optional*): See [`~her_hf.inference.open_model`].
+
+        Raises:
+            `FileNotFoundError`: If there is no such folder or Hub id.
+            `ValueError`: If it is no model that can be asked.
+        """
+        settings = settings or trained_settings(path)
+        model = open_model(str(path), device=device, dtype=dtype, attach=False)
+        return cls(PairwiseJudge(Caller(model, ledger=ledger, concurrency=concurrency), settings))
+
+    def compare(
+        self, prompt: Sequence[Mapping[str, Any]], cand_1: str, cand_2: str, *, character: str | None = None
+    ) -> PairVerdict:
+        """Judges two replies to one prompt.
+
+        Args:
+            prompt (`Sequence[dict]`): Messages of the character's own conversation, as `Scene.messages_for` gives them.
+            cand_1, cand_2 (`str`): The replies in HER notation; system thinking in them is not shown to the model.
+            character (`str`, *optional*): Who replies; else as the system message says.
+
+        Raises:
+            `ValueError`: If a side is empty, both are the same, or the context is missing.
+        """
+        row = {"prompt": list(prompt), "cand_1": cand_1, "cand_2": cand_2, "character": character}
+        return self.judge([Pair.from_row(row)])[0]
+
+    def judge(self, pairs: Sequence[Pair]) -> list[PairVerdict]:
+        """Judges pairs, generated in batches."""
+        return asyncio.run(self._judge.judge_all(pairs))
+
+
+def write_reward_settings(folder: str | Path, *, form: str) -> None:
+    """Notes in a checkpoint which form it was trained on."""
+    write_json(Path(folder) / SETTINGS_FILE, {"form": form, "prompts": digest(prompts_used())})
+
+
+def trained_settings(source: str | Path, **given: Any) -> PairJudging:
+    """How a model is best asked: in the form that its folder notes, else in the published one.
+
+    Args:
+        source (`str` or `Path`): A folder, a Hub id or a URL.
+        given: Settings that count in any case; `None` is none.
+
+    Raises:
+        `ValueError`: If the note in the folder is none.
+    """
+    file = Path(source) / SETTINGS_FILE
+    settings = PairJudging()
+    if file.is_file():
+        form = read_json(file).get("form")
+        if form not in FORMS:
+            raise ValueError(f"{file}: form must be one of {list(FORMS)}, got {form!r}. Delete the file or mend it.")
+        settings = PairJudging(form=form)
+    return replace(settings, **{name: value for name, value in given.items() if value is not None})

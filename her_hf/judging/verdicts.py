@@ -1,0 +1,341 @@
+"""What a reward model answers: the published form as a schema, a compact one for small models, and one reader for both.
+
+Source of the form: HER (arXiv 2601.21459), `result[0]{cand_1, cand_2, principle, analysis, better_response}` behind a
+`<think>` block. The compact form is our own: `{"principles": {NAME: WINNER}, "verdict": WINNER}`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from her_hf.inference import Schema
+
+from .missing import Missing
+from .pairs import VERDICTS, Compared, swap, swap_names
+from .structured import after_thinking, read_json_reply, shorten
+
+Winner = Literal["cand_1", "cand_2", "tie"]
+
+LEAST_COMPARED, MOST_COMPARED = 3, 5
+"""How many principles a reward model names by case (HER)."""
+
+_TAG = "think|thinking|reasoning|system_thinking"  # the last is what a backend puts round reasoning that came apart
+_THINK = re.compile(rf"<\s*(?:{_TAG})\s*>(?P<text>.*?)<\s*/\s*(?:{_TAG})\s*>", re.DOTALL | re.IGNORECASE)
+_SPELLINGS = re.compile(r"^(?:cand(?:idate)?|response|reply)?[ _#-]*([12ab])$")
+_TIES = ("tie", "draw", "equal")
+
+
+class PublishedPrinciple(BaseModel):
+    """A principle that the model names as deciding here."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    principle_name: str = Field(min_length=1)
+    dimension_name: str = ""
+    principle_level: str = ""
+    main_content: str = ""
+    reason_for_choosing: str = ""
+
+
+class PublishedComparison(BaseModel):
+    """How the two sides do under one principle."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    principle_name: str = Field(min_length=1)
+    principle_level: str = ""
+    cand_1_performance: str = ""
+    cand_2_performance: str = ""
+    comparison_reason: str = ""
+    winner: Winner
+
+
+class PublishedAnalysis(BaseModel):
+    """All comparisons, and what they come to."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    principle_comparisons: list[PublishedComparison] = Field(min_length=1)
+    overall_analysis: str = ""
+    principle_summary: str = ""
+
+
+class PublishedVerdict(BaseModel):
+    """`result[0]` of the published form.
+
+    Args:
+        cand_1, cand_2 (`str`): The replies, or what they do, as the model repeats them.
+        principle (`dict`): The principles that were chosen, by a short key.
+        analysis ([`PublishedAnalysis`]): A winner for each of them.
+        better_response (`str`): `"cand_1"`, `"cand_2"` or `"tie"`.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    cand_1: str = ""
+    cand_2: str = ""
+    principle: dict[str, PublishedPrinciple] = Field(default_factory=dict)
+    analysis: PublishedAnalysis
+    better_response: Winner
+
+
+class CompactVerdict(BaseModel):
+    """The compact form.
+
+    Args:
+        principles (`dict[str, str]`): Name of each principle to its winner; empty where the model answers at once.
+        verdict (`str`): `"cand_1"`, `"cand_2"` or `"tie"`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    principles: dict[str, Winner] = Field(default_factory=dict)
+    verdict: Winner
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A verdict that was read.
+
+    Args:
+        verdict (`str`): `"cand_1"`, `"cand_2"` or `"tie"`.
+        principles (`tuple[Compared, ...]`): In the order in which the model names them.
+        evidence (`str`): What it says for it: its thinking, else its analysis.
+        form (`str`): `"published"` or `"compact"`.
+        repaired (`bool`): Whether the JSON or a spelling had to be mended.
+    """
+
+    verdict: str
+    principles: tuple[Compared, ...] = ()
+    evidence: str = ""
+    form: str = "compact"
+    repaired: bool = False
+
+    def swapped(self) -> Verdict:
+        """The verdict as it reads for the pair in the other order."""
+        return replace(
+            self,
+            verdict=str(swap(self.verdict)),
+            principles=tuple(one.swapped() for one in self.principles),
+            evidence=swap_names(self.evidence),
+        )
+
+    @property
+    def follows(self) -> bool:
+        """Whether the verdict is what the compared principles come to: who wins more of them, a tie if nobody does."""
+        wins = {side: sum(one.winner == side for one in self.principles) for side in ("cand_1", "cand_2")}
+        if wins["cand_1"] == wins["cand_2"]:
+            return self.verdict == "tie"
+        return self.verdict == max(wins, key=lambda side: wins[side])
+
+
+def verdict_schema(form: str) -> Schema:
+    """JSON schema of the answer, for servers that hold a model to one.
+
+    Args:
+        form (`str`): `"published"` (`{"result": [{…}]}`) or `"compact"`.
+    """
+    if form == "compact":
+        return CompactVerdict.model_json_schema()
+    inner = PublishedVerdict.model_json_schema()
+    definitions = inner.pop("$defs", {})
+    inner["required"] = ["principle", "analysis", "better_response"]
+    return {
+        "title": "RewardModelAnswer",
+        "type": "object",
+        "properties": {"result": {"type": "array", "items": inner, "minItems": 1, "maxItems": 1}},
+        "required": ["result"],
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def parse_verdict(text: str) -> Verdict | Missing:
+    """Reads the answer of a judge or reward model, in the published or the compact form.
+
+    Read strictly first; where that fails, JSON is repaired and spellings such as `"Candidate 1"` are read, which
+    [`Verdict.repaired`] tells. A winner of a principle that cannot be read leaves that principle out (repaired as
+    well); without a verdict there is none.
+
+    Args:
+        text (`str`): The answer, thinking included.
+
+    Returns:
+        `Verdict` or `Missing`: Missing if there is no JSON object, none with a verdict, or the verdict is none of the
+            three. Prose is never taken for a verdict.
+
+    Example:
+
+    ```python
+    >>> parse_verdict('<think>cand_2 preaches.</think>{"principles": {"Lecturing": "cand_1"}, "verdict": "cand_1"}')
+    Verdict(verdict='cand_1', principles=(Compared(name='Lecturing', winner='cand_1', reason=''),), ...)
+    ```
+    """
+    read = read_json_reply(text, keys=("result", "verdict", "better_response", "analysis"))
+    if isinstance(read, Missing):
+        return read
+    value = _inner(read.value)
+    if value is None:
+        return Missing("wrong_keys", f'wanted "verdict" or "better_response", got {shorten(after_thinking(text))}')
+    thoughts = " ".join(match["text"].strip() for match in _THINK.finditer(text)).strip()
+    published = "verdict" not in value
+    if not read.repaired:
+        strict = _strict(value, published=published, thoughts=thoughts)
+        if strict is not None:
+            return strict
+    return _lenient(value, published=published, thoughts=thoughts)
+
+
+def _inner(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The object that holds the verdict, out of the wrapper of the published form if it has one."""
+    result = value.get("result")
+    if isinstance(result, list) and result and isinstance(result[0], Mapping):
+        value = {**value, **result[0]}
+    elif isinstance(result, Mapping):
+        value = {**value, **result}
+    analysis = value.get("analysis")
+    if "better_response" not in value and isinstance(analysis, Mapping) and "better_response" in analysis:
+        value = {**value, "better_response": analysis["better_response"]}
+    return value if "verdict" in value or "better_response" in value else None
+
+
+def _strict(value: Mapping[str, Any], *, published: bool, thoughts: str) -> Verdict | None:
+    try:
+        if published:
+            whole = PublishedVerdict.model_validate(value)
+            compared = tuple(
+                Compared(one.principle_name, one.winner, one.comparison_reason)
+                for one in whole.analysis.principle_comparisons
+            )
+            return Verdict(whole.better_response, compared, thoughts or _summary(value), "published")
+        short = CompactVerdict.model_validate(value)
+        return Verdict(
+            short.verdict, tuple(Compared(name, won) for name, won in short.principles.items()), thoughts, "compact"
+        )
+    except ValidationError:
+        return None
+
+
+def _lenient(value: Mapping[str, Any], *, published: bool, thoughts: str) -> Verdict | Missing:
+    given = value.get("better_response" if published else "verdict")
+    verdict = _winner(given)
+    if verdict is None:
+        return Missing("bad_value", f"the verdict must be one of {list(VERDICTS)}, got {shorten(repr(given))}")
+    compared = _compared_published(value) if published else _compared_compact(value)
+    form = "published" if published else "compact"
+    return Verdict(verdict, tuple(compared), thoughts or _summary(value), form, repaired=True)
+
+
+def _compared_published(value: Mapping[str, Any]) -> list[Compared]:
+    analysis = value.get("analysis")
+    listed = analysis.get("principle_comparisons") if isinstance(analysis, Mapping) else None
+    found = []
+    for one in listed if isinstance(listed, list) else []:
+        if isinstance(one, Mapping) and (winner := _winner(one.get("winner"))):
+            name = str(one.get("principle_name") or "").strip()
+            found.append(Compared(name, winner, str(one.get("comparison_reason") or "")))
+    return [one for one in found if one.name]
+
+
+def _compared_compact(value: Mapping[str, Any]) -> list[Compared]:
+    listed = value.get("principles")
+    if not isinstance(listed, Mapping):
+        return []
+    return [Compared(str(name), winner) for name, given in listed.items() if (winner := _winner(given))]
+
+
+def _winner(value: Any) -> str | None:
+    """A winner however it is spelt; a bool, a list or prose is none."""
+    if not isinstance(value, str):
+        return None
+    word = value.strip().strip("\"'`.").strip().lower()
+    if word in VERDICTS:
+        return word
+    if word in _TIES:
+        return "tie"
+    match = _SPELLINGS.match(word)
+    return {"1": "cand_1", "a": "cand_1", "2": "cand_2", "b": "cand_2"}[match[1]] if match else None
+
+
+def _summary(value: Mapping[str, Any]) -> str:
+    analysis = value.get("analysis")
+    if not isinstance(analysis, Mapping):
+        return ""
+    return str(analysis.get("overall_analysis") or analysis.get("principle_summary") or "")
+
+
+# -- one reply by itself
+
+
+class Score(BaseModel):
+    """What a judge gives one reply by itself.
+
+    Args:
+        score (`float`): From 1 to 10.
+        principles (`dict[str, float]`): The same for each principle it names.
+        evidence (`str`): Its thinking.
+        repaired (`bool`): Whether the JSON had to be mended.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    score: float = Field(ge=1, le=10)
+    principles: dict[str, float] = Field(default_factory=dict)
+    evidence: str = ""
+    repaired: bool = False
+
+
+def score_schema() -> Schema:
+    """JSON schema of the answer about one reply."""
+    number = {"type": "number", "minimum": 1, "maximum": 10}
+    return {
+        "title": "Rating",
+        "type": "object",
+        "properties": {"principles": {"type": "object", "additionalProperties": number}, "score": number},
+        "required": ["principles", "score"],
+        "additionalProperties": False,
+    }
+
+
+def parse_score(text: str) -> Score | Missing:
+    """Reads the answer about one reply: `{"principles": {NAME: 7}, "score": 7}`.
+
+    Returns:
+        `Score` or `Missing`: Missing without JSON or a score, or if it is no number from 1 to 10 (a numeric text is
+            read, a bool is none). Ratings of principles that are none are left out.
+
+    Example:
+
+    ```python
+    >>> parse_score('{"principles": {"Subtext": 8}, "score": "7"}').score
+    7.0
+    ```
+    """
+    read = read_json_reply(text, keys=("score",))
+    if isinstance(read, Missing):
+        return read
+    if "score" not in read.value:
+        return Missing("wrong_keys", f'wanted "score", got {shorten(after_thinking(text))}')
+    score = _rating(read.value["score"])
+    if score is None:
+        return Missing("bad_value", f"score must be from 1 to 10, got {shorten(repr(read.value['score']))}")
+    listed = read.value.get("principles")
+    rated = {str(name): _rating(value) for name, value in listed.items()} if isinstance(listed, Mapping) else {}
+    thoughts = " ".join(match["text"].strip() for match in _THINK.finditer(text)).strip()
+    known = {name: value for name, value in rated.items() if value is not None}
+    return Score(score=score, principles=known, evidence=thoughts, repaired=read.repaired)
+
+
+def _rating(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if 1 <= number <= 10 else None

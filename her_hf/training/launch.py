@@ -1,0 +1,38 @@
+"""What every recipe does: read the settings, run, and say in one line what the user can mend."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import yaml
+from trl import TrlParser
+
+
+def launch(settings: Sequence[type], run: Callable[..., dict[str, Any]]) -> int:
+    """Parses the settings from `--config` and the command line, runs, and prints the results.
+
+    Args:
+        settings (`Sequence[type]`): Dataclasses; each becomes an argument of `run`, in order.
+        run (`Callable`): The run. The last setting is the trainer's.
+
+    Returns:
+        `int`: Exit code: 0, or 1 with a line on the error stream.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        parsed = TrlParser(tuple(settings)).parse_args_and_config()
+        results = run(*parsed)
+    except yaml.YAMLError as error:
+        print(f"Error: the config is no valid YAML: {error}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError, ImportError) as error:  # ImportError: an attention or optimizer that is not installed
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    if parsed[-1].process_index == 0:
+        print(json.dumps(results, indent=2, ensure_ascii=False))
+    return 0

@@ -1,0 +1,46 @@
+"""Settings of the reward model's data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from her_hf.judging.pairwise import FORMS
+
+
+@dataclass
+class RewardDataConfig:
+    """What a reward model is trained on.
+
+    Args:
+        dataset (`str`): A preference set (folder or Hub id), or a JSONL file of labelled pairs.
+        train_split (`str`, *optional*, defaults to `"train"`): Split to train on; of a file, leave it.
+        eval_split (`str`, *optional*, defaults to `"validation"`): Split held out; empty for none.
+        eval_dataset (`str`, *optional*): Where held-out pairs are, if not in `dataset`.
+        form (`str`, *optional*, defaults to `"published"`): `"published"` or `"compact"`.
+        both_orders (`bool`, *optional*, defaults to `True`): Train each pair in both orders.
+        at_once (`bool`, *optional*, defaults to `True`): Train also the answer without thinking, behind a prompt that
+            asks for it.
+        max_pairs (`int`, *optional*): Use only the first pairs.
+        max_eval_pairs (`int`, *optional*): Use only the first held-out pairs.
+        license (`str`, *optional*): License of the model, for its card.
+
+    Raises:
+        `ValueError`: If the form is unknown.
+    """
+
+    dataset: str = field(metadata={"help": "Preference set (folder, Hub id) or JSONL file of labelled pairs."})
+    train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    eval_split: str = field(default="validation", metadata={"help": "Split held out; an empty string for none."})
+    eval_dataset: str | None = field(default=None, metadata={"help": "Held-out pairs, if they are not in dataset."})
+    form: str = field(
+        default="published", metadata={"help": "published: long prompt and HER's JSON. compact: for small models."}
+    )
+    both_orders: bool = field(default=True, metadata={"help": "Each pair in both orders."})
+    at_once: bool = field(default=True, metadata={"help": "Train the answer without thinking as well."})
+    max_pairs: int | None = field(default=None, metadata={"help": "Use only this many training pairs, the first."})
+    max_eval_pairs: int | None = field(default=None, metadata={"help": "Use only this many held-out pairs."})
+    license: str | None = field(default=None, metadata={"help": "License of the trained model, for its card."})
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise ValueError(f"form must be one of {list(FORMS)}, got {self.form!r}")

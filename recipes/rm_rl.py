@@ -1,0 +1,29 @@
+"""HER-RM, second stage: GRPO on whether the reward model's verdicts are right.
+
+```bash
+accelerate launch recipes/rm_rl.py --config recipes/smollm2-135m/rm_rl/config.yaml
+accelerate launch --config_file recipes/accelerate_configs/zero3.yaml recipes/rm_rl.py \\
+    --config recipes/qwen3-32b/rm_rl/config.yaml
+```
+
+Starts from the checkpoint of `rm_sft.py`. Every key of the YAML can be overridden on the command line; `--help` lists
+them all. The same command goes on after a kill.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from trl import ModelConfig
+
+from her_hf.training.launch import launch
+from her_hf.training.rm_rl import RewardRLConfig, RewardRLDataConfig, run_rm_rl
+
+
+def main() -> int:
+    """Parses the settings and runs; what the user can mend is one line, not a traceback."""
+    return launch((RewardRLDataConfig, ModelConfig, RewardRLConfig), run_rm_rl)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""HER-RM, first stage: a generative pairwise reward model by supervised fine-tuning on labelled pairs.
+
+```bash
+accelerate launch recipes/rm_sft.py --config recipes/smollm2-135m/rm_sft/config.yaml
+accelerate launch --config_file recipes/accelerate_configs/fsdp2.yaml recipes/rm_sft.py \\
+    --config recipes/qwen3-32b/rm_sft/config.yaml
+```
+
+Every key of the YAML can be overridden on the command line; `--help` lists them all. The same command goes on
+after a kill.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from trl import ModelConfig
+
+from her_hf.training.config import OnePassConfig
+from her_hf.training.launch import launch
+from her_hf.training.rm_config import RewardDataConfig
+from her_hf.training.rm_sft import run_rm_sft
+
+
+def main() -> int:
+    """Parses the settings and runs; what the user can mend is one line, not a traceback."""
+    return launch((RewardDataConfig, ModelConfig, OnePassConfig), run_rm_sft)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

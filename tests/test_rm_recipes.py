@@ -1,0 +1,324 @@
+"""The recipes of the reward model, as a user starts them: rows, training, resume, folder, card, push."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from one_pass_helpers import FIXTURES, tiny_model
+from pair_helpers import a_pair
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import ModelConfig, TrlParser
+
+from her_hf.durable import OtherRunError
+from her_hf.judging.answers import compact_answer
+from her_hf.judging.pair_prompts import compact_messages
+from her_hf.processing.rows import IGNORED
+from her_hf.training.config import OnePassConfig
+from her_hf.training.rm_config import RewardDataConfig
+from her_hf.training.rm_data import PARTS, PairReport, labelled_pairs, reward_rows
+from her_hf.training.rm_rl import RewardRLConfig, RewardRLDataConfig, prompt_rows, run_rm_rl
+from her_hf.training.rm_sft import run_rm_sft
+
+ROOT = Path(__file__).resolve().parents[1]
+SFT = (RewardDataConfig, ModelConfig, OnePassConfig)
+RL = (RewardRLDataConfig, ModelConfig, RewardRLConfig)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    tokenizer = AutoTokenizer.from_pretrained(FIXTURES / "tokenizers" / "smollm2")
+    tokenizer.save_pretrained(folder)
+    tiny_model("llama", len(tokenizer), dtype=torch.float32).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = [a_pair(number).to_row() for number in range(6)] + [a_pair(9, label=None).to_row(), {"prompt": []}]
+    file = tmp_path_factory.mktemp("pairs") / "train.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def words(values: dict[str, Any]) -> list[str]:
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+def sft_values(base: Path, pairs_file: Path, out: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "model_name_or_path": base, "dataset": pairs_file, "eval_split": "", "eval_dataset": pairs_file,
+        "form": "compact", "output_dir": out, "replies_per_step": 4, "max_steps": 6, "learning_rate": 1e-2,
+        "per_reply": True, "use_cpu": True, "disable_tqdm": True, "logging_steps": 1, "eval_strategy": "no",
+        "save_strategy": "steps", "save_steps": 2, "dataloader_pin_memory": False, "seed": 5,
+        "license": "apache-2.0", **changes,
+    }  # fmt: skip
+
+
+def rl_values(base: Path, pairs_file: Path, out: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "model_name_or_path": base, "dataset": pairs_file, "form": "compact", "output_dir": out, "max_steps": 2,
+        "num_generations": 2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1,
+        "max_completion_length": 8, "learning_rate": 1e-3, "use_cpu": True, "disable_tqdm": True,
+        "logging_steps": 1, "save_strategy": "steps", "save_steps": 1, "seed": 5, "bf16": False,
+        "gradient_checkpointing": False, **changes,
+    }  # fmt: skip
+
+
+def parsed(kinds: Any, values: dict[str, Any]) -> Any:
+    return TrlParser(kinds).parse_args_and_config(words(values))
+
+
+@pytest.fixture(scope="module")
+def finished(base: Path, pairs_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "rm-sft"
+    run_rm_sft(*parsed(SFT, sft_values(base, pairs_file, out)))
+    return out
+
+
+# -- rows
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_row_is_its_prompts_and_answers_token_for_token(base: Path, at_once: bool) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    report = PairReport()
+    rows = reward_rows([a_pair()], tokenizer, report, form="compact", at_once=at_once, progress=False)
+    assert (report.rows, report.answers) == (2, 4 if at_once else 2)
+    for row, pair in zip(rows, (a_pair(), a_pair().swapped()), strict=True):
+        for (start, end, sees), reasoning in zip(row["branches"], (True, False), strict=False):
+            messages = compact_messages(pair, reasoning=reasoning)
+            answer = compact_answer(pair, reasoning=reasoning) + tokenizer.eos_token
+            prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            ids = row["input_ids"][:sees] + row["input_ids"][start:end]
+            assert tokenizer.decode(ids) == prompt + answer
+            trained = [token for token in row["labels"][start:end] if token != IGNORED]
+            assert tokenizer.decode(trained) == answer
+            assert row["position_ids"][start:end] == list(range(sees, sees + end - start))
+        assert all(label == IGNORED for label in row["labels"][: row["trunk_len"]])
+
+
+def test_parts_of_an_answer_are_told_apart(base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    row = reward_rows([a_pair()], tokenizer, PairReport(), form="compact", progress=False)[0]
+    texts = {
+        name: tokenizer.decode(
+            [t for t, layer in zip(row["input_ids"], row["layers"], strict=True) if layer == number]
+        )
+        for number, name in enumerate(PARTS)
+    }
+    assert "offers help" in texts["thinking"] and "principles" not in texts["thinking"]
+    assert texts["decision"].count("1") >= 4 and "verdict" not in texts["decision"]
+    assert "verdict" in texts["form"]
+
+
+def test_pairs_that_teach_nothing_are_counted(base: Path, pairs_file: Path) -> None:
+    report = PairReport()
+    found = labelled_pairs(str(pairs_file), "train", None, report)
+    assert (len(found), report.unlabelled, report.bad) == (6, 1, 1)
+    rows = reward_rows(found, AutoTokenizer.from_pretrained(base), report, form="compact", max_tokens=10_000)
+    assert report.too_long == 0 and len(rows) == 12
+    with pytest.raises(ValueError, match="all 12 are longer than 20 tokens"):
+        reward_rows(found, AutoTokenizer.from_pretrained(base), PairReport(), form="compact", max_tokens=20)
+
+
+# -- SFT
+
+
+def test_the_folder_is_a_plain_model_with_its_own_template(finished: Path, base: Path) -> None:
+    AutoModelForCausalLM.from_pretrained(finished)
+    tokenizer = AutoTokenizer.from_pretrained(finished)
+    assert tokenizer.chat_template == AutoTokenizer.from_pretrained(base).chat_template
+    assert json.loads((finished / "reward_model.json").read_text())["form"] == "compact"
+    results = json.loads((finished / "results.json").read_text())
+    assert results["steps"] == 6 and results["pairs"]["pairs"] == 6 and results["pairs"]["bad"] == 1
+    held_out = results["held_out_loss"]
+    assert held_out["decision"]["tokens"] > 0 and held_out["all"] > 0
+    card = (finished / "README.md").read_text()
+    for part in ("pairs seen | 6", "HERRewardModel.from_pretrained", "reward-model", "held-out loss, decision"):
+        assert part in card
+    assert str(ROOT) not in card and "system_thinking" not in card
+
+
+def test_training_learns_the_label(finished: Path) -> None:
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert len(losses) == 6 and losses[-1] < losses[0]
+
+
+def test_the_same_command_again_trains_nothing(finished: Path, base: Path, pairs_file: Path) -> None:
+    stamp = (finished / "model.safetensors").stat().st_mtime_ns
+    run_rm_sft(*parsed(SFT, sft_values(base, pairs_file, finished)))
+    assert (finished / "model.safetensors").stat().st_mtime_ns == stamp
+    with pytest.raises(OtherRunError, match="form|rows"):
+        run_rm_sft(*parsed(SFT, sft_values(base, pairs_file, finished, form="published")))
+
+
+KILL = """
+import json, os, signal, sys
+from trl import ModelConfig, TrlParser
+from her_hf.training import job, runs
+stage = sys.argv[2]
+
+class Killer(runs.RunLog):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+Killer.__name__ = runs.RunLog.__name__
+job.RunLog = Killer
+words = [word for name, value in json.loads(sys.argv[1]).items() for word in (f"--{name}", str(value))]
+if stage == "sft":
+    from her_hf.training.config import OnePassConfig
+    from her_hf.training.rm_config import RewardDataConfig
+    from her_hf.training.rm_sft import run_rm_sft as run
+    kinds = (RewardDataConfig, ModelConfig, OnePassConfig)
+else:
+    from her_hf.training.rm_rl import RewardRLConfig, RewardRLDataConfig, run_rm_rl as run
+    kinds = (RewardRLDataConfig, ModelConfig, RewardRLConfig)
+run(*TrlParser(kinds).parse_args_and_config(words))
+"""
+
+
+def run_to_the_kill(stage: str, values: dict[str, Any], step: int) -> None:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    given = json.dumps({name: str(value) for name, value in values.items()})
+    command = [sys.executable, "-c", KILL, given, stage, str(step)]
+    process = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr[-2000:]
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(finished: Path, base: Path, pairs_file: Path, tmp_path: Path) -> None:
+    values = sft_values(base, pairs_file, tmp_path / "killed")
+    run_to_the_kill("sft", values, 5)
+    results = run_rm_sft(*parsed(SFT, values))
+    assert results["resumed_from"] == "checkpoint-4"
+    wanted = json.loads((finished / "results.json").read_text())
+    assert results["held_out_loss"]["all"] == pytest.approx(wanted["held_out_loss"]["all"], rel=1e-4)
+
+
+# -- RL
+
+
+def test_prompts_come_in_both_orders_with_their_labels() -> None:
+    rows = prompt_rows([a_pair()], RewardRLDataConfig(dataset="x", form="compact"))
+    assert rows["label"] == ["cand_1", "cand_2"]
+    texts = [prompt[-1]["content"] for prompt in rows["prompt"]]
+    assert "cand_1: Gloves be hanged" in texts[0] and "cand_2: Gloves be hanged" in texts[1]
+    once = RewardRLDataConfig(dataset="x", form="compact", both_orders=False, reasoning=False)
+    (prompt,) = prompt_rows([a_pair()], once)["prompt"]
+    assert prompt[-1]["content"].endswith("Answer at once.")
+
+
+@pytest.fixture(scope="module")
+def reinforced(finished: Path, pairs_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "rm-rl"
+    run_rm_rl(*parsed(RL, rl_values(finished, pairs_file, out)))
+    return out
+
+
+def test_reinforcement_leaves_a_plain_model_and_an_honest_card(reinforced: Path) -> None:
+    AutoModelForCausalLM.from_pretrained(reinforced)
+    assert AutoTokenizer.from_pretrained(reinforced).chat_template
+    results = json.loads((reinforced / "results.json").read_text())
+    assert results["steps"] == 2 and results["pairs"]["rows"] == 12
+    card = (reinforced / "README.md").read_text()
+    assert "GRPO" in card and "answers to a prompt | 2" in card and "prompts seen, at most | 2" in card
+    lines = [json.loads(line) for line in (reinforced / "metrics.jsonl").read_text().splitlines()]
+    assert [line["verdict/unreadable"] for line in lines if "verdict/unreadable" in line]
+
+
+def test_a_killed_reinforcement_goes_on(finished: Path, pairs_file: Path, tmp_path: Path) -> None:
+    values = rl_values(finished, pairs_file, tmp_path / "killed", max_steps=3)
+    run_to_the_kill("rl", values, 2)
+    results = run_rm_rl(*parsed(RL, values))
+    assert (results["resumed_from"], results["steps"]) == ("checkpoint-1", 3)
+
+
+# -- as a user starts them
+
+
+def recipe(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"{name}_recipe", ROOT / "recipes" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        ("rm_sft", "learning_rat: 0.1", "learning_rat"),
+        ("rm_sft", "form: long", "form must be one of"),
+        ("rm_sft", "dataset: ./nowhere.jsonl", "nowhere.jsonl"),
+        ("rm_sft", "model_name_or_path: ./not_there", "not_there"),
+        ("rm_rl", "form: long", "form must be one of"),
+        ("rm_rl", "form_reward: 0.9", "small terms"),
+        ("rm_rl", "max_pairs: 0", "no pair with a label"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(
+    base: Path, pairs_file: Path, tmp_path: Path, name: str, line: str, said: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    make = sft_values if name == "rm_sft" else rl_values
+    values = {key: str(v) if isinstance(v, Path) else v for key, v in make(base, pairs_file, tmp_path / "o").items()}
+    values.pop(line.split(":")[0], None)
+    text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items()) + line + "\n"
+    (tmp_path / "config.yaml").write_text(text)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--config", str(tmp_path / "config.yaml")])
+    assert recipe(name).main() == 1
+    error = capsys.readouterr().err
+    assert "Error:" in error and said in error
+
+
+@pytest.mark.parametrize("stage", ["rm_sft", "rm_rl"])
+@pytest.mark.parametrize("model", ["smollm2-135m", "qwen3-32b"])
+def test_shipped_recipes_parse(model: str, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    file = ROOT / "recipes" / model / stage / "config.yaml"
+    kinds: Any = SFT if stage == "rm_sft" else RL
+    given = ["--config", str(file), "--use_cpu", "true", "--bf16", "false"]
+    data, named, args = TrlParser(kinds).parse_args_and_config(given)
+    assert data.dataset and named.model_name_or_path and args.seed == 42
+    for name in ("bf16", "gradient_checkpointing", "seed", "form", "license"):
+        assert f"\n{name}:" in file.read_text()
+
+
+def test_pushing_takes_the_whole_folder_once(
+    finished: Path, base: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, Any]] = []
+
+    class Hub:
+        def __init__(self, token: str | None = None) -> None: ...
+
+        def create_repo(self, name: str, **how: Any) -> Any:
+            return SimpleNamespace(repo_id=f"me/{name}", __str__=lambda self: name)
+
+        def upload_folder(self, **how: Any) -> None:
+            calls.append(how)
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    run_rm_sft(*parsed(SFT, sft_values(base, pairs_file, finished, push_to_hub=True)))
+    assert len(calls) == 1 and calls[0]["commit_message"] == "HER-RM, SFT"
+    assert "run.json" in calls[0]["ignore_patterns"]
+
+
+def test_pairs_of_a_swap_teach_the_same(base: Path) -> None:
+    """Both orders of a pair are rows of their own with opposite labels."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    rows = reward_rows([a_pair()], tokenizer, PairReport(), form="compact", at_once=False, progress=False)
+    said = [tokenizer.decode([t for t in row["labels"] if t != IGNORED]) for row in rows]
+    assert '"verdict": "cand_1"' in said[0] and '"verdict": "cand_2"' in said[1]
