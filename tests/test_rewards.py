@@ -48,7 +48,7 @@ def test_small_terms_never_outweigh_a_verdict() -> None:
 
 @pytest.mark.parametrize("given", [{"form": -0.1}, {"form": 0.3, "follows": 0.3}, {"unreadable": 0.0}])
 def test_weights_out_of_range_are_refused(given: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="small terms|lowest reward"):
+    with pytest.raises(ValueError, match=r"small terms|lowest reward"):
         VerdictReward(**given)
 
 

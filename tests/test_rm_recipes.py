@@ -160,7 +160,7 @@ def test_the_same_command_again_trains_nothing(finished: Path, base: Path, pairs
     stamp = (finished / "model.safetensors").stat().st_mtime_ns
     run_rm_sft(*parsed(SFT, sft_values(base, pairs_file, finished)))
     assert (finished / "model.safetensors").stat().st_mtime_ns == stamp
-    with pytest.raises(OtherRunError, match="form|rows"):
+    with pytest.raises(OtherRunError, match=r"form|rows"):
         run_rm_sft(*parsed(SFT, sft_values(base, pairs_file, finished, form="published")))
 
 

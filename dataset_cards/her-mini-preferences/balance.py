@@ -20,8 +20,8 @@ FOLDS = 5
 def predictability(pairs: Sequence[Pair], scenes: Sequence[str]) -> dict[str, Any]:
     """Accuracy of a logistic regression that sees no word.
 
-    Features: how much longer cand_1 is than cand_2 (characters, words, and the ratio's logarithm), and for each pattern
-    whether cand_1 or cand_2 has it. What position alone tells is the intercept. No scene is in two folds.
+    Features: how much longer cand_1 is than cand_2 (characters, words, and the ratio's logarithm), and for each
+    pattern whether cand_1 or cand_2 has it. What position alone tells is the intercept. No scene is in two folds.
 
     Args:
         pairs (`Sequence[Pair]`): Pairs in the order in which they are shown.

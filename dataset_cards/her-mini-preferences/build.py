@@ -2,9 +2,9 @@
 
     python dataset_cards/her-mini-preferences/build.py [--out FOLDER]
 
-Reads `../her-mini`, `sources/written.jsonl` (corruptions, written by hand) and `sources/sampled.jsonl` (`sample.py`) with
-`sources/notes.jsonl` (what was found wrong with each of those). Writes `data/train.jsonl`, `validation.jsonl`, `test.jsonl`;
-the same sources give the same bytes.
+Reads `../her-mini`, `sources/written.jsonl` (corruptions, written one by one) and `sources/sampled.jsonl`
+(`sample.py`) with `sources/notes.jsonl` (what was found wrong with each of those). Writes `data/train.jsonl`,
+`validation.jsonl`, `test.jsonl`; the same sources give the same bytes.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python dataset_cards/her-mini-preferences/sample.py --model outputs/quickstart/her-sft --name her-sft
 
-Order and number of layers are those of the written turn, each layer is sampled by itself behind its opening tag and cut at
-the end of a sentence: so neither form nor length tells which of the two the model wrote. What is there already in
+Order and number of layers are those of the written turn, each layer is sampled by itself behind its opening tag and
+cut at the end of a sentence: so neither form nor length tells which of the two the model wrote. What is there in
 `sources/sampled.jsonl` is kept: the same command goes on after a kill.
 """
 
@@ -87,10 +87,8 @@ def cut(text: str, words: int, layer: Layer, names: Sequence[str]) -> str:
     text = " ".join(text.split())
     ends = [text[: match.end()] for match in _SENTENCE.finditer(text)]
     near = [end for end in ends if abs(len(end.split()) - words) <= words * _SLACK]
-    if near:
-        text = min(near, key=lambda end: abs(len(end.split()) - words))
-    else:
-        text = " ".join(text.split()[:words])
+    by_words = " ".join(text.split()[:words])
+    text = min(near, key=lambda end: abs(len(end.split()) - words)) if near else by_words
     if layer is Layer.ROLE_ACTION:
         return text.rstrip(" .,;:")
     return text if not text or text[-1] in ".!?…\"'’”" else text.rstrip(" ,;:-") + "."

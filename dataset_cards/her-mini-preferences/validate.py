@@ -187,13 +187,14 @@ def table(figures: Mapping[str, Any]) -> str:
     lines.append("| all pairs | | " + " | ".join(str(splits[split]["pairs"]) for split in SPLITS) + " |")
     lines.append("| scenes | | " + " | ".join(str(splits[split]["scenes"]) for split in SPLITS) + " |")
     guess = figures["predictability"]
+    words = figures["words"]
     sources = ", ".join(f"{name} {count}" for name, count in figures["sources"].items())
     lines += ["", "| measured | value |", "|---|---|"]
     lines += [
         f"| pairs | {figures['pairs']} |",
         f"| losing side from | {sources} |",
         f"| different principles named | {figures['principles']} |",
-        f"| words of a side, mean (chosen / rejected) | {figures['words']['chosen']} / {figures['words']['rejected']} |",
+        f"| words of a side, mean (chosen / rejected) | {words['chosen']} / {words['rejected']} |",
         f"| chosen is the longer side (words; equal length counts half) | {figures['chosen_longer']:.1%} |",
         f"| cand_1 is the better side, order drawn with seed 42 | {figures['cand_1_better']:.1%} |",
         f"| logistic regression on length, position and pattern, accuracy in {guess['folds']} folds by scene "

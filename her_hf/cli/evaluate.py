@@ -8,11 +8,14 @@ from .eval_compare import compare
 from .eval_coser import coser
 from .eval_format import format_
 from .eval_minimax import app as minimax_app
+from .eval_rm import rm
 
 app = typer.Typer(
-    help="Evaluate models: CoSER, MiniMax-style reenactment, form; compare two runs.", no_args_is_help=True
+    help="Evaluate models: CoSER, MiniMax-style reenactment, form, reward models; compare two runs.",
+    no_args_is_help=True,
 )
 app.command("coser")(coser)
 app.command("compare")(compare)
 app.command("format")(format_)
+app.command("rm")(rm)
 app.add_typer(minimax_app, name="minimax")

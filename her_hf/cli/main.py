@@ -13,7 +13,9 @@ from .base import base
 from .chat import chat
 from .evaluate import app as evaluate_app
 from .inspect_mask import inspect_mask
+from .judge import judge
 from .merge import merge
+from .pairs import pairs
 
 app = typer.Typer(
     help="Dual-layer role-play (HER) with Hugging Face tools.",
@@ -26,6 +28,8 @@ app.command("attach")(attach)
 app.command("chat")(chat)
 app.command("inspect-mask")(inspect_mask)
 app.command("merge")(merge)
+app.command("judge")(judge)
+app.command("pairs")(pairs)
 app.add_typer(evaluate_app, name="eval")
 
 

@@ -209,7 +209,8 @@ print(tokenizer.parse_response(reply, prefix=prompt["input_ids"][0]))  # thinkin
 
 REWARD_USE = """## Use
 
-It speaks through the chat template of its base; `reward_model.json` says which form of prompt and answer it was trained on.
+It speaks through the chat template of its base; `reward_model.json` says which form of prompt and answer it was
+trained on.
 
 ```python
 from her_hf.judging.reward_model import HERRewardModel
@@ -219,8 +220,8 @@ found = model.compare(scene.messages_for("Jo", turns=4), "Jo: Gloves be hanged!"
 found.verdict, found.confidence, found.principles, found.evidence  # both orders; a tie where they disagree
 ```
 
-`her-hf judge --model FOLDER --pairs pairs.jsonl --out verdicts.jsonl` does it for files, and `vllm serve` serves the folder
-like any other chat model. The prompts are in her_hf/judging/prompts/pairwise."""
+`her-hf judge --model FOLDER --pairs pairs.jsonl --out verdicts.jsonl` does it for files, and `vllm serve` serves the
+folder like any other chat model. The prompts are in her_hf/judging/prompts/pairwise."""
 
 _LIMITS = """## Limits
 

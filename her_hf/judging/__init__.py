@@ -1,4 +1,4 @@
-"""Judges: critics, pairwise judges and reward models; prompts in files, schemas of answers, one type for what is missing."""
+"""Judges: critics, pairwise judges, reward models. Prompts in files, schemas of answers, one type for a lack."""
 
 from her_hf.scoring.coser import DIMENSIONS
 

@@ -112,7 +112,7 @@ def _shown(scene: Circumstances) -> dict[str, Any]:
     turns = [Spoken(_line(turn.name), _long(turn.text)) for turn in scene.turns]
     texts = {name: _long(getattr(scene, name)) for name in ("card", "scenario", "others", "prompt")}
     names = {name: _line(getattr(scene, name)) for name in ("character", "book")}
-    return {"scene": replace(scene, **texts, **names), "turns": turns}
+    return {"scene": replace(scene, turns=(), **texts, **names), "turns": turns}
 
 
 def _dimensions(library: Principles | None) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Pairs of replies to one prompt: reading them from files, what of them a judge may see, and their two orders.
 
-On disk a pair is a JSON line of `prompt` (messages of the character's own conversation), `cand_1`, `cand_2` (texts) and
-`label`. Rows of a preference set (`prompt`, `chosen`, `rejected`) become pairs with an order drawn from their own text.
+On disk a pair is a JSON line of `prompt` (messages of the character's own conversation), `cand_1`, `cand_2` (texts)
+and `label`. Rows of a preference set (`prompt`, `chosen`, `rejected`) become pairs with an order drawn from their own
+text.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The pairwise judge: both orders of each pair, over any backend, with everything that may go wrong counted.
 
-Source: HER's generative reward model (arXiv 2601.21459); judging in both orders, and a tie where they disagree, are our
-own. The four settings that HER compares (principles fixed or by case, one reply or two, with reasoning or without) are
-options.
+Source: HER's generative reward model (arXiv 2601.21459); judging in both orders, and a tie where they disagree, are
+our own. The four settings that HER compares (principles fixed or by case, one reply or two, with reasoning or without)
+are options.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class HERRewardModel:
         """Judges two replies to one prompt.
 
         Args:
-            prompt (`Sequence[dict]`): Messages of the character's own conversation, as `Scene.messages_for` gives them.
+            prompt (`Sequence[dict]`): The character's own conversation, as `Scene.messages_for` gives it.
             cand_1, cand_2 (`str`): The replies in HER notation; system thinking in them is not shown to the model.
             character (`str`, *optional*): Who replies; else as the system message says.
 

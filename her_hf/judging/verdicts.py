@@ -1,4 +1,4 @@
-"""What a reward model answers: the published form as a schema, a compact one for small models, and one reader for both.
+"""What a reward model answers: the published form as a schema, a compact one for small models, one reader for both.
 
 Source of the form: HER (arXiv 2601.21459), `result[0]{cand_1, cand_2, principle, analysis, better_response}` behind a
 `<think>` block. The compact form is our own: `{"principles": {NAME: WINNER}, "verdict": WINNER}`.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PARTS = ("thinking", "decision", "form")
-"""Parts of an answer by which the held-out loss is told apart: what stands in `<think>`; winners and verdict; the rest."""
+"""Parts of an answer by which the held-out loss is told apart: what is in `<think>`; winners and verdict; the rest."""
 
 _THINKING, _DECISION, _FORM = range(len(PARTS))
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)

@@ -1,7 +1,7 @@
 """The second stage of a reward model: reinforcement learning on whether its verdicts are right.
 
-Source: HER (arXiv 2601.21459), section on the reward model: a verifiable reward, the predicted verdict equals the label.
-Its reward function, group size and learning rate are not published; ours are in the recipe.
+Source: HER (arXiv 2601.21459), section on the reward model: a verifiable reward, the predicted verdict equals the
+label. Its reward function, group size and learning rate are not published; ours are in the recipe.
 """
 
 from __future__ import annotations

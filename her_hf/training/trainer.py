@@ -34,8 +34,8 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
         processing_class (`PreTrainedTokenizerBase`): The tokenizer the rows were built with.
         eval_dataset (`Dataset`, *optional*): Held-out rows.
         callbacks (`list[TrainerCallback]`, *optional*): Further callbacks.
-        layers (`Sequence[str]`, *optional*): Names of the parts by which the held-out loss is told apart. Held-out rows
-            of another kind than HER's bring their own column `layers`, with indices into these.
+        layers (`Sequence[str]`, *optional*): Names of the parts by which the held-out loss is told apart. Held-out
+            rows of another kind than HER's bring their own column `layers`, with indices into these.
         **kwargs: Passed to `SFTTrainer`, e.g. `peft_config`.
 
     Raises:
@@ -70,8 +70,8 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
         if processing_class.pad_token_id is None:
             processing_class.pad_token = processing_class.eos_token
         if eval_dataset is not None and "layers" not in eval_dataset.column_names:
-            layers = [label_layers(row, processing_class) for row in eval_dataset]
-            eval_dataset = eval_dataset.add_column("layers", layers)
+            labels = [label_layers(row, processing_class) for row in eval_dataset]
+            eval_dataset = eval_dataset.add_column("layers", labels)
         implementation = use_branches(model)
         super().__init__(
             model=model,

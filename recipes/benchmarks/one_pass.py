@@ -31,8 +31,8 @@ from her_hf.training.attention import check_model
 from her_hf.training.branches import use_branches
 from her_hf.training.collator import OnePassCollator
 from her_hf.training.data import Conversation, conversations
-from her_hf.training.loss import token_losses
 from her_hf.training.job import device_name, resolve_base
+from her_hf.training.loss import token_losses
 from her_hf.training.tokenizers import her_tokenizer
 
 SOURCES = {"coser": "../shared/data/coser/scenes_id.json", "her-mini": "dataset_cards/her-mini"}

@@ -1,0 +1,101 @@
+"""`her-hf eval rm`: how good a reward model, or any judge, is on labelled pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .eval_options import ConfigOption, ResumeOption, refuse_a_run
+from .judge_options import (
+    AttemptsOption,
+    ComparisonOption,
+    ConcurrencyOption,
+    FormOption,
+    LimitOption,
+    MaxMissingOption,
+    MaxTokensOption,
+    ModelNameOption,
+    ModelOption,
+    OneOrderOption,
+    PairsOption,
+    PrinciplesOption,
+    ReadOption,
+    ReasoningOption,
+    SeedOption,
+    SplitOption,
+    TemperatureOption,
+    TimeoutOption,
+    exit_if_missing,
+    open_judge,
+)
+
+
+def rm(
+    model: ModelOption,
+    pairs: PairsOption,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where everything is kept; the same command goes on there.")
+    ],
+    config: ConfigOption = None,
+    split: SplitOption = None,
+    limit: LimitOption = None,
+    unseen: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="A kind that training never saw; may be given several times."),
+    ] = None,
+    max_missing: MaxMissingOption = 0.1,
+    resume: ResumeOption = True,
+    model_name: ModelNameOption = None,
+    form: FormOption = None,
+    principles: PrinciplesOption = "by-case",
+    comparison: ComparisonOption = "pairwise",
+    reasoning: ReasoningOption = True,
+    read: ReadOption = "text",
+    one_order: OneOrderOption = False,
+    attempts: AttemptsOption = 3,
+    max_tokens: MaxTokensOption = None,
+    temperature: TemperatureOption = 0.0,
+    concurrency: ConcurrencyOption = 16,
+    timeout: TimeoutOption = 300.0,
+    seed: SeedOption = 42,
+) -> None:
+    """Measure a reward model or judge on labelled pairs, such as pairs that people have judged.
+
+    Accuracy with its interval, by kind and length, ties, position consistency, calibration, agreement beyond chance
+    (Cohen's kappa, Krippendorff's alpha). Leaves results.json, report.md and a plot in DIR.
+
+    her-hf eval rm --model outputs/smollm2-135m-her-rm-sft --pairs dataset_cards/her-mini-preferences --out outputs/rm
+    """
+    from her_hf.evaluation.reports.rm import write_rm_report
+    from her_hf.evaluation.rm import RewardRun, run_rm_now
+    from her_hf.inference import Ledger
+    from her_hf.judging import read_pairs
+
+    refuse_a_run(out, resume)
+    found = read_pairs(pairs, split=split)[:limit]
+    with Ledger(out / "ledger.sqlite") as ledger:
+        asked = open_judge(
+            model,
+            ledger,
+            model_name=model_name,
+            concurrency=concurrency,
+            timeout=timeout,
+            principles=principles,
+            one_order=one_order,
+            form=form,
+            comparison=comparison,
+            reasoning=reasoning,
+            read=read,
+            attempts=attempts,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+        results = run_rm_now(RewardRun(found, out, asked, unseen=unseen or ()))
+    typer.echo(f"Report: {write_rm_report(results, out)}")
+    if results["pairs"]:
+        low, high = results["interval"]
+        typer.echo(f"Accuracy {results['accuracy']:.1%} [{low:.1%}, {high:.1%}] on {results['pairs']} pairs")
+    exit_if_missing(results["missing"]["share"], max_missing, "the report says why.")

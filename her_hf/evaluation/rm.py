@@ -1,0 +1,248 @@
+"""Measuring a reward model, or any judge, on labelled pairs.
+
+In the output folder: `run.json` (the settings), `ledger.sqlite` (every answer), `judged.jsonl` (a line a pair),
+`results.json`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from her_hf.durable import Journal, claim, digest, write_json
+from her_hf.inference import Caller
+from her_hf.judging import BadPair, Pair, PairwiseJudge
+from her_hf.scoring.pairs import Judged, accuracy_figures, agreement_figures, calibration, order_figures
+
+from .progress import bar, together
+from .starts import run_now
+
+JUDGED, RESULTS = "judged.jsonl", "results.json"
+LENGTHS = ("shorter", "like", "longer")
+"""The better reply against the other one: at least a fifth shorter, within a fifth, at least a fifth longer."""
+
+_FIFTH = 1.2
+Row = dict[str, Any]
+
+
+@dataclass
+class RewardRun:
+    """One measurement.
+
+    Args:
+        pairs (`Sequence[Pair | BadPair]`): The pairs, in order.
+        out (`Path`): Output folder.
+        judge ([`~her_hf.judging.PairwiseJudge`]): Who judges.
+        unseen (`Sequence[str]`, *optional*): Kinds that training never saw; they make a group of their own.
+        at_once (`int`, *optional*, defaults to 256): Most pairs in hand at a time.
+        show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
+    """
+
+    pairs: Sequence[Pair | BadPair]
+    out: Path
+    judge: PairwiseJudge
+    unseen: Sequence[str] = ()
+    at_once: int = 256
+    show: bool = True
+
+
+async def judge_pairs(
+    judge: PairwiseJudge, pairs: Sequence[Pair | BadPair], file: Path, *, at_once: int = 256, show: bool = True
+) -> list[Row]:
+    """Judges pairs into a JSONL file, each line durably as it comes.
+
+    Args:
+        judge ([`~her_hf.judging.PairwiseJudge`]): Who judges.
+        pairs (`Sequence[Pair | BadPair]`): The pairs.
+        file (`Path`): The file. Lines that are there count, but for those whose request failed; those are asked again.
+        at_once (`int`, *optional*, defaults to 256): Most pairs in hand at a time.
+        show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
+
+    Returns:
+        `list[dict]`: The lines in the order of the pairs: `index`, `key`, what is known of the pair, and
+            [`~her_hf.judging.PairVerdict`] as JSON.
+    """
+    journal = Journal(file, key=lambda row: (row["index"], row["key"]))
+    keys = [(index, pair_key(pair)) for index, pair in enumerate(pairs)]
+    waiting = [(key, pair) for key, pair in zip(keys, pairs, strict=True) if not _settled(journal.rows.get(key))]
+    with bar(len(keys), "pairs", "pair", show=show, done=len(keys) - len(waiting)) as progress:
+
+        async def one(key: tuple[int, str], pair: Pair | BadPair) -> None:
+            found = await judge.judge(pair)
+            journal.add({"index": key[0], "key": key[1], **_about(pair), **found.as_dict()})
+            progress.update()
+
+        await together((one(*job) for job in waiting), at_once)
+    return journal.settle(list(keys))
+
+
+def pair_key(pair: Pair | BadPair) -> str:
+    """What identifies a pair, or the row that is none."""
+    return pair.key if isinstance(pair, Pair) else digest(pair.what)
+
+
+def _settled(row: Row | None) -> bool:
+    """Whether a line counts; one whose request failed is asked again."""
+    return row is not None and (row["missing"] is None or row["missing"]["cause"] != "request")
+
+
+def _about(pair: Pair | BadPair) -> Row:
+    if isinstance(pair, BadPair):
+        return {"label": None}
+    named = {name: pair.extra.get(name) for name in ("kind", "source", "scene_key")}
+    return {
+        "label": pair.label,
+        "character": pair.character,
+        **{name: value for name, value in named.items() if value is not None},
+        "characters": [len(pair.cand_1), len(pair.cand_2)],
+    }
+
+
+async def run_rm(run: RewardRun) -> Row:
+    """Judges what is not judged yet and writes `results.json`.
+
+    Args:
+        run ([`RewardRun`]): The measurement.
+
+    Returns:
+        `dict`: See [`reward_results`].
+
+    Raises:
+        [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings or pairs.
+        `ModelError`: If the judge cannot even be asked what it is.
+        `ValueError`: If no pair has a label, or probabilities are asked of a server.
+    """
+    if not any(isinstance(pair, Pair) and pair.label is not None for pair in run.pairs):
+        raise ValueError(f"none of {len(run.pairs)} pairs has a label: there is nothing to measure against")
+    settings = {
+        "evaluation": "rm",
+        "model": await run.judge.caller.fingerprint(),
+        **run.judge.settings.as_dict(),
+        "pairs": digest([pair_key(pair) for pair in run.pairs]),
+        "unseen": sorted(run.unseen),
+    }
+    claim(run.out, settings, begun=lambda folder: (folder / JUDGED).exists())
+    rows = await judge_pairs(run.judge, run.pairs, run.out / JUDGED, at_once=run.at_once, show=run.show)
+    results = reward_results(rows, settings)
+    write_json(run.out / RESULTS, results)
+    return results
+
+
+def run_rm_now(run: RewardRun) -> Row:
+    """[`run_rm`] from code that is not asynchronous; connections are closed at the end."""
+    callers: dict[str, Caller] = {"judge": run.judge.caller}
+    return run_now(run_rm(run), callers)
+
+
+async def judge_file(
+    judge: PairwiseJudge, pairs: Sequence[Pair | BadPair], file: Path, *, show: bool = True
+) -> list[Row]:
+    """[`judge_pairs`] into a file that belongs to one judge and its settings, which `FILE.run` notes.
+
+    Raises:
+        [`~her_hf.durable.OtherRunError`]: If the file holds verdicts of another judge or other settings.
+        `ModelError`: If the judge cannot even be asked what it is.
+    """
+    settings = {"model": await judge.caller.fingerprint(), **judge.settings.as_dict()}
+    claim(file.with_name(f"{file.name}.run"), settings, begun=lambda _: file.exists())
+    return await judge_pairs(judge, pairs, file, show=show)
+
+
+def judge_file_now(
+    judge: PairwiseJudge, pairs: Sequence[Pair | BadPair], file: Path, *, show: bool = True
+) -> list[Row]:
+    """[`judge_file`] from code that is not asynchronous; connections are closed at the end."""
+    return run_now(judge_file(judge, pairs, file, show=show), {"judge": judge.caller})
+
+
+def reward_results(rows: Sequence[Row], settings: Row) -> Row:
+    """All figures of judged pairs.
+
+    Args:
+        rows (`Sequence[dict]`): Lines of `judged.jsonl`.
+        settings (`dict`): How they came; `unseen` names kinds that make a group of their own.
+
+    Returns:
+        `dict`: `settings`; figures of [`~her_hf.scoring.pairs`] over all pairs; `by_kind`, `by_group` (seen, unseen),
+            `by_source` and `by_length`, each with `accuracy`, `interval`, `half_credit` and `pairs`; `agreement`;
+            `calibration`; `answers` (orders asked, repaired, first answers that could not be read); `missing`.
+    """
+    unseen = set(settings.get("unseen") or ())
+    judged = [_judged(row) for row in rows]
+
+    def group(row: Row) -> str | None:
+        if row.get("kind") is None or not unseen:
+            return None
+        return "unseen" if row["kind"] in unseen else "seen"
+
+    return {
+        "settings": settings,
+        **accuracy_figures(judged),
+        **order_figures(judged),
+        "by_kind": _grouped(rows, lambda row: row.get("kind")),
+        "by_group": _grouped(rows, group),
+        "by_source": _grouped(rows, lambda row: row.get("source")),
+        "by_length": _grouped(rows, length_group),
+        "agreement": agreement_figures(judged),
+        "calibration": calibration(judged),
+        "answers": _answers(rows),
+        "missing": _missing(rows),
+    }
+
+
+def length_group(row: Row) -> str | None:
+    """How long the better reply is against the other one; `None` where the label names none."""
+    if row.get("label") not in ("cand_1", "cand_2"):
+        return None
+    one, two = row["characters"]
+    better, other = (one, two) if row["label"] == "cand_1" else (two, one)
+    if better * _FIFTH <= other:
+        return "shorter"
+    return "longer" if better >= other * _FIFTH else "like"
+
+
+def _judged(row: Row) -> Judged:
+    orders = tuple(one["verdict"] for one in row["per_order"])
+    return Judged(row["label"], row["verdict"], orders, row["confidence"])
+
+
+def _grouped(rows: Sequence[Row], key: Callable[[Row], str | None]) -> dict[str, Row]:
+    names = sorted({name for row in rows if (name := key(row)) is not None})
+    found = {}
+    for name in names:
+        judged = [_judged(row) for row in rows if key(row) == name]
+        own = {**accuracy_figures(judged), **order_figures(judged)}
+        shown = ("accuracy", "interval", "half_credit", "position_consistency", "pairs")
+        found[name] = {figure: own[figure] for figure in shown}
+    return found
+
+
+def _answers(rows: Sequence[Row]) -> Row:
+    """What the judge's single answers were like; those that a request lost are none."""
+    orders = [
+        one
+        for row in rows
+        for one in row["per_order"]
+        if one["missing"] is None or one["missing"]["cause"] not in ("request", "pair")
+    ]
+    unreadable = sum(one["missing"] is not None or one["attempts"] > 1 for one in orders)
+    return {
+        "orders": len(orders),
+        "repaired": sum(one["repaired"] for one in orders),
+        "first_unreadable": unreadable,
+        "first_unreadable_share": unreadable / len(orders) if orders else None,
+    }
+
+
+def _missing(rows: Sequence[Row]) -> Row:
+    lost = [row["missing"] for row in rows if row["missing"] is not None]
+    return {
+        "expected": len(rows),
+        "missing": len(lost),
+        "share": len(lost) / len(rows) if rows else 0.0,
+        "by_cause": dict(Counter(one["cause"] for one in lost)),
+        "first": lost[0]["detail"] if lost else "",
+    }

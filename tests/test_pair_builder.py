@@ -1,0 +1,343 @@
+"""The pair builder: pure steps by table, whole runs with failing models, resume, balance, the command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pair_helpers import Judge, compact
+from typer.testing import CliRunner
+
+from her_hf.cli.main import app
+from her_hf.cli.pairs import read_shares
+from her_hf.data.allocation import allocate, longer_wins
+from her_hf.data.candidates import Moment, Policy, moments_of
+from her_hf.data.pair_builder import PairRun, build_pairs_now
+from her_hf.data.pairing import as_candidate, bucket_of, kept_because, pairs_of, places
+from her_hf.durable import OtherRunError
+from her_hf.inference import Caller, Ledger, ModelError, Retries
+from her_hf.judging import Missing, Pair, PairJudging, PairVerdict, PairwiseJudge
+from her_hf.judging.pairs import Compared
+from her_hf.scenes import load_scenes
+from her_hf.simulation.styles import style_named
+
+FOLDER = Path(__file__).resolve().parents[1] / "dataset_cards" / "her-mini"
+QUICK = Retries(most=1, first=0.001, longest=0.01)
+
+
+def scenes(count: int = 6) -> list[Any]:
+    return [scene for scene in load_scenes(FOLDER, split="train") if scene.language == "en"][:count]
+
+
+# -- pairing
+
+
+def test_places() -> None:
+    assert places(8, "adjacent") == [(0, 1), (2, 3), (4, 5), (6, 7)]
+    assert places(5, "adjacent") == [(0, 1), (2, 3)]
+    assert len(places(8, "all")) == 28
+    with pytest.raises(ValueError, match="pairing must be one of"):
+        places(8, "best")
+
+
+def moment() -> Moment:
+    return Moment(scenes(1)[0], 1)
+
+
+def test_a_candidate_is_what_its_character_sees() -> None:
+    name = moment().character
+    text = f"<system_thinking>PLAN</system_thinking>\n{name}: <role_thinking>Hm.</role_thinking> Yes."
+    assert as_candidate(text, moment(), "her") == f"{name}: <role_thinking>Hm.</role_thinking> Yes."
+    assert as_candidate("[Hm.] Yes.", moment(), "coser") == f"{name}: <role_thinking>Hm.</role_thinking> Yes."
+    assert as_candidate("<system_thinking>PLAN</system_thinking>", moment(), "her") == ""
+
+
+def test_pairs_that_cannot_be_compared_are_counted() -> None:
+    texts = [
+        "One.",
+        "Two.",
+        "Same.",
+        "<system_thinking>other plan</system_thinking>Same.",
+        "",
+        "Five.",
+        None,
+        "Seven.",
+    ]
+    found, dropped = pairs_of(moment(), texts, notation="her", pairing="adjacent", source="policy")
+    assert [pair.extra["candidates"] for pair in found] == [[0, 1]]
+    assert dropped == {"same": 1, "empty": 1, "failed": 1}
+    (pair,) = found
+    assert pair.label is None and pair.extra["source"] == "policy" and pair.character == moment().character
+    assert "SECRET" not in json.dumps(pair.to_row()) and pair.prompt[-1]["role"] == "user"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "winners", "bucket"),
+    [
+        ("cand_1", ["cand_1", "cand_2", "tie"], "both"),
+        ("cand_1", ["cand_1", "cand_1", "tie"], "one"),
+        ("cand_2", ["cand_2"], "one"),
+        ("tie", ["cand_1", "cand_2", "tie"], "tie"),
+        ("cand_1", ["tie", "tie", "tie"], "tie"),
+    ],
+)
+def test_buckets(verdict: str, winners: list[str], bucket: str) -> None:
+    compared = tuple(Compared(str(at), winner) for at, winner in enumerate(winners))
+    assert bucket_of(PairVerdict(verdict, principles=compared)) == bucket
+
+
+def test_what_is_left_out() -> None:
+    three = tuple(Compared(name, "cand_1") for name in "abc")
+    assert kept_because(PairVerdict("cand_1", principles=three)) is None
+    assert kept_because(PairVerdict("cand_1", principles=three[:2])) == "few_principles"
+    assert kept_because(PairVerdict(missing=Missing("no_json"))) == "missing"
+
+
+# -- allocation
+
+
+def labelled(number: int, *, scene: int, label: str = "cand_1", bucket: str = "both", longer: bool = True) -> Pair:
+    sides = ["Jo: long " + "words " * 9 + str(number), f"Jo: short {number}"]
+    if longer != (label != "cand_2"):
+        sides.reverse()
+    prompt = [{"role": "user", "content": "Meg: Well?"}]
+    extra = {"scene_key": f"Book/{scene}/0", "bucket": bucket}
+    return Pair.from_row(
+        {"prompt": prompt, "cand_1": sides[0], "cand_2": sides[1], "label": label, "character": "Jo", **extra}
+    )
+
+
+def many() -> list[Pair]:
+    buckets = ("both", "one", "one", "tie")
+    return [
+        labelled(
+            number,
+            scene=number % 17,
+            label="tie" if number % 4 == 3 else "cand_1",
+            bucket=buckets[number % 4],
+            longer=number % 5 != 0,
+        )
+        for number in range(400)
+    ]
+
+
+def test_no_scene_is_in_two_sets_and_nothing_is_lost_uncounted() -> None:
+    found = allocate(many())
+    homes = [{pair.extra["scene_key"] for pair in pairs} for pairs in found.sets.values()]
+    assert not homes[0] & homes[1] and not homes[0] & homes[2] and not homes[1] & homes[2]
+    assert sum(map(len, found.sets.values())) + sum(found.left_out.values()) == 400
+    assert all(found.sets.values()) and len(homes[2]) < len(homes[1]) <= len(homes[0])
+
+
+def test_labels_are_balanced_in_every_set() -> None:
+    for own in allocate(many()).figures().values():
+        assert abs(own["labels"].get("cand_1", 0) - own["labels"].get("cand_2", 0)) <= 1
+
+
+def test_length_does_not_tell_the_label() -> None:
+    assert longer_wins(labelled(1, scene=1)) is True and longer_wins(labelled(1, scene=1, longer=False)) is False
+    for own in allocate(many()).figures().values():
+        assert 0.4 <= own["longer_is_better"] <= 0.6
+    free = allocate(many(), most_alike=1.0)
+    assert max(own["longer_is_better"] for own in free.figures().values()) > 0.7
+
+
+def test_half_of_the_sft_pairs_have_principles_on_both_sides() -> None:
+    buckets = allocate(many(), most_alike=1.0).figures()["rm_sft"]["buckets"]
+    assert buckets["both"] == buckets["one"] and "tie" not in buckets
+
+
+def test_sets_do_not_depend_on_the_order_of_pairs() -> None:
+    pairs = many()
+    one, other = allocate(pairs), allocate(pairs[::-1])
+    assert one.sets == other.sets
+    assert allocate(pairs, seed=7).sets != one.sets
+
+
+@pytest.mark.parametrize(
+    "given", [{"shares": {"rm_sft": 0}}, {"shares": {"train": 1}}, {"shares": {"test": -1}}, {"most_alike": 0.4}]
+)
+def test_shares_out_of_range(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"must name some of|must be from"):
+        allocate(many(), **given)
+
+
+# -- whole runs
+
+
+def policy_rule(text: str, call: int) -> str | ModelError:
+    """Candidates that differ by what was asked, with every kind of failure among them."""
+    return f"Well, that is answer {len(text) * 7 % 1000}, of {call}."
+
+
+def policy_model(fail: bool = True) -> Judge:
+    class Writer(Judge):
+        async def chat(self, messages: Any, *, sampling: Any, thinking: bool = True, schema: Any = None) -> Any:
+            text = messages[-1]["content"]
+            kind = sampling.seed % 11 if fail else 10
+            said: dict[int, str | ModelError] = {
+                0: "<system_thinking>a plan and nothing else</system_thinking>",
+                1: ModelError("busy", kind="status", status=429),
+                2: "Just the same.",
+                3: "Just the same.",
+            }
+            answer = said.get(kind, f"Answer {sampling.seed}" + " and more" * (sampling.seed % 7) + ".")
+            self.rule = lambda *_: answer
+            return await super().chat([{"content": text}], sampling=sampling)
+
+    return Writer(policy_rule, "policy")
+
+
+def teacher_rule(text: str, _: int) -> str | ModelError:
+    """Prefers the reply with the larger number; some pairs get prose, HTML, half a JSON, or an error."""
+    replies = [part.split("## ")[0] for part in text.split("## cand_")[1:3]]
+    numbers = [sum(map(ord, reply[4:])) for reply in replies]
+    at = sum(numbers) % 13
+    side = "cand_1" if numbers[0] > numbers[1] else "cand_2"
+    other = {"cand_1": "cand_2", "cand_2": "cand_1"}[side]
+    said: dict[int, str | ModelError] = {
+        0: "I would say the first.",
+        1: "<html>502</html>",
+        2: '{"principles": {"Subtext": "ca',
+        3: ModelError("broken", kind="status", status=500),
+        4: compact(side, A=side, B=side),
+    }
+    return said.get(at, compact(side, A=side, B=other if at % 2 else side, C=side))
+
+
+def run(
+    out: Path,
+    policy: Judge | None = None,
+    teacher: Judge | None = None,
+    *,
+    concurrency: int = 16,
+    **changes: Any,
+) -> dict[str, Any]:
+    with Ledger(out / "ledger.sqlite") as ledger:
+
+        def caller(model: Judge) -> Caller:
+            return Caller(model, ledger=ledger, concurrency=concurrency, retries=QUICK)  # type: ignore[arg-type]
+
+        settings = PairJudging(principles="fixed", attempts=1)
+        return build_pairs_now(
+            PairRun(
+                scenes(),
+                out,
+                Policy(caller(policy or policy_model()), style_named("plain"), candidates=4),
+                PairwiseJudge(caller(teacher or Judge(teacher_rule, "teacher")), settings),
+                limit=30,
+                show=False,
+                **changes,
+            )
+        )
+
+
+FILES = ("candidates.jsonl", "judged.jsonl", "sets/rm_sft.jsonl", "sets/rm_rl.jsonl", "sets/test.jsonl", "report.json")
+
+
+def test_a_run_counts_everything_and_invents_nothing(tmp_path: Path) -> None:
+    report = run(tmp_path / "out")
+    asked, pairs, judged = report["candidates"], report["pairs"], report["judged"]
+    assert asked["asked"] == 120 and asked["failed"] > 0 and asked["by_cause"] == {"status": asked["failed"]}
+    assert pairs["made"] + sum(pairs["dropped"].values()) == 60 and {"failed", "empty"} <= pairs["dropped"].keys()
+    assert judged["pairs"] == pairs["made"] and {"no_json", "request"} <= judged["by_cause"].keys()
+    assert report["left_out"]["missing"] == judged["missing"] and report["left_out"]["few_principles"] > 0
+    kept = sum(report["buckets"].values())
+    sets = report["allocated"]["sets"]
+    assert kept + sum(report["left_out"].values()) == pairs["made"]
+    assert sum(own["pairs"] for own in sets.values()) + sum(report["allocated"]["left_out"].values()) == kept
+    rows = [json.loads(line) for name in FILES[2:5] for line in (tmp_path / "out" / name).read_text().splitlines()]
+    for row in rows:
+        pair = Pair.from_row(row)
+        assert pair.label in ("cand_1", "cand_2", "tie") and len(pair.principles) >= 3
+        assert "system_thinking" not in pair.cand_1 + pair.cand_2
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "turns replied to | 30" in text and "no verdict: request" in text and "| rm_sft |" in text
+
+
+def test_the_same_files_at_any_concurrency_and_after_kills(tmp_path: Path) -> None:
+    run(tmp_path / "one", concurrency=1)
+    run(tmp_path / "many", concurrency=16)
+
+    def killed(model: Judge, after: int) -> Judge:
+        whole: Callable[..., Any] = model.chat
+
+        async def chat(*given: Any, **how: Any) -> Any:
+            if len(model.calls) >= after:
+                raise RuntimeError("killed")
+            return await whole(*given, **how)
+
+        model.chat = chat  # type: ignore[method-assign]
+        return model
+
+    folder = tmp_path / "killed"
+    with pytest.raises(RuntimeError, match="killed"):
+        run(folder, policy=killed(policy_model(), 40), concurrency=2)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(folder, teacher=killed(Judge(teacher_rule, "teacher"), 20), concurrency=2)
+    writer, labeller = policy_model(), Judge(teacher_rule, "teacher")
+    run(folder, writer, labeller, concurrency=3)
+    failed = json.loads((folder / "report.json").read_text())["candidates"]["failed"]
+    assert len(writer.calls) == 2 * failed  # nothing but what failed is asked again, with its one retry
+    for name in FILES:
+        assert len({(tmp_path / at / name).read_bytes() for at in ("one", "many", "killed")}) == 1, name
+
+
+def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "out")
+    with pytest.raises(OtherRunError, match="least_principles"):
+        run(tmp_path / "out", least_principles=2)
+
+
+def test_turns_are_spread_and_the_first_is_left_alone() -> None:
+    found = moments_of(scenes(), 10)
+    assert len(found) == 10 and all(one.index > 0 for one in found)
+    assert len({one.scene_key for one in found}) > 4 and len(moments_of(scenes())) > 30
+    with pytest.raises(ValueError, match="no turn to reply to"):
+        moments_of([])
+
+
+# -- the command
+
+
+def test_the_command_makes_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = {"http://p": policy_model(fail=False), "http://t": Judge(lambda t, c: _sound(t, c), "teacher")}
+
+    def open_caller(spec: str, **how: Any) -> Caller:
+        return Caller(models[spec], ledger=how["ledger"], retries=QUICK)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("her_hf.evaluation.models.open_caller", open_caller)
+    words = [
+        "pairs",
+        "--scenes",
+        str(FOLDER),
+        "--split",
+        "validation",
+        "--policy",
+        "http://p",
+        "--teacher",
+        "http://t",
+    ]
+    words += ["--style", "plain", "--candidates", "4", "--limit", "20", "--out", str(tmp_path / "out")]
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == 0 and "Sets: rm_sft" in said.output, said.output
+    assert any((tmp_path / "out" / "sets" / f"{name}.jsonl").stat().st_size for name in ("rm_sft", "rm_rl"))
+    models["http://t"].rule = lambda *_: "prose"
+    said = CliRunner().invoke(app, [*words[:-1], str(tmp_path / "lost")])
+    assert said.exit_code == 3 and "more than --max-missing" in said.output
+
+
+def _sound(text: str, call: int) -> str | ModelError:
+    replies = [part.split("## ")[0] for part in text.split("## cand_")[1:3]]
+    side = "cand_1" if replies[0][4:] > replies[1][4:] else "cand_2"
+    return compact(side, A=side, B=side, C="tie")
+
+
+def test_shares_on_the_command_line() -> None:
+    assert read_shares("rm_sft=0.5, rm_rl=0.5") == {"rm_sft": 0.5, "rm_rl": 0.5}
+    for text in ("rm_sft", "rm_sft=half", ""):
+        with pytest.raises(ValueError, match="shares must look like"):
+            read_shares(text)
