@@ -45,6 +45,16 @@ def rm(
         list[str] | None,
         typer.Option(metavar="KIND", help="A kind that training never saw; may be given several times."),
     ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="Another run on the same pairs to compare with; writes models.md."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option(help="What this model is called in comparisons and on its card.")
+    ] = "this model",
+    write_card: Annotated[
+        bool, typer.Option("--write-card", help="Put the figures into the card of the checkpoint (a folder).")
+    ] = False,
     max_missing: MaxMissingOption = 0.1,
     resume: ResumeOption = True,
     model_name: ModelNameOption = None,
@@ -68,12 +78,14 @@ def rm(
 
     her-hf eval rm --model outputs/smollm2-135m-her-rm-sft --pairs dataset_cards/her-mini-preferences --out outputs/rm
     """
-    from her_hf.evaluation.reports.rm import write_rm_report
-    from her_hf.evaluation.rm import RewardRun, run_rm_now
+    from her_hf.durable import read_json
+    from her_hf.evaluation.reports.rm import write_comparison, write_into_card, write_rm_report
+    from her_hf.evaluation.rm import RESULTS, RewardRun, run_rm_now
     from her_hf.inference import Ledger
     from her_hf.judging import read_pairs
 
     refuse_a_run(out, resume)
+    others = {known: read_json(Path(folder) / RESULTS) for known, folder in map(_named, beside or ())}
     found = read_pairs(pairs, split=split)[:limit]
     with Ledger(out / "ledger.sqlite") as ledger:
         asked = open_judge(
@@ -98,4 +110,16 @@ def rm(
     if results["pairs"]:
         low, high = results["interval"]
         typer.echo(f"Accuracy {results['accuracy']:.1%} [{low:.1%}, {high:.1%}] on {results['pairs']} pairs")
+        models = {**others, name: results}
+        if others:
+            typer.echo(f"Comparison: {write_comparison(models, out)}")
+        if write_card:
+            typer.echo(f"Card: {write_into_card(Path(model), models)}")
     exit_if_missing(results["missing"]["share"], max_missing, "the report says why.")
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, folder = text.partition("=")
+    if not equals or not name.strip() or not (Path(folder) / "results.json").is_file():
+        raise ValueError(f"--beside takes NAME=DIR, with the DIR of another her-hf eval rm; got {text!r}")
+    return name.strip(), folder

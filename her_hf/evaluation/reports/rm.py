@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from her_hf.durable import replace_text
+
 from ..plots import GROUPS, OURS
 from .markdown import counted, escape, name_of, percent, table
 from .shared import (
@@ -24,7 +26,8 @@ from .shared import (
     write_sections,
 )
 
-PLOT = "rm.png"
+PLOT, MODELS_PLOT = "rm.png", "models.png"
+_BEGIN, _END = "<!-- measured on pairs: begin -->", "<!-- measured on pairs: end -->"
 _CHANCE = "#c8553d"
 
 
@@ -179,6 +182,54 @@ def comparison_table(models: Mapping[str, Results]) -> str:
         for name, found in models.items()
     ]
     return table(head, rows)
+
+
+def write_comparison(models: Mapping[str, Results], out: Path) -> Path:
+    """Writes `models.md` with its plot `models.png` into `out`: several models on the same pairs, side by side.
+
+    Args:
+        models (`Mapping[str, Mapping]`): Name to the contents of `results.json`.
+        out (`Path`): The folder.
+
+    Raises:
+        `ValueError`: If the models did not judge the same pairs.
+    """
+    if len({found["settings"]["pairs"] for found in models.values()}) > 1:
+        raise ValueError(f"{', '.join(models)} judged different pairs, so their figures do not compare")
+    draw_models(models, out / MODELS_PLOT)
+    file = out / "models.md"
+    plot = f"![Accuracy by kind]({MODELS_PLOT})"
+    text = f"# Reward models on the same pairs\n\n{comparison_table(models)}\n\n{plot}\n"
+    replace_text(file, text)
+    return file
+
+
+def write_into_card(folder: Path, models: Mapping[str, Results]) -> Path:
+    """Puts the figures and the plot into the card of a checkpoint, in place of those that stood there.
+
+    Args:
+        folder (`Path`): A checkpoint with its card, `README.md`.
+        models (`Mapping[str, Mapping]`): Name to the contents of `results.json`.
+
+    Raises:
+        `FileNotFoundError`: If the folder has no card.
+    """
+    card = folder / "README.md"
+    if not card.is_file():
+        raise FileNotFoundError(f"{folder} has no card (README.md) to write figures into: name a checkpoint's folder")
+    draw_models(models, folder / MODELS_PLOT)
+    section = (
+        f"{_BEGIN}\n\n## Measured on labelled pairs\n\nBy `her-hf eval rm`; intervals are 95% Wilson. Labels are "
+        f"those of the pairs, which are no vote of people unless their card says so.\n\n{comparison_table(models)}\n\n"
+        f"![Accuracy by kind, and calibration]({MODELS_PLOT})\n\n{_END}"
+    )
+    text = card.read_text(encoding="utf-8")
+    if _BEGIN in text and _END in text:
+        text = text.partition(_BEGIN)[0] + section + text.partition(_END)[2]
+    else:
+        text = f"{text.rstrip()}\n\n{section}\n"
+    replace_text(card, text)
+    return card
 
 
 def _grouped(own: Mapping[str, Any] | None) -> str:
