@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +24,7 @@ from .judge_options import (
     PrinciplesOption,
     ReadOption,
     ReasoningOption,
+    RetriesOption,
     SeedOption,
     SplitOption,
     TemperatureOption,
@@ -30,6 +32,9 @@ from .judge_options import (
     exit_if_missing,
     open_judge,
 )
+
+if TYPE_CHECKING:
+    from her_hf.judging import BadPair, Pair
 
 
 def rm(
@@ -69,6 +74,7 @@ def rm(
     temperature: TemperatureOption = 0.0,
     concurrency: ConcurrencyOption = 16,
     timeout: TimeoutOption = 300.0,
+    retries: RetriesOption = 6,
     seed: SeedOption = 42,
 ) -> None:
     """Measure a reward model or judge on labelled pairs, such as pairs that people have judged.
@@ -86,7 +92,9 @@ def rm(
 
     refuse_a_run(out, resume)
     others = {known: read_json(Path(folder) / RESULTS) for known, folder in map(_named, beside or ())}
-    found = read_pairs(pairs, split=split)[:limit]
+    found = read_pairs(pairs, split=split)
+    _check_kinds(unseen or [], found)
+    found = found[:limit]
     with Ledger(out / "ledger.sqlite") as ledger:
         asked = open_judge(
             model,
@@ -94,6 +102,7 @@ def rm(
             model_name=model_name,
             concurrency=concurrency,
             timeout=timeout,
+            retries=retries,
             principles=principles,
             one_order=one_order,
             form=form,
@@ -123,3 +132,12 @@ def _named(text: str) -> tuple[str, str]:
     if not equals or not name.strip() or not (Path(folder) / "results.json").is_file():
         raise ValueError(f"--beside takes NAME=DIR, with the DIR of another her-hf eval rm; got {text!r}")
     return name.strip(), folder
+
+
+def _check_kinds(unseen: Sequence[str], pairs: Sequence[Pair | BadPair]) -> None:
+    """Refuses a kind that no pair has: mistyped, it would count as seen without a word."""
+    from her_hf.judging import Pair
+
+    known = {str(pair.extra["kind"]) for pair in pairs if isinstance(pair, Pair) and pair.extra.get("kind")}
+    if unknown := sorted(set(unseen) - known):
+        raise ValueError(f"--unseen must name kinds of the pairs, got {unknown}; there are {sorted(known)}")

@@ -23,6 +23,7 @@ from .judge_options import (
     PrinciplesOption,
     ReadOption,
     ReasoningOption,
+    RetriesOption,
     SeedOption,
     SplitOption,
     TemperatureOption,
@@ -52,6 +53,7 @@ def judge(
     temperature: TemperatureOption = 0.0,
     concurrency: ConcurrencyOption = 16,
     timeout: TimeoutOption = 300.0,
+    retries: RetriesOption = 6,
     seed: SeedOption = 42,
 ) -> None:
     """Judge pairs of replies: which plays the role better, and by which principles.
@@ -75,6 +77,7 @@ def judge(
             model_name=model_name,
             concurrency=concurrency,
             timeout=timeout,
+            retries=retries,
             principles=principles,
             one_order=one_order,
             form=form,

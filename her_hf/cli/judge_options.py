@@ -42,7 +42,7 @@ ReasoningOption = Annotated[
 ReadOption = Annotated[
     Literal["text", "probability"],
     typer.Option(
-        help="The answer it writes, or how likely it finds each verdict (compact, --no-reasoning, in this process).",
+        help="The answer it writes, or how likely it finds each verdict without thinking (a model in this process).",
         rich_help_panel=_ASK,
     ),
 ]
@@ -60,6 +60,9 @@ ConcurrencyOption = Annotated[int, typer.Option(help="Most calls at once.", min=
 TimeoutOption = Annotated[
     float, typer.Option(help="Seconds that a server may be silent.", min=1, rich_help_panel=_ASK)
 ]
+RetriesOption = Annotated[
+    int, typer.Option(help="How often a call that failed is made again.", min=0, rich_help_panel=_ASK)
+]
 SeedOption = Annotated[int, typer.Option(help="Every call's own seed comes from this.", rich_help_panel=_ASK)]
 MaxMissingOption = Annotated[
     float, typer.Option(help="Exit with 3 if a larger share of verdicts is missing.", min=0, max=1)
@@ -73,8 +76,12 @@ def open_judge(
     model_name: str | None,
     concurrency: int,
     timeout: float,
+    retries: int,
     principles: str,
     one_order: bool,
+    read: str,
+    form: str | None,
+    reasoning: bool,
     **settings: Any,
 ) -> PairwiseJudge:
     """The judge that the options describe.
@@ -84,13 +91,23 @@ def open_judge(
         `FileNotFoundError`: If a folder or Hub id is not there.
     """
     from her_hf.evaluation.models import open_caller
+    from her_hf.inference import Retries
     from her_hf.judging import PairwiseJudge
     from her_hf.judging.reward_model import trained_settings
 
-    asked = trained_settings(model, principles=principles.replace("-", "_"), both_orders=not one_order, **settings)
-    caller = open_caller(
-        model, model=model_name, ledger=ledger, concurrency=concurrency, timeout=timeout, attach=False
+    if read == "probability":  # of the compact answer without thinking; there is no other
+        form, reasoning = form or "compact", False
+    asked = trained_settings(
+        model,
+        principles=principles.replace("-", "_"),
+        both_orders=not one_order,
+        read=read,
+        form=form,
+        reasoning=reasoning,
+        **settings,
     )
+    calls = {"concurrency": concurrency, "timeout": timeout, "retries": Retries(most=retries)}
+    caller = open_caller(model, model=model_name, ledger=ledger, attach=False, **calls)  # type: ignore[arg-type]
     return PairwiseJudge(caller, asked)
 
 

@@ -60,6 +60,7 @@ def pairs(
     max_missing: Annotated[float, typer.Option(help="Exit with 3 if a larger share is missing.", min=0, max=1)] = 0.1,
     concurrency: Annotated[int, typer.Option(help="Most calls at once to each model.", min=1)] = 16,
     timeout: Annotated[float, typer.Option(help="Seconds that a server may be silent.", min=1)] = 300.0,
+    retries: Annotated[int, typer.Option(help="How often a call that failed is made again.", min=0)] = 6,
     seed: Annotated[int, typer.Option(help="Of every draw and choice.")] = 42,
     resume: ResumeOption = True,
 ) -> None:
@@ -73,7 +74,7 @@ def pairs(
     from her_hf.data.candidates import Policy
     from her_hf.data.pair_builder import PairRun, build_pairs_now
     from her_hf.evaluation.models import open_caller
-    from her_hf.inference import Ledger
+    from her_hf.inference import Ledger, Retries
     from her_hf.judging import PairJudging, PairwiseJudge
     from her_hf.scenes import load_scenes
     from her_hf.simulation.styles import style_named
@@ -83,7 +84,7 @@ def pairs(
     found = load_scenes(scenes, split=split)
     given = "by_case" if teacher_form == "compact" else "fixed"
     with Ledger(out / "ledger.sqlite") as ledger:
-        calls = {"ledger": ledger, "concurrency": concurrency, "timeout": timeout}
+        calls = {"ledger": ledger, "concurrency": concurrency, "timeout": timeout, "retries": Retries(most=retries)}
         writer = open_caller(policy, model=policy_model, **calls)  # type: ignore[arg-type]
         labeller = open_caller(teacher, model=teacher_model, attach=False, **calls)  # type: ignore[arg-type]
         report = build_pairs_now(

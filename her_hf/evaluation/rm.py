@@ -6,15 +6,19 @@ In the output folder: `run.json` (the settings), `ledger.sqlite` (every answer),
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from her_hf.durable import Journal, claim, digest, write_json
+from her_hf.durable import RUN_FILE, Journal, OtherRunError, claim, digest, replace_text, write_json
 from her_hf.inference import Caller
-from her_hf.judging import BadPair, Pair, PairwiseJudge
+from her_hf.inference.wire import whole_characters
+from her_hf.judging import BadPair, Pair, PairVerdict, PairwiseJudge
+from her_hf.judging.pairs import candidate_body
 from her_hf.scoring.pairs import Judged, accuracy_figures, agreement_figures, calibration, order_figures
 
 from .progress import bar, together
@@ -22,9 +26,11 @@ from .starts import run_now
 
 JUDGED, RESULTS = "judged.jsonl", "results.json"
 LENGTHS = ("shorter", "like", "longer")
-"""The better reply against the other one: at least a fifth shorter, within a fifth, at least a fifth longer."""
+"""The better reply against the other one: at least a fifth shorter, within a fifth, at least a fifth longer; in
+characters that the judge sees."""
 
 _FIFTH = 1.2
+_OF_THE_JUDGE = tuple(field.name for field in fields(PairVerdict))
 Row = dict[str, Any]
 
 
@@ -57,7 +63,8 @@ async def judge_pairs(
     Args:
         judge ([`~her_hf.judging.PairwiseJudge`]): Who judges.
         pairs (`Sequence[Pair | BadPair]`): The pairs.
-        file (`Path`): The file. Lines that are there count, but for those whose request failed; those are asked again.
+        file (`Path`): The file. Verdicts that are there count, but for those whose request failed; those are asked
+            again. What the lines say of a pair (label, kind, …) is always what the pair says now.
         at_once (`int`, *optional*, defaults to 256): Most pairs in hand at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
@@ -67,12 +74,18 @@ async def judge_pairs(
     """
     journal = Journal(file, key=lambda row: (row["index"], row["key"]))
     keys = [(index, pair_key(pair)) for index, pair in enumerate(pairs)]
-    waiting = [(key, pair) for key, pair in zip(keys, pairs, strict=True) if not _settled(journal.rows.get(key))]
+    waiting = []
+    for key, pair in zip(keys, pairs, strict=True):
+        known = journal.rows.get(key)
+        if known is None or not _settled(known, pair):
+            waiting.append((key, pair))
+        elif known != (fresh := _line(key, pair, {name: known[name] for name in _OF_THE_JUDGE})):
+            journal.add(fresh)
     with bar(len(keys), "pairs", "pair", show=show, done=len(keys) - len(waiting)) as progress:
 
         async def one(key: tuple[int, str], pair: Pair | BadPair) -> None:
             found = await judge.judge(pair)
-            journal.add({"index": key[0], "key": key[1], **_about(pair), **found.as_dict()})
+            await asyncio.to_thread(journal.add, _line(key, pair, found.as_dict()))  # waits for the disk
             progress.update()
 
         await together((one(*job) for job in waiting), at_once)
@@ -80,24 +93,37 @@ async def judge_pairs(
 
 
 def pair_key(pair: Pair | BadPair) -> str:
-    """What identifies a pair, or the row that is none."""
-    return pair.key if isinstance(pair, Pair) else digest(pair.what)
+    """What identifies a pair. Rows that are none share one: what is said of them names the file's path, which may be
+    another at the next start."""
+    return pair.key if isinstance(pair, Pair) else digest("bad pair")
 
 
-def _settled(row: Row | None) -> bool:
-    """Whether a line counts; one whose request failed is asked again."""
-    return row is not None and (row["missing"] is None or row["missing"]["cause"] != "request")
+def _settled(row: Row, pair: Pair | BadPair) -> bool:
+    """Whether a verdict counts: one whose request failed is asked again, and so is one about another character, who
+    stands in the prompt but not in the key."""
+    if isinstance(pair, BadPair) or row.get("character") != whole_characters(pair.character):
+        return False
+    return row["missing"] is None or row["missing"]["cause"] != "request"
+
+
+def _line(key: tuple[int, str], pair: Pair | BadPair, verdict: Row) -> Row:
+    """A line as JSON gives it back. Half characters, which a judge or a file may escape, would not go into a file."""
+    row = {"index": key[0], "key": key[1], **_about(pair), **verdict}
+    plain: Row = json.loads(whole_characters(json.dumps(row, ensure_ascii=False, default=str)))
+    return plain
 
 
 def _about(pair: Pair | BadPair) -> Row:
     if isinstance(pair, BadPair):
         return {"label": None}
     named = {name: pair.extra.get(name) for name in ("kind", "source", "scene_key")}
+    # Groups are known by name, whatever a file of people's labels holds.
+    named |= {name: str(named[name]) for name in ("kind", "source") if named[name] is not None}
     return {
         "label": pair.label,
         "character": pair.character,
         **{name: value for name, value in named.items() if value is not None},
-        "characters": [len(pair.cand_1), len(pair.cand_2)],
+        "characters": [len(candidate_body(side, pair.character)) for side in (pair.cand_1, pair.cand_2)],
     }
 
 
@@ -142,13 +168,24 @@ async def judge_file(
 ) -> list[Row]:
     """[`judge_pairs`] into a file that belongs to one judge and its settings, which `FILE.run` notes.
 
+    At the end the file holds a line for each of these pairs, in their order, and no other.
+
     Raises:
-        [`~her_hf.durable.OtherRunError`]: If the file holds verdicts of another judge or other settings.
+        [`~her_hf.durable.OtherRunError`]: If the file holds verdicts of another judge or other settings, or is none of
+            this command's; it is not touched.
         `ModelError`: If the judge cannot even be asked what it is.
     """
     settings = {"model": await judge.caller.fingerprint(), **judge.settings.as_dict()}
-    claim(file.with_name(f"{file.name}.run"), settings, begun=lambda _: file.exists())
-    return await judge_pairs(judge, pairs, file, show=show)
+    note = file.with_name(f"{file.name}.run")
+    if file.exists() and not (note / RUN_FILE).exists():
+        raise OtherRunError(
+            f"{file} is there already, and no {note.name} beside it says that this command wrote it. Name another "
+            "file, or delete this one."
+        )
+    claim(note, settings, begun=lambda _: file.exists())
+    rows = await judge_pairs(judge, pairs, file, show=show)
+    replace_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return rows
 
 
 def judge_file_now(
@@ -172,6 +209,8 @@ def reward_results(rows: Sequence[Row], settings: Row) -> Row:
     """
     unseen = set(settings.get("unseen") or ())
     judged = [_judged(row) for row in rows]
+    # Where each reply is rated by itself, none is shown first.
+    placed = [] if settings.get("comparison") == "pointwise" else judged
 
     def group(row: Row) -> str | None:
         if row.get("kind") is None or not unseen:
@@ -180,8 +219,9 @@ def reward_results(rows: Sequence[Row], settings: Row) -> Row:
 
     return {
         "settings": settings,
+        "labels": digest([row["label"] for row in rows]),
         **accuracy_figures(judged),
-        **order_figures(judged),
+        **order_figures(placed),
         "by_kind": _grouped(rows, lambda row: row.get("kind")),
         "by_group": _grouped(rows, group),
         "by_source": _grouped(rows, lambda row: row.get("source")),
@@ -221,12 +261,12 @@ def _grouped(rows: Sequence[Row], key: Callable[[Row], str | None]) -> dict[str,
 
 
 def _answers(rows: Sequence[Row]) -> Row:
-    """What the judge's single answers were like; those that a request lost are none."""
+    """What the judge's single answers were like; an order whose first request was lost has none."""
     orders = [
         one
         for row in rows
         for one in row["per_order"]
-        if one["missing"] is None or one["missing"]["cause"] not in ("request", "pair")
+        if one["missing"] is None or one["missing"]["cause"] != "request" or one["attempts"] > 1
     ]
     unreadable = sum(one["missing"] is not None or one["attempts"] > 1 for one in orders)
     return {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from her_hf.durable import digest, read_json, write_json
-from her_hf.inference import Caller, Ledger, open_model
+from her_hf.inference import Caller, Ledger, is_url, open_model
 
 from .pair_prompts import prompts_used
 from .pairs import Pair
@@ -102,11 +102,26 @@ def trained_settings(source: str | Path, **given: Any) -> PairJudging:
     Raises:
         `ValueError`: If the note in the folder is none.
     """
-    file = Path(source) / SETTINGS_FILE
+    file = _settings_file(str(source))
     settings = PairJudging()
-    if file.is_file():
+    if file is not None:
         form = read_json(file).get("form")
         if form not in FORMS:
             raise ValueError(f"{file}: form must be one of {list(FORMS)}, got {form!r}. Delete the file or mend it.")
         settings = PairJudging(form=form)
     return replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+def _settings_file(source: str) -> Path | None:
+    """The note of a folder or of a repository on the Hub, if it has one and the Hub can be asked."""
+    folder = Path(source)
+    if is_url(source) or folder.exists() or source.count("/") != 1 or source.startswith((".", "/", "~")):
+        file = folder / SETTINGS_FILE
+        return file if file.is_file() else None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    try:
+        return Path(hf_hub_download(source, SETTINGS_FILE))
+    except (EntryNotFoundError, HfHubHTTPError, OSError):  # not there, or no network: loading the model tells
+        return None

@@ -194,8 +194,8 @@ def write_comparison(models: Mapping[str, Results], out: Path) -> Path:
     Raises:
         `ValueError`: If the models did not judge the same pairs.
     """
-    if len({found["settings"]["pairs"] for found in models.values()}) > 1:
-        raise ValueError(f"{', '.join(models)} judged different pairs, so their figures do not compare")
+    if len({(found["settings"]["pairs"], found["labels"]) for found in models.values()}) > 1:
+        raise ValueError(f"{', '.join(models)} judged different pairs or labels, so their figures do not compare")
     draw_models(models, out / MODELS_PLOT)
     file = out / "models.md"
     plot = f"![Accuracy by kind]({MODELS_PLOT})"
