@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from .eval_options import ConfigOption, ResumeOption, refuse_a_run
-from .judge_options import exit_if_missing
 
 _WRITE, _LABEL = "Candidates", "Labels"
 
@@ -40,6 +40,9 @@ def pairs(
         Literal["adjacent", "all"],
         typer.Option(help="(0,1)(2,3)… as in HER, or every two.", rich_help_panel=_WRITE),
     ] = "adjacent",
+    well_formed: Annotated[
+        bool, typer.Option("--well-formed", help="Leave out pairs with an ill-formed side.", rich_help_panel=_WRITE)
+    ] = False,
     max_tokens: Annotated[
         int | None, typer.Option(help="Most tokens of a candidate; else the style's.", min=1, rich_help_panel=_WRITE)
     ] = None,
@@ -51,12 +54,22 @@ def pairs(
         Literal["published", "compact"],
         typer.Option(help="published: the library is given; compact: for small models.", rich_help_panel=_LABEL),
     ] = "published",
+    attempts: Annotated[
+        int,
+        typer.Option(help="How often an answer that cannot be read is asked for anew.", min=1, rich_help_panel=_LABEL),
+    ] = 3,
     least_principles: Annotated[
         int, typer.Option(help="Leave out pairs with fewer compared principles.", min=0, rich_help_panel=_LABEL)
     ] = 3,
-    shares: Annotated[str, typer.Option(help="Share of the pairs that each set gets.")] = (
-        "rm_sft=0.5,rm_rl=0.4,test=0.1"
-    ),
+    shares: Annotated[
+        str, typer.Option(help="What each set gets: a share with a point, or a whole number of pairs (test=200).")
+    ] = "rm_sft=0.5,rm_rl=0.4,test=0.1",
+    both_share: Annotated[
+        float, typer.Option(help="Share of rm_sft whose principles both sides win; the rest one side.", min=0, max=1)
+    ] = 0.5,
+    most_alike: Annotated[
+        float, typer.Option(help="Most that the longer, or the shorter, reply may be the better one.", min=0.5, max=1)
+    ] = 0.6,
     max_missing: Annotated[float, typer.Option(help="Exit with 3 if a larger share is missing.", min=0, max=1)] = 0.1,
     concurrency: Annotated[int, typer.Option(help="Most calls at once to each model.", min=1)] = 16,
     timeout: Annotated[float, typer.Option(help="Seconds that a server may be silent.", min=1)] = 300.0,
@@ -72,7 +85,7 @@ def pairs(
     her-hf pairs --scenes scenes.json --policy http://127.0.0.1:8000 --teacher http://127.0.0.1:8001 --out runs/pairs
     """
     from her_hf.data.candidates import Policy
-    from her_hf.data.pair_builder import PairRun, build_pairs_now
+    from her_hf.data.pair_builder import LEDGER, PairRun, build_pairs_now
     from her_hf.evaluation.models import open_caller
     from her_hf.inference import Ledger, Retries
     from her_hf.judging import PairJudging, PairwiseJudge
@@ -83,10 +96,11 @@ def pairs(
     wanted = read_shares(shares)
     found = load_scenes(scenes, split=split)
     given = "by_case" if teacher_form == "compact" else "fixed"
-    with Ledger(out / "ledger.sqlite") as ledger:
-        calls = {"ledger": ledger, "concurrency": concurrency, "timeout": timeout, "retries": Retries(most=retries)}
-        writer = open_caller(policy, model=policy_model, **calls)  # type: ignore[arg-type]
-        labeller = open_caller(teacher, model=teacher_model, attach=False, **calls)  # type: ignore[arg-type]
+    with Ledger(out / LEDGER) as ledger:
+        calls: dict[str, Any] = {"ledger": ledger, "concurrency": concurrency, "timeout": timeout}
+        calls["retries"] = Retries(most=retries)
+        writer = open_caller(policy, model=policy_model, **calls)
+        labeller = open_caller(teacher, model=teacher_model, attach=False, **calls)
         report = build_pairs_now(
             PairRun(
                 found,
@@ -99,34 +113,46 @@ def pairs(
                     temperature=temperature,
                     seed=seed,
                 ),
-                PairwiseJudge(labeller, PairJudging(form=teacher_form, principles=given, seed=seed)),
+                PairwiseJudge(
+                    labeller, PairJudging(form=teacher_form, principles=given, attempts=attempts, seed=seed)
+                ),
                 pairing=pairing,
                 limit=limit,
+                well_formed=well_formed,
                 least_principles=least_principles,
                 shares=wanted,
+                most_alike=most_alike,
+                both_share=both_share,
                 seed=seed,
             )
         )
     sizes = ", ".join(f"{name} {own['pairs']}" for name, own in report["allocated"]["sets"].items())
     typer.echo(f"Sets: {sizes}. Report: {out / 'report.md'}")
-    judged, asked = report["judged"], report["candidates"]
-    lost = (judged["missing"] / judged["pairs"]) if judged["pairs"] else asked["failed"] / asked["asked"]
-    exit_if_missing(lost, max_missing, "the report says why.")
+    missing = report["missing"]
+    if missing["share"] > max_missing:
+        typer.secho(
+            f"{missing['candidates']:.1%} of the candidates and {missing['judgements']:.1%} of the judgements are "
+            f"missing, more than --max-missing allows ({max_missing:.1%}); the report says why.",
+            err=True,
+            fg=typer.colors.RED,
+        )
+        raise typer.Exit(3)
 
 
 def read_shares(text: str) -> dict[str, float]:
-    """Reads `rm_sft=0.5,rm_rl=0.4,test=0.1`.
+    """Reads `rm_sft=0.5,rm_rl=0.5,test=200`: a whole number is one of pairs (an `int`), any other a share.
 
     Raises:
         `ValueError`: If it is not of that form.
     """
-    found = {}
+    found: dict[str, float] = {}
     for part in text.split(","):
-        name, equals, value = part.partition("=")
+        name, _, value = (piece.strip() for piece in part.partition("="))
         try:
-            found[name.strip()] = float(value)
+            number = int(value) if value.isdecimal() else float(value)
         except ValueError:
-            equals = ""
-        if not equals:
-            raise ValueError(f"shares must look like rm_sft=0.5,rm_rl=0.4,test=0.1; got {part!r}")
+            number = math.nan
+        if not name or name in found or not math.isfinite(number):
+            raise ValueError(f"shares must look like rm_sft=0.5,rm_rl=0.4,test=0.1 or test=200; got {part!r}")
+        found[name] = number
     return found

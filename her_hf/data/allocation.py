@@ -1,23 +1,30 @@
 """Labelled pairs to the sets of the reward model: no scene in two of them, orders balanced, lengths contrasted.
 
-Source: HER (arXiv 2601.21459): of its SFT pairs half have principles won by both sides, half by one; the rest go to
-RL, a few to a test. Sets by scene, the balance of lengths and the counts are our own.
+Source: HER (arXiv 2601.21459): of its SFT pairs half have principles won by both sides, a quarter by each side alone;
+the rest go to RL, a few to a test. Sets by scene, the balance of lengths and the counts are our own.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from her_hf.durable import derive_seed
 from her_hf.judging.pairs import Pair
 
+from .pairing import turned
+
 SETS = ("rm_sft", "rm_rl", "test")
 SHARES: Mapping[str, float] = {"rm_sft": 0.5, "rm_rl": 0.4, "test": 0.1}
 MOST_ALIKE = 0.6
 """In no set is the longer reply the better one, or the shorter one, in a larger share of pairs."""
+BOTH_SHARE = 0.5
+"""Share of the pairs of rm_sft whose principles both sides win."""
+
+_NO_SET = "no_set"
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -26,58 +33,78 @@ class Allocated:
 
     Args:
         sets (`dict[str, list[Pair]]`): Pairs of each set, in the order in which they are shown to a judge.
-        left_out (`dict[str, int]`): Pairs in no set, by cause: `bucket` (beyond the balance of rm_sft), `length`.
+        left_out (`dict[str, dict[str, int]]`): Of each set, pairs of its scenes that are in no set, by cause: `tie`
+            and `buckets` (beyond the mix of rm_sft), `size` (beyond the count that was asked for), `lengths`. Under
+            `"no_set"`, pairs of scenes that nothing was asked of.
     """
 
     sets: dict[str, list[Pair]]
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: dict[str, dict[str, int]]
 
     def figures(self) -> dict[str, Any]:
-        """Of each set its pairs, scenes, labels, buckets, and how often the longer reply is the better one."""
-        return {
-            name: {
-                "pairs": len(pairs),
-                "scenes": len({pair.extra["scene_key"] for pair in pairs}),
-                "labels": dict(sorted(Counter(str(pair.label) for pair in pairs).items())),
-                "buckets": dict(sorted(Counter(str(pair.extra["bucket"]) for pair in pairs).items())),
-                "longer_is_better": _share([longer for pair in pairs if (longer := longer_wins(pair)) is not None]),
-            }
-            for name, pairs in self.sets.items()
-        }
+        """Of each set its pairs, scenes, labels, buckets, what was left out, and how lengths go with labels."""
+        return {name: {**set_figures(pairs), "left_out": self.left_out[name]} for name, pairs in self.sets.items()}
+
+
+def set_figures(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Counts of one set; `longer_is_better` is `None` if no pair has a better and a longer side."""
+    lengths = [longer for pair in pairs if (longer := longer_wins(pair)) is not None]
+    return {
+        "pairs": len(pairs),
+        "scenes": len({pair.extra["scene_key"] for pair in pairs}),
+        "labels": dict(sorted(Counter(str(pair.label) for pair in pairs).items())),
+        "buckets": dict(sorted(Counter(str(pair.extra["bucket"]) for pair in pairs).items())),
+        "longer_is_better": sum(lengths) / len(lengths) if lengths else None,
+    }
 
 
 def allocate(
-    pairs: Sequence[Pair], *, shares: Mapping[str, float] = SHARES, most_alike: float = MOST_ALIKE, seed: int = 42
+    pairs: Sequence[Pair],
+    *,
+    shares: Mapping[str, float] = SHARES,
+    most_alike: float = MOST_ALIKE,
+    both_share: float | None = BOTH_SHARE,
+    seed: int = 42,
 ) -> Allocated:
     """Deals labelled pairs out; the result does not depend on their order.
 
+    Scenes are dealt out whole. What a set then leaves out to be balanced goes to no other set, as its scene would be
+    in two.
+
     Args:
         pairs (`Sequence[Pair]`): Pairs with `label`, and with `scene_key` and `bucket` in `extra`.
-        shares (`Mapping[str, float]`, *optional*): Share of the pairs that each set shall get, as near as whole scenes
-            allow.
-        most_alike (`float`, *optional*, defaults to 0.6): See `MOST_ALIKE`.
+        shares (`Mapping[str, float]`, *optional*): What each set shall get, as near as whole scenes allow: an `int` is
+            a number of pairs, never exceeded; a `float` a share of what those numbers leave, against the other shares.
+        most_alike (`float`, *optional*, defaults to 0.6): See `MOST_ALIKE`; 1 leaves lengths as they are. Where no
+            pair speaks against the commoner kind, none of that kind can be kept.
+        both_share (`float`, *optional*, defaults to 0.5): See `BOTH_SHARE`; `None` leaves buckets as they are, ties
+            included.
         seed (`int`, *optional*, defaults to 42): Of every choice, with the pair's or scene's own text.
 
     Returns:
         [`Allocated`]: Each pair at most once.
 
     Raises:
-        `ValueError`: If a share is below 0, all are 0, a set is unknown, or `most_alike` is not from 0.5 to 1.
+        `ValueError`: If a share is below 0, all are 0, a set is unknown, or another value is out of range.
     """
-    if set(shares) - set(SETS) or min(shares.values(), default=0) < 0 or not sum(shares.values()):
+    if set(shares) - set(SETS) or min(shares.values(), default=0) < 0 or not any(shares.values()):
         raise ValueError(f"shares must name some of {list(SETS)}, from 0 up and not all 0, got {dict(shares)}")
     if not 0.5 <= most_alike <= 1:
         raise ValueError(f"most_alike must be from 0.5 to 1, got {most_alike}")
-    ordered = sorted(pairs, key=lambda pair: (derive_seed(seed, pair.key), pair.key))
+    if both_share is not None and not 0 <= both_share <= 1:
+        raise ValueError(f"both_share must be from 0 to 1, got {both_share}")
+    ordered = sorted(pairs, key=lambda pair: (derive_seed(seed, key := pair.key), key))
     homes = _homes(ordered, shares, seed)
-    left_out: Counter[str] = Counter()
     sets: dict[str, list[Pair]] = {}
+    left_out: dict[str, dict[str, int]] = {}
     for name in SETS:
-        own = [pair for pair in ordered if homes[pair.extra["scene_key"]] == name]
-        if name == "rm_sft":
-            own = _counted(own, _balanced_buckets(own), left_out, "bucket")
-        own = _counted(own, _contrasted(own, most_alike), left_out, "length")
-        sets[name] = _balanced_orders(own)
+        own = [pair for pair in ordered if homes[_scene(pair)] == name]
+        wanted = shares.get(name)
+        mix = both_share if name == "rm_sft" else None
+        kept, left_out[name] = _chosen(own, mix, wanted if isinstance(wanted, int) else None, most_alike)
+        sets[name] = _balanced_orders(kept, first=derive_seed(seed, name) % 2)
+    if lost := sum(homes[_scene(pair)] == _NO_SET for pair in ordered):
+        left_out[_NO_SET] = {"not_asked_for": lost}
     return Allocated(sets, left_out)
 
 
@@ -89,57 +116,131 @@ def longer_wins(pair: Pair) -> bool | None:
     return (one > two) == (pair.label == "cand_1")
 
 
+def _scene(pair: Pair) -> str:
+    return str(pair.extra["scene_key"])
+
+
+# -- scenes to sets
+
+
 def _homes(pairs: Sequence[Pair], shares: Mapping[str, float], seed: int) -> dict[str, str]:
-    """The set of each scene: the next scene goes to the set that is furthest behind its share."""
-    sizes = Counter(str(pair.extra["scene_key"]) for pair in pairs)
-    wanted = {name: shares.get(name, 0.0) / sum(shares.values()) * len(pairs) for name in SETS}
-    has: dict[str, int] = defaultdict(int)
+    """The set of each scene: the next scene goes to the set that is furthest behind what it shall get."""
+    sizes = Counter(map(_scene, pairs))
+    numbers = {name: value for name, value in shares.items() if isinstance(value, int)}
+    parts = {name: value for name, value in shares.items() if not isinstance(value, int)}
+    rest, whole = max(0, len(pairs) - sum(numbers.values())), sum(parts.values())
+    wanted = {**numbers, **({name: value / whole * rest for name, value in parts.items()} if whole else {})}
+    if not whole and rest:
+        wanted[_NO_SET] = rest
+    names = [name for name in (*SETS, _NO_SET) if wanted.get(name)]
+    has: Counter[str] = Counter()
     homes = {}
     for scene in sorted(sizes, key=lambda key: (derive_seed(seed, key), key)):
-        open_sets = [name for name in SETS if wanted[name]]
-        home = max(open_sets, key=lambda name: (wanted[name] - has[name], -SETS.index(name)))
+        home = max(names, key=lambda name: wanted[name] - has[name])  # the first of equals
         homes[scene] = home
         has[home] += sizes[scene]
     return homes
 
 
-def _balanced_buckets(pairs: Sequence[Pair]) -> list[Pair]:
-    """As many pairs whose principles both sides win as such that one side wins alone; ties teach no side."""
-    both = [pair for pair in pairs if pair.extra["bucket"] == "both"]
-    one = [pair for pair in pairs if pair.extra["bucket"] == "one"]
-    least = min(len(both), len(one))
-    kept = {id(pair) for pair in (*both[:least], *one[:least])} if least else set(map(id, both or one))
-    return [pair for pair in pairs if id(pair) in kept]
+# -- what a set keeps
 
 
-def _contrasted(pairs: Sequence[Pair], most: float) -> list[Pair]:
-    """Leaves out as few pairs as keep length from telling the label."""
-    longer = [pair for pair in pairs if longer_wins(pair) is True]
-    shorter = [pair for pair in pairs if longer_wins(pair) is False]
-    common, rare = (longer, shorter) if len(longer) >= len(shorter) else (shorter, longer)
-    # common / (common + rare) <= most
-    room = len(common) if most == 1 or not rare else int(len(rare) * most / (1 - most) + 1e-9)
-    surplus = set(map(id, common[room:]))
-    return [pair for pair in pairs if id(pair) not in surplus]
+@dataclass(frozen=True)
+class _Stock:
+    """Pairs of one kind of bucket, by what length says of them."""
+
+    longer: list[Pair]
+    shorter: list[Pair]
+    even: list[Pair]
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair]) -> _Stock:
+        kinds: dict[bool | None, list[Pair]] = {True: [], False: [], None: []}
+        for pair in pairs:
+            kinds[longer_wins(pair)].append(pair)
+        return cls(kinds[True], kinds[False], kinds[None])
+
+    def __len__(self) -> int:
+        return len(self.longer) + len(self.shorter) + len(self.even)
 
 
-def _balanced_orders(pairs: Sequence[Pair]) -> list[Pair]:
-    """Each pair once, turned so that either place wins as often as the other, up to one."""
-    turned, wins = [], 0
-    for pair in pairs:
-        if pair.label in ("cand_1", "cand_2"):
-            wanted = "cand_1" if wins % 2 == 0 else "cand_2"
-            wins += 1
-            pair = pair if pair.label == wanted else pair.swapped()
-        turned.append(pair)
-    return turned
+def _chosen(
+    pairs: Sequence[Pair], both_share: float | None, most: int | None, most_alike: float
+) -> tuple[list[Pair], dict[str, int]]:
+    """As many pairs as the mix of buckets, the wanted number and the contrast of lengths allow together."""
+    left_out: Counter[str] = Counter()
+    kinds = [list(pairs)]
+    if both_share is not None:
+        kinds = [[p for p in pairs if p.extra["bucket"] == "both"]]
+        kinds += [[p for p in pairs if p.extra["bucket"] in ("cand_1", "cand_2")]]
+        left_out["tie"] = len(pairs) - sum(map(len, kinds))
+    stocks = [_Stock.of(kind) for kind in kinds]
+    total = sum(map(len, stocks))
+    size = next(size for size in range(total, -1, -1) if _fits(stocks, _parts(size, both_share)))
+    left_out["buckets"] = total - size
+    if most is not None and size > most:
+        left_out["size"] = size - most
+        size = most
+    for smaller in range(size, -1, -1):
+        parts = _parts(smaller, both_share)
+        kept = _contrasted(stocks, parts, most_alike) if _fits(stocks, parts) else None
+        if kept is not None:
+            left_out["lengths"] = size - smaller
+            break
+    ids = set(map(id, kept or ()))
+    return [pair for pair in pairs if id(pair) in ids], {cause: count for cause, count in left_out.items() if count}
 
 
-def _counted(before: Sequence[Pair], after: list[Pair], left_out: Counter[str], cause: str) -> list[Pair]:
-    if lost := len(before) - len(after):
-        left_out[cause] += lost
-    return after
+def _parts(size: int, both_share: float | None) -> list[int]:
+    """How many pairs of each stock a set of this size has."""
+    if both_share is None:
+        return [size]
+    both = int(size * both_share + 0.5)
+    return [both, size - both]
 
 
-def _share(values: Sequence[bool]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _fits(stocks: Sequence[_Stock], parts: Sequence[int]) -> bool:
+    return all(part <= len(stock) for stock, part in zip(stocks, parts, strict=True))
+
+
+def _contrasted(stocks: Sequence[_Stock], parts: Sequence[int], most_alike: float) -> list[Pair] | None:
+    """So many pairs of each stock, lengths as even over all of them as can be; `None` if that is not even enough."""
+    evens = [min(len(stock.even), part) for stock, part in zip(stocks, parts, strict=True)]
+    rests = [part - even for part, even in zip(parts, evens, strict=True)]
+    least = [max(0, rest - len(stock.shorter)) for stock, rest in zip(stocks, rests, strict=True)]
+    most = [min(len(stock.longer), rest) for stock, rest in zip(stocks, rests, strict=True)]
+    total = sum(rests)
+    longer = min(max((total + 1) // 2, sum(least)), sum(most))
+    if max(longer, total - longer) > most_alike * total + _ROUNDING:
+        return None
+    shared = [min(max((rest + 1) // 2, low), high) for rest, low, high in zip(rests, least, most, strict=True)]
+    for at, (low, high) in enumerate(zip(least, most, strict=True)):
+        gap = longer - sum(shared)
+        shared[at] += min(max(gap, low - shared[at]), high - shared[at])
+    kept: list[Pair] = []
+    for stock, even, rest, share in zip(stocks, evens, rests, shared, strict=True):
+        kept += [*stock.even[:even], *stock.longer[:share], *stock.shorter[: rest - share]]
+    return kept
+
+
+def _balanced_orders(pairs: Sequence[Pair], *, first: int) -> list[Pair]:
+    """Each pair once, turned so that either place wins as often as the other, up to one.
+
+    Places take turns within each bucket and kind of length too, so that neither tells the place.
+    """
+    kinds = sorted(range(len(pairs)), key=lambda at: (_kind(pairs[at]), at))
+    found = list(pairs)
+    for count, at in enumerate(kinds, start=first):
+        pair = pairs[at]
+        place = ("cand_1", "cand_2")[count % 2]
+        if pair.label == "tie":
+            found[at] = turned(pair) if count % 2 else pair
+        else:
+            found[at] = pair if pair.label == place else turned(pair)
+    return found
+
+
+def _kind(pair: Pair) -> tuple[bool, bool, bool, str]:
+    """Ties last, so that they do not come between those whose places take turns."""
+    bucket = pair.extra["bucket"]
+    return pair.label == "tie", bucket in ("cand_1", "cand_2"), bucket == pair.label, str(longer_wins(pair))

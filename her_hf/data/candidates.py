@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from her_hf.dual_layer import ENVIRONMENT
+from her_hf.dual_layer import ENVIRONMENT, View
 from her_hf.durable import Journal, derive_seed, digest
 from her_hf.evaluation.progress import bar, together
 from her_hf.inference import Caller, ModelError, Sampling
@@ -41,6 +41,15 @@ class Moment:
     def key(self) -> list[Any]:
         """Book, i_p, i_c and the index of the turn."""
         return [*self.scene.key, self.index]
+
+    @property
+    def has_context(self) -> bool:
+        """Whether the character can see anything of what was before."""
+        return any(
+            (View.SELF if turn.name == self.character else View.OTHERS).shows(segment.layer)
+            for turn in self.scene.dialogue[: self.index]
+            for segment in turn.segments
+        )
 
     @property
     def scene_key(self) -> str:
@@ -89,25 +98,39 @@ class Policy:
         }
 
 
-def moments_of(scenes: Sequence[Scene], limit: int | None = None) -> list[Moment]:
-    """Turns of characters to reply to: all from the second turn of a scene on, or a number of them spread over all.
+def moments_of(scenes: Sequence[Scene], limit: int | None = None) -> tuple[list[Moment], dict[str, int]]:
+    """Turns of characters to reply to: all that have something to answer, or a number of them spread over all.
+
+    Args:
+        scenes (`Sequence[Scene]`): Scenes with their dialogues; their order does not matter.
+        limit (`int`, *optional*): Most turns.
+
+    Returns:
+        `tuple[list[Moment], dict]`: The turns by the scenes' keys; and how many turns of characters there are, are
+            without a context, are beyond the limit, and are replied to.
 
     Raises:
         `ValueError`: If there is none.
     """
-    found = [
+    all_turns = [
         Moment(scene, index)
-        for scene in scenes
+        for scene in sorted(scenes, key=lambda scene: scene.key)
         for index, turn in enumerate(scene.dialogue)
-        if index > 0 and turn.name != ENVIRONMENT
+        if turn.name != ENVIRONMENT
     ]
+    found = [moment for moment in all_turns if moment.has_context]
     if not found:
         raise ValueError(
-            f"no turn to reply to: none of {len(scenes)} scenes has a character speak after its first turn"
+            f"no turn to reply to: in none of {len(scenes)} scenes does a character speak who has seen something"
         )
-    if limit is None or limit >= len(found):
-        return found
-    return [found[int(place * len(found) / limit)] for place in range(limit)]
+    most = len(found) if limit is None else min(limit, len(found))
+    counts = {
+        "of_characters": len(all_turns),
+        "without_context": len(all_turns) - len(found),
+        "beyond_limit": len(found) - most,
+        "replied_to": most,
+    }
+    return [found[place * len(found) // most] for place in range(most)], counts
 
 
 async def sample_candidates(
@@ -124,7 +147,7 @@ async def sample_candidates(
 
     Returns:
         `list[dict]`: `key` (that of the moment, and the number of the candidate), `asked`, `text` (`None` if there is
-            none), `failure`; in order of moments and numbers.
+            none), `ended` (whether the model itself ended it), `failure`; in order of moments and numbers.
     """
     journal = Journal(file, key=lambda row: tuple(row["key"]))
     jobs = [(moment, number) for moment in moments for number in range(policy.candidates)]
@@ -169,4 +192,4 @@ async def _reply(policy: Policy, moment: Moment, messages: list[dict[str, Any]],
     except (ModelError, WindowFull) as error:
         cause = error.kind if isinstance(error, ModelError) else "window"
         return {"text": None, "failure": {"cause": cause, "detail": str(error)}}
-    return {"text": reply.text, "failure": None}
+    return {"text": reply.text, "ended": reply.ended, "failure": None}

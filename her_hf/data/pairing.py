@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
-from her_hf.dual_layer import Turn, View
-from her_hf.judging.pairs import Pair
+from her_hf.dual_layer import View, parse_turn, visible_runs
+from her_hf.judging.pairs import Pair, swap
 from her_hf.judging.pairwise import PairVerdict
 from her_hf.judging.verdicts import LEAST_COMPARED
 from her_hf.scenes import read_turn
 from her_hf.scenes.messages import labelled
+from her_hf.simulation.styles import Style
 
 from .candidates import Moment
 
 PAIRINGS = ("adjacent", "all")
-BUCKETS = ("both", "one", "tie")
+BUCKETS = ("both", "cand_1", "cand_2", "tie")
 """Who wins principles: each side some; one side alone; nobody, or the verdict is a tie."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A reply as a side of pairs.
+
+    Args:
+        text (`str`): `Name: ` and the turn in SELF view, in HER notation; `""` if nothing is left of it.
+        fault (`str`, *optional*): `"failed"` (no reply), `"empty"` (nothing but system thinking) or `"ill_formed"`.
+        cut (`bool`, *optional*): Whether it ended at the token limit.
+    """
+
+    text: str = ""
+    fault: str | None = None
+    cut: bool = False
 
 
 def places(count: int, pairing: str) -> list[tuple[int, int]]:
@@ -44,60 +62,81 @@ def places(count: int, pairing: str) -> list[tuple[int, int]]:
     return [(first, first + 1) for first in range(0, count - 1, 2)]
 
 
-def as_candidate(text: str, moment: Moment, notation: str) -> str:
-    """A reply as a candidate: `Name: ` and the turn in SELF view, in HER notation; `""` if nothing is left of it."""
-    turn: Turn = read_turn(text, moment.character, notation=notation)
-    return labelled(turn, View.SELF) if turn.render(view="self").partition(":")[2].strip() else ""
+def read_candidate(row: Mapping[str, Any], moment: Moment, style: Style) -> Candidate:
+    """A line of `candidates.jsonl` as a candidate.
+
+    It is ill-formed if it was cut, lacks its own label or anything that others see, has an issue, or, from a policy
+    that plans first, a closed system block.
+    """
+    if row["text"] is None:
+        return Candidate(fault="failed")
+    cut = not row["ended"]
+    turn = read_turn(row["text"], moment.character, notation=style.notation)
+    if not visible_runs(turn.segments, View.SELF):
+        return Candidate(fault="empty", cut=cut)
+    names = tuple(member.name for member in moment.scene.cast)
+    strict = parse_turn(row["text"], notation=style.notation, speaker=moment.character, names=names)
+    shown = any(View.OTHERS.shows(segment.layer) for segment in strict.segments)
+    formed = strict.well_formed if style.thinking else shown and not strict.issues
+    sound = not cut and formed and strict.name == moment.character
+    return Candidate(labelled(turn, View.SELF), None if sound else "ill_formed", cut)
 
 
 def pairs_of(
-    moment: Moment, texts: Sequence[str | None], *, notation: str, pairing: str, source: str
+    moment: Moment, candidates: Sequence[Candidate], *, pairing: str, source: str, well_formed: bool = False
 ) -> tuple[list[Pair], Counter[str]]:
     """The pairs of one turn's candidates.
 
     Args:
         moment ([`Moment`]): The turn.
-        texts (`Sequence[str | None]`): Replies in order; `None` where there is none.
-        notation (`str`): `"her"` or `"coser"`: how they are written.
+        candidates (`Sequence[Candidate]`): In order of their numbers.
         pairing (`str`): See [`places`].
         source (`str`): Name of the policy.
+        well_formed (`bool`, *optional*, defaults to `False`): Whether ill-formed candidates are left out as well.
 
     Returns:
-        `tuple[list[Pair], Counter]`: The pairs, without labels; and how many were dropped, by cause: `failed` (no
-            reply), `empty` (nothing but system thinking), `same` (both sides equal).
+        `tuple[list[Pair], Counter]`: The pairs, without labels; and how many were dropped, by cause: the fault of a
+            side, `same` (both sides equal) or `repeated` (the same two texts as an earlier pair of the turn).
     """
     dropped: Counter[str] = Counter()
     found = []
-    candidates = [None if text is None else as_candidate(text, moment, notation) for text in texts]
+    seen: set[frozenset[str]] = set()
     prompt = moment.scene.messages_for(moment.character, turns=moment.index, system_thinking=False)
-    for one, two in places(len(texts), pairing):
+    for one, two in places(len(candidates), pairing):
         first, second = candidates[one], candidates[two]
-        if first is None or second is None:
-            dropped["failed"] += 1
-        elif not first or not second:
-            dropped["empty"] += 1
-        elif first.strip() == second.strip():
-            dropped["same"] += 1
-        else:
-            extra = {
-                "scene_key": moment.scene_key,
-                "turn": moment.index,
-                "candidates": [one, two],
-                "source": source,
-            }
-            found.append(Pair(tuple(prompt), first, second, None, moment.character, extra=extra))
+        faults = {first.fault, second.fault}
+        texts = frozenset(" ".join(side.text.split()) for side in (first, second))
+        wrong = ("failed", "empty", *(["ill_formed"] if well_formed else []))
+        cause = next((fault for fault in wrong if fault in faults), None)
+        cause = cause or ("same" if len(texts) == 1 else "repeated" if texts in seen else None)
+        if cause:
+            dropped[cause] += 1
+            continue
+        seen.add(texts)
+        extra = {"scene_key": moment.scene_key, "turn": moment.index, "candidates": [one, two], "source": source}
+        found.append(Pair(tuple(prompt), first.text, second.text, None, moment.character, extra=extra))
     return found, dropped
 
 
+def turned(pair: Pair) -> Pair:
+    """The pair in the other order, with what its row says of the sides."""
+    extra = dict(pair.extra)
+    if "bucket" in extra:
+        extra["bucket"] = swap(extra["bucket"])
+    if "candidates" in extra:
+        extra["candidates"] = extra["candidates"][::-1]
+    return replace(pair.swapped(), extra=extra)
+
+
 def bucket_of(found: PairVerdict) -> str:
-    """Who wins principles: `"both"` sides, `"one"` alone, or `"tie"`.
+    """Who wins principles: `"both"` sides, `"cand_1"` or `"cand_2"` alone, or `"tie"`.
 
     A tie is a verdict that is one, or no principle with a winner; such pairs teach no side.
     """
     winners = {one.winner for one in found.principles} - {"tie"}
     if found.verdict == "tie" or not winners:
         return "tie"
-    return "both" if len(winners) > 1 else "one"
+    return "both" if len(winners) > 1 else winners.pop()
 
 
 def kept_because(found: PairVerdict, least: int = LEAST_COMPARED) -> str | None:

@@ -103,7 +103,8 @@ def _settled(row: Row, pair: Pair | BadPair) -> bool:
     stands in the prompt but not in the key."""
     if isinstance(pair, BadPair) or row.get("character") != whole_characters(pair.character):
         return False
-    return row["missing"] is None or row["missing"]["cause"] != "request"
+    lost = [row["missing"], *(one["missing"] for one in row["per_order"])]
+    return not any(missing is not None and missing["cause"] == "request" for missing in lost)
 
 
 def _line(key: tuple[int, str], pair: Pair | BadPair, verdict: Row) -> Row:
