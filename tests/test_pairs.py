@@ -71,6 +71,12 @@ def preference(number: int) -> dict[str, Any]:
     }
 
 
+def test_a_folder_is_read_as_it_is_now(tmp_path: Path) -> None:
+    for count in (3, 5):
+        write(tmp_path / "test.jsonl", *[preference(number) for number in range(count)])
+        assert len(read_pairs(tmp_path)) == count
+
+
 def test_a_preference_row_becomes_a_pair_whose_order_depends_on_itself(tmp_path: Path) -> None:
     rows = [preference(number) for number in range(40)]
     found = [one for one in read_pairs(write(tmp_path / "rows.jsonl", *rows)) if isinstance(one, Pair)]

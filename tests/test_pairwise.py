@@ -139,6 +139,14 @@ def test_combining(orders: tuple[str, str], verdict: str) -> None:
     assert combine([OneOrder("12", orders[0]), OneOrder("21", orders[1])]).verdict == verdict
 
 
+def test_probabilities_are_averaged_so_that_the_place_cancels_out() -> None:
+    """A judge that leans to the first place, and a little to one side."""
+    one = OneOrder("12", "cand_1", probabilities={"cand_1": 0.8, "cand_2": 0.2, "tie": 0.0})
+    two = OneOrder("21", "cand_2", probabilities={"cand_1": 0.3, "cand_2": 0.7, "tie": 0.0})
+    found = combine([one, two])
+    assert (found.verdict, found.agreed, found.confidence) == ("cand_1", False, pytest.approx(0.55))
+
+
 # -- failures
 
 

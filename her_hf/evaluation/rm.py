@@ -25,6 +25,9 @@ from .progress import bar, together
 from .starts import run_now
 
 JUDGED, RESULTS = "judged.jsonl", "results.json"
+LEDGER_FILES = ("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm")
+"""May be in a new folder already: a copied ledger saves the calls that it holds."""
+
 LENGTHS = ("shorter", "like", "longer")
 """The better reply against the other one: at least a fifth shorter, within a fifth, at least a fifth longer; in
 characters that the judge sees."""
@@ -151,7 +154,7 @@ async def run_rm(run: RewardRun) -> Row:
         "pairs": digest([pair_key(pair) for pair in run.pairs]),
         "unseen": sorted(run.unseen),
     }
-    claim(run.out, settings, begun=lambda folder: (folder / JUDGED).exists())
+    claim(run.out, settings, begun=lambda folder: (folder / JUDGED).exists(), beside=LEDGER_FILES)
     rows = await judge_pairs(run.judge, run.pairs, run.out / JUDGED, at_once=run.at_once, show=run.show)
     results = reward_results(rows, settings)
     write_json(run.out / RESULTS, results)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from her_hf.dual_layer import View, parse_turn, render_segments, visible_runs
@@ -211,9 +212,12 @@ def _rows(source: str | Path, split: str | None) -> Iterator[tuple[str, Any]]:
         raise FileNotFoundError(f"There is no file {source}: give a JSONL file of pairs, or a preference set.")
     from datasets import load_dataset
 
-    rows = load_dataset(str(source), split=split or "test")
-    for number, row in enumerate(rows):
-        yield f"{source}, row {number}", row
+    with TemporaryDirectory() as cache:
+        # The cache of `datasets` may give what a folder held before its files were changed; a folder is read afresh.
+        fresh = {"cache_dir": cache, "keep_in_memory": True} if file.is_dir() else {}
+        rows = load_dataset(str(source), split=split or "test", **fresh)
+        for number, row in enumerate(rows):
+            yield f"{source}, row {number}", row
 
 
 # -- what the judge may see

@@ -136,7 +136,8 @@ class PairVerdict:
     """The judgement of a pair.
 
     Args:
-        verdict (`str`, *optional*): What both orders say, or a tie if they disagree; `None` if one of them is missing.
+        verdict (`str`, *optional*): What both orders say, or a tie if they disagree; where probabilities were read,
+            the likeliest over both. `None` if one of them is missing.
         confidence (`float`, *optional*): From 0 to 1, of the verdict. Where probabilities were read, the mean over
             the orders; else the share of all compared principles that speak for it (those that both keep alike count
             half for a winner). `None` without a verdict, or without principles.
@@ -306,7 +307,8 @@ def combine(orders: Sequence[OneOrder]) -> PairVerdict:
         orders (`Sequence[OneOrder]`): One or two, in the pair's own names.
 
     Returns:
-        [`PairVerdict`]: Missing if one of them is missing; a tie if they disagree.
+        [`PairVerdict`]: Missing if one of them is missing; a tie if they disagree. Where probabilities were read, the
+            verdict whose mean over the orders is highest.
 
     Example:
 
@@ -320,7 +322,10 @@ def combine(orders: Sequence[OneOrder]) -> PairVerdict:
     if cause is not None:
         return PairVerdict(per_order=per_order, missing=cause)
     agreed = len({one.verdict for one in per_order}) == 1 if len(per_order) > 1 else None
-    verdict = str(per_order[0].verdict) if agreed is not False else "tie"
+    if all(one.probabilities is not None for one in per_order):
+        verdict = max(VERDICTS, key=lambda verdict: _mean_probability(per_order, verdict))
+    else:
+        verdict = str(per_order[0].verdict) if agreed is not False else "tie"
     speaking = next((one for one in per_order if one.verdict == verdict), per_order[0])
     return PairVerdict(
         verdict,
@@ -333,15 +338,20 @@ def combine(orders: Sequence[OneOrder]) -> PairVerdict:
 
 
 def _confidence(orders: Sequence[OneOrder], verdict: str) -> float | None:
-    read = [one.probabilities[verdict] for one in orders if one.probabilities is not None]
-    if read:
-        return math.fsum(read) / len(read)
+    if all(one.probabilities is not None for one in orders):
+        return _mean_probability(orders, verdict)
     compared = [one.winner for order in orders for one in order.principles]
     if not compared:
         return None
     if verdict == "tie":
         return compared.count("tie") / len(compared)
     return (compared.count(verdict) + compared.count("tie") / 2) / len(compared)
+
+
+def _mean_probability(orders: Sequence[OneOrder], verdict: str) -> float:
+    """Over the orders, in which what place alone does to it cancels out."""
+    read = [one.probabilities[verdict] for one in orders if one.probabilities is not None]
+    return math.fsum(read) / len(read)
 
 
 def _merged(orders: Sequence[OneOrder]) -> tuple[Compared, ...]:

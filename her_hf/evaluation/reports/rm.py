@@ -109,7 +109,8 @@ def _place(results: Results) -> str:
     return (
         "## Place\n\n"
         f"Both orders agree on {_percent(results['position_consistency'])} of the pairs read in both; where they "
-        f"disagree, the verdict is a tie. Single verdicts name the reply shown first in "
+        "disagree, the verdict is a tie (of probabilities, which are averaged, the likeliest). "
+        f"Single verdicts name the reply shown first in "
         f"{_percent(results['first_position'])} of cases (50% without bias)."
     )
 
