@@ -32,6 +32,12 @@ def test_a_pair_survives_its_file(tmp_path: Path) -> None:
     ("bad", "words"),
     [
         (row(cand_1="  "), "cand_1 is empty"),
+        (row(cand_1="<system_thinking>a plan</system_thinking>"), "cand_1 is empty"),
+        (row(cand_2="Jo:"), "cand_2 is empty"),
+        (row(cand_2="<system_thinking>p</system_thinking>" + a_pair().cand_1), "the same text"),
+        (row(principles=3), "principles must be a list"),
+        (row(principles=["Subtext"]), "principles: each needs"),
+        (row(principles=[{"name": "Subtext", "winner": ["cand_1"]}]), "principles: each needs"),
         (row(cand_2=a_pair().cand_1), "the same text"),
         (row(prompt=[]), "the context is missing"),
         (row(prompt=prompt("Meg: hi")[:1]), "the context is missing"),
@@ -122,6 +128,26 @@ def test_a_judge_sees_own_thoughts_and_nobody_elses() -> None:
     assert seen.card == "Fifteen, tall and thin, quick of tongue." and seen.scenario == "Hannah has a bad tooth."
     assert candidate_body(pair.cand_1, "Jo") == "Gone. <role_thinking>Mine too.</role_thinking>"
     assert candidate_body(pair.cand_1, "Jo", "coser") == "Gone. [Mine too.]"
+
+
+@pytest.mark.parametrize(
+    ("heard", "turns"),
+    [
+        ("Bob: <role_thinking>SECRET\n\nSECRET</role_thinking>Hello", (Spoken("Bob", "Hello"),)),
+        ("<system_thinking>SECRET\n\nSECRET</system_thinking>Bob: hi", (Spoken("Bob", "hi"),)),
+        (
+            "Bob: hi\n\nMeg: <role_thinking>SECRET\n\nSECRET\n\nAnn: never closed",
+            (Spoken("Bob", "hi"),),
+        ),
+    ],
+)
+def test_a_thought_of_several_paragraphs_stays_hidden(heard: str, turns: tuple[Spoken, ...]) -> None:
+    assert circumstances(a_pair(prompt=prompt(heard))).turns == turns
+
+
+def test_a_plan_whose_beginning_the_prompt_held_stays_hidden() -> None:
+    assert candidate_body("SECRET plan</system_thinking>\nJo: hey", "Jo") == "hey"
+    assert candidate_body("<think>SECRET</think>Jo: hey", "Jo") == "hey"
 
 
 def test_a_prompt_of_another_form_is_shown_as_it_is() -> None:

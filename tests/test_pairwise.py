@@ -147,6 +147,17 @@ def test_probabilities_are_averaged_so_that_the_place_cancels_out() -> None:
     assert (found.verdict, found.agreed, found.confidence) == ("cand_1", False, pytest.approx(0.55))
 
 
+def test_probabilities_that_are_no_numbers_are_no_verdict() -> None:
+    class Broken(Judge):
+        async def likelihoods(self, messages: Any, continuations: Any) -> list[float]:
+            return [float("nan"), -1.0, -2.0]
+
+    settings = PairJudging(form="compact", reasoning=False, read="probability")
+    judging = PairwiseJudge(Caller(Broken(lambda *_: "")), settings)  # type: ignore[arg-type]
+    found = asyncio.run(judging.judge(a_pair()))
+    assert found.verdict is None and found.missing is not None and found.missing.cause == "bad_value"
+
+
 # -- failures
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -76,6 +77,17 @@ def test_from_pretrained_asks_in_the_form_it_was_trained_on(checkpoint: Path) ->
     assert found.verdict in ("cand_1", "cand_2", "tie") and found.confidence is not None
     with pytest.raises(ValueError, match="the same text"):
         model.compare(pair.prompt, pair.cand_1, pair.cand_1)
+
+
+def test_it_can_be_asked_again_and_from_a_running_loop(checkpoint: Path) -> None:
+    model = HERRewardModel.from_pretrained(checkpoint, settings=BY_PROBABILITY, concurrency=2)
+    pairs = [a_pair(number) for number in range(6)]
+    first = model.judge(pairs)
+
+    async def notebook() -> Any:
+        return model.judge(pairs)
+
+    assert asyncio.run(notebook()) == first == model.judge(pairs)
 
 
 def test_a_random_model_gives_no_readable_answer_and_no_verdict(checkpoint: Path) -> None:

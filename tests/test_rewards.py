@@ -25,6 +25,7 @@ THREE = {"A": "cand_1", "B": "cand_1", "C": "tie"}
         ("cand_1 is better", -1.0),
         ("", -1.0),
         ('{"verdict": "cand_9"}', -1.0),
+        ('{"verdict": "cand_1', -1.0),  # cut before its end
     ],
 )
 def test_one_sum_of_verdict_and_small_terms(text: str, reward: float) -> None:

@@ -1,4 +1,4 @@
-"""Whether the label can be told without reading: from length, position and the order of layers alone."""
+"""Whether the label can be told without reading: from length, position, order of layers; or from single words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -42,3 +43,27 @@ def predictability(pairs: Sequence[Pair], scenes: Sequence[str]) -> dict[str, An
     folds = GroupKFold(n_splits=FOLDS)
     guessed = cross_val_predict(model, np.array(rows, dtype=float), labels, groups=list(scenes), cv=folds)
     return {"accuracy": round(float((guessed == labels).mean()), 4), "folds": FOLDS}
+
+
+def words_alone(train: Sequence[Pair], test: Sequence[Pair]) -> float:
+    """Accuracy on `test` of a logistic regression on words and signs, trained on `train`: what a judge must beat.
+
+    Each pair is seen in both orders; features are the TF-IDF weights of cand_1 less those of cand_2.
+
+    Args:
+        train, test (`Sequence[Pair]`): Pairs with labels.
+
+    Returns:
+        `float`: From 0 to 1, 0.5 by chance.
+    """
+    vectors = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", min_df=2)
+    vectors.fit([text for pair in train for text in (pair.cand_1, pair.cand_2)])
+
+    def features(pairs: Sequence[Pair]) -> Any:
+        return vectors.transform([pair.cand_1 for pair in pairs]) - vectors.transform([pair.cand_2 for pair in pairs])
+
+    both = [one for pair in train for one in (pair, pair.swapped())]
+    model = LogisticRegression(C=10.0, max_iter=2000, fit_intercept=False)
+    model.fit(features(both), [pair.label == "cand_1" for pair in both])
+    guessed = model.predict(features(test))
+    return round(float(np.mean(guessed == np.array([pair.label == "cand_1" for pair in test]))), 4)

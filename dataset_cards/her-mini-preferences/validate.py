@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from balance import predictability
+from balance import predictability, words_alone
 from kinds import KINDS, SAMPLED, SEEN, UNSEEN
 
 from her_hf.dual_layer import View, parse_turn
@@ -73,19 +73,23 @@ def validate(folder: Path) -> tuple[dict[str, Any], list[str]]:
         for split in SPLITS
         for scene in load_scenes(HER_MINI, split=split)
     }
+    whole = []
     for split, number, row in rows:
+        try:
+            Pair.from_row(row)
+        except ValueError as error:
+            problems.append(f"{split}.jsonl:{number}: {error}")
+            continue
+        whole.append((split, number, row))
         problems += [f"{split}.jsonl:{number}: {what}" for what in wrong_row(split, row, homes)]
-    figures = measure(rows)
-    return figures, [*problems, *wrong_whole(rows, figures)]
+    if not whole:
+        return {}, problems
+    figures = measure(whole)
+    return figures, [*problems, *wrong_whole(whole, figures)]
 
 
 def wrong_row(split: str, row: Mapping[str, Any], homes: Mapping[str, tuple[str, Scene]]) -> Iterator[str]:
-    """What is wrong with one row."""
-    try:
-        Pair.from_row(row)
-    except ValueError as error:
-        yield str(error)
-        return
+    """What is wrong with one row that is a pair."""
     home, scene = homes.get(row["scene_key"], (None, None))
     if scene is None:
         yield f"scene_key {row['scene_key']!r} is no scene of her-mini"
@@ -156,6 +160,10 @@ def measure(rows: Sequence[tuple[str, int, dict[str, Any]]]) -> dict[str, Any]:
     words = [
         (len(row["chosen"][0]["content"].split()), len(row["rejected"][0]["content"].split())) for _, _, row in rows
     ]
+    sizes = [(len(row["chosen"][0]["content"]), len(row["rejected"][0]["content"])) for _, _, row in rows]
+    of: dict[str, list[Pair]] = {split: [] for split in SPLITS}
+    for pair, (split, _, _) in zip(pairs, rows, strict=True):
+        of[split].append(pair)
     return {
         "pairs": len(rows),
         "splits": {
@@ -172,6 +180,16 @@ def measure(rows: Sequence[tuple[str, int, dict[str, Any]]]) -> dict[str, Any]:
         "chosen_longer": round(fmean((a > b) + 0.5 * (a == b) for a, b in words), 3),
         "cand_1_better": round(fmean(pair.label == "cand_1" for pair in pairs), 3),
         "predictability": predictability(pairs, [row["scene_key"] for _, _, row in rows]),
+        "words_alone": {
+            name: words_alone(of["train"], [pair for pair in of["test"] if (pair.extra["kind"] in UNSEEN) is unseen])
+            for name, unseen in (("seen", False), ("unseen", True))
+        },
+        "longer_by_source": {
+            source: round(
+                fmean(a > b for (a, b), (_, _, row) in zip(sizes, rows, strict=True) if row["source"] == source), 3
+            )
+            for source in ("written", *SAMPLED)
+        },
     }
 
 
@@ -199,6 +217,11 @@ def table(figures: Mapping[str, Any]) -> str:
         f"| cand_1 is the better side, order drawn with seed 42 | {figures['cand_1_better']:.1%} |",
         f"| logistic regression on length, position and pattern, accuracy in {guess['folds']} folds by scene "
         f"| {guess['accuracy']:.1%} |",
+        "| chosen has more characters: written, base, her-sft | "
+        + ", ".join(f"{share:.0%}" for share in figures["longer_by_source"].values())
+        + " |",
+        "| logistic regression on single words, train to test: seen kinds, unseen kinds | "
+        f"{figures['words_alone']['seen']:.1%}, {figures['words_alone']['unseen']:.1%} |",
     ]
     return "\n".join(lines)
 

@@ -59,8 +59,8 @@ def judge(
     """Judge pairs of replies: which plays the role better, and by which principles.
 
     Writes a JSON line a pair: verdict, confidence, principles, evidence, per_order, agreed, missing. Each pair is
-    judged in both orders; orders that disagree are a tie. Answers are kept in FILE.ledger.sqlite. API keys come from
-    HER_HF_API_KEY or OPENAI_API_KEY.
+    judged in both orders; orders that disagree are a tie (of probabilities, the mean counts). Answers are kept in
+    FILE.ledger.sqlite. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
 
     her-hf judge --model outputs/smollm2-135m-her-rm-sft --pairs pairs.jsonl --out verdicts.jsonl
     """

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from her_hf.dual_layer import View, parse_turn, render_segments, visible_runs
+from her_hf.dual_layer import Issue, View, parse_turn, render_segments, visible_runs
 from her_hf.durable import derive_seed, digest
 from her_hf.inference import Message
 from her_hf.scenes import read_turn
@@ -25,6 +25,11 @@ START = "===Conversation Start==="
 
 _SECTION = re.compile(r"^===(?P<title>[^=\n].*?)===[ \t]*$", re.MULTILINE)
 _ROLE = re.compile(r"^\s*(?:You are |你是(?:《(?P<zh_book>[^》]*)》中的)?)(?P<rest>[^\n]+)")
+_SYSTEM = "system_?think(?:ing)?|think|thought"
+_SYSTEM_START = re.compile(rf"<\s*(?:{_SYSTEM})\s*>", re.IGNORECASE)
+_SYSTEM_END = re.compile(rf"<\s*/\s*(?:{_SYSTEM})\s*>", re.IGNORECASE)
+_MOST_JOINED = 50
+"""Paragraphs that a thought may span; one that is still open then hides the rest."""
 _SIDE = re.compile(r"cand_([12])")
 _SHOWN = 60
 
@@ -78,10 +83,11 @@ class Pair:
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt)
-        for name in ("cand_1", "cand_2"):
-            if not getattr(self, name).strip():
-                raise ValueError(f"{name} is empty: there is nothing to judge")
-        if self.cand_1.strip() == self.cand_2.strip():
+        shown = {name: candidate_body(getattr(self, name), self.character) for name in ("cand_1", "cand_2")}
+        for name, body in shown.items():
+            if not body.strip():
+                raise ValueError(f"{name} is empty but for what nobody sees: there is nothing to judge")
+        if shown["cand_1"].strip() == shown["cand_2"].strip():
             raise ValueError(f"both sides are the same text ({_short(self.cand_1)!r}): there is nothing to compare")
         if self.label is not None and self.label not in VERDICTS:
             raise ValueError(f"label must be one of {list(VERDICTS)} or absent, got {self.label!r:.60}")
@@ -287,7 +293,14 @@ def candidate_body(text: str, character: str, notation: str = "her") -> str:
         character (`str`): Who replies.
         notation (`str`, *optional*, defaults to `"her"`): `"her"`, or `"coser"` for `[thought]` and `(action)`.
     """
-    return render_segments(visible_runs(read_turn(text, character).segments, View.SELF), notation)
+    turn = read_turn(_behind_a_stray_end(text), character or "?")
+    return render_segments(visible_runs(turn.segments, View.SELF), notation)
+
+
+def _behind_a_stray_end(text: str) -> str:
+    """A reply behind the end of a system block whose beginning is not in it: the prompt had opened the block."""
+    end = _SYSTEM_END.search(text)
+    return text[end.end() :] if end and not _SYSTEM_START.search(text, 0, end.start()) else text
 
 
 def character_of(prompt: Sequence[Any]) -> str:
@@ -317,17 +330,27 @@ def _sections(system: str) -> dict[str, str]:
 def _heard(text: str) -> list[Spoken]:
     """The turns of a user message, which blank lines part; a part without a label goes on with the turn before."""
     turns: list[Spoken] = []
-    for part in text.split("\n\n"):
-        part = part.strip()
-        if not part or part == START:
-            continue
+    for part in _paragraphs(text):
         turn = parse_turn(part)
-        text = render_segments(visible_runs(turn.segments, View.OTHERS))
+        shown = render_segments(visible_runs(turn.segments, View.OTHERS))
         if turn.name is None and turns:
-            turns[-1] = Spoken(turns[-1].name, f"{turns[-1].text}\n{text}".strip())
+            turns[-1] = Spoken(turns[-1].name, f"{turns[-1].text}\n{shown}".strip())
         else:
-            turns.append(Spoken(turn.name or "", text))
+            turns.append(Spoken(turn.name or "", shown))
     return turns
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """Parts between blank lines; a thought that goes on behind one is not cut."""
+    parts = [part for part in map(str.strip, text.split("\n\n")) if part and part != START]
+    while parts:
+        part, joined = parts.pop(0), 0
+        while parts and Issue.UNCLOSED in parse_turn(part).issues:
+            joined += 1
+            taken = 1 if joined <= _MOST_JOINED else len(parts)
+            part = "\n\n".join([part, *parts[:taken]])
+            del parts[:taken]
+        yield part
 
 
 # -- rows
@@ -343,18 +366,27 @@ def _ordered(row: Mapping[str, Any], seed: int) -> dict[str, Any]:
     found |= {better: chosen, worse: rejected, "label": better}
     if row.get("principles"):
         found["principles"] = [
-            {**one, "winner": names.get(one.get("winner"), one.get("winner"))} for one in row["principles"]
+            {**one, "winner": names.get(str(one.get("winner")), one.get("winner"))}
+            if isinstance(one, Mapping)
+            else one
+            for one in _listed(row["principles"])
         ]
     if row.get("evidence"):
         found["evidence"] = re.sub(r"\{(chosen|rejected)\}", lambda match: names[match[1]], str(row["evidence"]))
     return found
 
 
+def _listed(value: Any) -> Sequence[Any]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ValueError(f"principles must be a list, got {value!r:.60}")
+    return value
+
+
 def _compared(listed: Any) -> tuple[Compared, ...]:
     found = []
-    for one in listed:
+    for one in _listed(listed):
         name = str(one.get("name") or "").strip() if isinstance(one, Mapping) else ""
-        if not name or one.get("winner") not in VERDICTS:
+        if not name or str(one.get("winner")) not in VERDICTS:
             raise ValueError(f"principles: each needs a name and a winner of {list(VERDICTS)}, got {one!r:.80}")
         found.append(Compared(name, one["winner"], str(one.get("reason") or "")))
     return tuple(found)

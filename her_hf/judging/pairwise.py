@@ -103,7 +103,11 @@ class PairJudging:
     def as_dict(self) -> dict[str, Any]:
         """Every value that decides a verdict beside pair and judge, the digest of prompts and library among them."""
         given = self.library.model_dump(mode="json") if self.library else None
-        return {**asdict(self), "max_tokens": self.tokens, "prompts": digest([prompts_used(), given])}
+        rule = (
+            "mean probability of both orders" if self.read == "probability" else "both orders, a tie if they disagree"
+        )
+        prompts = digest([prompts_used(), given])
+        return {**asdict(self), "max_tokens": self.tokens, "prompts": prompts, "verdict_by": rule}
 
 
 @dataclass(frozen=True)
@@ -230,6 +234,8 @@ class PairwiseJudge:
             likelihoods = await self.caller.likelihoods(messages, _AT_ONCE)
         except ModelError as error:
             return OneOrder(order, missing=Missing("request", str(error)))
+        if not all(map(math.isfinite, likelihoods)):
+            return OneOrder(order, missing=Missing("bad_value", f"probabilities must be numbers, got {likelihoods}"))
         most = max(likelihoods)
         weights = [math.exp(value - most) for value in likelihoods]
         named = {verdict: weight / sum(weights) for verdict, weight in zip(VERDICTS, weights, strict=True)}

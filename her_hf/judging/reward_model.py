@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ class HERRewardModel:
 
     def __init__(self, judge: PairwiseJudge) -> None:
         self._judge = judge
+        # One loop for all calls, which the caller's locks belong to; in a thread, as a notebook has a loop already.
+        self._runner = asyncio.Runner()
+        self._thread = ThreadPoolExecutor(1)
 
     @classmethod
     def from_pretrained(
@@ -84,7 +88,7 @@ class HERRewardModel:
 
     def judge(self, pairs: Sequence[Pair]) -> list[PairVerdict]:
         """Judges pairs, generated in batches."""
-        return asyncio.run(self._judge.judge_all(pairs))
+        return self._thread.submit(self._runner.run, self._judge.judge_all(pairs)).result()
 
 
 def write_reward_settings(folder: str | Path, *, form: str) -> None:
@@ -113,15 +117,17 @@ def trained_settings(source: str | Path, **given: Any) -> PairJudging:
 
 
 def _settings_file(source: str) -> Path | None:
-    """The note of a folder or of a repository on the Hub, if it has one and the Hub can be asked."""
+    """The note of a folder or of a repository on the Hub, if it has one."""
     folder = Path(source)
     if is_url(source) or folder.exists() or source.count("/") != 1 or source.startswith((".", "/", "~")):
         file = folder / SETTINGS_FILE
         return file if file.is_file() else None
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(source, SETTINGS_FILE))
-    except (EntryNotFoundError, HfHubHTTPError, OSError):  # not there, or no network: loading the model tells
+    except LocalEntryNotFoundError:  # no network: guessing the form would ask in the wrong one without a word
+        raise
+    except EntryNotFoundError:
         return None

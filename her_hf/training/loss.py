@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
@@ -72,7 +73,7 @@ def _losses_of_trained(model: Any, head: Any, arguments: dict[str, Any], targets
     """
     hidden = model(**arguments, logits_to_keep=1, output_hidden_states=True).hidden_states[-1]
     trained = targets != IGNORED
-    logits = head(hidden[:, :-1][trained])
+    logits = head(hidden[:, :-1][trained].to(head.weight.dtype))
     wide = logits if logits.dtype == torch.float64 else logits.float()
     losses = wide.new_zeros(trained.size(0), trained.size(1) + 1)
     at = trained.nonzero()
@@ -84,7 +85,9 @@ def _own_head(model: Any) -> Any:
     config = getattr(model, "config", None)
     scaled = any(getattr(config, name, None) for name in _SCALED)
     plain = isinstance(model, PreTrainedModel) and not scaled and _takes_positions(model)
-    return model.get_output_embeddings() if plain else None
+    head = model.get_output_embeddings() if plain else None
+    # A sharded head is whole only inside the model's own forward.
+    return None if head is None or isinstance(head.weight, DTensor) else head
 
 
 _SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "num_codebooks")
