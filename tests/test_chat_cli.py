@@ -553,6 +553,7 @@ def test_ctrl_c_stops_the_reply_and_not_the_program(home: Path, scenes: Path) ->
         pid, terminal = pty.fork()
         if pid == 0:
             os.environ["TERM"] = "xterm"
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in a shell's background
             os.execv(sys.executable, args)
         seen = ""
         decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end within a character

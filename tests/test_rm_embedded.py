@@ -22,14 +22,15 @@ DATA = ROOT / "dataset_cards" / "her-mini-preferences"
 def test_the_recipe_trains_the_real_base_and_its_checkpoint_judges(tmp_path: Path) -> None:
     out = tmp_path / "rm"
     words = f"--config {ROOT / 'recipes/smollm2-135m/rm_sft/config.yaml'} --dataset {DATA} --output_dir {out}"
-    words += " --max_pairs 8 --max_eval_pairs 2 --max_steps 2 --replies_per_step 16 --learning_rate 1e-3"
+    words += " --max_pairs 8 --max_eval_pairs 2 --max_steps 3 --replies_per_step 16"
+    words += " --learning_rate 1e-3 --warmup_steps 0"
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "recipes" / "rm_sft.py"), *words.split()]
     process = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr[-3000:]
     log = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in log if "loss" in line]
-    assert len(losses) == 2 and losses[1] < losses[0]
+    assert len(losses) == 3 and losses[2] < losses[0]
     assert trained_settings(out).form == "compact"
     pair = next(pair for pair in read_pairs(DATA, split="test") if isinstance(pair, Pair))
     settings = PairJudging(form="compact", reasoning=False, read="probability")
