@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -95,9 +96,13 @@ def test_a_principle_whose_winner_cannot_be_read_is_left_out() -> None:
     assert isinstance(found, Verdict) and found.repaired and [one.name for one in found.principles] == ["Economy"]
 
 
-def test_hostile_answers_take_no_time() -> None:
-    for text in ("{" * 200_000, '{"verdict": ' * 50_000, "<think>" * 100_000 + '{"verdict": "tie"}'):
-        parse_verdict(text)
+@pytest.mark.parametrize(
+    "text", ["{" * 200_000, '{"verdict": ' * 50_000, "<think>" * 100_000 + '{"verdict": "tie"}'], ids=["a", "b", "c"]
+)
+def test_hostile_answers_take_no_time_and_give_no_verdict(text: str) -> None:
+    start = time.perf_counter()
+    assert isinstance(parse_verdict(text), Missing)
+    assert time.perf_counter() - start < 10
 
 
 @pytest.mark.parametrize(

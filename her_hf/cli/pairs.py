@@ -85,7 +85,7 @@ def pairs(
     her-hf pairs --scenes scenes.json --policy http://127.0.0.1:8000 --teacher http://127.0.0.1:8001 --out runs/pairs
     """
     from her_hf.data.candidates import Policy
-    from her_hf.data.pair_builder import LEDGER, PairRun, build_pairs_now
+    from her_hf.data.pair_builder import PairRun, build_pairs_now
     from her_hf.evaluation.models import open_caller
     from her_hf.inference import Ledger, Retries
     from her_hf.judging import PairJudging, PairwiseJudge
@@ -96,7 +96,7 @@ def pairs(
     wanted = read_shares(shares)
     found = load_scenes(scenes, split=split)
     given = "by_case" if teacher_form == "compact" else "fixed"
-    with Ledger(out / LEDGER) as ledger:
+    with Ledger(out / "ledger.sqlite") as ledger:
         calls: dict[str, Any] = {"ledger": ledger, "concurrency": concurrency, "timeout": timeout}
         calls["retries"] = Retries(most=retries)
         writer = open_caller(policy, model=policy_model, **calls)

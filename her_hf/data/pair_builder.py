@@ -19,6 +19,7 @@ from typing import Any
 
 from her_hf.durable import Journal, claim, digest, replace_text, write_json
 from her_hf.evaluation.progress import bar, together
+from her_hf.evaluation.rm import LEDGER_FILES
 from her_hf.evaluation.starts import Clock, note_start, notes_so_far, run_now
 from her_hf.inference import Caller
 from her_hf.judging import Pair, PairVerdict, PairwiseJudge
@@ -34,7 +35,6 @@ from .pairing import Candidate, bucket_of, kept_because, pairs_of, read_candidat
 
 CANDIDATES_FILE, PAIRS_FILE, JUDGEMENTS_FILE = "candidates.jsonl", "pairs.jsonl", "judgements.jsonl"
 REPORT_FILE, REPORT_TEXT, SETS_FOLDER = "report.json", "report.md", "sets"
-LEDGER = "ledger.sqlite"
 
 Row = dict[str, Any]
 
@@ -100,7 +100,7 @@ async def build_pairs(run: PairRun) -> Row:
         run.out,
         settings,
         begun=lambda folder: (folder / CANDIDATES_FILE).exists(),
-        beside=(LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm"),
+        beside=LEDGER_FILES,
     )
     try:
         file = run.out / CANDIDATES_FILE

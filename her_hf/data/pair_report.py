@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from her_hf.evaluation.reports.markdown import table
 from her_hf.judging.missing import CAUSES
 
 from .pairing import Candidate
@@ -73,9 +74,9 @@ def render_report(report: Mapping[str, Any]) -> str:
         "# Pairs for a reward model",
         f"Candidates by {_code(settings['policy']['model'].get('model'))}, labels by "
         f"{_code(settings['teacher']['model'].get('model'))}.",
-        _table(["step", "count"], _steps(report)),
+        table(["step", "count"], _steps(report)),
         *(f"The first {what} that failed: {_code(said)}" for what, said in _firsts(asked, judged)),
-        _table(["set", "pairs", "scenes", "labels", "buckets", "longer is better", "left out"], _sets(report)),
+        table(["set", "pairs", "scenes", "labels", "buckets", "longer is better", "left out"], _sets(report)),
         "No scene is in two sets. What is left out of a set is in no other, as its scene would be in two. A pair "
         "without a verdict is in none; the same command asks again for what failed.",
         *(f"- {_code(note)}" for note in report["notes"]),
@@ -124,10 +125,6 @@ def _firsts(asked: Row, judged: Row) -> list[tuple[str, str]]:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "–"
-
-
-def _table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
 def _code(text: object) -> str:

@@ -19,8 +19,6 @@ from her_hf.simulation.styles import Style
 from .candidates import Moment
 
 PAIRINGS = ("adjacent", "all")
-BUCKETS = ("both", "cand_1", "cand_2", "tie")
-"""Who wins principles: each side some; one side alone; nobody, or the verdict is a tie."""
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,6 @@ JUDGED, RESULTS = "judged.jsonl", "results.json"
 LEDGER_FILES = ("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm")
 """May be in a new folder already: a copied ledger saves the calls that it holds."""
 
-LENGTHS = ("shorter", "like", "longer")
-"""The better reply against the other one: at least a fifth shorter, within a fifth, at least a fifth longer; in
-characters that the judge sees."""
 
 _FIFTH = 1.2
 _OF_THE_JUDGE = tuple(field.name for field in fields(PairVerdict))
@@ -238,7 +235,10 @@ def reward_results(rows: Sequence[Row], settings: Row) -> Row:
 
 
 def length_group(row: Row) -> str | None:
-    """How long the better reply is against the other one; `None` where the label names none."""
+    """The better reply against the other one: at least a fifth `shorter`, `like` it, or at least a fifth `longer`.
+
+    In characters that the judge sees; `None` where the label names no side.
+    """
     if row.get("label") not in ("cand_1", "cand_2"):
         return None
     one, two = row["characters"]

@@ -137,13 +137,8 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
 
 def settle_device(args: TrainingArguments) -> None:
     """Lets bf16 autocast run where there is no accelerator: transformers asks for `use_cpu` to be said then."""
-    if args.bf16 and not is_accelerator_available():
+    if args.bf16 and not torch.accelerator.is_available():
         args.use_cpu = True
-
-
-def is_accelerator_available() -> bool:
-    """Whether torch finds a GPU or the like; the CPU is none."""
-    return torch.accelerator.is_available()
 
 
 _FIXED: dict[str, tuple[Any, str]] = {
