@@ -70,6 +70,10 @@ def test_probabilities_add_up_and_are_kept(checkpoint: Path, tmp_path: Path) -> 
 def test_from_pretrained_asks_in_the_form_it_was_trained_on(checkpoint: Path) -> None:
     assert trained_settings(checkpoint) == PairJudging(form="compact")
     assert trained_settings(checkpoint, attempts=1, seed=None).attempts == 1
+    write_reward_settings(checkpoint, form="compact", reasoning=False)
+    assert trained_settings(checkpoint) == PairJudging(form="compact", reasoning=False)
+    assert trained_settings(checkpoint, reasoning=True).reasoning
+    write_reward_settings(checkpoint, form="compact")
     assert trained_settings("http://127.0.0.1:1").form == "published"
     model = HERRewardModel.from_pretrained(checkpoint, settings=BY_PROBABILITY)
     pair = a_pair()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -22,12 +22,15 @@ from trl import ModelConfig, TrlParser
 from her_hf.durable import OtherRunError
 from her_hf.judging.answers import compact_answer
 from her_hf.judging.pair_prompts import compact_messages
-from her_hf.processing.rows import IGNORED
+from her_hf.processing.rows import IGNORED, Row, take
+from her_hf.training.collator import OnePassCollator
 from her_hf.training.config import OnePassConfig
+from her_hf.training.loss import loss_weights, total_weight
 from her_hf.training.rm_config import RewardDataConfig
 from her_hf.training.rm_data import PARTS, PairReport, labelled_pairs, reward_rows
 from her_hf.training.rm_rl import RewardRLConfig, RewardRLDataConfig, prompt_rows, run_rm_rl
 from her_hf.training.rm_sft import run_rm_sft
+from her_hf.training.trainer import OnePassTrainer
 
 ROOT = Path(__file__).resolve().parents[1]
 SFT = (RewardDataConfig, ModelConfig, OnePassConfig)
@@ -120,6 +123,78 @@ def test_parts_of_an_answer_are_told_apart(base: Path) -> None:
     assert "offers help" in texts["thinking"] and "principles" not in texts["thinking"]
     assert texts["decision"].count("1") >= 4 and "verdict" not in texts["decision"]
     assert "verdict" in texts["form"]
+
+
+def test_what_decides_weighs_its_share_of_an_answer(base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    row = reward_rows([a_pair()], tokenizer, PairReport(), form="compact", decision_share=0.6, progress=False)[0]
+    for start, end, _ in row["branches"]:
+        tokens = list(zip(*(row[name][start:end] for name in ("labels", "weights", "layers")), strict=True))
+        deciding = [(label, weight) for label, weight, layer in tokens if layer == PARTS.index("decision")]
+        assert {tokenizer.decode([label]) for label, _ in deciding} <= {"1", "2"}
+        assert sum(weight for _, weight in deciding) == pytest.approx(0.6)
+        assert sum(weight for _, weight, _ in tokens) == pytest.approx(1)
+        assert all(weight == 0 for label, weight, _ in tokens if label == IGNORED)
+    at_once = row["branches"][1]
+    assert max(row["weights"][slice(*at_once[:2])]) == pytest.approx(0.6)
+
+
+def test_a_tie_is_not_taught_more_often_than_it_is_true(base: Path) -> None:
+    """The token at which a tie and a reply part weighs the same whichever is right."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    weights = {}
+    for label in ("tie", "cand_1"):
+        how: Any = {"form": "compact", "decision_share": 0.6, "thinking_share": 0, "progress": False}
+        made = reward_rows([a_pair(label=label)], tokenizer, PairReport(), **how)
+        labels, own = made[0]["labels"], made[0]["weights"]
+        pieces = {at: tokenizer.decode([token]) for at, token in enumerate(labels) if token != IGNORED}
+        first = next(at for at, piece in pieces.items() if piece in ("tie", "cand"))
+        weights[label] = own[first] * sum(token != IGNORED for token in labels)
+    assert weights["tie"] == pytest.approx(weights["cand_1"], rel=0.2)
+
+
+def test_weights_reach_the_model(base: Path, pairs_file: Path, tmp_path: Path) -> None:
+    """Through shuffling, splitting, packing and padding."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    rows = reward_rows([a_pair(n) for n in range(3)], tokenizer, PairReport(), form="compact", decision_share=0.6)
+    for packed in (False, True):
+        values = sft_values(base, pairs_file, tmp_path / f"{packed}", replies_per_step=3, pack_rows=packed)
+        _, _, args = parsed(SFT, values)
+        model = AutoModelForCausalLM.from_pretrained(base, attn_implementation="sdpa")
+        trainer = OnePassTrainer(model, args, train_dataset=rows, processing_class=tokenizer, layers=PARTS)
+        sums = [batch["weights"].sum().item() for batch in trainer.get_train_dataloader()]
+        assert sums == pytest.approx([3, 3, 3, 3])
+
+
+def test_the_loss_is_weighed_as_the_rows_say(base: Path) -> None:
+    """Half a row (one of its answers) keeps its weights too."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    made = reward_rows([a_pair()], tokenizer, PairReport(), form="compact", decision_share=0.6, progress=False)
+    rows = [made[0], take(cast(Row, {name: made[1][name] for name in Row.__annotations__}), [1])]
+    batch = OnePassCollator(pad_token_id=0)(rows)
+    weights = loss_weights(batch, torch.float64, per_reply=True)
+    assert [round(sum(weights[row]).item(), 5) for row in (0, 1)] == [2, 1] and total_weight(batch) == 3
+    assert ((weights > 0) == (batch["labels"] != IGNORED)).all()
+
+
+def test_thinking_is_dealt_evenly(base: Path) -> None:
+    report = PairReport()
+    pairs = [a_pair(number) for number in range(8)]
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    rows = reward_rows(pairs, tokenizer, report, form="compact", thinking_share=0.25, progress=False)
+    answers = [len(row["branches"]) for row in rows]
+    assert answers == [1] * 6 + [2] * 2 + [1] * 6 + [2] * 2 and report.answers == sum(answers)
+
+
+def test_embeddings_are_left_alone_where_asked(base: Path, pairs_file: Path, tmp_path: Path) -> None:
+    values = sft_values(base, pairs_file, tmp_path / "run", max_steps=2, save_strategy="no", decision_share=0.5)
+    run_rm_sft(*parsed(SFT, {**values, "freeze_embeddings": True, "rows_together": 2}))
+    before, after = (AutoModelForCausalLM.from_pretrained(path) for path in (base, tmp_path / "run"))
+    trained = dict(after.named_parameters())
+    same = {name for name, weight in before.named_parameters() if torch.equal(weight, trained[name])}
+    assert same == {"model.embed_tokens.weight", "lm_head.weight"} & trained.keys()
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "all but the embeddings" in card and "the tokens that decide count 50%" in card
 
 
 def test_pairs_that_teach_nothing_are_counted(base: Path, pairs_file: Path) -> None:
@@ -263,6 +338,10 @@ def recipe(name: str) -> Any:
         ("rm_sft", "form: long", "form must be one of"),
         ("rm_sft", "dataset: ./nowhere.jsonl", "nowhere.jsonl"),
         ("rm_sft", "model_name_or_path: ./not_there", "not_there"),
+        ("rm_sft", "decision_share: 1.0", "between 0 and 1"),
+        ("rm_sft", "thinking_share: 0.5\nat_once: false", "at_once: true"),
+        ("rm_sft", "decision_share: 0.5\nper_reply: false", "per_reply: true"),
+        ("rm_sft", "rows_together: 0", "at least 1"),
         ("rm_rl", "form: long", "form must be one of"),
         ("rm_rl", "form_reward: 0.9", "small terms"),
         ("rm_rl", "max_pairs: 0", "no pair with a label"),
@@ -274,7 +353,8 @@ def test_what_the_user_can_mend_is_one_line(
 ) -> None:  # fmt: skip
     make = sft_values if name == "rm_sft" else rl_values
     values = {key: str(v) if isinstance(v, Path) else v for key, v in make(base, pairs_file, tmp_path / "o").items()}
-    values.pop(line.split(":")[0], None)
+    for given in line.splitlines():
+        values.pop(given.split(":")[0], None)
     text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items()) + line + "\n"
     (tmp_path / "config.yaml").write_text(text)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--config", str(tmp_path / "config.yaml")])

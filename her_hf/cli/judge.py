@@ -45,7 +45,7 @@ def judge(
     form: FormOption = None,
     principles: PrinciplesOption = "by-case",
     comparison: ComparisonOption = "pairwise",
-    reasoning: ReasoningOption = True,
+    reasoning: ReasoningOption = None,
     read: ReadOption = "text",
     one_order: OneOrderOption = False,
     attempts: AttemptsOption = 3,

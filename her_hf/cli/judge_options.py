@@ -37,7 +37,12 @@ ComparisonOption = Annotated[
     typer.Option(help="Both replies together, or each rated by itself.", rich_help_panel=_ASK),
 ]
 ReasoningOption = Annotated[
-    bool, typer.Option("--reasoning/--no-reasoning", help="Think first, or answer at once.", rich_help_panel=_ASK)
+    bool | None,
+    typer.Option(
+        "--reasoning/--no-reasoning",
+        help="Think first, or answer at once; else what the checkpoint notes, else think.",
+        rich_help_panel=_ASK,
+    ),
 ]
 ReadOption = Annotated[
     Literal["text", "probability"],
@@ -81,7 +86,7 @@ def open_judge(
     one_order: bool,
     read: str,
     form: str | None,
-    reasoning: bool,
+    reasoning: bool | None,
     **settings: Any,
 ) -> PairwiseJudge:
     """The judge that the options describe.

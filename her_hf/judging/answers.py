@@ -17,6 +17,9 @@ from .verdicts import MOST_COMPARED
 def compact_answer(pair: Pair, *, reasoning: bool = True) -> str:
     """The compact answer: thinking, then one line of JSON with the winner of each principle and the verdict.
 
+    The thought says first which reply is better, and then why. Thus a small model decides in the same place as in an
+    answer at once, and what it learns of the one serves the other.
+
     Args:
         pair ([`~her_hf.judging.Pair`]): A pair with a label.
         reasoning (`bool`, *optional*, defaults to `True`): Whether it thinks first; at once it names no principles.
@@ -36,7 +39,8 @@ def compact_answer(pair: Pair, *, reasoning: bool = True) -> str:
         return json.dumps({"verdict": label})
     winners = {one.name: one.winner for one in pair.principles[:MOST_COMPARED]}
     answer = json.dumps({"principles": winners, "verdict": label}, ensure_ascii=False)
-    return f"<think>{_thought(pair)}</think>\n{answer}"
+    better = "They tie." if label == "tie" else f"{label} is better."
+    return f"<think>{better} {_thought(pair)}</think>\n{answer}"
 
 
 def published_answer(pair: Pair, *, reasoning: bool = True) -> str:

@@ -18,7 +18,7 @@ from .pairs import Circumstances, Pair, Spoken, candidate_body, circumstances
 from .principles import Principles
 
 COMPACT_TURNS = 2
-COMPACT_CARD, COMPACT_TURN = 110, 130
+COMPACT_CARD, COMPACT_TURN = 80, 100
 """Characters of the card and of each turn before the reply that the compact prompt shows."""
 
 PROMPT_FILES = (
@@ -86,7 +86,7 @@ def single_messages(
 
 
 def compact_messages(pair: Pair, *, reasoning: bool = True) -> list[Message]:
-    """The compact prompt: some 350 tokens for replies of 60 words.
+    """The compact prompt: some 300 tokens for replies of 60 words.
 
     The card and the turns before are shortened (an ellipsis shows where), the replies never are; they stand in CoSER
     notation, which takes a fifth fewer tokens than tags.
@@ -147,5 +147,6 @@ def _tail(text: str, most: int) -> str:
 
 
 def prompts_used() -> Sequence[str]:
-    """Texts of all prompt files, for digests."""
-    return [prompt_source(name) for name in PROMPT_FILES]
+    """Texts of all prompt files and what shortens them, for digests."""
+    limits = f"{COMPACT_TURNS} turns of {COMPACT_TURN}, card of {COMPACT_CARD}"
+    return [*(prompt_source(name) for name in PROMPT_FILES), limits]

@@ -17,7 +17,7 @@ from .pairs import Pair
 from .pairwise import FORMS, PairJudging, PairVerdict, PairwiseJudge
 
 SETTINGS_FILE = "reward_model.json"
-"""In a checkpoint: the form it was trained on, and the digest of the prompts."""
+"""In a checkpoint: the form it was trained on, whether it thinks first, and the digest of the prompts."""
 
 
 class HERRewardModel:
@@ -57,7 +57,7 @@ class HERRewardModel:
 
         Args:
             path (`str` or `Path`): Folder or Hub id.
-            settings ([`PairJudging`], *optional*): How it is asked; without them in the form it was trained on.
+            settings ([`PairJudging`], *optional*): How it is asked; without them as it was trained.
             ledger ([`~her_hf.inference.Ledger`], *optional*): Where answers are kept.
             concurrency (`int`, *optional*, defaults to 16): Most answers generated together.
             device, dtype (`str`, *optional*): See [`~her_hf.inference.open_model`].
@@ -91,13 +91,14 @@ class HERRewardModel:
         return self._thread.submit(self._runner.run, self._judge.judge_all(pairs)).result()
 
 
-def write_reward_settings(folder: str | Path, *, form: str) -> None:
-    """Notes in a checkpoint which form it was trained on."""
-    write_json(Path(folder) / SETTINGS_FILE, {"form": form, "prompts": digest(prompts_used())})
+def write_reward_settings(folder: str | Path, *, form: str, reasoning: bool = True) -> None:
+    """Notes in a checkpoint which form it was trained on, and whether it thinks first."""
+    note = {"form": form, "reasoning": reasoning, "prompts": digest(prompts_used())}
+    write_json(Path(folder) / SETTINGS_FILE, note)
 
 
 def trained_settings(source: str | Path, **given: Any) -> PairJudging:
-    """How a model is best asked: in the form that its folder notes, else in the published one.
+    """How a model is best asked: as its folder notes, else in the published form, thinking first.
 
     Args:
         source (`str` or `Path`): A folder, a Hub id or a URL.
@@ -109,10 +110,15 @@ def trained_settings(source: str | Path, **given: Any) -> PairJudging:
     file = _settings_file(str(source))
     settings = PairJudging()
     if file is not None:
-        form = read_json(file).get("form")
+        note = read_json(file)
+        form, reasoning = note.get("form"), note.get("reasoning", True)
         if form not in FORMS:
             raise ValueError(f"{file}: form must be one of {list(FORMS)}, got {form!r}. Delete the file or mend it.")
-        settings = PairJudging(form=form)
+        if not isinstance(reasoning, bool):
+            raise ValueError(
+                f"{file}: reasoning must be true or false, got {reasoning!r}. Delete the file or mend it."
+            )
+        settings = PairJudging(form=form, reasoning=reasoning)
     return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from her_hf.dual_layer import ENVIRONMENT, Layer, Turn, parse_turn
 from her_hf.scenes.trimming import Message
@@ -28,7 +28,8 @@ class Row(TypedDict):
     """One row for the trainer.
 
     `branches` holds `[start, end, sees]` a reply: its span in the row, and how many tokens of the trunk it sees.
-    `reply_ids` holds the index in `messages` of the reply of each branch.
+    `reply_ids` holds the index in `messages` of the reply of each branch. `weights`, where tokens of a reply do
+    not count alike, holds what each counts; those of a branch add up to 1 at most.
     """
 
     input_ids: list[int]
@@ -37,6 +38,7 @@ class Row(TypedDict):
     trunk_len: int
     branches: list[list[int]]
     reply_ids: list[int]
+    weights: NotRequired[list[float]]
 
 
 @dataclass
@@ -217,11 +219,15 @@ def take(row: Row, branches: Sequence[int]) -> Row:
         branches=[],
         reply_ids=[row["reply_ids"][index] for index in branches],
     )
+    if "weights" in row:
+        part["weights"] = row["weights"][:trunk_len]
     for start, end, sees in chosen:
         at = len(part["input_ids"])
         part["input_ids"] += row["input_ids"][start:end]
         part["position_ids"] += row["position_ids"][start:end]
         part["labels"] += row["labels"][start:end]
+        if "weights" in row:
+            part["weights"] += row["weights"][start:end]
         part["branches"].append([at, at + end - start, sees])
     return part
 

@@ -20,16 +20,17 @@ _LOOKAHEAD = 64
 """How many rows ahead a step may look for one that fills it exactly, before it splits one."""
 
 
-def plan_steps(replies: Sequence[int], per_step: int, *, seed: int | None) -> list[list[Piece]]:
+def plan_steps(replies: Sequence[int], per_step: int, *, seed: int | None, together: int = 1) -> list[list[Piece]]:
     """Deals rows out to optimizer steps of exactly `per_step` replies; only the last may have fewer.
 
-    A row that does not fit waits for a later step; if none of the next rows fits, one is split, and its trunk is then
-    read by both steps.
+    What does not fit waits for a later step; if nothing that comes next fits, neighbours are parted or a row is split,
+    whose trunk is then read by both steps.
 
     Args:
         replies (`Sequence[int]`): Number of replies of each row.
         per_step (`int`): Replies of an optimizer step.
         seed (`int`, *optional*): Shuffles the rows; `None` keeps their order.
+        together (`int`, *optional*, defaults to 1): So many neighbours are dealt out together.
 
     Returns:
         `list[list[tuple[int, tuple[int, ...]]]]`: For each step its rows, each with the branches it trains there.
@@ -39,24 +40,40 @@ def plan_steps(replies: Sequence[int], per_step: int, *, seed: int | None) -> li
     """
     if per_step < 1:
         raise ValueError(f"replies_per_step must be at least 1, got {per_step}")
-    order = list(range(len(replies)))
+    blocks = [range(start, min(start + together, len(replies))) for start in range(0, len(replies), together)]
     if seed is not None:
-        random.Random(seed).shuffle(order)
-    queue: list[Piece] = [(row, tuple(range(replies[row]))) for row in order if replies[row]]
+        random.Random(seed).shuffle(blocks)
+    queue = [[(row, tuple(range(replies[row]))) for row in block if replies[row]] for block in blocks]
+    queue = [block for block in queue if block]
     steps: list[list[Piece]] = []
     room = 0
     while queue:
         if room == 0:
             steps.append([])
             room = per_step
-        fitting = next((at for at, (_, branches) in enumerate(queue[:_LOOKAHEAD]) if len(branches) <= room), None)
-        row, branches = queue.pop(fitting or 0)
+        fitting = next((at for at, block in enumerate(queue[:_LOOKAHEAD]) if _replies(block) <= room), None)
+        block = queue.pop(fitting or 0)
         if fitting is None:
-            queue.insert(0, (row, branches[room:]))
-            branches = branches[:room]
-        steps[-1].append((row, branches))
-        room -= len(branches)
+            block, rest = _split(block, room)
+            queue.insert(0, rest)
+        steps[-1] += block
+        room -= _replies(block)
     return steps
+
+
+def _replies(block: Sequence[Piece]) -> int:
+    return sum(len(branches) for _, branches in block)
+
+
+def _split(block: Sequence[Piece], room: int) -> tuple[list[Piece], list[Piece]]:
+    """The first `room` replies of a block, and the rest."""
+    first: list[Piece] = []
+    rest: list[Piece] = []
+    for row, branches in block:
+        left = room - _replies(first)
+        first += [(row, branches[:left])] if branches[:left] else []
+        rest += [(row, branches[left:])] if branches[left:] else []
+    return first, rest
 
 
 def share(pieces: Sequence[Piece], bins: int, cost: Callable[[Piece], int]) -> list[list[Piece]]:
@@ -67,6 +84,17 @@ def share(pieces: Sequence[Piece], bins: int, cost: Callable[[Piece], int]) -> l
         lightest = min(range(bins), key=loads.__getitem__)
         parts[lightest].append(piece)
         loads[lightest] += cost(piece)
+    return parts
+
+
+def share_alike(pieces: Sequence[Piece], bins: int, cost: Callable[[Piece], int]) -> list[list[Piece]]:
+    """The same with rows of like length together, so that little is padded; less even, so for one rank only."""
+    parts: list[list[Piece]] = [[] for _ in range(bins)]
+    total, before = sum(map(cost, pieces)), 0
+    for piece in sorted(pieces, key=cost, reverse=True):
+        middle = before + cost(piece) / 2
+        parts[int(middle * bins / total)].append(piece)
+        before += cost(piece)
     return parts
 
 
@@ -81,10 +109,15 @@ class MicroBatches(TorchDataset[list[Row]]):  # type: ignore[misc]
         per_step (`int`): Replies of an optimizer step.
         bins (`int`): Micro-batches of a step: ranks times accumulation steps.
         seed (`int`, *optional*): Shuffles each epoch anew; `None` keeps the order.
+        together (`int`, *optional*, defaults to 1): See [`plan_steps`].
+        alike (`bool`, *optional*, defaults to `False`): Rows of like length into one micro-batch, see [`share_alike`].
     """
 
-    def __init__(self, rows: Dataset, per_step: int, bins: int, seed: int | None) -> None:
-        self._rows, self._per_step, self._bins, self._seed = rows, per_step, bins, seed
+    def __init__(
+        self, rows: Dataset, per_step: int, bins: int, seed: int | None, *, together: int = 1, alike: bool = False
+    ) -> None:
+        self._rows, self._per_step, self._bins, self._seed, self._together = rows, per_step, bins, seed, together
+        self._share = share_alike if alike else share
         self._replies = [len(ids) for ids in rows["reply_ids"]]
         self._lengths = [len(ids) for ids in rows["position_ids"]]
         self.set_epoch(0)
@@ -92,8 +125,8 @@ class MicroBatches(TorchDataset[list[Row]]):  # type: ignore[misc]
     def set_epoch(self, epoch: int) -> None:
         """Plans the given epoch; the data loader calls it."""
         seed = None if self._seed is None else self._seed * 1_000_003 + epoch
-        steps = plan_steps(self._replies, self._per_step, seed=seed)
-        self._items = [part for pieces in steps for part in share(pieces, self._bins, self._cost)]
+        steps = plan_steps(self._replies, self._per_step, seed=seed, together=self._together)
+        self._items = [part for pieces in steps for part in self._share(pieces, self._bins, self._cost)]
 
     def _cost(self, piece: Piece) -> int:
         row, branches = piece
@@ -107,7 +140,7 @@ class MicroBatches(TorchDataset[list[Row]]):  # type: ignore[misc]
 
 
 def _piece(row: dict[str, Any], branches: tuple[int, ...]) -> Row:
-    known = cast(Row, {name: row[name] for name in Row.__annotations__})
+    known = cast(Row, {name: row[name] for name in Row.__annotations__ if name in row})
     return take(known, branches)
 
 

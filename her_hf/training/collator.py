@@ -16,6 +16,7 @@ _PAD = -1
 """Part of the padding: it sees itself alone and nobody sees it."""
 
 _COLUMNS = ("input_ids", "position_ids", "labels", "own", "parent", "limit", "layers", "sizes")
+_WEIGHTS = "weights"
 
 
 @dataclass
@@ -50,9 +51,10 @@ class OnePassCollator:
 
         Returns:
             `dict[str, Tensor]`: `input_ids, position_ids, labels, own, parent, limit, layers, sizes`, integers of
-                shape `(rows, tokens)` each, or `(1, tokens)` if packed; and `spans`, shape `(rows, parts, 4)`. `sizes`
-                holds how many tokens of the same reply are trained. Without `parent`, `limit` and `spans` if ordinary
-                causal attention says it all (one branch a row, padding behind it).
+                shape `(rows, tokens)` each, or `(1, tokens)` if packed; `weights`, floats of that shape, if the rows
+                bring them; and `spans`, shape `(rows, parts, 4)`. `sizes` holds how many tokens of the same reply are
+                trained. Without `parent`, `limit` and `spans` if ordinary causal attention says it all (one branch a
+                row, padding behind it).
         """
         lines = [self._line(row) for row in rows]
         plain = all(len(row["branches"]) == 1 and row["branches"][0][2] == row["trunk_len"] for row in rows)
@@ -63,13 +65,14 @@ class OnePassCollator:
         if self.pad_to_multiple_of:
             length = -(-length // self.pad_to_multiple_of) * self.pad_to_multiple_of
         lines = lines or [{name: [] for name in _COLUMNS}]
+        columns = [name for name in lines[0] if name != "spans"]
         fill = {"input_ids": self.pad_token_id, "labels": IGNORED, "own": _PAD, "parent": _PAD, "layers": IGNORED}
         batch = {}
-        for name in _COLUMNS:
+        for name in columns:
             if plain and name in ("parent", "limit"):
                 continue
             padded = [line[name] + [fill.get(name, 0)] * (length - len(line[name])) for line in lines]
-            batch[name] = torch.tensor(padded, dtype=torch.long)
+            batch[name] = torch.tensor(padded, dtype=torch.float32 if name == _WEIGHTS else torch.long)
         if plain:  # positions that start anew would be taken for packed sequences
             batch["position_ids"] = torch.arange(length).expand(len(lines), length).contiguous()
         else:
@@ -95,6 +98,8 @@ class OnePassCollator:
             line["own"] += [part] * (end - start)
             line["limit"] += [sees] * (end - start)
         trained = [label != IGNORED for label in line["labels"]]
+        if _WEIGHTS in row:
+            line[_WEIGHTS] = list(row[_WEIGHTS])
         counts = Counter(part for part, wanted in zip(line["own"], trained, strict=True) if wanted)
         line["sizes"] = [counts[part] if wanted else 0 for part, wanted in zip(line["own"], trained, strict=True)]
         return line
@@ -102,7 +107,7 @@ class OnePassCollator:
 
 def _join(lines: Sequence[dict[str, list[Any]]]) -> dict[str, list[Any]]:
     """Several rows as one: parts renumbered, limits moved to where the trunk now lies."""
-    joined: dict[str, list[Any]] = {name: [] for name in (*_COLUMNS, "spans")}
+    joined: dict[str, list[Any]] = {name: [] for name in lines[0]}
     parts = 0
     for line in lines:
         offset = len(joined["input_ids"])

@@ -57,9 +57,13 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
         row_tokens (`int`, *optional*): Most tokens of a row; `max_tokens` if not given.
         replies_per_step (`int`, *optional*, defaults to `32`): Batch size: replies of an optimizer step, over all
             ranks.
+        rows_together (`int`, *optional*, defaults to 1): So many neighbouring rows come into the same step: 2 for the
+            two orders of a pair.
         pack_rows (`bool`, *optional*, defaults to `False`): Lay the rows of a micro-batch into one, without padding.
         per_reply (`bool`, *optional*, defaults to `False`): Mean in a reply, then over replies, instead of over
             tokens.
+        freeze_embeddings (`bool`, *optional*, defaults to `False`): Leave input embeddings and head as they are. Few
+            steps on few texts else move the many words that do not occur in them.
         loss_head (`str`, *optional*, defaults to `"auto"`): `"plain"`, `"fused"`, or `"auto"` (fused on CUDA).
 
     Raises:
@@ -82,12 +86,14 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
     replies_per_step: int = field(
         default=32, metadata={"help": "Batch size: replies of one optimizer step, over all ranks and accumulation."}
     )
+    rows_together: int = field(default=1, metadata={"help": "So many neighbouring rows come into the same step."})
     pack_rows: bool = field(
         default=False, metadata={"help": "Lay all rows of a micro-batch into one, blind to each other (no padding)."}
     )
     per_reply: bool = field(
         default=False, metadata={"help": "Loss: mean in a reply, then over replies. False: mean over trained tokens."}
     )
+    freeze_embeddings: bool = field(default=False, metadata={"help": "Leave input embeddings and head as they are."})
     loss_head: str = field(
         default="auto",
         metadata={
@@ -121,6 +127,8 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
             raise ValueError(f"one-pass training cannot follow these settings, leave them out: {'; '.join(wrong)}")
         if self.loss_head not in ("auto", "plain", "fused"):
             raise ValueError(f"loss_head must be auto, plain or fused, got {self.loss_head!r}")
+        if self.rows_together < 1:
+            raise ValueError(f"rows_together must be at least 1, got {self.rows_together}")
         if self.max_tokens is None:
             self.max_tokens = self.row_tokens  # a longer reply would fit into no row
         if self.row_tokens is not None and self.max_tokens is not None and self.row_tokens < self.max_tokens:

@@ -154,4 +154,6 @@ def digest(rows: Dataset) -> str:
     sha = hashlib.sha256()
     for row in rows:
         sha.update(repr((row["input_ids"], row["labels"], row["branches"])).encode())
+        if "weights" in row:
+            sha.update(repr(row["weights"]).encode())
     return sha.hexdigest()[:16]

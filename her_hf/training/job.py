@@ -286,7 +286,7 @@ def training_settings(model_config: ModelConfig, args: Any, steps: int) -> dict[
     if model_config.use_peft:
         tuned = f"LoRA, rank {model_config.lora_r}, alpha {model_config.lora_alpha}"
     else:
-        tuned = "all weights"
+        tuned = "all but the embeddings" if getattr(args, "freeze_embeddings", False) else "all weights"
     return {
         "weights trained": tuned,
         "learning rate": f"{args.learning_rate}, {args.lr_scheduler_type.value}, warm-up {args.warmup_steps}",

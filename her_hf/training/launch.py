@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import yaml
 from trl import TrlParser
 
@@ -26,6 +28,7 @@ def launch(settings: Sequence[type], run: Callable[..., dict[str, Any]]) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         parsed = TrlParser(tuple(settings)).parse_args_and_config()
+        _tell_idle_cores(parsed[-1])
         results = run(*parsed)
     except yaml.YAMLError as error:
         print(f"Error: the config is no valid YAML: {error}", file=sys.stderr)
@@ -36,3 +39,12 @@ def launch(settings: Sequence[type], run: Callable[..., dict[str, Any]]) -> int:
     if parsed[-1].process_index == 0:
         print(json.dumps(results, indent=2, ensure_ascii=False))
     return 0
+
+
+def _tell_idle_cores(args: Any) -> None:
+    """Says what `accelerate launch` does not: it gives a process one thread, and a CPU then trains on one core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if args.device.type == "cpu" and args.world_size == 1 and torch.get_num_threads() == 1 < cores:
+        logging.warning(
+            f"training on 1 of {cores} CPU cores: accelerate launch --num_cpu_threads_per_process {cores} … uses more"
+        )

@@ -95,7 +95,9 @@ _SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "num_code
 
 
 def loss_weights(inputs: Mapping[str, Tensor], dtype: torch.dtype, *, per_reply: bool = False) -> Tensor:
-    """Weight of each token's loss: 1 for a trained token, or one over the size of its reply; 0 for all others."""
+    """Weight of each token's loss: what its row says, else 1 for a trained token or one over its reply's size."""
+    if "weights" in inputs:
+        return inputs["weights"].to(dtype)
     sizes = inputs["sizes"]
     trained = sizes > 0
     return trained / sizes.clamp(min=1).to(dtype) if per_reply else trained.to(dtype)
@@ -104,7 +106,7 @@ def loss_weights(inputs: Mapping[str, Tensor], dtype: torch.dtype, *, per_reply:
 def total_weight(inputs: Mapping[str, Tensor], *, per_reply: bool = False) -> Tensor:
     """What the weights of a batch add up to, its trained tokens or its replies: an integer, so that sums are exact."""
     trained = inputs["sizes"] > 0
-    if not per_reply:
+    if not per_reply and "weights" not in inputs:
         return trained.sum()
     # Between the trained tokens of two replies lie untrained ones, the header of the second.
     return (trained & ~torch.nn.functional.pad(trained, (1, 0))[:, :-1]).sum()

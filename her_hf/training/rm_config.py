@@ -20,12 +20,16 @@ class RewardDataConfig:
         both_orders (`bool`, *optional*, defaults to `True`): Train each pair in both orders.
         at_once (`bool`, *optional*, defaults to `True`): Train also the answer without thinking, behind a prompt that
             asks for it.
+        thinking_share (`float`, *optional*, defaults to 1.0): Share of the pairs whose answer with thinking is
+            trained; below 1 only beside `at_once`.
+        decision_share (`float`, *optional*): Share of an answer's loss that lies on the tokens that decide (which
+            reply is meant, wherever one is named). Every token counts alike if not given. With `per_reply`.
         max_pairs (`int`, *optional*): Use only the first pairs.
         max_eval_pairs (`int`, *optional*): Use only the first held-out pairs.
         license (`str`, *optional*): License of the model, for its card.
 
     Raises:
-        `ValueError`: If the form is unknown.
+        `ValueError`: If the form is unknown, or a share is none.
     """
 
     dataset: str = field(metadata={"help": "Preference set (folder, Hub id) or JSONL file of labelled pairs."})
@@ -37,6 +41,13 @@ class RewardDataConfig:
     )
     both_orders: bool = field(default=True, metadata={"help": "Each pair in both orders."})
     at_once: bool = field(default=True, metadata={"help": "Train the answer without thinking as well."})
+    thinking_share: float = field(
+        default=1.0, metadata={"help": "Share of the pairs whose answer with thinking is trained (0 to 1)."}
+    )
+    decision_share: float | None = field(
+        default=None,
+        metadata={"help": "Share of an answer's loss on the tokens that decide; not given: all tokens alike."},
+    )
     max_pairs: int | None = field(default=None, metadata={"help": "Use only this many training pairs, the first."})
     max_eval_pairs: int | None = field(default=None, metadata={"help": "Use only this many held-out pairs."})
     license: str | None = field(default=None, metadata={"help": "License of the trained model, for its card."})
@@ -44,3 +55,11 @@ class RewardDataConfig:
     def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise ValueError(f"form must be one of {list(FORMS)}, got {self.form!r}")
+        if not 0 <= self.thinking_share <= 1:
+            raise ValueError(f"thinking_share must be from 0 to 1, got {self.thinking_share}")
+        if self.thinking_share < 1 and not self.at_once:
+            raise ValueError(
+                f"thinking_share is {self.thinking_share}: the other pairs would have no answer. Set at_once: true."
+            )
+        if self.decision_share is not None and not 0 < self.decision_share < 1:
+            raise ValueError(f"decision_share must lie between 0 and 1, got {self.decision_share}")

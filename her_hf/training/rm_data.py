@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PARTS = ("thinking", "decision", "form")
-"""Parts of an answer by which the held-out loss is told apart: what is in `<think>`; winners and verdict; the rest."""
+"""Parts of an answer by which the held-out loss is told apart: what is in `<think>`; which reply is meant, wherever
+one is named; the rest."""
 
 _THINKING, _DECISION, _FORM = range(len(PARTS))
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
-_WINNER = re.compile(r'"(cand_1|cand_2|tie)"')
+_DECIDES = re.compile(r'\bcand_([12])\b(?!":)')
+
+Sample = tuple[list[int], int]
+"""The ids of a prompt and its answer up to the end of the turn, and how many of them are prompt."""
 
 
 @dataclass
@@ -34,7 +38,7 @@ class PairReport:
     """What became of the pairs.
 
     Args:
-        pairs (`int`): Pairs that are trained.
+        pairs (`int`): Pairs with a label, those too long included.
         rows (`int`): Rows: a pair in one order each.
         answers (`int`): Answers that are trained.
         tokens (`int`): Tokens of all rows.
@@ -42,7 +46,7 @@ class PairReport:
         longest_prompt (`int`): Tokens of the longest prompt.
         unlabelled (`int`): Pairs without a label, left out.
         bad (`int`): Rows of the source that are no pair, left out.
-        too_long (`int`): Rows longer than the window, left out.
+        too_long (`int`): Rows left out, as one of their pair is longer than the window.
     """
 
     pairs: int = 0
@@ -85,10 +89,15 @@ def reward_rows(
     form: str = "published",
     both_orders: bool = True,
     at_once: bool = True,
+    thinking_share: float = 1.0,
+    decision_share: float | None = None,
     max_tokens: int | None = None,
     progress: bool = True,
 ) -> Dataset:
-    """Rows of labelled pairs.
+    """Rows of labelled pairs: one for each order, with the prompt as trunk and its answers as branches.
+
+    Both orders in one row would share the context and take a fifth fewer tokens, but longer rows cost as much again.
+    The orders of a pair lie beside each other, so that `rows_together` keeps them in one step.
 
     Args:
         pairs (`Sequence[Pair]`): Pairs with labels.
@@ -96,25 +105,37 @@ def reward_rows(
         report ([`PairReport`]): Takes the counts.
         form (`str`, *optional*, defaults to `"published"`): `"published"` or `"compact"`.
         both_orders (`bool`, *optional*, defaults to `True`): Each pair in both orders.
-        at_once (`bool`, *optional*, defaults to `True`): A second branch with the answer without thinking.
-        max_tokens (`int`, *optional*): Longer rows are left out.
+        at_once (`bool`, *optional*, defaults to `True`): Also the answer without thinking.
+        thinking_share (`float`, *optional*, defaults to 1.0): Share of the pairs whose answer with thinking is
+            trained, from 0 to 1, dealt evenly over the pairs.
+        decision_share (`float`, *optional*): Share of an answer's loss that lies on the tokens that decide, between 0
+            and 1. Every token counts alike if not given.
+        max_tokens (`int`, *optional*): Pairs of which a row is longer are left out.
         progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
-        `Dataset`: Rows as [`~her_hf.processing.rows.Row`], with `layers`: indices into [`PARTS`].
+        `Dataset`: Rows as [`~her_hf.processing.rows.Row`], with `layers`: indices into [`PARTS`]; and with `weights`,
+            given a `decision_share`.
 
     Raises:
         `ValueError`: If the tokenizer's template does not keep a prompt as the prefix of the whole, or no row is left.
     """
     rows: list[Row] = []
     layers: list[list[int]] = []
-    for pair in tqdm(pairs, desc="rows", disable=not progress):
+    for number, pair in enumerate(tqdm(pairs, desc="rows", disable=not progress)):
         report.pairs += 1
-        for one in (pair, pair.swapped()) if both_orders else (pair,):
-            row, marks, prompt = _row(one, tokenizer, form, at_once=at_once)
-            if max_tokens is not None and max(row["position_ids"]) >= max_tokens:
-                report.too_long += 1
-                continue
+        thinks = int((number + 1) * thinking_share) > int(number * thinking_share)
+        ways = [way for way, wanted in ((True, thinks), (False, at_once)) if wanted]
+        orders = [
+            _row([_sample(one, tokenizer, form, reasoning=reasoning) for reasoning in ways], tokenizer)
+            for one in ((pair, pair.swapped()) if both_orders else (pair,))
+        ]
+        if max_tokens is not None and any(max(row["position_ids"]) >= max_tokens for row, _, _ in orders):
+            report.too_long += len(orders)
+            continue
+        for row, marks, prompt in orders:
+            if decision_share is not None:
+                row["weights"] = _weights(row, marks, decision_share)
             rows.append(row)
             layers.append(marks)
             report.rows += 1
@@ -124,21 +145,21 @@ def reward_rows(
             report.longest_prompt = max(report.longest_prompt, prompt)
     if not rows:
         raise ValueError(
-            f"no row is left to train: all {report.too_long} are longer than {max_tokens} tokens. Use the compact "
+            f"no row is left to train: of all pairs at least one is longer than {max_tokens} tokens. Use the compact "
             "form, or a larger max_tokens."
         )
-    return rows_dataset(rows).add_column("layers", layers)
+    made = rows_dataset(rows).add_column("layers", layers)
+    return made if decision_share is None else made.add_column("weights", [row["weights"] for row in rows])
 
 
-def _row(pair: Pair, tokenizer: PreTrainedTokenizerBase, form: str, *, at_once: bool) -> tuple[Row, list[int], int]:
-    """One row: what all its prompts begin with is the trunk, the rest of each prompt and its answer a branch."""
-    samples = [_sample(pair, tokenizer, form, reasoning=True)]
-    if at_once:
-        samples.append(_sample(pair, tokenizer, form, reasoning=False))
+def _row(samples: Sequence[Sample], tokenizer: PreTrainedTokenizerBase) -> tuple[Row, list[int], int]:
+    """One row: what all its prompts begin with is the trunk, the rest of each prompt and its answer a branch.
+
+    Also the parts of its tokens, and the tokens of its longest prompt.
+    """
     trunk = min(prompt for _, prompt in samples)
     for ids, _ in samples[1:]:
-        shared = next((at for at in range(trunk) if ids[at] != samples[0][0][at]), trunk)
-        trunk = min(trunk, shared)
+        trunk = next((at for at in range(trunk) if ids[at] != samples[0][0][at]), trunk)
     row = Row(
         input_ids=samples[0][0][:trunk],
         position_ids=list(range(trunk)),
@@ -159,8 +180,25 @@ def _row(pair: Pair, tokenizer: PreTrainedTokenizerBase, form: str, *, at_once: 
     return row, marks, max(prompt for _, prompt in samples)
 
 
-def _sample(pair: Pair, tokenizer: PreTrainedTokenizerBase, form: str, *, reasoning: bool) -> tuple[list[int], int]:
-    """The ids of prompt and answer up to the end of the turn, and how many of them are prompt."""
+def _weights(row: Row, marks: Sequence[int], decision_share: float) -> list[float]:
+    """What each token counts; an answer counts 1, and its deciding tokens that share of it.
+
+    A tie takes no share, so that the choice between a tie and a reply weighs the same whichever is right; an answer
+    that names no reply counts so much less.
+    """
+    weights = [0.0] * len(marks)
+    for start, end, _ in row["branches"]:
+        trained = [at for at in range(start, end) if marks[at] != IGNORED]
+        deciding = [at for at in trained if marks[at] == _DECISION]
+        others = [at for at in trained if marks[at] != _DECISION]
+        for at in deciding:
+            weights[at] = decision_share / len(deciding)
+        for at in others:
+            weights[at] = (1 - decision_share) / len(others)
+    return weights
+
+
+def _sample(pair: Pair, tokenizer: PreTrainedTokenizerBase, form: str, *, reasoning: bool) -> Sample:
     if form == "compact":
         messages, answer = compact_messages(pair, reasoning=reasoning), compact_answer(pair, reasoning=reasoning)
     else:
@@ -184,7 +222,7 @@ def _ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], **h
 
 
 def _parts(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The part of each token of an answer, by the character in its middle."""
+    """The part of each token of an answer: decision if anything in it decides, else that of its middle character."""
     ends, text = [], ""
     for at in range(len(ids)):
         text = tokenizer.decode(ids[: at + 1], skip_special_tokens=False, clean_up_tokenization_spaces=False)
@@ -192,7 +230,10 @@ def _parts(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     marks = [_FORM] * (len(text) + 1)
     for match in _THINK.finditer(text):
         marks[match.start(1) : match.end(1)] = [_THINKING] * len(match[1])
-    for match in _WINNER.finditer(text):
-        marks[match.start(1) : match.end(1)] = [_DECISION] * len(match[1])
+    for match in _DECIDES.finditer(text):
+        marks[match.start(1)] = _DECISION
     starts = [0, *ends[:-1]]
-    return [marks[min((start + end) // 2, len(text))] for start, end in zip(starts, ends, strict=True)]
+    return [
+        _DECISION if _DECISION in marks[start:end] else marks[min((start + end) // 2, len(text))]
+        for start, end in zip(starts, ends, strict=True)
+    ]

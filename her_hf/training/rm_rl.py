@@ -39,7 +39,8 @@ class RewardRLDataConfig:
         dataset (`str`): A preference set (folder or Hub id), or a JSONL file of labelled pairs.
         train_split (`str`, *optional*, defaults to `"train"`): Split to train on; of a file, leave it.
         form (`str`, *optional*, defaults to `"published"`): `"published"` or `"compact"`.
-        reasoning (`bool`, *optional*, defaults to `True`): Whether answers think first.
+        reasoning (`bool`, *optional*, defaults to `True`): Whether answers think first; at once they name no
+            principles.
         both_orders (`bool`, *optional*, defaults to `True`): A copy of each prompt with sides exchanged.
         max_pairs (`int`, *optional*): Use only the first pairs.
         form_reward (`float`, *optional*, defaults to 0.1): See [`~her_hf.training.rewards.VerdictReward`].
@@ -132,7 +133,7 @@ def run_rm_rl(data: RewardRLDataConfig, model_config: ModelConfig, args: RewardR
 
     def save(folder: Path) -> None:
         tokenizer.save_pretrained(folder)
-        write_reward_settings(folder, form=data.form)
+        write_reward_settings(folder, form=data.form, reasoning=data.reasoning)
 
     job = Job(
         base,
@@ -164,6 +165,9 @@ def _card(
     secret: str | None,
 ) -> ModelCard:
     pairs = results["pairs"]
+    small = "a small one for a well-formed answer"
+    if data.reasoning:
+        small = "small ones for a well-formed answer and for principles that the verdict follows from"
     seen = min(pairs["rows"], results["steps"] * args.generation_batch_size // args.num_generations)
     return ModelCard(
         name=card_name(args),
@@ -171,7 +175,7 @@ def _card(
         dataset=data.dataset,
         method=(
             f"{METHOD} This checkpoint is its second stage (HER-RM, RL): GRPO with a reward for the right verdict, "
-            "and small ones for a well-formed answer and for principles that the verdict follows from."
+            f"and {small}."
         ),
         license=data.license,
         adapter=model_config.use_peft,
@@ -183,9 +187,11 @@ def _card(
             "longest answer, tokens": args.max_completion_length,
             "KL weight (beta)": args.beta,
             "form": f"{data.form}, {'thinking first' if data.reasoning else 'at once'}",
-            "reward": f"right verdict 1, readable {data.form_reward}, follows {data.follows_reward}, unreadable -1",
+            "reward": f"right verdict 1, readable {data.form_reward}, unreadable -1"
+            + (f", follows {data.follows_reward}" if data.reasoning else ""),
         },
         data={
+            "split": data.train_split,
             "pairs": pairs["pairs"],
             "prompts (a pair in one order)": pairs["rows"],
             "prompts seen, at most": seen,

@@ -56,6 +56,8 @@ def run_rm_sft(data: RewardDataConfig, model_config: ModelConfig, args: OnePassC
         [`~her_hf.durable.OtherRunError`]: If `output_dir` holds another run.
         `ValueError`: If a setting, the data or the model cannot be trained on.
     """
+    if data.decision_share is not None and not args.per_reply:
+        raise ValueError("decision_share says what counts within an answer: set per_reply: true")
     base = resolve_base(str(model_config.model_name_or_path))
     tokenizer = plain_tokenizer(base, model_config.model_revision)
     config = AutoConfig.from_pretrained(base, revision=model_config.model_revision)
@@ -69,7 +71,7 @@ def run_rm_sft(data: RewardDataConfig, model_config: ModelConfig, args: OnePassC
 
     def save(folder: Path) -> None:
         tokenizer.save_pretrained(folder)
-        write_reward_settings(folder, form=data.form)
+        write_reward_settings(folder, form=data.form, reasoning=data.thinking_share > 0)
 
     job = Job(
         base,
@@ -120,6 +122,9 @@ def _rows(
         form=data.form,
         both_orders=data.both_orders,
         at_once=data.at_once,
+        # Held-out losses compare between runs only if they are taken over the same answers.
+        thinking_share=1.0 if held_out else data.thinking_share,
+        decision_share=data.decision_share,
         max_tokens=window,
         progress=show,
     )
@@ -152,7 +157,7 @@ def _card(
             **training_settings(model_config, args, results["steps"]),
             "answers a step": args.replies_per_step,
             "form": data.form,
-            "loss": "mean over answers" if args.per_reply else "mean over trained tokens",
+            "loss": _loss(data, args),
         },
         data={
             "pairs seen": pairs["pairs"],
@@ -166,3 +171,9 @@ def _card(
         command=launch_command(secret),
         tags=("reward-model",),
     )
+
+
+def _loss(data: RewardDataConfig, args: OnePassConfig) -> str:
+    if data.decision_share is None:
+        return "mean over answers" if args.per_reply else "mean over trained tokens"
+    return f"mean over answers; in each, the tokens that decide count {data.decision_share:.0%}"

@@ -72,6 +72,9 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
         if eval_dataset is not None and "layers" not in eval_dataset.column_names:
             labels = [label_layers(row, processing_class) for row in eval_dataset]
             eval_dataset = eval_dataset.add_column("layers", labels)
+        if args.freeze_embeddings:
+            for part in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
+                part.requires_grad_(False)
         implementation = use_branches(model)
         super().__init__(
             model=model,
@@ -122,7 +125,15 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One item a micro-batch; each step holds `replies_per_step` replies."""
-        batches = MicroBatches(self.train_dataset, self.args.replies_per_step, self._bins, self._data_seed())
+        args = self.args
+        batches = MicroBatches(
+            self.train_dataset,
+            args.replies_per_step,
+            self._bins,
+            self._data_seed(),
+            together=args.rows_together,
+            alike=args.world_size == 1 and not args.pack_rows,  # ranks wait for each other; packed rows pad nothing
+        )
         return self._loader(batches)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader[Any]:
