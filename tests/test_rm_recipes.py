@@ -26,6 +26,7 @@ from her_hf.processing.rows import IGNORED, Row, take
 from her_hf.training.collator import OnePassCollator
 from her_hf.training.config import OnePassConfig
 from her_hf.training.loss import loss_weights, total_weight
+from her_hf.training.rewards import VerdictReward
 from her_hf.training.rm_config import RewardDataConfig
 from her_hf.training.rm_data import PARTS, PairReport, labelled_pairs, reward_rows
 from her_hf.training.rm_rl import RewardRLConfig, RewardRLDataConfig, prompt_rows, run_rm_rl
@@ -286,13 +287,27 @@ def test_a_killed_run_goes_on_and_ends_the_same(finished: Path, base: Path, pair
 
 
 def test_prompts_come_in_both_orders_with_their_labels() -> None:
-    rows = prompt_rows([a_pair()], RewardRLDataConfig(dataset="x", form="compact"))
+    rows = prompt_rows([a_pair()], RewardRLDataConfig(dataset="x", form="compact"), seed=1)
     assert rows["label"] == ["cand_1", "cand_2"]
     texts = [prompt[-1]["content"] for prompt in rows["prompt"]]
     assert "cand_1: Gloves be hanged" in texts[0] and "cand_2: Gloves be hanged" in texts[1]
     once = RewardRLDataConfig(dataset="x", form="compact", both_orders=False, reasoning=False)
-    (prompt,) = prompt_rows([a_pair()], once)["prompt"]
+    (prompt,) = prompt_rows([a_pair()], once, seed=1)["prompt"]
     assert prompt[-1]["content"].endswith("Answer at once.")
+
+
+def test_a_step_has_both_orders_of_a_pair(
+    finished: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[list[str]] = []
+
+    def keep(self: VerdictReward, completions: Any, label: list[str], **columns: Any) -> list[float]:
+        steps.append(list(label))
+        return [0.0] * len(label)
+
+    monkeypatch.setattr(VerdictReward, "__call__", keep)
+    run_rm_rl(*parsed(RL, rl_values(finished, pairs_file, tmp_path, gradient_accumulation_steps=2, max_steps=3)))
+    assert len(steps) == 3 and all(sorted(labels) == ["cand_1", "cand_1", "cand_2", "cand_2"] for labels in steps)
 
 
 @pytest.fixture(scope="module")

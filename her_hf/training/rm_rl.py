@@ -6,6 +6,8 @@ label. Its reward function, group size and learning rate are not published; ours
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,17 @@ class RewardRLDataConfig:
 
 @dataclass
 class RewardRLConfig(GRPOConfig):  # type: ignore[misc]
-    """TRL's GRPO settings, with what a run on a CPU needs said for it."""
+    """TRL's GRPO settings, with what a run on a CPU needs said for it.
+
+    Args:
+        shuffle_dataset (`bool`, *optional*, defaults to `False`): Leave it. Pairs are shuffled already, and the
+            orders of each stand beside each other, so that a step of two prompts has both: alone, either teaches a
+            place.
+    """
+
+    shuffle_dataset: bool | None = field(
+        default=False, metadata={"help": "Leave it: pairs are shuffled already, both orders side by side."}
+    )
 
     def __post_init__(self) -> None:
         settle_device(self)
@@ -113,7 +125,7 @@ def run_rm_rl(data: RewardRLDataConfig, model_config: ModelConfig, args: RewardR
     reward = VerdictReward(form=data.form_reward, follows=data.follows_reward)
     report = PairReport()
     pairs = labelled_pairs(data.dataset, data.train_split, data.max_pairs, report)
-    prompts = prompt_rows(pairs, data)
+    prompts = prompt_rows(pairs, data, seed=args.seed)
     report.pairs, report.rows = len(pairs), len(prompts)
     logger.info(f"training: {report.pairs} pairs as {report.rows} prompts, {args.num_generations} answers each")
     for name in ("unlabelled", "bad"):
@@ -147,10 +159,10 @@ def run_rm_rl(data: RewardRLDataConfig, model_config: ModelConfig, args: RewardR
     return run_job(job, model_config, args)
 
 
-def prompt_rows(pairs: list[Pair], data: RewardRLDataConfig) -> Dataset:
-    """Prompts with their labels, each pair in both orders if asked: columns `prompt` and `label`."""
+def prompt_rows(pairs: Sequence[Pair], data: RewardRLDataConfig, *, seed: int) -> Dataset:
+    """Prompts with their labels, columns `prompt` and `label`: pairs shuffled, orders of each side by side."""
     rows = []
-    for pair in pairs:
+    for pair in random.Random(seed).sample(pairs, len(pairs)):
         for one in (pair, pair.swapped()) if data.both_orders else (pair,):
             ask = compact_messages if data.form == "compact" else pair_messages
             rows.append({"prompt": ask(one, reasoning=data.reasoning), "label": one.label})
