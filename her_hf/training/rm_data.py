@@ -145,8 +145,8 @@ def reward_rows(
             report.longest_prompt = max(report.longest_prompt, prompt)
     if not rows:
         raise ValueError(
-            f"no row is left to train: of all pairs at least one is longer than {max_tokens} tokens. Use the compact "
-            "form, or a larger max_tokens."
+            f"no row is left to train: rows of all {report.pairs} pairs are longer than {max_tokens} tokens. Use the "
+            "compact form, or a larger max_tokens."
         )
     made = rows_dataset(rows).add_column("layers", layers)
     return made if decision_share is None else made.add_column("weights", [row["weights"] for row in rows])
