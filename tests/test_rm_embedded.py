@@ -23,7 +23,7 @@ def test_the_recipe_trains_the_real_base_and_its_checkpoint_judges(tmp_path: Pat
     out = tmp_path / "rm"
     words = f"--config {ROOT / 'recipes/smollm2-135m/rm_sft/config.yaml'} --dataset {DATA} --output_dir {out}"
     words += " --max_pairs 8 --max_eval_pairs 2 --max_steps 3 --replies_per_step 16"
-    words += " --learning_rate 1e-3 --warmup_steps 0"
+    words += " --learning_rate 2e-4 --warmup_steps 0"
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "recipes" / "rm_sft.py"), *words.split()]
     process = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
