@@ -70,7 +70,7 @@ def kill_when(log: Path, lines: int, *args: Any) -> bool:
     return False
 
 
-def prove(tmp_path: Path, scenes: Path, count: int, rounds: str, *, latency: float, kills: list[float]) -> None:
+def prove(tmp_path: Path, scenes: Path, rounds: str, *, latency: float, kills: list[float]) -> dict[str, Any]:
     """The same results one call at a time, 64 at a time, and after kills; nothing lost, nothing repeated."""
     with scripted(tmp_path / "one", latency=latency, faults=True) as (url, log):
         run(url, tmp_path / "out1", scenes, "--rounds", rounds, "--concurrency", "1")
@@ -92,25 +92,27 @@ def prove(tmp_path: Path, scenes: Path, count: int, rounds: str, *, latency: flo
     # What was on its way, or not committed yet, when a kill came may have been answered without anybody hearing it.
     assert sum(found.values()) - len(found) <= 2 * 16 * len(kills)
     judged = results(tmp_path / "out1")
-    assert judged["played"]["scenes"] == count and judged["played"]["ended_by"].get("failed", 0) == 0
-    assert judged["missing"]["expected"] == 4 * count
+    assert judged["played"]["ended_by"].get("failed", 0) == 0
     assert judged["missing"]["missing"] == sum(judged["missing"]["by_cause"].values())
     assert judged["played"]["next_speaker_drawn"] > 0 and judged["missing"]["repaired"] > 0
     before = log.stat().st_size
     with scripted(tmp_path / "killed", faults=True) as (url, log):
         run(url, tmp_path / "killed_out", scenes, "--rounds", rounds)  # another port, and nothing left to do
     assert log.stat().st_size == before
+    return judged
 
 
 def test_a_run_with_faults_and_kills_gives_what_a_quiet_one_gives(tmp_path: Path) -> None:
-    prove(tmp_path, mini_scenes(tmp_path, 6), 6, "6", latency=0.01, kills=[0.4])
+    judged = prove(tmp_path, mini_scenes(tmp_path, 6), "6", latency=0.01, kills=[0.4])
+    assert judged["played"]["scenes"] == 6 and judged["missing"]["expected"] == 4 * 6
 
 
 @pytest.mark.slow
 def test_a_hundred_scenes_with_faults_and_three_kills(tmp_path: Path) -> None:
     if not SHARED.exists():
         pytest.skip("../shared is not there")
-    prove(tmp_path, SHARED, 100, "10", latency=0.02, kills=[0.2, 0.5, 0.9])
+    judged = prove(tmp_path, SHARED, "10", latency=0.02, kills=[0.2, 0.5, 0.9])
+    assert judged["played"]["scenes"] == 100 and judged["missing"]["expected"] == 4 * 100
 
 
 @pytest.mark.slow

@@ -204,7 +204,7 @@ def test_pairs_that_teach_nothing_are_counted(base: Path, pairs_file: Path) -> N
     assert (len(found), report.unlabelled, report.bad) == (6, 1, 1)
     rows = reward_rows(found, AutoTokenizer.from_pretrained(base), report, form="compact", max_tokens=10_000)
     assert report.too_long == 0 and len(rows) == 12
-    with pytest.raises(ValueError, match="pairs are longer than 20 tokens"):
+    with pytest.raises(ValueError, match="rows of all 6 pairs are longer than 20 tokens"):
         reward_rows(found, AutoTokenizer.from_pretrained(base), PairReport(), form="compact", max_tokens=20)
 
 

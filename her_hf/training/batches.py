@@ -43,8 +43,8 @@ def plan_steps(replies: Sequence[int], per_step: int, *, seed: int | None, toget
     blocks = [range(start, min(start + together, len(replies))) for start in range(0, len(replies), together)]
     if seed is not None:
         random.Random(seed).shuffle(blocks)
-    queue = [[(row, tuple(range(replies[row]))) for row in block if replies[row]] for block in blocks]
-    queue = [block for block in queue if block]
+    dealt = ([(row, tuple(range(replies[row]))) for row in block if replies[row]] for block in blocks)
+    queue: list[list[Piece]] = [block for block in dealt if block]
     steps: list[list[Piece]] = []
     room = 0
     while queue:

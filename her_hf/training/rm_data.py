@@ -38,7 +38,7 @@ class PairReport:
     """What became of the pairs.
 
     Args:
-        pairs (`int`): Pairs with a label, those too long included.
+        pairs (`int`): Pairs that are trained.
         rows (`int`): Rows: a pair in one order each.
         answers (`int`): Answers that are trained.
         tokens (`int`): Tokens of all rows.
@@ -46,7 +46,7 @@ class PairReport:
         longest_prompt (`int`): Tokens of the longest prompt.
         unlabelled (`int`): Pairs without a label, left out.
         bad (`int`): Rows of the source that are no pair, left out.
-        too_long (`int`): Rows left out, as one of their pair is longer than the window.
+        too_long (`int`): Pairs left out, as a row of theirs is longer than the window.
     """
 
     pairs: int = 0
@@ -123,7 +123,6 @@ def reward_rows(
     rows: list[Row] = []
     layers: list[list[int]] = []
     for number, pair in enumerate(tqdm(pairs, desc="rows", disable=not progress)):
-        report.pairs += 1
         thinks = int((number + 1) * thinking_share) > int(number * thinking_share)
         ways = [way for way, wanted in ((True, thinks), (False, at_once)) if wanted]
         orders = [
@@ -131,8 +130,9 @@ def reward_rows(
             for one in ((pair, pair.swapped()) if both_orders else (pair,))
         ]
         if max_tokens is not None and any(max(row["position_ids"]) >= max_tokens for row, _, _ in orders):
-            report.too_long += len(orders)
+            report.too_long += 1
             continue
+        report.pairs += 1
         for row, marks, prompt in orders:
             if decision_share is not None:
                 row["weights"] = _weights(row, marks, decision_share)
@@ -145,8 +145,8 @@ def reward_rows(
             report.longest_prompt = max(report.longest_prompt, prompt)
     if not rows:
         raise ValueError(
-            f"no row is left to train: rows of all {report.pairs} pairs are longer than {max_tokens} tokens. Use the "
-            "compact form, or a larger max_tokens."
+            f"no row is left to train: rows of all {report.too_long} pairs are longer than {max_tokens} tokens. "
+            "Use the compact form, or a larger max_tokens."
         )
     made = rows_dataset(rows).add_column("layers", layers)
     return made if decision_share is None else made.add_column("weights", [row["weights"] for row in rows])
