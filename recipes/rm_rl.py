@@ -17,7 +17,8 @@ import sys
 from trl import ModelConfig
 
 from her_hf.training.launch import launch
-from her_hf.training.rm_rl import RewardRLConfig, RewardRLDataConfig, run_rm_rl
+from her_hf.training.rm_config import RewardRLDataConfig
+from her_hf.training.rm_rl import RewardRLConfig, run_rm_rl
 
 
 def main() -> int:

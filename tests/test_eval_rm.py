@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from her_hf.cli.main import app
 from her_hf.durable import OtherRunError
 from her_hf.evaluation.reports.rm import comparison_table, draw_models, write_rm_report
-from her_hf.evaluation.rm import RewardRun, judge_file_now, length_group, run_rm_now
+from her_hf.evaluation.rm import RewardRun, judge_file_now, length_group, reward_results, run_rm_now
 from her_hf.inference import Caller, Ledger, ModelError, Retries
 from her_hf.judging import BadPair, Pair, PairJudging, PairwiseJudge
 
@@ -113,9 +113,11 @@ def test_pairs_without_labels_measure_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("label", "sizes", "group"),
     [
-        ("cand_1", [100, 120], "shorter"),
-        ("cand_1", [100, 119], "like"),
-        ("cand_2", [100, 120], "longer"),
+        ("cand_1", [100, 120], "much shorter"),
+        ("cand_1", [100, 119], "shorter"),
+        ("cand_1", [100, 104], "like"),
+        ("cand_2", [100, 105], "longer"),
+        ("cand_2", [100, 120], "much longer"),
         ("cand_2", [100, 100], "like"),
         ("tie", [100, 300], None),
         (None, [100, 300], None),
@@ -229,15 +231,30 @@ def test_models_side_by_side_and_on_the_card(tmp_path: Path, backend: Judge) -> 
     given = [*words, "--model", str(checkpoint), "--out", str(tmp_path / "rm"), "--name", "RM-SFT", "--write-card"]
     said = CliRunner().invoke(app, [*given, "--beside", f"base={tmp_path / 'base'}"])
     assert said.exit_code == 0, said.output
-    assert "| base | 75.0%" in (tmp_path / "rm" / "models.md").read_text()
+    assert "| base | the answer it writes, thinking first | 75.0%" in (tmp_path / "rm" / "models.md").read_text()
     assert CliRunner().invoke(app, [*given, "--beside", f"base={tmp_path / 'base'}"]).exit_code == 0
     card = (checkpoint / "README.md").read_text()
     assert card.startswith("# card\n") and card.count("Measured on labelled pairs") == 1
-    assert "| RM-SFT | 75.0%" in card and (checkpoint / "models.png").exists()
+    assert "| RM-SFT | the answer it writes, thinking first | 75.0%" in card and (checkpoint / "models.png").exists()
     wrong = CliRunner().invoke(app, [*given, "--beside", str(tmp_path / "base")])
     assert isinstance(wrong.exception, ValueError) and "NAME=DIR" in str(wrong.exception)
     other = CliRunner().invoke(app, [*given, "--beside", f"other={tmp_path / 'other'}"])
     assert other.exit_code == 0 or "different pairs" in str(other.exception)
+
+
+def test_a_card_that_is_not_there_is_told_before_anything_is_judged(tmp_path: Path, backend: Judge) -> None:
+    words = ["eval", "rm", "--model", str(tmp_path), "--pairs", str(write_pairs(tmp_path / "p.jsonl"))]
+    said = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out"), "--write-card"])
+    assert isinstance(said.exception, FileNotFoundError) and "no card" in str(said.exception)
+    assert backend.calls == []
+
+
+def test_probabilities_are_no_text_that_could_be_unreadable() -> None:
+    order = {"verdict": "cand_1", "missing": None, "attempts": 1, "repaired": False}
+    row = {"label": "cand_1", "verdict": "cand_1", "confidence": 0.9, "missing": None, "characters": [9, 9]}
+    settings = {"read": "probability", "comparison": "pairwise"}
+    answers = reward_results([{**row, "per_order": [order, order]}], settings)["answers"]
+    assert answers == {"orders": 2, "repaired": None, "first_unreadable": None, "first_unreadable_share": None}
 
 
 @pytest.mark.parametrize(

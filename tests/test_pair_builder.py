@@ -503,6 +503,11 @@ def test_the_command_makes_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     said = CliRunner().invoke(app, words)
     assert said.exit_code == 0 and "Sets: rm_sft" in said.output, said.output
     assert any((tmp_path / "out" / "sets" / f"{name}.jsonl").stat().st_size for name in ("rm_sft", "rm_rl"))
+    assert set(models["http://t"].schemas) == {None}  # it thinks first
+    at_once = CliRunner().invoke(app, [*words[:-1], str(tmp_path / "at_once"), "--no-teacher-thinks"])
+    assert at_once.exit_code == 0 and models["http://t"].schemas[-1]["required"] == ["result"]
+    refused = CliRunner().invoke(app, [*words, "--no-teacher-thinks", "--teacher-form", "compact"])
+    assert "name no principles" in str(refused.exception)
     models["http://t"].rule = lambda *_: "prose"
     said = CliRunner().invoke(app, [*words[:-1], str(tmp_path / "lost")])
     assert said.exit_code == 3 and "more than --max-missing" in said.output

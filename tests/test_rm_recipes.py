@@ -21,15 +21,20 @@ from trl import ModelConfig, TrlParser
 
 from her_hf.durable import OtherRunError
 from her_hf.judging.answers import compact_answer
+from her_hf.judging.missing import Missing
 from her_hf.judging.pair_prompts import compact_messages
+from her_hf.judging.pairs import Pair
+from her_hf.judging.pairwise import OneOrder, PairwiseJudge
 from her_hf.processing.rows import IGNORED, Row, take
 from her_hf.training.collator import OnePassCollator
 from her_hf.training.config import OnePassConfig
+from her_hf.training.doubt import doubtful_pairs
 from her_hf.training.loss import loss_weights, total_weight
 from her_hf.training.rewards import VerdictReward
-from her_hf.training.rm_config import RewardDataConfig
+from her_hf.training.rm_config import RewardDataConfig, RewardRLDataConfig
 from her_hf.training.rm_data import PARTS, PairReport, labelled_pairs, reward_rows
-from her_hf.training.rm_rl import RewardRLConfig, RewardRLDataConfig, prompt_rows, run_rm_rl
+from her_hf.training.rm_prompts import prompt_rows, taken_pairs
+from her_hf.training.rm_rl import RewardRLConfig, run_rm_rl
 from her_hf.training.rm_sft import run_rm_sft
 from her_hf.training.trainer import OnePassTrainer
 
@@ -256,11 +261,12 @@ job.RunLog = Killer
 words = [word for name, value in json.loads(sys.argv[1]).items() for word in (f"--{name}", str(value))]
 if stage == "sft":
     from her_hf.training.config import OnePassConfig
-    from her_hf.training.rm_config import RewardDataConfig
+    from her_hf.training.rm_config import RewardDataConfig, RewardRLDataConfig
     from her_hf.training.rm_sft import run_rm_sft as run
     kinds = (RewardDataConfig, ModelConfig, OnePassConfig)
 else:
-    from her_hf.training.rm_rl import RewardRLConfig, RewardRLDataConfig, run_rm_rl as run
+    from her_hf.training.rm_config import RewardRLDataConfig
+    from her_hf.training.rm_rl import RewardRLConfig, run_rm_rl as run
     kinds = (RewardRLDataConfig, ModelConfig, RewardRLConfig)
 run(*TrlParser(kinds).parse_args_and_config(words))
 """
@@ -308,6 +314,79 @@ def test_a_step_has_both_orders_of_a_pair(
     monkeypatch.setattr(VerdictReward, "__call__", keep)
     run_rm_rl(*parsed(RL, rl_values(finished, pairs_file, tmp_path, gradient_accumulation_steps=2, max_steps=3)))
     assert len(steps) == 3 and all(sorted(labels) == ["cand_1", "cand_1", "cand_2", "cand_2"] for labels in steps)
+
+
+def a_model(folder: Path) -> tuple[Any, Any]:
+    return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+
+
+def test_only_pairs_in_doubt_are_kept(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A label that is certain or impossible in all orders teaches nothing; one order in doubt keeps both."""
+    chances = {0: (0.99, 0.98), 1: (0.01, 0.02), 2: (0.99, 0.6), 3: (0.3, 0.5)}
+
+    async def order(self: PairwiseJudge, pair: Pair, order: str) -> OneOrder:
+        number = next(n for n in chances if a_pair(n).key in (pair.key, pair.swapped().key))
+        right = chances[number][order == "21"]
+        return OneOrder(order, "cand_1", probabilities={"cand_1": right, "cand_2": 1 - right, "tie": 0.0})
+
+    monkeypatch.setattr(PairwiseJudge, "_order", order)
+    pairs, (model, tokenizer) = [a_pair(number) for number in chances], a_model(finished)
+    how: Any = {"least": 0.05, "file": tmp_path / "doubts.jsonl", "progress": False}
+    assert doubtful_pairs(pairs, model, tokenizer, **how) == pairs[2:]
+    assert doubtful_pairs(pairs, model, tokenizer, both_orders=False, **how) == pairs[3:]
+
+
+def test_doubt_that_cannot_be_told_is_an_error(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def order(self: PairwiseJudge, pair: Pair, order: str) -> OneOrder:
+        return OneOrder(order, missing=Missing("request", "out of memory"))
+
+    monkeypatch.setattr(PairwiseJudge, "_order", order)
+    with pytest.raises(ValueError, match=r"its doubt cannot be told \(out of memory\)"):
+        doubtful_pairs([a_pair()], *a_model(finished), least=0.1, file=tmp_path / "doubts.jsonl", progress=False)
+
+
+def test_doubt_is_refused_where_no_process_has_the_whole_model(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("her_hf.training.rm_prompts.is_fsdp_enabled", lambda: True)
+    data = RewardRLDataConfig(dataset="x", form="compact", reasoning=False, least_doubt=0.1)
+    _, _, args = parsed(RL, rl_values(finished, tmp_path / "x.jsonl", tmp_path))
+    with pytest.raises(ValueError, match="which FSDP and ZeRO-3 divide"):
+        taken_pairs([a_pair()], data, *a_model(finished), args)
+
+
+def test_a_killed_reinforcement_keeps_its_pairs(
+    finished: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The doubts that were noted count, not those that another device would find."""
+    values = rl_values(finished, pairs_file, tmp_path / "killed", max_steps=3, reasoning=False, least_doubt=0.01)
+    run_to_the_kill("rl", values, 2)
+    doubts = [json.loads(line) for line in (tmp_path / "killed" / "doubts.jsonl").read_text().splitlines()]
+    assert len(doubts) == 6 and all(len(line["doubts"]) == 2 for line in doubts)
+
+    async def again(*args: Any, **how: Any) -> list[float]:
+        raise AssertionError("asked again for what was noted")
+
+    monkeypatch.setattr("her_hf.inference.local.LocalModel.likelihoods", again)
+    results = run_rm_rl(*parsed(RL, values))
+    assert results["resumed_from"] == "checkpoint-1"
+    assert (results["pairs"]["pairs"], results["pairs"]["not_in_doubt"]) == (6, 0)
+    card = (tmp_path / "killed" / "README.md").read_text()
+    assert "probability below 0.01 or above 0.99 | 0" in card
+
+
+def test_prompts_that_leave_no_room_for_an_answer_are_counted(
+    finished: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    long = a_pair(7, cand_1="Jo: " + "gloves " * 600)
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(pairs_file.read_text() + json.dumps(long.to_row()) + "\n")
+    window = AutoModelForCausalLM.from_pretrained(finished).config.max_position_embeddings
+    values = rl_values(finished, file, tmp_path / "run", max_steps=1, max_completion_length=window - 500)
+    pairs = run_rm_rl(*parsed(RL, values))["pairs"]
+    assert (pairs["too_long"], pairs["pairs"]) == (1, 6)
 
 
 @pytest.fixture(scope="module")
@@ -360,6 +439,10 @@ def recipe(name: str) -> Any:
         ("rm_rl", "form: long", "form must be one of"),
         ("rm_rl", "form_reward: 0.9", "small terms"),
         ("rm_rl", "max_pairs: 0", "no pair with a label"),
+        ("rm_rl", "max_pairs: 1\ngradient_accumulation_steps: 4", "a step takes 4 prompts, but only 2 are left"),
+        ("rm_rl", "least_doubt: 0.5\nreasoning: false", "between 0 and 0.5"),
+        ("rm_rl", "least_doubt: 0.1", "reasoning: false"),
+        ("rm_rl", "least_doubt: 0.49\nreasoning: false", "in doubt of none of 6 pairs"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(

@@ -85,12 +85,14 @@ def rm(
     her-hf eval rm --model outputs/smollm2-135m-her-rm-sft --pairs dataset_cards/her-mini-preferences --out outputs/rm
     """
     from her_hf.durable import read_json
-    from her_hf.evaluation.reports.rm import write_comparison, write_into_card, write_rm_report
+    from her_hf.evaluation.reports.rm import card_of, write_comparison, write_into_card, write_rm_report
     from her_hf.evaluation.rm import RESULTS, RewardRun, run_rm_now
     from her_hf.inference import Ledger
     from her_hf.judging import read_pairs
 
     refuse_a_run(out, resume)
+    if write_card:
+        card_of(Path(model))  # an hour of judging should not end in an error
     others = {known: read_json(Path(folder) / RESULTS) for known, folder in map(_named, beside or ())}
     found = read_pairs(pairs, split=split)
     _check_kinds(unseen or [], found)

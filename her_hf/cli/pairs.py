@@ -54,6 +54,13 @@ def pairs(
         Literal["published", "compact"],
         typer.Option(help="published: the library is given; compact: for small models.", rich_help_panel=_LABEL),
     ] = "published",
+    teacher_thinks: Annotated[
+        bool,
+        typer.Option(
+            help="Whether the teacher thinks first; if not, a server that can holds it to the JSON schema.",
+            rich_help_panel=_LABEL,
+        ),
+    ] = True,
     attempts: Annotated[
         int,
         typer.Option(help="How often an answer that cannot be read is asked for anew.", min=1, rich_help_panel=_LABEL),
@@ -95,7 +102,10 @@ def pairs(
     refuse_a_run(out, resume)
     wanted = read_shares(shares)
     found = load_scenes(scenes, split=split)
+    if teacher_form == "compact" and not teacher_thinks:
+        raise ValueError("compact answers at once name no principles: leave out --no-teacher-thinks")
     given = "by_case" if teacher_form == "compact" else "fixed"
+    judging = PairJudging(form=teacher_form, principles=given, reasoning=teacher_thinks, attempts=attempts, seed=seed)
     with Ledger(out / "ledger.sqlite") as ledger:
         calls: dict[str, Any] = {"ledger": ledger, "concurrency": concurrency, "timeout": timeout}
         calls["retries"] = Retries(most=retries)
@@ -113,9 +123,7 @@ def pairs(
                     temperature=temperature,
                     seed=seed,
                 ),
-                PairwiseJudge(
-                    labeller, PairJudging(form=teacher_form, principles=given, attempts=attempts, seed=seed)
-                ),
+                PairwiseJudge(labeller, judging),
                 pairing=pairing,
                 limit=limit,
                 well_formed=well_formed,

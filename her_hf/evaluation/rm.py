@@ -29,7 +29,10 @@ LEDGER_FILES = ("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm")
 """May be in a new folder already: a copied ledger saves the calls that it holds."""
 
 
-_FIFTH = 1.2
+LENGTHS = ("much shorter", "shorter", "like", "longer", "much longer")
+"""Groups of [`length_group`], in order."""
+
+_TWENTIETH, _FIFTH = 1.05, 1.2
 _OF_THE_JUDGE = tuple(field.name for field in fields(PairVerdict))
 Row = dict[str, Any]
 
@@ -226,16 +229,16 @@ def reward_results(rows: Sequence[Row], settings: Row) -> Row:
         "by_kind": _grouped(rows, lambda row: row.get("kind")),
         "by_group": _grouped(rows, group),
         "by_source": _grouped(rows, lambda row: row.get("source")),
-        "by_length": _grouped(rows, length_group),
+        "by_length": _grouped(rows, length_group, LENGTHS),
         "agreement": agreement_figures(judged),
         "calibration": calibration(judged),
-        "answers": _answers(rows),
+        "answers": _answers(rows, settings),
         "missing": _missing(rows),
     }
 
 
 def length_group(row: Row) -> str | None:
-    """The better reply against the other one: at least a fifth `shorter`, `like` it, or at least a fifth `longer`.
+    """The better reply against the other one: at least a fifth (`much`) or a twentieth shorter, `like` it, or longer.
 
     In characters that the judge sees; `None` where the label names no side.
     """
@@ -243,9 +246,10 @@ def length_group(row: Row) -> str | None:
         return None
     one, two = row["characters"]
     better, other = (one, two) if row["label"] == "cand_1" else (two, one)
-    if better * _FIFTH <= other:
-        return "shorter"
-    return "longer" if better >= other * _FIFTH else "like"
+    word, (less, more) = ("longer", (other, better)) if better > other else ("shorter", (better, other))
+    if more >= less * _FIFTH:
+        return f"much {word}"
+    return word if more >= less * _TWENTIETH else "like"
 
 
 def _judged(row: Row) -> Judged:
@@ -253,8 +257,11 @@ def _judged(row: Row) -> Judged:
     return Judged(row["label"], row["verdict"], orders, row["confidence"])
 
 
-def _grouped(rows: Sequence[Row], key: Callable[[Row], str | None]) -> dict[str, Row]:
-    names = sorted({name for row in rows if (name := key(row)) is not None})
+def _grouped(
+    rows: Sequence[Row], key: Callable[[Row], str | None], order: Sequence[str] | None = None
+) -> dict[str, Row]:
+    found_names = {name for row in rows if (name := key(row)) is not None}
+    names = sorted(found_names) if order is None else [name for name in order if name in found_names]
     found = {}
     for name in names:
         judged = [_judged(row) for row in rows if key(row) == name]
@@ -264,14 +271,19 @@ def _grouped(rows: Sequence[Row], key: Callable[[Row], str | None]) -> dict[str,
     return found
 
 
-def _answers(rows: Sequence[Row]) -> Row:
-    """What the judge's single answers were like; an order whose first request was lost has none."""
+def _answers(rows: Sequence[Row], settings: Row) -> Row:
+    """What the judge's single answers were like; an order whose first request was lost has none.
+
+    Where probabilities were read nothing was written, so that nothing can be said of it.
+    """
     orders = [
         one
         for row in rows
         for one in row["per_order"]
         if one["missing"] is None or one["missing"]["cause"] != "request" or one["attempts"] > 1
     ]
+    if settings.get("read") == "probability":
+        return {"orders": len(orders), "repaired": None, "first_unreadable": None, "first_unreadable_share": None}
     unreadable = sum(one["missing"] is not None or one["attempts"] > 1 for one in orders)
     return {
         "orders": len(orders),

@@ -213,7 +213,7 @@ It speaks through the chat template of its base; `reward_model.json` says which 
 trained on.
 
 ```python
-from her_hf.judging.reward_model import HERRewardModel
+from her_hf.judging import HERRewardModel
 
 model = HERRewardModel.from_pretrained(FOLDER)
 found = model.compare(scene.messages_for("Jo", turns=4), "Jo: Gloves be hanged!", "Jo: How may I help you today?")
@@ -222,6 +222,20 @@ found.verdict, found.confidence, found.principles, found.evidence  # both orders
 
 `her-hf judge --model FOLDER --pairs pairs.jsonl --out verdicts.jsonl` does it for files, and `vllm serve` serves the
 folder like any other chat model. The prompts are in her_hf/judging/prompts/pairwise."""
+
+COMPACT_USE = """
+
+Asked for the probability of each verdict, without thinking, it is faster, and a verdict is never unreadable; but it
+names no principles:
+
+```python
+from her_hf.judging import PairJudging
+
+by_probability = PairJudging(form="compact", reasoning=False, read="probability")
+model = HERRewardModel.from_pretrained(FOLDER, settings=by_probability)
+```
+
+On the command line: `--read probability`."""
 
 _LIMITS = """## Limits
 

@@ -7,6 +7,7 @@ from .missing import Missing
 from .pairs import BadPair, Pair, read_pairs
 from .pairwise import PairJudging, PairVerdict, PairwiseJudge
 from .principles import Principle, Principles, load_principles
+from .reward_model import HERRewardModel
 from .structured import JsonReply, read_json_reply
 from .verdicts import Verdict, parse_verdict
 
@@ -14,6 +15,7 @@ __all__ = [
     "DIMENSIONS",
     "BadPair",
     "GcaJudgement",
+    "HERRewardModel",
     "JsonReply",
     "Judging",
     "Missing",

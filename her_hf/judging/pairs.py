@@ -87,7 +87,7 @@ class Pair:
         for name, body in shown.items():
             if not body.strip():
                 raise ValueError(f"{name} is empty but for what nobody sees: there is nothing to judge")
-        if shown["cand_1"].strip() == shown["cand_2"].strip():
+        if len({" ".join(body.split()) for body in shown.values()}) == 1:
             raise ValueError(f"both sides are the same text ({_short(self.cand_1)!r}): there is nothing to compare")
         if self.label is not None and self.label not in VERDICTS:
             raise ValueError(f"label must be one of {list(VERDICTS)} or absent, got {self.label!r:.60}")
@@ -411,8 +411,11 @@ def _check_prompt(prompt: Sequence[Any]) -> None:
                 f"prompt, message {index}: needs a role (system, user, assistant) and a text as content, got "
                 f"{str(message)[:_SHOWN]!r}"
             )
-    if not any(message["role"] != "system" and message["content"].strip() for message in prompt):
+    turns = {message["content"].strip() for message in prompt if message["role"] != "system"} - {""}
+    if not turns:
         raise ValueError("the prompt has no turn to answer: the context is missing")
+    if turns == {START} and not any(m["role"] == "system" and m["content"].strip() for m in prompt):
+        raise ValueError(f"the prompt is but {START!r}, with neither a scene nor a turn: the context is missing")
 
 
 def _short(text: str) -> str:

@@ -90,6 +90,11 @@ class HERRewardModel:
         """Judges pairs, generated in batches."""
         return self._thread.submit(self._runner.run, self._judge.judge_all(pairs)).result()
 
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides a verdict beside the pair: the model, and how it is asked."""
+        model = self._thread.submit(self._runner.run, self._judge.caller.fingerprint()).result()
+        return {"model": model, **self._judge.settings.as_dict()}
+
 
 def write_reward_settings(folder: str | Path, *, form: str, reasoning: bool = True) -> None:
     """Notes in a checkpoint which form it was trained on, and whether it thinks first."""

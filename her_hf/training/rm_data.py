@@ -47,6 +47,8 @@ class PairReport:
         unlabelled (`int`): Pairs without a label, left out.
         bad (`int`): Rows of the source that are no pair, left out.
         too_long (`int`): Pairs left out, as a row of theirs is longer than the window.
+        not_in_doubt (`int`): Pairs left out, as the model that is started from finds their label certain or
+            impossible.
     """
 
     pairs: int = 0
@@ -58,6 +60,7 @@ class PairReport:
     unlabelled: int = 0
     bad: int = 0
     too_long: int = 0
+    not_in_doubt: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """The counts, for JSON."""

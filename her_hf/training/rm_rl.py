@@ -6,68 +6,28 @@ label. Its reward function, group size and learning rate are not published; ours
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from accelerate.logging import get_logger
-from datasets import Dataset
-from transformers import PreTrainedModel, TrainerCallback
+from transformers import AutoConfig, PreTrainedModel, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config
 
 from her_hf.durable import digest
-from her_hf.hub.cards import REWARD_USE, ModelCard
-from her_hf.judging.pair_prompts import compact_messages, pair_messages
-from her_hf.judging.pairs import Pair
-from her_hf.judging.pairwise import FORMS
+from her_hf.hub.cards import COMPACT_USE, REWARD_USE, ModelCard
 from her_hf.judging.reward_model import write_reward_settings
 
 from .config import settle_device
 from .job import Job, card_name, launch_command, resolve_base, run_job, training_figures, training_settings
 from .rewards import VerdictReward
+from .rm_config import RewardRLDataConfig
 from .rm_data import PairReport, labelled_pairs
+from .rm_prompts import fitting_pairs, prompt_rows, taken_pairs
 from .rm_sft import METHOD, plain_tokenizer
 
 logger = get_logger(__name__)
-
-
-@dataclass
-class RewardRLDataConfig:
-    """What a reward model is reinforced on, and by which reward.
-
-    Args:
-        dataset (`str`): A preference set (folder or Hub id), or a JSONL file of labelled pairs.
-        train_split (`str`, *optional*, defaults to `"train"`): Split to train on; of a file, leave it.
-        form (`str`, *optional*, defaults to `"published"`): `"published"` or `"compact"`.
-        reasoning (`bool`, *optional*, defaults to `True`): Whether answers think first; at once they name no
-            principles.
-        both_orders (`bool`, *optional*, defaults to `True`): A copy of each prompt with sides exchanged.
-        max_pairs (`int`, *optional*): Use only the first pairs.
-        form_reward (`float`, *optional*, defaults to 0.1): See [`~her_hf.training.rewards.VerdictReward`].
-        follows_reward (`float`, *optional*, defaults to 0.1): See there.
-        license (`str`, *optional*): License of the model, for its card.
-
-    Raises:
-        `ValueError`: If the form is unknown.
-    """
-
-    dataset: str = field(metadata={"help": "Preference set (folder, Hub id) or JSONL file of labelled pairs."})
-    train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    form: str = field(default="published", metadata={"help": "published, or compact for small models."})
-    reasoning: bool = field(default=True, metadata={"help": "Answers think first."})
-    both_orders: bool = field(default=True, metadata={"help": "A copy of each prompt with sides exchanged."})
-    max_pairs: int | None = field(default=None, metadata={"help": "Use only this many pairs, the first."})
-    form_reward: float = field(default=0.1, metadata={"help": "For an answer that is read without repair."})
-    follows_reward: float = field(
-        default=0.1, metadata={"help": "For at least three principles that the verdict follows from."}
-    )
-    license: str | None = field(default=None, metadata={"help": "License of the trained model, for its card."})
-
-    def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise ValueError(f"form must be one of {list(FORMS)}, got {self.form!r}")
 
 
 @dataclass
@@ -124,15 +84,17 @@ def run_rm_rl(data: RewardRLDataConfig, model_config: ModelConfig, args: RewardR
     tokenizer = plain_tokenizer(base, model_config.model_revision)
     reward = VerdictReward(form=data.form_reward, follows=data.follows_reward)
     report = PairReport()
-    pairs = labelled_pairs(data.dataset, data.train_split, data.max_pairs, report)
-    prompts = prompt_rows(pairs, data, seed=args.seed)
-    report.pairs, report.rows = len(pairs), len(prompts)
-    logger.info(f"training: {report.pairs} pairs as {report.rows} prompts, {args.num_generations} answers each")
-    for name in ("unlabelled", "bad"):
-        if count := getattr(report, name):
-            logger.warning(f"training: left out, {name}: {count}")
+    labelled = labelled_pairs(data.dataset, data.train_split, data.max_pairs, report)
+    config = AutoConfig.from_pretrained(base, revision=model_config.model_revision).get_text_config()
+    window = getattr(config, "max_position_embeddings", None)
+    pairs = fitting_pairs(labelled, data, tokenizer, window and window - args.max_completion_length)
+    report.too_long = len(labelled) - len(pairs)
 
     def trainer(model: PreTrainedModel, callbacks: list[TrainerCallback]) -> VerdictTrainer:
+        taken = taken_pairs(pairs, data, model, tokenizer, args)
+        prompts = prompt_rows(taken, data, seed=args.seed)
+        report.pairs, report.rows, report.not_in_doubt = len(taken), len(prompts), len(pairs) - len(taken)
+        _tell(report, args)
         return VerdictTrainer(
             model,
             reward_funcs=reward,
@@ -150,23 +112,27 @@ def run_rm_rl(data: RewardRLDataConfig, model_config: ModelConfig, args: RewardR
     job = Job(
         base,
         trainer,
-        settings={**vars(data), "prompts": digest(prompts.to_list())},
-        results={"pairs": report.as_dict()},
+        settings={**vars(data), "prompts": digest(prompt_rows(pairs, data, seed=args.seed).to_list())},
+        results={},
         card=lambda results, secret: _card(data, model_config, args, results, secret),
         save=save,
+        measure=lambda trained: {"pairs": report.as_dict()},
         message="HER-RM, RL",
     )
     return run_job(job, model_config, args)
 
 
-def prompt_rows(pairs: Sequence[Pair], data: RewardRLDataConfig, *, seed: int) -> Dataset:
-    """Prompts with their labels, columns `prompt` and `label`: pairs shuffled, orders of each side by side."""
-    rows = []
-    for pair in random.Random(seed).sample(pairs, len(pairs)):
-        for one in (pair, pair.swapped()) if data.both_orders else (pair,):
-            ask = compact_messages if data.form == "compact" else pair_messages
-            rows.append({"prompt": ask(one, reasoning=data.reasoning), "label": one.label})
-    return Dataset.from_list(rows)
+def _tell(report: PairReport, args: RewardRLConfig) -> None:
+    """Raises `ValueError` if there are not enough prompts for one step, which TRL would run without."""
+    logger.info(f"training: {report.pairs} pairs as {report.rows} prompts, {args.num_generations} answers each")
+    for name in ("unlabelled", "bad", "too_long", "not_in_doubt"):
+        if count := getattr(report, name):
+            logger.warning(f"training: left out, {name.replace('_', ' ')}: {count}")
+    if report.rows < (step := args.generation_batch_size // args.num_generations):
+        raise ValueError(
+            f"a step takes {step} prompts, but only {report.rows} are left: give more pairs, lower least_doubt, or "
+            "make a step smaller (gradient_accumulation_steps, per_device_train_batch_size)"
+        )
 
 
 def _card(
@@ -191,7 +157,7 @@ def _card(
         ),
         license=data.license,
         adapter=model_config.use_peft,
-        use=REWARD_USE,
+        use=REWARD_USE + (COMPACT_USE if data.form == "compact" else ""),
         settings={
             **training_settings(model_config, args, results["steps"]),
             "answers to a prompt": args.num_generations,
@@ -207,8 +173,19 @@ def _card(
             "pairs": pairs["pairs"],
             "prompts (a pair in one order)": pairs["rows"],
             "prompts seen, at most": seen,
+            **_left_out(pairs, data),
         },
         figures=training_figures(results),
         command=launch_command(secret),
         tags=("reward-model", "grpo"),
     )
+
+
+def _left_out(pairs: Mapping[str, int], data: RewardRLDataConfig) -> dict[str, int]:
+    bad = {"pairs left out (no label, no pair, too long)": pairs["unlabelled"] + pairs["bad"] + pairs["too_long"]}
+    if data.least_doubt is None:
+        return bad
+    chance = (
+        f"the first stage gives their label a probability below {data.least_doubt} or above {1 - data.least_doubt}"
+    )
+    return {**bad, f"pairs left out, as {chance}": pairs["not_in_doubt"]}

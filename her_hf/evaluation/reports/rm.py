@@ -52,13 +52,17 @@ def write_rm_report(results: Results, out: Path) -> Path:
 def _head(results: Results) -> str:
     settings = results["settings"]
     way = f"{settings['comparison']}, principles {settings['principles'].replace('_', ' ')}"
-    thinking = "thinking first" if settings["reasoning"] else "without thinking"
-    read = "the probability of each verdict" if settings["read"] == "probability" else "the answer it writes"
     return (
         "# Reward model\n\n"
         f"**{name_of(settings.get('model'))}** judged {counted(results['pairs'], 'labelled pair')} ({way}, "
-        f"{thinking}; read: {read}; {'both orders' if settings['both_orders'] else 'one order'})."
+        f"read: {_read(settings)}; {'both orders' if settings['both_orders'] else 'one order'})."
     )
+
+
+def _read(settings: Mapping[str, Any]) -> str:
+    if settings["read"] == "probability":
+        return "the probability of each verdict"
+    return f"the answer it writes, {'thinking first' if settings['reasoning'] else 'at once'}"
 
 
 def _accuracy(results: Results) -> str:
@@ -82,7 +86,7 @@ def _groups(results: Results) -> str:
         "by_group": "Kinds of defect that training saw, and those that it never saw",
         "by_kind": "By kind of defect",
         "by_source": "By who wrote the losing side",
-        "by_length": "By length of the better reply against the other (a fifth or more)",
+        "by_length": "By length of the better reply against the other (like: within a twentieth; much: a fifth)",
     }
     for name, title in titles.items():
         if results[name]:
@@ -131,6 +135,12 @@ def _calibration(results: Results) -> str:
 
 def _answers(results: Results) -> str:
     answers = results["answers"]
+    if answers["first_unreadable"] is None:
+        return (
+            "## Answers\n\n"
+            f"{counted(answers['orders'], 'order')} read as probabilities: nothing was written that could be "
+            "unreadable. `--read text` tells how much would be."
+        )
     return (
         "## Answers\n\n"
         f"{counted(answers['orders'], 'order')} asked and answered. First answers that could not be read: "
@@ -167,11 +177,12 @@ def comparison_table(models: Mapping[str, Results]) -> str:
         models (`Mapping[str, Mapping]`): Name to the contents of `results.json`, all of the same pairs.
     """
     groups = sorted({name for found in models.values() for name in found["by_group"]})
-    head = ["model", "accuracy", *(f"{name} kinds" for name in groups), "orders agree", "a tie counts half"]
+    head = ["model", "read", "accuracy", *(f"{name} kinds" for name in groups), "orders agree", "a tie counts half"]
     head += ["first answers unreadable", "missing", "calibration error"]
     rows = [
         [
             escape(name),
+            _read(found["settings"]),
             f"{_percent(found['accuracy'])} {_ends(found)}",
             *(_grouped(found["by_group"].get(group)) for group in groups),
             _percent(found["position_consistency"]),
@@ -205,6 +216,18 @@ def write_comparison(models: Mapping[str, Results], out: Path) -> Path:
     return file
 
 
+def card_of(folder: Path) -> Path:
+    """The card of a checkpoint.
+
+    Raises:
+        `FileNotFoundError`: If the folder has none.
+    """
+    card = folder / "README.md"
+    if not card.is_file():
+        raise FileNotFoundError(f"{folder} has no card (README.md) to write figures into: name a checkpoint's folder")
+    return card
+
+
 def write_into_card(folder: Path, models: Mapping[str, Results]) -> Path:
     """Puts the figures and the plot into the card of a checkpoint, in place of those that stood there.
 
@@ -215,9 +238,7 @@ def write_into_card(folder: Path, models: Mapping[str, Results]) -> Path:
     Raises:
         `FileNotFoundError`: If the folder has no card.
     """
-    card = folder / "README.md"
-    if not card.is_file():
-        raise FileNotFoundError(f"{folder} has no card (README.md) to write figures into: name a checkpoint's folder")
+    card = card_of(folder)
     draw_models(models, folder / MODELS_PLOT)
     section = (
         f"{_BEGIN}\n\n## Measured on labelled pairs\n\nBy `her-hf eval rm`; intervals are 95% Wilson. Labels are "
