@@ -17,7 +17,7 @@ import torch
 from one_pass_helpers import FIXTURES, tiny_model
 from pair_helpers import a_pair
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import ModelConfig, TrlParser
+from trl import GRPOTrainer, ModelConfig, TrlParser
 
 from her_hf.durable import OtherRunError
 from her_hf.judging.answers import compact_answer
@@ -34,7 +34,7 @@ from her_hf.training.rewards import VerdictReward
 from her_hf.training.rm_config import RewardDataConfig, RewardRLDataConfig
 from her_hf.training.rm_data import PARTS, PairReport, labelled_pairs, reward_rows
 from her_hf.training.rm_prompts import prompt_rows, taken_pairs
-from her_hf.training.rm_rl import RewardRLConfig, run_rm_rl
+from her_hf.training.rm_rl import RewardRLConfig, VerdictTrainer, run_rm_rl
 from her_hf.training.rm_sft import run_rm_sft
 from her_hf.training.trainer import OnePassTrainer
 
@@ -387,6 +387,23 @@ def test_prompts_that_leave_no_room_for_an_answer_are_counted(
     values = rl_values(finished, file, tmp_path / "run", max_steps=1, max_completion_length=window - 500)
     pairs = run_rm_rl(*parsed(RL, values))["pairs"]
     assert (pairs["too_long"], pairs["pairs"]) == (1, 6)
+
+
+def test_the_head_on_answers_alone_gives_the_numbers_of_trl(
+    finished: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, compared = VerdictTrainer._get_per_token_logps_and_entropies, []
+
+    def both(self: VerdictTrainer, *args: Any, **how: Any) -> Any:
+        found, wanted = own(self, *args, **how), GRPOTrainer._get_per_token_logps_and_entropies(self, *args, **how)
+        for one, other in zip(found[:2], wanted[:2], strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+        compared.append(found[0].requires_grad and wanted[0].requires_grad)
+        return found
+
+    monkeypatch.setattr(VerdictTrainer, "_get_per_token_logps_and_entropies", both)
+    run_rm_rl(*parsed(RL, rl_values(finished, pairs_file, tmp_path, temperature=1.3)))
+    assert compared == [True, True]
 
 
 @pytest.fixture(scope="module")

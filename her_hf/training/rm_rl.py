@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate.logging import get_logger
 from transformers import AutoConfig, PreTrainedModel, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config
@@ -50,7 +51,7 @@ class RewardRLConfig(GRPOConfig):  # type: ignore[misc]
 
 
 class VerdictTrainer(GRPOTrainer):  # type: ignore[misc]
-    """TRL's GRPO with the counters of our runs, and without TRL's card."""
+    """TRL's GRPO with the counters of our runs, without TRL's card, and with a head that is quick on a CPU."""
 
     @property
     def progress(self) -> dict[str, int]:
@@ -60,6 +61,29 @@ class VerdictTrainer(GRPOTrainer):  # type: ignore[misc]
     @progress.setter
     def progress(self, counts: dict[str, int]) -> None:
         """The trainer's own state, which a checkpoint restores, holds the count."""
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: PreTrainedModel,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """On a CPU the head runs on answers alone, which TRL's does only where there is Triton; elsewhere it scores
+        prompts too, of twenty times as many tokens, in half the time of a step. The numbers are the same."""
+        if input_ids.device.type != "cpu" or kwargs.get("compute_aux_loss"):
+            return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        with self.accelerator.autocast():
+            found = model(input_ids, attention_mask=attention_mask, logits_to_keep=logits_to_keep + 1, use_cache=False)
+        likely = (found.logits[:, :-1].float() / self.temperature).log_softmax(-1)
+        padding = attention_mask[:, -logits_to_keep:] == 0
+        said = likely.gather(-1, input_ids[:, -logits_to_keep:, None]).squeeze(-1).masked_fill(padding, 0)
+        entropies = -(likely.exp() * likely).sum(-1).masked_fill(padding, 0)
+        return said, entropies if kwargs.get("compute_entropy") else None, None
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Writes nothing: the recipe writes our card."""
