@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -16,7 +17,7 @@ import pytest
 import torch
 from one_pass_helpers import FIXTURES, tiny_model
 from pair_helpers import a_pair
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 from trl import GRPOTrainer, ModelConfig, TrlParser
 
 from her_hf.durable import OtherRunError
@@ -261,7 +262,7 @@ job.RunLog = Killer
 words = [word for name, value in json.loads(sys.argv[1]).items() for word in (f"--{name}", str(value))]
 if stage == "sft":
     from her_hf.training.config import OnePassConfig
-    from her_hf.training.rm_config import RewardDataConfig, RewardRLDataConfig
+    from her_hf.training.rm_config import RewardDataConfig
     from her_hf.training.rm_sft import run_rm_sft as run
     kinds = (RewardDataConfig, ModelConfig, OnePassConfig)
 else:
@@ -350,7 +351,7 @@ def test_doubt_that_cannot_be_told_is_an_error(
 def test_doubt_is_refused_where_no_process_has_the_whole_model(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("her_hf.training.rm_prompts.is_fsdp_enabled", lambda: True)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     data = RewardRLDataConfig(dataset="x", form="compact", reasoning=False, least_doubt=0.1)
     _, _, args = parsed(RL, rl_values(finished, tmp_path / "x.jsonl", tmp_path))
     with pytest.raises(ValueError, match="which FSDP and ZeRO-3 divide"):
@@ -392,7 +393,14 @@ def test_prompts_that_leave_no_room_for_an_answer_are_counted(
 def test_the_head_on_answers_alone_gives_the_numbers_of_trl(
     finished: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, compared = VerdictTrainer._get_per_token_logps_and_entropies, []
+    own, compared, kept = VerdictTrainer._get_per_token_logps_and_entropies, [], []
+    forward = LlamaForCausalLM.forward
+
+    def watched(self: LlamaForCausalLM, *args: Any, **how: Any) -> Any:
+        kept.append(how.get("logits_to_keep"))
+        return forward(self, *args, **how)
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", functools.wraps(forward)(watched))
 
     def both(self: VerdictTrainer, *args: Any, **how: Any) -> Any:
         found, wanted = own(self, *args, **how), GRPOTrainer._get_per_token_logps_and_entropies(self, *args, **how)
@@ -404,6 +412,7 @@ def test_the_head_on_answers_alone_gives_the_numbers_of_trl(
     monkeypatch.setattr(VerdictTrainer, "_get_per_token_logps_and_entropies", both)
     run_rm_rl(*parsed(RL, rl_values(finished, pairs_file, tmp_path, temperature=1.3)))
     assert compared == [True, True]
+    assert len([one for one in kept if one and one > 1]) == 2  # its own way was taken
 
 
 @pytest.fixture(scope="module")

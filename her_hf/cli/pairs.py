@@ -100,10 +100,10 @@ def pairs(
     from her_hf.simulation.styles import style_named
 
     refuse_a_run(out, resume)
-    wanted = read_shares(shares)
-    found = load_scenes(scenes, split=split)
     if teacher_form == "compact" and not teacher_thinks:
         raise ValueError("compact answers at once name no principles: leave out --no-teacher-thinks")
+    wanted = read_shares(shares)
+    found = load_scenes(scenes, split=split)
     given = "by_case" if teacher_form == "compact" else "fixed"
     judging = PairJudging(form=teacher_form, principles=given, reasoning=teacher_thinks, attempts=attempts, seed=seed)
     with Ledger(out / "ledger.sqlite") as ledger:

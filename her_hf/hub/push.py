@@ -9,9 +9,9 @@ from typing import Any
 
 from her_hf.durable import read_json
 
-IGNORED = ["checkpoint-*", "checkpoint-*/**", "training_args.bin", "run.json", "*.tmp", ".*"]
-"""What stays here: checkpoints and drafts, and the run's own settings, which hold paths of this machine and may hold a
-token. What decided the result is in the card."""
+IGNORED = ["checkpoint-*", "checkpoint-*/**", "training_args.bin", "run.json", "doubts.jsonl", "*.tmp", ".*"]
+"""What stays here: checkpoints and drafts, what a run keeps to go on, and its own settings, which hold paths of this
+machine and may hold a token. What decided the result is in the card."""
 
 _ADAPTER = "adapter_config.json"
 

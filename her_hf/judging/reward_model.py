@@ -90,6 +90,11 @@ class HERRewardModel:
         """Judges pairs, generated in batches."""
         return self._thread.submit(self._runner.run, self._judge.judge_all(pairs)).result()
 
+    def close(self) -> None:
+        """Ends its loop and thread; the model goes with the object."""
+        self._thread.submit(self._runner.close).result()
+        self._thread.shutdown()
+
     def fingerprint(self) -> dict[str, Any]:
         """What decides a verdict beside the pair: the model, and how it is asked."""
         model = self._thread.submit(self._runner.run, self._judge.caller.fingerprint()).result()

@@ -74,6 +74,7 @@ def doubtful_pairs(
                 doubts = [_doubt(order, pair) for order in found.per_order]
                 journal.add({"pair": _key(pair), "asked": asked, "doubts": doubts})
                 bar.update()
+    judge.close()
     kept = [pair for pair in pairs if max(journal.rows[asked, _key(pair)]["doubts"]) >= least]
     if not kept:
         raise ValueError(

@@ -202,8 +202,8 @@ def push_finished(folder: Path, args: Any, base: str, token: str | None, message
 
 def window_of(asked: int | None, config: PreTrainedConfig) -> int | None:
     """The window in tokens: what is asked for, but no more than the positions that the model knows."""
-    holds = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(holds, int) or (asked is not None and asked <= holds):
+    holds = positions_of(config)
+    if holds is None or (asked is not None and asked <= holds):
         return asked
     if asked is None:
         logger.info(f"max_tokens is not set: the window is what the model holds, {holds} tokens")
@@ -212,6 +212,12 @@ def window_of(asked: int | None, config: PreTrainedConfig) -> int | None:
             f"max_tokens is {asked}, but the model holds {holds} tokens (max_position_embeddings): that is the window"
         )
     return holds
+
+
+def positions_of(config: PreTrainedConfig) -> int | None:
+    """The positions that a model knows, prompt and answer together; `None` if its config does not say."""
+    holds = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return holds if isinstance(holds, int) else None
 
 
 def _version(base: str, revision: str | None) -> str:

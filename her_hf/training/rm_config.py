@@ -86,7 +86,8 @@ class RewardRLDataConfig:
         license (`str`, *optional*): License of the model, for its card.
 
     Raises:
-        `ValueError`: If the form is unknown, or `least_doubt` is none or asked of answers that think.
+        `ValueError`: If the form is unknown, `least_doubt` does not lie between 0 and 0.5, or is asked of answers that
+            think.
     """
 
     dataset: str = field(metadata={"help": "Preference set (folder, Hub id) or JSONL file of labelled pairs."})

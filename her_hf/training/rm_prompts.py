@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 from transformers.integrations import is_deepspeed_zero3_enabled
-from transformers.integrations.fsdp import is_fsdp_enabled
 
 from her_hf.inference import Message
 from her_hf.judging.pair_prompts import compact_messages, pair_messages
@@ -79,7 +78,7 @@ def taken_pairs(
     """
     if data.least_doubt is None:
         return pairs
-    if is_deepspeed_zero3_enabled() or is_fsdp_enabled():
+    if is_deepspeed_zero3_enabled() or args.fsdp or parse_flag_from_env("ACCELERATE_USE_FSDP"):
         raise ValueError(
             "least_doubt asks the whole model in one process, which FSDP and ZeRO-3 divide: leave it out, or train "
             "with DDP"

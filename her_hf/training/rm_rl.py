@@ -13,15 +13,24 @@ from typing import Any
 
 import torch
 from accelerate.logging import get_logger
-from transformers import AutoConfig, PreTrainedModel, TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config
 
 from her_hf.durable import digest
-from her_hf.hub.cards import COMPACT_USE, REWARD_USE, ModelCard
+from her_hf.hub.cards import AT_ONCE_USE, REWARD_USE, ModelCard
 from her_hf.judging.reward_model import write_reward_settings
 
 from .config import settle_device
-from .job import Job, card_name, launch_command, resolve_base, run_job, training_figures, training_settings
+from .job import (
+    Job,
+    card_name,
+    launch_command,
+    positions_of,
+    resolve_base,
+    run_job,
+    training_figures,
+    training_settings,
+)
 from .rewards import VerdictReward
 from .rm_config import RewardRLDataConfig
 from .rm_data import PairReport, labelled_pairs
@@ -71,9 +80,17 @@ class VerdictTrainer(GRPOTrainer):  # type: ignore[misc]
         *args: Any,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """On a CPU the head runs on answers alone, which TRL's does only where there is Triton; elsewhere it scores
-        prompts too, of twenty times as many tokens, in half the time of a step. The numbers are the same."""
-        if input_ids.device.type != "cpu" or kwargs.get("compute_aux_loss"):
+        """On a CPU the head runs on answers alone; the numbers are TRL's, up to rounding.
+
+        TRL's own head leaves prompts out only where there is Triton. Elsewhere it scores them too, which took half of
+        a step's time.
+        """
+        asked = ("compute_aux_loss", "pixel_values")
+        if (
+            input_ids.device.type != "cpu"
+            or self.args.cast_lm_head_to_fp32
+            or any(kwargs.get(name) is not None and kwargs[name] is not False for name in asked)
+        ):
             return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
@@ -82,8 +99,9 @@ class VerdictTrainer(GRPOTrainer):  # type: ignore[misc]
         likely = (found.logits[:, :-1].float() / self.temperature).log_softmax(-1)
         padding = attention_mask[:, -logits_to_keep:] == 0
         said = likely.gather(-1, input_ids[:, -logits_to_keep:, None]).squeeze(-1).masked_fill(padding, 0)
-        entropies = -(likely.exp() * likely).sum(-1).masked_fill(padding, 0)
-        return said, entropies if kwargs.get("compute_entropy") else None, None
+        if not kwargs.get("compute_entropy"):
+            return said, None, None
+        return said, -(likely.exp() * likely).sum(-1).masked_fill(padding, 0), None
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Writes nothing: the recipe writes our card."""
@@ -108,16 +126,14 @@ def run_rm_rl(data: RewardRLDataConfig, model_config: ModelConfig, args: RewardR
     tokenizer = plain_tokenizer(base, model_config.model_revision)
     reward = VerdictReward(form=data.form_reward, follows=data.follows_reward)
     report = PairReport()
-    labelled = labelled_pairs(data.dataset, data.train_split, data.max_pairs, report)
-    config = AutoConfig.from_pretrained(base, revision=model_config.model_revision).get_text_config()
-    window = getattr(config, "max_position_embeddings", None)
-    pairs = fitting_pairs(labelled, data, tokenizer, window and window - args.max_completion_length)
-    report.too_long = len(labelled) - len(pairs)
+    pairs = labelled_pairs(data.dataset, data.train_split, data.max_pairs, report)
 
     def trainer(model: PreTrainedModel, callbacks: list[TrainerCallback]) -> VerdictTrainer:
-        taken = taken_pairs(pairs, data, model, tokenizer, args)
+        fitting = fitting_pairs(pairs, data, tokenizer, _room(model, args))
+        taken = taken_pairs(fitting, data, model, tokenizer, args)
         prompts = prompt_rows(taken, data, seed=args.seed)
-        report.pairs, report.rows, report.not_in_doubt = len(taken), len(prompts), len(pairs) - len(taken)
+        report.pairs, report.rows, report.too_long = len(taken), len(prompts), len(pairs) - len(fitting)
+        report.not_in_doubt = len(fitting) - len(taken)
         _tell(report, args)
         return VerdictTrainer(
             model,
@@ -144,6 +160,14 @@ def run_rm_rl(data: RewardRLDataConfig, model_config: ModelConfig, args: RewardR
         message="HER-RM, RL",
     )
     return run_job(job, model_config, args)
+
+
+def _room(model: PreTrainedModel, args: RewardRLConfig) -> int | None:
+    """The most tokens that a prompt may have beside an answer; `None` if the model does not say what it holds."""
+    holds, answer = positions_of(model.config), args.max_completion_length
+    if answer is None or (holds is not None and answer >= holds):
+        raise ValueError(f"max_completion_length must be below what the model holds ({holds} tokens), got {answer}")
+    return None if holds is None else holds - answer
 
 
 def _tell(report: PairReport, args: RewardRLConfig) -> None:
@@ -181,7 +205,7 @@ def _card(
         ),
         license=data.license,
         adapter=model_config.use_peft,
-        use=REWARD_USE + (COMPACT_USE if data.form == "compact" else ""),
+        use=REWARD_USE + (AT_ONCE_USE if data.form == "compact" and not data.reasoning else ""),
         settings={
             **training_settings(model_config, args, results["steps"]),
             "answers to a prompt": args.num_generations,

@@ -14,7 +14,7 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from trl import ModelConfig
 
-from her_hf.hub.cards import COMPACT_USE, REWARD_USE, ModelCard
+from her_hf.hub.cards import AT_ONCE_USE, REWARD_USE, ModelCard
 from her_hf.judging.reward_model import write_reward_settings
 
 from .config import OnePassConfig
@@ -152,7 +152,7 @@ def _card(
         method=f"{METHOD} This checkpoint is its first stage (HER-RM, SFT): supervised fine-tuning on labelled pairs.",
         license=data.license,
         adapter=model_config.use_peft,
-        use=REWARD_USE + (COMPACT_USE if data.form == "compact" else ""),
+        use=REWARD_USE + (AT_ONCE_USE if data.form == "compact" and data.at_once else ""),
         settings={
             **training_settings(model_config, args, results["steps"]),
             "answers a step": args.replies_per_step,
