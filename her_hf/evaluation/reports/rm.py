@@ -289,7 +289,7 @@ def draw_models(models: Mapping[str, Results], path: Path) -> None:
         right.set_ylabel("% right")
         right.set_title("calibration", fontsize=10)
         if len(models) > 1:
-            left.legend(frameon=False, fontsize=8, loc="lower right")
+            left.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(models))
         for axes in (left, right):
             axes.spines[["top", "right"]].set_visible(False)
             axes.set_axisbelow(True)
