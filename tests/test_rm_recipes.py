@@ -227,7 +227,13 @@ def test_the_folder_is_a_plain_model_with_its_own_template(finished: Path, base:
     held_out = results["held_out_loss"]
     assert held_out["decision"]["tokens"] > 0 and held_out["all"] > 0
     card = (finished / "README.md").read_text()
-    for part in ("pairs seen | 6", "HERRewardModel.from_pretrained", "reward-model", "held-out loss, decision"):
+    for part in (
+        "split | train",
+        "pairs seen | 6",
+        "HERRewardModel.from_pretrained",
+        "reward-model",
+        "held-out loss, decision",
+    ):
         assert part in card
     assert str(ROOT) not in card and "system_thinking" not in card
 

@@ -160,6 +160,7 @@ def _card(
             "loss": _loss(data, args),
         },
         data={
+            "split": data.train_split,
             "pairs seen": pairs["pairs"],
             "rows (a pair in one order)": pairs["rows"],
             "answers trained": pairs["answers"],
