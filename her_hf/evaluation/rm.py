@@ -260,8 +260,7 @@ def _judged(row: Row) -> Judged:
 def _grouped(
     rows: Sequence[Row], key: Callable[[Row], str | None], order: Sequence[str] | None = None
 ) -> dict[str, Row]:
-    found_names = {name for row in rows if (name := key(row)) is not None}
-    names = sorted(found_names) if order is None else [name for name in order if name in found_names]
+    names = sorted({name for row in rows if (name := key(row)) is not None}, key=order.index if order else None)
     found = {}
     for name in names:
         judged = [_judged(row) for row in rows if key(row) == name]

@@ -9,6 +9,7 @@ Source: our own; DAPO (arXiv 2503.14476) leaves out such prompts too, after samp
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -23,8 +24,6 @@ from her_hf.judging.reward_model import HERRewardModel
 
 DOUBTS_FILE = "doubts.jsonl"
 """In the run's folder: the doubt of each pair, so that a run that goes on has the same pairs."""
-
-_TOGETHER = 8
 
 
 def doubtful_pairs(
@@ -63,19 +62,15 @@ def doubtful_pairs(
     """
     settings = PairJudging(form="compact", reasoning=False, read="probability", both_orders=both_orders)
     local = LocalModel(tokenizer, model.eval(), name=str(model.config.name_or_path))
-    judge = HERRewardModel(PairwiseJudge(Caller(local), settings))
-    asked = digest(judge.fingerprint())
     journal = Journal(file, key=lambda row: (row["asked"], row["pair"]))
-    waiting = [pair for pair in pairs if (asked, _key(pair)) not in journal.rows]
-    with tqdm(total=len(pairs), initial=len(pairs) - len(waiting), desc="doubt", disable=not progress) as bar:
-        for start in range(0, len(waiting), _TOGETHER):
-            batch = waiting[start : start + _TOGETHER]
-            for pair, found in zip(batch, judge.judge(batch), strict=True):
-                doubts = [_doubt(order, pair) for order in found.per_order]
-                journal.add({"pair": _key(pair), "asked": asked, "doubts": doubts})
-                bar.update()
-    judge.close()
-    kept = [pair for pair in pairs if max(journal.rows[asked, _key(pair)]["doubts"]) >= least]
+    with closing(HERRewardModel(PairwiseJudge(Caller(local), settings))) as judge:
+        asked = digest(judge.fingerprint())
+        waiting = [pair for pair in pairs if (asked, labelled_key(pair)) not in journal.rows]
+        bar = tqdm(waiting, total=len(pairs), initial=len(pairs) - len(waiting), desc="doubt", disable=not progress)
+        for pair in bar:
+            doubts = [_doubt(order, pair) for order in judge.judge([pair])[0].per_order]
+            journal.add({"pair": labelled_key(pair), "asked": asked, "doubts": doubts})
+    kept = [pair for pair in pairs if max(journal.rows[asked, labelled_key(pair)]["doubts"]) >= least]
     if not kept:
         raise ValueError(
             f"{local.name} is in doubt of none of {len(pairs)} pairs (least_doubt: {least}): none is left to learn "
@@ -84,7 +79,8 @@ def doubtful_pairs(
     return kept
 
 
-def _key(pair: Pair) -> str:
+def labelled_key(pair: Pair) -> str:
+    """What identifies a pair with its label, and with its character, who stands in the prompt but not in its key."""
     return digest([pair.key, pair.character, pair.label])
 
 

@@ -18,9 +18,11 @@ from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config
 
 from her_hf.durable import digest
 from her_hf.hub.cards import AT_ONCE_USE, REWARD_USE, ModelCard
+from her_hf.judging.pair_prompts import prompts_used
 from her_hf.judging.reward_model import write_reward_settings
 
 from .config import settle_device
+from .doubt import labelled_key
 from .job import (
     Job,
     card_name,
@@ -85,12 +87,8 @@ class VerdictTrainer(GRPOTrainer):  # type: ignore[misc]
         TRL's own head leaves prompts out only where there is Triton. Elsewhere it scores them too, which took half of
         a step's time.
         """
-        asked = ("compute_aux_loss", "pixel_values")
-        if (
-            input_ids.device.type != "cpu"
-            or self.args.cast_lm_head_to_fp32
-            or any(kwargs.get(name) is not None and kwargs[name] is not False for name in asked)
-        ):
+        more = kwargs.get("compute_aux_loss") or kwargs.get("pixel_values") is not None
+        if input_ids.device.type != "cpu" or self.args.cast_lm_head_to_fp32 or more:
             return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
@@ -152,7 +150,11 @@ def run_rm_rl(data: RewardRLDataConfig, model_config: ModelConfig, args: RewardR
     job = Job(
         base,
         trainer,
-        settings={**vars(data), "prompts": digest(prompt_rows(pairs, data, seed=args.seed).to_list())},
+        settings={
+            **vars(data),
+            "pairs": digest([labelled_key(pair) for pair in pairs]),
+            "prompts": digest(prompts_used()),
+        },
         results={},
         card=lambda results, secret: _card(data, model_config, args, results, secret),
         save=save,
