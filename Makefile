@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow test-integration test-vllm lint clean
+.PHONY: help install quickstart test test-slow test-full test-integration test-quickstart test-vllm lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -35,14 +35,20 @@ quickstart: install ## train HER-SFT on the embedded base and report: outputs/qu
 
 test: install ## the unit tests (minutes, offline)
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
-	  $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not integration" tests
+	  $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not full and not integration" tests
 
-test-slow: install ## property tests with at least 20,000 examples, and checks on the real base model
-	HF_HUB_OFFLINE=1 HER_HF_SLOW=1 TOKENIZERS_PARALLELISM=false \
-	  $(BIN)/python -m pytest -n 2 --dist load -m slow tests
+test-slow: install ## checks on the real base model, and two ranks
+	HF_HUB_OFFLINE=1 HER_HF_SLOW=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -m slow tests
+
+test-full: install ## before a release: also 20,000 examples a property, a hundred scenes, many kills
+	HF_HUB_OFFLINE=1 HER_HF_FULL=1 TOKENIZERS_PARALLELISM=false \
+	  $(BIN)/python -m pytest -n 2 --dist load -m "slow or full" tests
 
 test-integration: install ## a checkpoint used with transformers alone, in a venv of its own
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_transformers_only.py
+
+test-quickstart: install ## a small quickstart, killed and resumed: plan, resume and report, not quality
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_quickstart_run.py
 
 test-vllm: install ## a checkpoint served by a real vLLM (CPU build), in a venv of its own
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_vllm.py

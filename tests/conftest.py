@@ -1,7 +1,8 @@
-"""Shared settings of the tests: offline, reproducible property tests, the slow run, the shared reference folder.
+"""Shared settings of the tests: offline, reproducible property tests, the long runs, the shared reference folder.
 
-`HER_HF_SLOW=1 pytest -m slow` (what `make test-slow` runs) gives the property tests of the format 20,000 examples each
-and adds the tests that are marked slow; without it those are skipped. `HER_HF_SEARCH=1` draws new examples each time.
+`HER_HF_SLOW=1 pytest -m slow` (`make test-slow`) runs the tests that are marked slow, which are skipped otherwise.
+`HER_HF_FULL=1 pytest -m "slow or full"` (`make test-full`) adds those marked full, and gives the property tests of the
+format 20,000 examples each. `HER_HF_SEARCH=1` draws new examples each time.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from hypothesis import HealthCheck, is_hypothesis_test, settings
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-SLOW = os.environ.get("HER_HF_SLOW") == "1"
+FULL = os.environ.get("HER_HF_FULL") == "1"
+SLOW = FULL or os.environ.get("HER_HF_SLOW") == "1"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
-# The same verdict on the same code; with HER_HF_SEARCH=1 the slow run looks for what nobody has seen yet.
+# The same verdict on the same code; with HER_HF_SEARCH=1 the full run looks for what nobody has seen yet.
 settings.register_profile("default", max_examples=200, deadline=None, derandomize=True, database=None)
 settings.register_profile(
-    "slow",
+    "full",
     max_examples=20_000,
     deadline=None,
     derandomize=os.environ.get("HER_HF_SEARCH") != "1",
@@ -29,16 +31,17 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("slow" if SLOW else "default")
+settings.load_profile("full" if FULL else "default")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         of_the_format = item.path.name == "test_dual_layer_properties.py"
-        if SLOW and of_the_format and is_hypothesis_test(getattr(item, "obj", None)):
-            item.add_marker(pytest.mark.slow)
-        if not SLOW and item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="slow: set HER_HF_SLOW=1 (make test-slow)"))
+        if FULL and of_the_format and is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.full)
+        for name, run in (("slow", SLOW), ("full", FULL)):
+            if not run and item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=f"set HER_HF_{name.upper()}=1 (make test-{name})"))
 
 
 @pytest.fixture(scope="session")

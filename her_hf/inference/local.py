@@ -15,8 +15,10 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.generation.streamers import BaseStreamer
 
+from her_hf.devices import best_device, settle_dtype
 from her_hf.durable import digest
 
+from .cache import read_once, roomy_cache
 from .detokenize import Detokenizer
 from .gather import Gathered
 from .inline import OPENING, opens_thinking
@@ -105,14 +107,10 @@ class LocalModel:
                 f"There is no folder {source}, and it is no Hub id (`owner/name`) nor a server's URL."
             )
         folder = str(path) if path.exists() else source
-        device = _usable_device(device) if device else _best_device()
-        wanted = dtype or ("auto" if device != "cpu" else "float32")
-        if wanted != "auto" and not isinstance(getattr(torch, wanted, None), torch.dtype):
-            raise ValueError(f"dtype must be the name of a torch dtype, such as bfloat16; got {dtype!r}")
+        device = _usable_device(device) if device else best_device()
+        wanted = settle_dtype(dtype, device)
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=wanted if wanted == "auto" else getattr(torch, wanted)
-            ).to(device)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=wanted).to(device)
             tokenizer = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
             kind = FileNotFoundError if isinstance(error, OSError) else ValueError
@@ -227,8 +225,9 @@ class LocalModel:
         seeds: Sequence[int | None] | None = None,
         thinking: bool = True,
         batch_size: int = BATCH_SIZE,
+        each_token: Callable[[], None] = lambda: None,
     ) -> list[Reply]:
-        """Replies to several conversations, generated together.
+        """Replies to several conversations, generated together. Equal conversations in a batch are read once.
 
         Args:
             conversations (`Sequence[Messages]`): Each ends where its reply begins.
@@ -236,7 +235,8 @@ class LocalModel:
             seeds (`Sequence[int | None]`, *optional*): One a conversation. A reply depends on its own seed, not on
                 its batch (up to the rounding of batched arithmetic).
             thinking (`bool`, *optional*, defaults to `True`): Whether turns are opened with system thinking.
-            batch_size (`int`, *optional*, defaults to 16): How many at once.
+            batch_size (`int`, *optional*, defaults to 16): How many together.
+            each_token (`Callable`, *optional*): Called after each token of a batch, for progress.
 
         Returns:
             `list[Reply]`: In the order of the conversations.
@@ -258,7 +258,12 @@ class LocalModel:
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
                 generated = await asyncio.to_thread(
-                    self._generate, [prompts[at] for at in batch], sampling, [seeds[at] for at in batch], cancelled
+                    self._generate,
+                    [prompts[at] for at in batch],
+                    sampling,
+                    [seeds[at] for at in batch],
+                    cancelled,
+                    each_token=each_token,
                 )
                 for at, ids in zip(batch, generated, strict=True):
                     detokenizer = Detokenizer(self._decode, sampling.stop)
@@ -346,18 +351,21 @@ class LocalModel:
         seeds: list[int | None],
         cancelled: threading.Event,
         streamer: BaseStreamer | None = None,
+        each_token: Callable[[], None] = lambda: None,
     ) -> list[list[int]]:
         """Generated ids of each prompt, up to and with its end-of-turn token. Runs in a thread; one at a time."""
-        width = max(map(len, prompts))
-        ids = torch.tensor([[self._pad] * (width - len(row)) + row for row in prompts])
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
+        width, device = max(map(len, prompts)), self._model.device
+        ids = torch.tensor([[self._pad] * (width - len(row)) + row for row in prompts], device=device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=device)
+        distinct = [prompts.index(row) for row in prompts]
         config = copy.deepcopy(self._config)
-        # The sampler draws; what `generate` would do beside it is switched off.
+        # The sampler draws; what `generate` would do beside it is switched off by neutral values: None would be filled
+        # in from the checkpoint, with a warning.
         config.update(
             do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
+            temperature=1.0,
+            top_p=1.0,
+            top_k=50,
             max_length=None,
             max_new_tokens=sampling.max_tokens,
         )
@@ -368,14 +376,23 @@ class LocalModel:
             longest = max(map(len, sampling.stop))
             return any(text in self._decode(row[-longest - 8 :]) for text in sampling.stop)
 
-        stopper = Stopper(cancelled.is_set, found if sampling.stop else None, width)
+        def no_longer_wanted() -> bool:
+            each_token()
+            return cancelled.is_set()
+
+        stopper = Stopper(no_longer_wanted, found if sampling.stop else None, width)
         with self._busy:
             if cancelled.is_set():
                 return [[] for _ in prompts]
             try:
+                cache = roomy_cache(self._model)
+                if cache is not None and len(set(distinct)) < len(prompts) and width > 1:
+                    with torch.inference_mode():
+                        read_once(self._model, cache, ids, mask, distinct)
                 out = self._model.generate(
-                    input_ids=ids.to(self._model.device),
-                    attention_mask=mask.to(self._model.device),
+                    input_ids=ids,
+                    attention_mask=mask,
+                    past_key_values=cache,
                     generation_config=config,
                     logits_processor=samplers,
                     stopping_criteria=[stopper],
@@ -407,12 +424,6 @@ def _weights_digest(model: Any) -> str:
     return sha.hexdigest()
 
 
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def _usable_device(name: str) -> str:
     """The device, tried before weights are read for it."""
     try:
@@ -420,7 +431,7 @@ def _usable_device(name: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"torch cannot use the device {name!r} here: {_first_line(error).partition('. ')[0]}. Name another one, "
-            f"such as {_best_device()}, or none for the best there is."
+            f"such as {best_device()}, or none for the best there is."
         ) from error
     return name
 

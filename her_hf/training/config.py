@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from transformers import TrainingArguments
 from trl import SFTConfig
+
+from her_hf.devices import best_device, settle_bf16
 
 
 @dataclass
@@ -64,6 +65,8 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
             tokens.
         freeze_embeddings (`bool`, *optional*, defaults to `False`): Leave input embeddings and head as they are. Few
             steps on few texts else move the many words that do not occur in them.
+        train_last_layers (`int`, *optional*): Train only this many decoder layers, the last ones, with the final norm;
+            embeddings, head and the layers below stay as they are and need neither gradients nor optimizer state.
         loss_head (`str`, *optional*, defaults to `"auto"`): `"plain"`, `"fused"`, or `"auto"` (fused on CUDA).
 
     Raises:
@@ -94,6 +97,10 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
         default=False, metadata={"help": "Loss: mean in a reply, then over replies. False: mean over trained tokens."}
     )
     freeze_embeddings: bool = field(default=False, metadata={"help": "Leave input embeddings and head as they are."})
+    train_last_layers: int | None = field(
+        default=None,
+        metadata={"help": "Train only this many decoder layers, the last ones, and no embeddings; all if not given."},
+    )
     loss_head: str = field(
         default="auto",
         metadata={
@@ -127,6 +134,8 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
             raise ValueError(f"one-pass training cannot follow these settings, leave them out: {'; '.join(wrong)}")
         if self.loss_head not in ("auto", "plain", "fused"):
             raise ValueError(f"loss_head must be auto, plain or fused, got {self.loss_head!r}")
+        if self.train_last_layers is not None and self.train_last_layers < 1:
+            raise ValueError(f"train_last_layers must be at least 1, got {self.train_last_layers}")
         if self.rows_together < 1:
             raise ValueError(f"rows_together must be at least 1, got {self.rows_together}")
         if self.max_tokens is None:
@@ -144,8 +153,11 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
 
 
 def settle_device(args: TrainingArguments) -> None:
-    """Lets bf16 autocast run where there is no accelerator: transformers asks for `use_cpu` to be said then."""
-    if args.bf16 and not torch.accelerator.is_available():
+    """Settles precision before transformers does: no bf16 where the device emulates it, and `use_cpu` where bf16 runs
+    on a CPU, which transformers wants said."""
+    device = "cpu" if args.use_cpu else best_device()
+    args.bf16 = settle_bf16(bool(args.bf16), device)
+    if args.bf16 and device == "cpu":
         args.use_cpu = True
 
 

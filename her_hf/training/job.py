@@ -24,8 +24,9 @@ from transformers import (
 from transformers.utils import cached_file
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
+from her_hf.devices import describe_device, settle_dtype
 from her_hf.durable import claim, read_json, write_json
-from her_hf.hub.base import EMBEDDED, torch_dtype, weights_fingerprint, write_base
+from her_hf.hub.base import EMBEDDED, weights_fingerprint, write_base
 from her_hf.hub.cards import ModelCard, hub_id, source_commit, write_card
 from her_hf.hub.push import push_folder
 
@@ -109,7 +110,7 @@ def run_job(job: Job, model_config: ModelConfig, args: TrainingArguments) -> dic
         return read_json(folder / RESULTS_FILE)
 
     log = RunLog(folder)
-    trainer = job.trainer(load_model(job.base, model_config), [log])
+    trainer = job.trainer(load_model(job.base, model_config, args.device.type), [log])
     log.watch(trainer)
     checkpoint = last_checkpoint(folder)
     if checkpoint:
@@ -129,7 +130,8 @@ def run_job(job: Job, model_config: ModelConfig, args: TrainingArguments) -> dic
         "resumed_from": checkpoint.name if checkpoint else None,
         **trainer.progress,
         **measured,
-        "device": device_name(),
+        "precision": precision_of(trainer.model, bf16=args.bf16),
+        "device": describe_device(args.device.type),
         "commit": source_commit(),
     }
     if trainer.accelerator.is_main_process:
@@ -237,11 +239,12 @@ def resolve_base(name: str) -> str:
         return str(write_base(Path(EMBEDDED_FOLDER) / EMBEDDED))
 
 
-def load_model(base: str, config: ModelConfig) -> PreTrainedModel:
-    """The base model in the dtype and with the attention that the recipe names (float32 and sdpa unless told)."""
+def load_model(base: str, config: ModelConfig, device: str) -> PreTrainedModel:
+    """The base model with the attention that the recipe names (sdpa unless told), and in its dtype, as far as the
+    device computes in it."""
     kwargs: dict[str, Any] = {
         "revision": config.model_revision,
-        "dtype": torch_dtype(config.dtype),
+        "dtype": settle_dtype(config.dtype or "float32", device),
         "attn_implementation": config.attn_implementation or "sdpa",
     }
     quantization = get_quantization_config(config)
@@ -261,11 +264,10 @@ def held_out_losses(metrics: Mapping[str, float], layers: Sequence[str]) -> dict
     return {"all": metrics["eval_loss"], **found}
 
 
-def device_name() -> str:
-    """What the run ran on."""
-    if torch.cuda.is_available():
-        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
-    return f"CPU, {torch.get_num_threads()} threads"
+def precision_of(model: torch.nn.Module, *, bf16: bool) -> str:
+    """What a model computes in: the dtype of its weights, and autocast on top where it is on."""
+    dtype = str(model.dtype).removeprefix("torch.")
+    return f"{dtype} weights{', bf16 autocast' if bf16 else ''}"
 
 
 # -- what cards of all recipes say
@@ -287,18 +289,20 @@ def training_figures(results: Mapping[str, Any]) -> dict[str, Any]:
     return figures
 
 
-def training_settings(model_config: ModelConfig, args: Any, steps: int) -> dict[str, Any]:
+def training_settings(model_config: ModelConfig, args: Any, results: Mapping[str, Any]) -> dict[str, Any]:
     """What was trained, how long and how fast, for a card."""
     if model_config.use_peft:
         tuned = f"LoRA, rank {model_config.lora_r}, alpha {model_config.lora_alpha}"
+    elif getattr(args, "train_last_layers", None):
+        tuned = f"the last {args.train_last_layers} decoder layers"
     else:
         tuned = "all but the embeddings" if getattr(args, "freeze_embeddings", False) else "all weights"
     return {
         "weights trained": tuned,
         "learning rate": f"{args.learning_rate}, {args.lr_scheduler_type.value}, warm-up {args.warmup_steps}",
-        "steps": steps,
+        "steps": results["steps"],
         "epochs": args.num_train_epochs if args.max_steps < 0 else "by steps",
-        "precision": f"{model_config.dtype or 'auto'} weights{', bf16 autocast' if args.bf16 else ''}",
+        "precision": results["precision"],
         "seed": args.seed,
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import torch
 import yaml
 from trl import TrlParser
+
+from her_hf.devices import cpu_cores
 
 
 def launch(settings: Sequence[type], run: Callable[..., dict[str, Any]]) -> int:
@@ -43,7 +44,7 @@ def launch(settings: Sequence[type], run: Callable[..., dict[str, Any]]) -> int:
 
 def _tell_idle_cores(args: Any) -> None:
     """Says what `accelerate launch` does not: it gives a process one thread, and a CPU then trains on one core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = cpu_cores()
     if args.device.type == "cpu" and args.world_size == 1 and torch.get_num_threads() == 1 < cores:
         logging.warning(
             f"training on 1 of {cores} CPU cores: accelerate launch --num_cpu_threads_per_process {cores} … uses more"

@@ -209,7 +209,7 @@ def _card(
         adapter=model_config.use_peft,
         use=REWARD_USE + (AT_ONCE_USE if data.form == "compact" and not data.reasoning else ""),
         settings={
-            **training_settings(model_config, args, results["steps"]),
+            **training_settings(model_config, args, results),
             "answers to a prompt": args.num_generations,
             "temperature": args.temperature,
             "longest answer, tokens": args.max_completion_length,

@@ -154,7 +154,7 @@ def _card(
         adapter=model_config.use_peft,
         use=REWARD_USE + (AT_ONCE_USE if data.form == "compact" and data.at_once else ""),
         settings={
-            **training_settings(model_config, args, results["steps"]),
+            **training_settings(model_config, args, results),
             "answers a step": args.replies_per_step,
             "form": data.form,
             "loss": _loss(data, args),

@@ -156,7 +156,7 @@ def _card(
         license=data.license,
         adapter=model_config.use_peft,
         settings={
-            **training_settings(model_config, args, results["steps"]),
+            **training_settings(model_config, args, results),
             "replies a step": args.replies_per_step,
             "loss": "mean over replies" if args.per_reply else "mean over trained tokens",
             "window": args.max_tokens or "none",

@@ -20,6 +20,7 @@ from .batches import EvalBatches, MicroBatches
 from .branches import use_branches
 from .collator import OnePassCollator
 from .config import OnePassConfig
+from .freezing import freeze
 from .layers import LAYERS, label_layers
 from .loss import loss_weights, token_losses, total_weight
 
@@ -72,9 +73,9 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
         if eval_dataset is not None and "layers" not in eval_dataset.column_names:
             labels = [label_layers(row, processing_class) for row in eval_dataset]
             eval_dataset = eval_dataset.add_column("layers", labels)
-        if args.freeze_embeddings:
-            for part in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
-                part.requires_grad_(False)
+        if args.train_last_layers is not None and kwargs.get("peft_config") is not None:
+            raise ValueError("train_last_layers does not go with LoRA: leave one of the two out")
+        freeze(model, embeddings=args.freeze_embeddings, last_layers=args.train_last_layers)
         implementation = use_branches(model)
         super().__init__(
             model=model,

@@ -25,13 +25,14 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from her_hf.devices import describe_device
 from her_hf.processing.rows import Row, Rows, build
 from her_hf.scenes import Scene, SceneError, load_scenes
 from her_hf.training.attention import check_model
 from her_hf.training.branches import use_branches
 from her_hf.training.collator import OnePassCollator
 from her_hf.training.data import Conversation, conversations
-from her_hf.training.job import device_name, resolve_base
+from her_hf.training.job import resolve_base
 from her_hf.training.loss import token_losses
 from her_hf.training.tokenizers import her_tokenizer
 
@@ -172,7 +173,7 @@ def compare(
         "model": Path(arguments.model).name,
         "attention": arguments.attention,
         "dtype": arguments.dtype,
-        "device": device_name() if arguments.device.startswith("cuda") else f"CPU, {torch.get_num_threads()} threads",
+        "device": describe_device(arguments.device),
     }
 
 

@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -22,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from her_hf.processes import child_process
 
 _LINE = "the door stays shut and nobody says why so we wait here with cold tea until a step sounds on the stair"
 _WORDS = _LINE.split()
@@ -221,16 +222,14 @@ def scripted(
     command = [sys.executable, __file__, "--port-file", str(port_file), "--log", str(log)]
     command += ["--latency", str(latency), "--places", str(places), *(["--faults"] if faults else [])]
     command += [*(["--prose"] if prose else []), *(["--broken-after", str(broken_after)] if broken_after else [])]
-    process = subprocess.Popen(command)
     try:
-        deadline = time.monotonic() + 60
-        while not port_file.exists():
-            assert process.poll() is None and time.monotonic() < deadline, "the scripted server did not start"
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{port_file.read_text()}/v1", log
+        with child_process(command) as process:
+            deadline = time.monotonic() + 60
+            while not port_file.exists():
+                assert process.poll() is None and time.monotonic() < deadline, "the scripted server did not start"
+                time.sleep(0.02)
+            yield f"http://127.0.0.1:{port_file.read_text()}/v1", log
     finally:
-        process.terminate()
-        process.wait(10)
         port_file.unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
 """The quickstart: `make quickstart`, or `python -m recipes.quickstart --out outputs/quickstart`.
 
-Writes the embedded base, trains HER-SFT on a seeded English part of her-mini, and compares both on books that training
-never saw. Every stage is kept as soon as it is finished: a killed quickstart goes on where it was.
+Writes the embedded base, times the machine, trains HER-SFT on a seeded English part of her-mini, and compares both on
+books that training never saw. Every stage is kept as soon as it is finished: a killed quickstart goes on where it was.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import platform
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -21,32 +19,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from her_hf.durable import claim, read_json, replace_text, write_json
+from her_hf.devices import cpu_cores, describe_device, has_bf16
+from her_hf.durable import claim, read_json, replace_text, whole_lines, write_json
 from her_hf.hub.base import EMBEDDED, EMBEDDED_ID, write_base
 from her_hf.hub.cards import source_commit
+from her_hf.processes import run_child
 from her_hf.scenes import Scene, load_scenes
 from her_hf.scoring.replies import SampledReply, score_replies
+from recipes.quickstart.plan import MINUTES, MINUTES_WITHOUT_BF16, Plan, Work, arrival, make_plan
+from recipes.quickstart.progress import StageProgress
 
 T = TypeVar("T")
 
 NOTE = "settings.json"
-STAGES = ("base", "data", "train", "replies", "loss")
+STAGES = ("base", "plan", "data", "train", "replies", "loss")
 HERE = Path(__file__).parent
 DATA = HERE.parents[1] / "dataset_cards" / "her-mini"
+STARTED = time.monotonic()
 
 
 @dataclass
 class Settings:
-    """What the quickstart does; the defaults fit 15 minutes on two CPU cores, install included."""
+    """What the quickstart does; how much of it, the plan decides."""
 
+    minutes: float | None = field(
+        default=None,
+        metadata={
+            "help": f"Minutes that training, sampling and scoring may take together; without it {MINUTES:g}, or "
+            f"{MINUTES_WITHOUT_BF16:g} on a CPU without bfloat16 instructions."
+        },
+    )
     seed: int = field(default=42, metadata={"help": "Seed of the choice of data, of training and of sampling."})
-    train_scenes: int = field(default=16, metadata={"help": "English scenes to train on, drawn from the train split."})
-    max_steps: int = field(default=-1, metadata={"help": "Stop training after this many steps; -1: one epoch."})
-    test_replies: int = field(default=24, metadata={"help": "Replies sampled from each model on the test split."})
     temperature: float = field(default=0.7, metadata={"help": "Sampling temperature."})
     top_p: float = field(default=0.9, metadata={"help": "Nucleus of the sampling."})
-    max_new_tokens: int = field(default=320, metadata={"help": "Most tokens of a reply."})
     base: str = field(default=EMBEDDED, metadata={"help": "Base model: the embedded one, a Hub id or a folder."})
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"minutes must be above 0, got {self.minutes}")
 
 
 class Quickstart:
@@ -92,14 +102,20 @@ class Quickstart:
 
     def run(self) -> Path:
         """All stages; returns the report."""
+        from transformers.utils import logging
+
         from recipes.quickstart.report import write_report
 
+        logging.disable_progress_bar()  # the stages show their own progress
+        logging.set_verbosity_error()
         self.stage("base", self._base)
-        data = self.stage("data", self._data)
-        log = self.stage("train", self._train)
-        replies = self.stage("replies", self._replies)
-        losses = self.stage("loss", self._losses)
-        results = self._results(data, log, replies, losses)
+        plan = Plan.from_dict(self.stage("plan", self._plan))
+        self._announce(plan)
+        data = self.stage("data", lambda: self._data(plan))
+        log = self.stage("train", lambda: self._train(plan, data["train_replies"]))
+        replies = self.stage("replies", lambda: self._replies(plan))
+        losses = self.stage("loss", lambda: self._losses(plan))
+        results = self._results(plan, data, log, replies, losses)
         write_json(self.out / "results.json", results)
         return write_report(results, log, self.out)
 
@@ -109,85 +125,172 @@ class Quickstart:
         """The base, and the same weights with the HER template: what both models are prompted with."""
         from her_hf.processing.attach import attach_model
 
-        plain = write_base(self.out / "base-plain", self.settings.base)
-        attach_model(plain, self.out / "base")
+        with StageProgress("base", 20, after=self._minutes * 60).shown():
+            plain = write_base(self.out / "base-plain", self.settings.base)
+            attach_model(plain, self.out / "base")
         return str(self.out / "base")
+
+    @property
+    def _minutes(self) -> float:
+        return self.settings.minutes or (MINUTES if has_bf16("cpu") else MINUTES_WITHOUT_BF16)
+
+    def _plan(self) -> dict[str, Any]:
+        """Times the machine and decides once how much is done."""
+        from transformers import AutoTokenizer
+
+        from recipes.quickstart.heldout import scene_rows
+        from recipes.quickstart.timing import measure
+
+        folder, bf16 = self.out / "base", has_bf16("cpu")
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        rows = {
+            name: [scene_rows([scene], tokenizer) for scene in scenes]
+            for name, scenes in (("train", self._train_scenes()), ("loss", self._scenes("test")))
+        }
+        prompts = [scene.messages_for(name, turns=turn) for scene, name, turn in self._units(most=16)]
+        with StageProgress("plan", 30, after=self._minutes * 60).shown():
+            speeds = measure(folder, [row for scene in rows["train"] for row in scene], prompts, bf16=bf16)
+        work = Work(
+            train=[sum(len(row["input_ids"]) for row in scene) for scene in rows["train"]],
+            prompts=[
+                len(tokenizer.apply_chat_template(list(messages), add_generation_prompt=True)["input_ids"])
+                for messages in prompts
+            ],
+            loss=[sum(len(row["input_ids"]) for row in scene) for scene in rows["loss"]],
+        )
+        return make_plan(
+            work,
+            speeds,
+            minutes=self._minutes,
+            spent=time.monotonic() - STARTED,
+            bf16=bf16,
+            device=describe_device("cpu"),
+        ).as_dict()
+
+    def _announce(self, plan: Plan) -> None:
+        left = sum(seconds for name, seconds in plan.seconds.items() if not (self.out / f"{name}.json").exists())
+        for line in plan.in_words():
+            print(f"   {line}")
+        print(f"   All done about {arrival(left)}.", flush=True)
+
+    def _progress(self, name: str, plan: Plan) -> StageProgress:
+        order = list(plan.seconds)
+        after = sum(plan.seconds[later] for later in order[order.index(name) + 1 :])
+        return StageProgress(name, plan.seconds[name], after=after)
 
     def _scenes(self, split: str) -> list[Scene]:
         return [scene for scene in load_scenes(DATA, split=split) if scene.language == "en"]
 
-    def _data(self) -> dict[str, int]:
+    def _train_scenes(self) -> list[Scene]:
+        """Scenes to train on, in the order in which they are taken."""
+        scenes = self._scenes("train")
+        random.Random(self.settings.seed).shuffle(scenes)
+        return scenes
+
+    def _units(self, most: int) -> list[Any]:
+        from her_hf.evaluation.format import choose_units
+
+        return choose_units(self._scenes("test"), most)
+
+    def _data(self, plan: Plan) -> dict[str, int]:
         """A seeded English part of her-mini, as a data set of its own."""
         folder = self.out / "data" / "data"
         folder.mkdir(parents=True, exist_ok=True)
-        train = self._scenes("train")
-        random.Random(self.settings.seed).shuffle(train)
-        chosen = {"train": train[: self.settings.train_scenes], "validation": self._scenes("validation")[:2]}
+        chosen = {"train": self._train_scenes()[: plan.train_scenes], "validation": self._scenes("validation")[:2]}
         for split, scenes in chosen.items():
             rows = [json.dumps(scene.to_her_row(), ensure_ascii=False) + "\n" for scene in scenes]
             (folder / f"{split}.jsonl").write_text("".join(rows), encoding="utf-8")
         replies = sum(turn.system_thinking is not None for scene in chosen["train"] for turn in scene.dialogue)
         return {"train_scenes": len(chosen["train"]), "train_replies": replies}
 
-    def _train(self) -> list[dict[str, Any]]:
+    def _train(self, plan: Plan, replies: int) -> list[dict[str, Any]]:
         """`accelerate launch recipes/sft.py`, as a user would; it resumes from its own checkpoints."""
-        output = self.out / "her-sft"
+        output, log = self.out / "her-sft", self.out / "train.log"
         launch = "-m accelerate.commands.launch --cpu --num_processes 1 --num_machines 1"
-        launch += " --mixed_precision no --dynamo_backend no"
+        launch += f" --mixed_precision no --dynamo_backend no --num_cpu_threads_per_process {cpu_cores()}"
         settings = {
             "config": HERE / "config.yaml",
             "model_name_or_path": self.out / "base",
             "dataset": self.out / "data",
             "output_dir": output,
             "seed": self.settings.seed,
-            "max_steps": self.settings.max_steps,
+            "bf16": plan.bf16,
+            "train_last_layers": plan.train_last_layers,
         }
         arguments = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
         command = [sys.executable, *launch.split(), str(HERE.parent / "sft.py"), *arguments]
-        finished = subprocess.run(command, check=False)
-        if finished.returncode:
+        with log.open("ab") as file, self._progress("train", plan).shown() as shown:
+
+            def follow() -> None:
+                steps = _metrics(output)
+                if steps:
+                    trained = int(steps[-1].get("num_replies", 0))
+                    shown.update(trained / replies, f"{trained} of {replies} replies")
+
+            code = run_child(command, output=file, waiting=follow)
+        if code:
+            tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
             raise SystemExit(
-                f"Training ended with exit code {finished.returncode}; its messages are above. The next "
-                "`make quickstart` goes on from its last checkpoint."
+                f"{tail}\nTraining ended with exit code {code}; the end of {log} is above. The next `make quickstart` "
+                "goes on from its last checkpoint."
             )
-        lines = (output / "metrics.jsonl").read_text().splitlines()
-        return [json.loads(line) for line in lines]
+        return _metrics(output)
 
     def _models(self) -> dict[str, Path]:
         return {"base": self.out / "base", "her-sft": self.out / "her-sft"}
 
-    def _replies(self) -> dict[str, list[dict[str, Any]]]:
-        from her_hf.evaluation.format import choose_units
+    def _replies(self, plan: Plan) -> dict[str, list[dict[str, Any]]]:
         from her_hf.inference.interface import Sampling
         from recipes.quickstart.replies import sample_replies
 
         settings = self.settings
-        units = choose_units(self._scenes("test"), settings.test_replies)
-        sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.top_p)
-        return {
-            name: sample_replies(
-                folder, units, self.out / f"replies-{name}.jsonl", sampling=sampling, seed=settings.seed
-            )
-            for name, folder in self._models().items()
-        }
+        units = self._units(plan.prompts)
+        sampling = Sampling(plan.max_new_tokens, settings.temperature, settings.top_p)
+        draws = {"base": 1, "her-sft": plan.draws}
+        found, done = {}, 0
+        with self._progress("replies", plan).shown() as shown:
+            for name, folder in self._models().items():
 
-    def _losses(self) -> dict[str, dict[str, dict[str, float]]]:
+                def tell(share: float, done: int = done, name: str = name) -> None:
+                    shown.update((done + share * draws[name]) / sum(draws.values()), name)
+
+                found[name] = sample_replies(
+                    folder,
+                    units,
+                    self.out / f"replies-{name}.jsonl",
+                    draws=draws[name],
+                    sampling=sampling,
+                    seed=settings.seed,
+                    dtype="bfloat16" if plan.bf16 else "float32",
+                    progress=tell,
+                )
+                done += draws[name]
+        return found
+
+    def _losses(self, plan: Plan) -> dict[str, dict[str, dict[str, float]]]:
         from recipes.quickstart.heldout import layer_losses
 
-        scenes = self._scenes("test")
-        return {name: layer_losses(folder, scenes) for name, folder in self._models().items()}
+        scenes = self._scenes("test")[: plan.loss_scenes]
+        found = {}
+        with self._progress("loss", plan).shown() as shown:
+            for done, (name, folder) in enumerate(self._models().items()):
+
+                def tell(share: float, done: int = done, name: str = name) -> None:
+                    shown.update((done + share) / 2, name)
+
+                found[name] = layer_losses(folder, scenes, bf16=plan.bf16, progress=tell)
+        return found
 
     # -- results
 
     def _results(
         self,
+        plan: Plan,
         data: dict[str, int],
         log: list[dict[str, Any]],
         replies: dict[str, list[dict[str, Any]]],
         losses: dict[str, dict[str, dict[str, float]]],
     ) -> dict[str, Any]:
-        from her_hf.training.job import device_name
-
         scenes = {scene.key: scene for scene in self._scenes("test")}
         sampled = {name: [_as_reply(row, scenes) for row in rows] for name, rows in replies.items()}
         return {
@@ -196,11 +299,13 @@ class Quickstart:
                 **data,
                 "base": EMBEDDED_ID if self.settings.base == EMBEDDED else self.settings.base,
                 "data": "her-mini (English)",
-                "device": f"{device_name()}, {platform.machine()}",
                 "commits": self.kept("commit"),
                 "steps": max((row["step"] for row in log if "step" in row), default=0),
-                "test_replies": len(replies["base"]),
+                "prompts": plan.prompts,
+                "max_new_tokens": plan.max_new_tokens,
+                "trained_in": read_json(self.out / "her-sft" / "results.json")["precision"],
             },
+            "plan": plan.as_dict(),
             "models": {name: {"figures": score_replies(sampled[name]), "loss": losses[name]} for name in sampled},
             "patterns": {
                 "data": [turn.pattern for scene in scenes.values() for turn in scene.dialogue],
@@ -209,6 +314,12 @@ class Quickstart:
             "samples": _samples(replies, scenes),
             "seconds": self.kept("seconds"),
         }
+
+
+def _metrics(output: Path) -> list[dict[str, Any]]:
+    """What training has logged so far."""
+    file = output / "metrics.jsonl"
+    return [json.loads(line) for line in whole_lines(file)] if file.exists() else []
 
 
 def _begun(folder: Path) -> bool:
@@ -264,14 +375,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("outputs/quickstart"), help="Folder of the run.")
     for entry in dataclasses.fields(Settings):
-        kind = type(entry.default)
-        text = f"{entry.metadata['help']} (default: {entry.default})"
+        kind = float if entry.default is None else type(entry.default)
+        text = entry.metadata["help"] + ("" if entry.default is None else f" (default: {entry.default})")
         parser.add_argument(f"--{entry.name}", type=kind, default=entry.default, help=text)
     given = vars(parser.parse_args())
     try:
         report = Quickstart(out=given.pop("out"), settings=Settings(**given)).run()
     except (ValueError, OSError) as error:
         sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. The same command goes on where it was.")
     print(f"\nThe report is in {report}")
     print(report.read_text().split("## Held-out")[0])
 

@@ -4,82 +4,100 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from her_hf.durable import Journal
 from her_hf.evaluation.format import Unit
 from her_hf.inference.interface import Sampling
 from her_hf.inference.local import LocalModel
 
+BATCH_SIZE = 32
+"""Replies generated together: a batch costs less than its halves one after the other."""
 
-def unit_key(unit: Unit, settings: dict[str, Any]) -> str:
+
+def unit_key(unit: Unit, draw: int, settings: dict[str, Any]) -> str:
     """Everything that could change the reply, as one short key."""
     scene, character, index = unit
     messages = scene.messages_for(character, turns=index)
-    blob = json.dumps([scene.key, character, index, messages, settings], ensure_ascii=False, sort_keys=True)
+    blob = json.dumps([scene.key, character, index, draw, messages, settings], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(blob.encode()).hexdigest()[:16]
 
 
 def sample_replies(
-    folder: Path, units: Sequence[Unit], out: Path, *, sampling: Sampling, seed: int, batch_size: int = 12
+    folder: Path,
+    units: Sequence[Unit],
+    out: Path,
+    *,
+    draws: int = 1,
+    sampling: Sampling,
+    seed: int,
+    dtype: str,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> list[dict[str, Any]]:
-    """Samples a reply for each unit; a killed run goes on behind the last finished batch.
+    """Samples replies to each unit; a killed run goes on behind the last finished batch.
 
     Args:
         folder (`Path`): A model with the HER template.
         units (`Sequence[Unit]`): What to reply to.
         out (`Path`): JSONL file; finished replies in it with the same key are kept.
+        draws (`int`, *optional*, defaults to 1): Replies to each unit; its prompt is read once for all of them.
         sampling (`Sampling`): How to draw.
-        seed (`int`): Each unit's own seed comes from this and its key.
-        batch_size (`int`, *optional*, defaults to 12): Replies generated together.
+        seed (`int`): Each reply's own seed comes from this and its key.
+        dtype (`str`): Of the weights, a torch name.
+        progress (`Callable`, *optional*): Told what share of the replies is done, token by token.
 
     Returns:
-        `list[dict]`: In the order of the units: `key, scene_key, character, turn, text, ended, tokens`.
+        `list[dict]`: All first draws in the order of the units, then all second ones: `key, scene_key, character,
+        turn, draw, text, ended, tokens`.
     """
-    settings = {
-        "model": _fingerprint(folder),
-        "sampling": repr(sampling),
-        "seed": seed,
-        "dtype": "bfloat16",
-        "batch": batch_size,
-    }
-    keys = [unit_key(unit, settings) for unit in units]
+    settings = {"model": _fingerprint(folder), "sampling": repr(sampling), "seed": seed, "dtype": dtype}
+    wanted = {unit_key(unit, draw, settings): (unit, draw) for draw in range(draws) for unit in units}
     done = Journal(out, key=lambda row: row["key"])
-    waiting = [(key, unit) for key, unit in zip(keys, units, strict=True) if key not in done.rows]
-    if waiting:
-        model = LocalModel.load(str(folder), dtype="bfloat16")  # twice as fast on a CPU
-        with tqdm(
-            total=len(units), initial=len(units) - len(waiting), desc=f"replies of {folder.name}", unit="reply"
-        ) as bar:
-            for start in range(0, len(waiting), batch_size):
-                batch = waiting[start : start + batch_size]
-                replies = asyncio.run(
-                    model.chat_many(
-                        [scene.messages_for(character, turns=index) for _, (scene, character, index) in batch],
-                        sampling=sampling,
-                        seeds=[int(key, 16) % 2**31 for key, _ in batch],
-                        batch_size=batch_size,
-                    )
-                )
-                for (key, (scene, character, index)), reply in zip(batch, replies, strict=True):
-                    done.add(
-                        {
-                            "key": key,
-                            "scene_key": list(scene.key),
-                            "character": character,
-                            "turn": index,
-                            "text": reply.text,
-                            "ended": reply.ended,
-                            "tokens": reply.usage.completion_tokens,
-                        }
-                    )
-                bar.update(len(batch))
-    return [done.rows[key] for key in keys]
+    # Equal prompts stand beside each other, so that a batch reads them once.
+    waiting = sorted((key for key in wanted if key not in done.rows), key=lambda key: units.index(wanted[key][0]))
+    model = LocalModel.load(str(folder), dtype=dtype) if waiting else None
+    for start in range(0, len(waiting), BATCH_SIZE):
+        assert model is not None
+        batch = waiting[start : start + BATCH_SIZE]
+        finished, tokens = len(wanted) - len(waiting) + start, itertools.count(1)
+
+        def each_token(
+            finished: int = finished, tokens: itertools.count[int] = tokens, size: int = len(batch)
+        ) -> None:
+            progress((finished + size * next(tokens) / sampling.max_tokens) / len(wanted))
+
+        replies = asyncio.run(
+            model.chat_many(
+                [
+                    scene.messages_for(character, turns=index)
+                    for (scene, character, index), _ in (wanted[key] for key in batch)
+                ],
+                sampling=sampling,
+                seeds=[int(key, 16) % 2**31 for key in batch],
+                batch_size=BATCH_SIZE,
+                each_token=each_token,
+            )
+        )
+        for key, reply in zip(batch, replies, strict=True):
+            (scene, character, index), draw = wanted[key]
+            done.add(
+                {
+                    "key": key,
+                    "scene_key": list(scene.key),
+                    "character": character,
+                    "turn": index,
+                    "draw": draw,
+                    "text": reply.text,
+                    "ended": reply.ended,
+                    "tokens": reply.usage.completion_tokens,
+                }
+            )
+    progress(1.0)
+    return [done.rows[key] for key in wanted]
 
 
 def _fingerprint(folder: Path) -> str:

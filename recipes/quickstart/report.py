@@ -15,6 +15,7 @@ from recipes.quickstart.figures import (
     draw_patterns,
     draw_training,
 )
+from recipes.quickstart.plan import Plan
 
 
 def write_report(results: Mapping[str, Any], log: Sequence[Mapping[str, Any]], out: Path) -> Path:
@@ -44,16 +45,21 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _head(results: Mapping[str, Any]) -> str:
-    settings, seconds = results["settings"], results["seconds"]
+    settings, seconds, plan = results["settings"], results["seconds"], Plan.from_dict(results["plan"])
+    sampled = "bfloat16 weights" if plan.bf16 else "float32 weights"
+    loss = "float32 weights, bf16 autocast" if plan.bf16 else "float32 weights"
+    sizing = "\n".join(f"- {line}" for line in plan.in_words())
     return (
         "# HER-SFT quickstart\n\n"
         f"Base: {settings['base']}. Data: {settings['data']}. Training: {settings['train_replies']} replies of "
         f"{settings['train_scenes']} English scenes, {settings['steps']} optimizer steps, seed {settings['seed']}. "
-        f"Evaluation: {settings['test_replies']} replies of books that training never saw, sampled at temperature "
-        f"{settings['temperature']}, top-p {settings['top_p']}, at most {settings['max_new_tokens']} tokens. "
-        "Both models get the same prompts, opened with `<system_thinking>`.\n\n"
-        "Precision: training and held-out loss in float32 weights with bfloat16 autocast, sampling in bfloat16 "
-        f"weights. Device: {settings['device']}. Commit: {_commits(settings['commits'])}.\n\n"
+        f"Evaluation: {plan.prompts} prompts from books that training never saw, answered once by the base and "
+        f"{plan.draws} times by HER-SFT, sampled at temperature {settings['temperature']}, top-p {settings['top_p']}, "
+        f"at most {settings['max_new_tokens']} tokens. Both models get the same prompts, opened with "
+        "`<system_thinking>`.\n\n"
+        f"Precision: training in {settings['trained_in']}; sampling in {sampled}; held-out loss in {loss}. "
+        f"Device: {plan.device}. Commit: {_commits(settings['commits'])}.\n\n"
+        f"How it was sized, for {plan.minutes:g} minutes:\n\n{sizing}\n\n"
         f"Time: {', '.join(f'{name} {value:.0f} s' for name, value in seconds.items())} "
         f"(sum {sum(seconds.values()):.0f} s, install not counted; a stage that a kill ended counts from its last "
         "start; measured by `make quickstart`).\n\n"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import time
@@ -16,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from venvs import clean_environment
+
+from her_hf.processes import child_process
 
 READY_SECONDS = 300
 """How long a server may take until it answers; about 40 seconds on two free cores."""
@@ -54,19 +54,13 @@ def vllm_server(
     ]
     environment = clean_environment(VLLM_CPU_KVCACHE_SPACE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1")
     log.parent.mkdir(parents=True, exist_ok=True)
-    # A terminated test run must end its server as an interrupted one does.
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, cwd=log.parent, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
+    with (
+        log.open("wb") as out,
+        child_process(command, output=out, environment=environment, cwd=log.parent) as process,
+    ):
         root = f"http://127.0.0.1:{port}"
         _wait_until_ready(process, root, log)
         yield root
-    finally:
-        _stop(process)
-        signal.signal(signal.SIGTERM, previous)
 
 
 def log_tail(log: Path, characters: int = 6000) -> str:
@@ -126,17 +120,3 @@ def _wait_until_ready(process: subprocess.Popen[bytes], root: str, log: Path) ->
         except OSError:  # nobody listens yet
             time.sleep(1)
     raise RuntimeError(f"vLLM did not answer within {READY_SECONDS} seconds:\n{log_tail(log)}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends the server and its engine, which are one process group of their own."""
-    for sign, patience in ((signal.SIGTERM, 20), (signal.SIGKILL, 10)):
-        try:
-            os.killpg(process.pid, sign)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait(10)

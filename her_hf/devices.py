@@ -1,0 +1,135 @@
+"""What the device at hand can do: the one place where precision is decided, for training, sampling and scoring.
+
+torch is imported when a function is called, so that the core does without it.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+SWITCH = "HER_HF_BF16"
+"""Environment variable: `0` treats every device as one without bfloat16 instructions."""
+
+
+def best_device() -> str:
+    """The accelerator that torch can use here, as torch names its kind (`"cuda"`, `"mps"`, …), else `"cpu"`."""
+    import torch
+
+    return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
+
+
+def has_bf16(device: str | None = None) -> bool:
+    """Whether a device computes bfloat16 in hardware, rather than emulating it.
+
+    A CPU without AVX512-BF16 or AMX emulates: its bf16 matrix products are some 36 times slower than those in float32.
+
+    Args:
+        device (`str`, *optional*): As torch names it (`"cpu"`, `"cuda:1"`); the best one here if not given.
+
+    Returns:
+        `bool`: `False` also where the environment says `HER_HF_BF16=0`.
+    """
+    if os.environ.get(SWITCH) == "0":
+        return False
+    return _computes_bf16((device or best_device()).partition(":")[0])
+
+
+@functools.cache
+def _computes_bf16(kind: str) -> bool:
+    import torch
+
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if kind == "mps":
+        return bool(torch.backends.mps.is_macos_or_newer(14, 0))
+    if kind != "cpu":
+        return True
+    # oneDNN's own answer is yes on any AVX-512 machine, where it would emulate; on ARM it asks the CPU.
+    if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return True
+
+
+def settle_bf16(asked: bool, device: str | None = None) -> bool:
+    """Whether bf16 autocast is used: as asked, but not where bfloat16 is emulated, which a line in the log says.
+
+    Args:
+        asked (`bool`): What the settings ask for.
+        device (`str`, *optional*): Where it would run; the best device if not given.
+    """
+    if asked and not has_bf16(device):
+        logger.warning(_emulated("bf16"))
+        return False
+    return bool(asked)
+
+
+def settle_dtype(asked: str | None, device: str | None = None) -> Any:
+    """The dtype of weights: as asked, or float32 where bfloat16 is emulated, which a line in the log says.
+
+    Args:
+        asked (`str`, *optional*): Name of a torch dtype, `"auto"` for the checkpoint's own, or `None` for the default:
+            the checkpoint's own on an accelerator, float32 on a CPU.
+        device (`str`, *optional*): Where the weights go; the best device if not given.
+
+    Returns:
+        `torch.dtype`, or `"auto"` where the device computes in whatever the checkpoint has.
+
+    Raises:
+        `ValueError`: If torch knows no such dtype.
+    """
+    import torch
+
+    device = device or best_device()
+    if asked is None:
+        asked = "float32" if device == "cpu" else "auto"
+    if asked == "auto":
+        return "auto" if has_bf16(device) else torch.float32
+    found = getattr(torch, asked, None)
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"dtype must be the name of a torch dtype, such as float32 or bfloat16; got {asked!r}")
+    if found == torch.bfloat16 and not has_bf16(device):
+        logger.warning(_emulated("bfloat16 weights"))
+        return torch.float32
+    return found
+
+
+def _emulated(what: str) -> str:
+    return f"{what} asked for, but this device would only emulate bfloat16: running in float32 instead"
+
+
+def describe_device(device: str | None = None) -> str:
+    """The device in words, for results and cards: kind, bfloat16 instructions or not, threads."""
+    import torch
+
+    device = device or best_device()
+    if device.startswith("cuda"):
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    if device != "cpu":
+        return f"{device}, {platform.machine()}"
+    instructions = "with" if has_bf16("cpu") else "without"
+    return f"CPU: {cpu_name()}, {instructions} bfloat16 instructions, {torch.get_num_threads()} threads"
+
+
+def cpu_name() -> str:
+    """The CPU's model as its maker names it; the architecture where the system does not say."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name" and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def cpu_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

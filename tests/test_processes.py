@@ -1,0 +1,102 @@
+"""Children end with their parent, whatever ends it, and take their own children with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from her_hf.processes import child_process, run_child
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A child that starts a grandchild; each writes its process id and sleeps.
+FAMILY = """
+import os, subprocess, sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+if len(sys.argv) == 2:
+    grandchild = subprocess.Popen([sys.executable, __file__, str(folder), "grandchild"])
+name = "child" if len(sys.argv) == 2 else "grandchild"
+(folder / "draft").with_suffix("." + name).write_text(str(os.getpid()))
+(folder / "draft").with_suffix("." + name).rename(folder / name)
+time.sleep(60)
+"""
+
+PARENT = """
+import sys
+from her_hf.processes import run_child
+run_child([sys.executable, *sys.argv[1:]])
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def family(folder: Path) -> list[int]:
+    files = [folder / "child", folder / "grandchild"]
+    wait_for(lambda: all(file.exists() for file in files))
+    return [int(file.read_text()) for file in files]
+
+
+@pytest.fixture()
+def script(tmp_path: Path) -> Path:
+    file = tmp_path / "family.py"
+    file.write_text(FAMILY)
+    return file
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the state of processes from /proc")
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_parent_that_is_ended_takes_child_and_grandchild_along(script: Path, end: signal.Signals) -> None:
+    command = [sys.executable, "-c", PARENT, str(script), str(script.parent)]
+    # A shell that runs the tests in its background has made SIGINT ignored, which a child inherits.
+    parent = subprocess.Popen(
+        command,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    processes = family(script.parent)
+    assert all(map(alive, processes))
+    parent.send_signal(end)
+    parent.wait(20)
+    wait_for(lambda: not any(map(alive, processes)))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the state of processes from /proc")
+def test_a_block_that_is_left_has_ended_its_child(script: Path) -> None:
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        child_process([sys.executable, str(script), str(script.parent)]),
+    ):
+        processes = family(script.parent)
+        raise RuntimeError("stop")
+    wait_for(lambda: not any(map(alive, processes)))
+
+
+def test_a_command_runs_to_its_end(tmp_path: Path) -> None:
+    calls: list[int] = []
+    code = "import sys, time; print('said'); print('complained', file=sys.stderr); time.sleep(0.4); sys.exit(7)"
+    with (tmp_path / "log").open("wb") as log:
+        found = run_child([sys.executable, "-c", code], output=log, waiting=lambda: calls.append(1), every=0.1)
+    assert found == 7 and calls
+    assert {"said", "complained"} <= set((tmp_path / "log").read_text().split())
+    assert run_child([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == 128 + 9
