@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList
 
+from her_hf.devices import settle_dtype
 from her_hf.dual_layer import Layer, Segment, Turn
 from her_hf.durable import Journal, derive_seed
 from her_hf.inference.seeded import SeededSampler
@@ -99,7 +99,7 @@ class Sampler:
 
     def __init__(self, folder: str, *, temperature: float, top_p: float, seed: int) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=settle_dtype("bfloat16", "cpu")).eval()
         self._temperature, self._top_p, self._seed = temperature, top_p, seed
         texts = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
         barred = [token for token, text in enumerate(texts) if any(sign in text for sign in _BARRED)]

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from her_hf.devices import describe_device
+from her_hf.devices import describe_device, settle_dtype
 from her_hf.processing.rows import Row, Rows, build
 from her_hf.scenes import Scene, SceneError, load_scenes
 from her_hf.training.attention import check_model
@@ -142,7 +142,7 @@ def compare(
     """Time, loss and gradients of both ways on the same conversations."""
     model = AutoModelForCausalLM.from_pretrained(
         base,
-        dtype=getattr(torch, arguments.dtype),
+        dtype=settle_dtype(arguments.dtype, arguments.device),
         attn_implementation="sdpa" if arguments.attention == "branches" else arguments.attention,
     ).to(arguments.device)
     model.train()
@@ -172,7 +172,7 @@ def compare(
         "gradient_difference_worst": max(differences),
         "model": Path(arguments.model).name,
         "attention": arguments.attention,
-        "dtype": arguments.dtype,
+        "dtype": str(model.dtype).removeprefix("torch."),
         "device": describe_device(arguments.device),
     }
 

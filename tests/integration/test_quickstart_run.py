@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -85,7 +86,7 @@ def test_the_same_command_goes_on_by_the_same_plan_and_reports(out: Path) -> Non
                     time.sleep(0.1)
         assert process.wait() == 0, log.read_text()[-3000:]
     text = log.read_text()
-    assert max(later - earlier for (earlier, _), (later, _) in zip(lines, lines[1:], strict=False)) <= SILENCE
+    assert max(later - earlier for (earlier, _), (later, _) in itertools.pairwise(lines)) <= SILENCE
     assert "\r" not in text and "[transformers]" not in text and "Warning" not in text
     assert "== plan: done before" in text and (out / "plan.json").read_text() == plan
     found = json.loads((out / "results.json").read_text())

@@ -1,0 +1,36 @@
+"""Which weights a run leaves as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from one_pass_helpers import tiny_model
+
+from her_hf.training.freezing import freeze
+
+
+def trained(model: Any) -> set[str]:
+    return {name for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_only_the_last_layers_and_the_norm_are_trained(kind: str) -> None:
+    model = tiny_model(kind, 64)
+    count = model.config.num_hidden_layers
+    freeze(model, last_layers=1)
+    names = trained(model)
+    assert names and all(name.startswith(f"model.layers.{count - 1}.") or name == "model.norm.weight" for name in names)
+
+
+def test_embeddings_alone() -> None:
+    model = tiny_model("llama", 64)
+    everything = trained(model)
+    freeze(model, embeddings=True)
+    assert everything - trained(model) <= {"model.embed_tokens.weight", "lm_head.weight"} != set()
+    assert "model.embed_tokens.weight" not in trained(model)
+
+
+def test_more_layers_than_there_are_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"train_last_layers is 99, but the model has \d+ decoder layers"):
+        freeze(tiny_model("llama", 64), last_layers=99)
