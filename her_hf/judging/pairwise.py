@@ -120,7 +120,7 @@ class OneOrder:
         principles (`tuple[Compared, ...]`, *optional*): Who keeps which principle better.
         evidence (`str`, *optional*): What it says for it.
         probabilities (`dict[str, float]`, *optional*): Of each verdict, where they were read.
-        repaired (`bool`, *optional*): Whether the answer had to be mended.
+        repaired (`bool`, *optional*): Whether the answer had to be repaired.
         attempts (`int`, *optional*): How often it was asked.
         missing ([`Missing`], *optional*): Why there is no verdict.
     """
