@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -211,7 +212,8 @@ def _read(where: str, dimension: str, given: Any, played: str) -> Found:
         raise ValueError(
             f"{where} must be a list of flaws ([] means none), an answer as text, or None, got {shown(given)}."
         )
-    return read_flaws(JsonReply({"flaws": flaws}, repaired=False), dimension)
+    plain = json.loads(json.dumps({"flaws": flaws}, default=str))  # numbers of other libraries are read as texts
+    return read_flaws(JsonReply(plain, repaired=False), dimension)
 
 
 def _judgement(dialogue: Row, dimension: str, found: Found) -> Row:
