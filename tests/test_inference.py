@@ -274,14 +274,17 @@ def test_replies_are_read_alike_in_any_order(tokenizes: bool) -> None:
 
 @pytest.mark.parametrize("streams", [True, False])
 @pytest.mark.parametrize("tokenizes", [False, True])
-def test_without_thinking_text_and_content_hold_the_answer_only(tokenizes: bool, streams: bool) -> None:
+def test_without_thinking_the_text_is_the_answer_only_and_the_content_is_as_it_came(
+    tokenizes: bool, streams: bool
+) -> None:
     answers = {str(MESSAGES[-1]["content"]): "He hides it.\n</think>\n\nAnn: Tea?"}
     with serving(way="prefilled", tokenizes=tokenizes, streams=streams, answers=answers) as server:
         pieces = run(streamed(ServerModel(server.url), thinking=False))
         reply = run(whole(ServerModel(server.url), thinking=False))
     last = pieces[-1]
     assert isinstance(last, Reply)
-    assert total(pieces) == last.text == last.content == reply.text == reply.content == "Ann: Tea?"
+    assert total(pieces) == last.text == reply.text == "Ann: Tea?"
+    assert last.content == reply.content == "He hides it.\n</think>\n\nAnn: Tea?"
 
 
 @pytest.mark.parametrize(("status", "tells"), [(429, True), (503, True), (404, False), (405, False), (501, False)])

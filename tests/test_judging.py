@@ -20,7 +20,7 @@ from her_hf.judging import (
     critic_messages,
     judge_dialogue,
     parse_flaws,
-    read_json_reply,
+    read_answer,
 )
 from her_hf.judging.gca import flaw_schema, majors_of
 from her_hf.scenes import Character, Scene, load_scenes
@@ -110,8 +110,7 @@ FLAWS = '{"Storyline Quality": {"flaws": [{"instance": "a", "type": "Logical Con
         ('{"Storyline Quality": {"flaws": []}}', []),
         ('{"SQ": {"flaws": [{"instance": "a"}]}}', [None]),
         ('{"Storyline Quality": {"flaws": [{"instance": "two\nlines", "severity": 1}]}}', [1]),
-        ('{"Storyline Quality": {"flaws": [{"instance": "a", "severity": 3},]}}', [3]),  # mended
-        ('{"Storyline Quality": {"flaws": [{"instance": "a", "severity": 3}]', [3]),  # mended
+        ('{"Storyline Quality": {"flaws": [{"instance": "a", "severity": 3},]}}', [3]),  # repaired
     ],
 )
 def test_answers_that_can_be_read(text: str, severities: list[Any]) -> None:
@@ -119,7 +118,7 @@ def test_answers_that_can_be_read(text: str, severities: list[Any]) -> None:
     assert isinstance(found, GcaJudgement)
     assert [flaw.get("severity") for flaw in found.flaws] == severities
     assert found.unrated == severities.count(None)
-    assert found.repaired == (text.count("{") != text.count("}") or ",]" in text)
+    assert found.repaired == (",]" in text)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +157,7 @@ def test_what_the_original_read_as_json() -> None:
     entries = [entry for entry in json.loads(file.read_text(encoding="utf-8")) if entry["id"].startswith("C-JSON")]
     assert len(entries) == 5
     for entry in entries:
-        found = read_json_reply(entry["input"])
+        found = read_answer(entry["input"], ["a"], lambda found: found)
         value = None if isinstance(found, Missing) else found.value
         assert value == right.get(entry["id"], entry["original_output"]), entry["id"]
 
@@ -227,7 +226,7 @@ def test_after_the_last_attempt_the_judgement_is_missing() -> None:
     found, judge = judged("no", '{"x": 1}', attempts=2)
     assert isinstance(found, Missing) and found.cause == "wrong_keys" and len(judge.sampling) == 2
     draft = 'The form is {"Storyline Quality": {"flaws": []}}. Now turn 1'
-    for text in (FLAWS[:20], FLAWS[:-3], draft):  # the second could be mended, the third is no verdict
+    for text in (FLAWS[:20], FLAWS[:-3], draft):  # the third is no verdict
         found, _ = judged(Reply(text, "length", False, content=text), attempts=1)
         assert isinstance(found, Missing) and found.cause == "cut"
     found, _ = judged(Reply(FLAWS, "length", False, content=FLAWS), attempts=1)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from her_hf.dual_layer import parse_turn
 from her_hf.scenes import Character, Scene
 from her_hf.simulation import END_CHAT, parse_next_speaker
 from her_hf.simulation.gca import draw_speaker
@@ -120,9 +121,26 @@ def test_a_draw_is_of_the_majors_and_the_world_and_repeats() -> None:
     assert draw_speaker(scene(), ["Ann", "Cy"], "Ann", seed=1) == "Cy"  # no major left: of all
 
 
-def test_the_prompt_names_whom_it_may_name_and_when_it_may_end() -> None:
-    from her_hf.dual_layer import parse_turn
+def test_the_prompt_shows_nobodys_inner_thought() -> None:
+    """Neither what a character thinks in a turn nor what it is said to think or know at the start of the scene."""
+    kept = {"profile": "KEPT", "background": "KEPT", "motivation": "KEPT", "experience": "KEPT", "description": "KEPT"}
+    cast = [Character(name=name, **kept) for name in ("Ann", "Bob")]
+    turns = [
+        parse_turn(
+            "<system_thinking>KEPT</system_thinking>Ann: <role_thinking>KEPT</role_thinking> Tea?", names=["Ann"]
+        ),
+        parse_turn("Bob: [KEPT] (nods) Please.", notation="coser", names=["Bob"]),
+    ]
+    played = Scene(book="B", scenario="A mill.", cast=cast, dialogue=turns)
+    for may_end in (False, True):
+        messages = next_speaker_messages(played, turns, ["Ann", "Bob", "Environment"], may_end=may_end)
+        assert "KEPT" not in json.dumps(messages)
+    system, user = (message["content"] for message in messages)
+    assert "- Ann\n- Bob\n" in system and "A mill." in system
+    assert "Ann: Tea?\n\nBob: (nods) Please." in user
 
+
+def test_the_prompt_names_whom_it_may_name_and_when_it_may_end() -> None:
     turns = [parse_turn("Ann: <role_thinking>He must not know.</role_thinking> <role_action>sits</role_action> Tea?")]
     names = ["Ann", "Bob", "Environment"]
     system, user = next_speaker_messages(scene(), turns, names, may_end=False)

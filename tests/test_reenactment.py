@@ -245,6 +245,7 @@ def test_an_absent_severity_is_minor_and_counted() -> None:
     [
         ("It is all fine.", "no_json"),
         ("", "no_json"),
+        (json.dumps({"errors": [error()]})[:-1], "cut"),
         ('{"flaws": []}', "wrong_keys"),
         ('{"errors": "none"}', "wrong_keys"),
         ('{"errors": {"column": "logic_score"}}', "wrong_keys"),
@@ -265,7 +266,7 @@ def test_what_cannot_be_read_is_missing(text: str, cause: str) -> None:
 def test_prose_fences_thinking_and_broken_json_are_read() -> None:
     whole = json.dumps({"errors": [error()]})
     fenced = f"<think>{{}}</think>Here:\n```json\n{whole}\n```"
-    for text, repaired in [(fenced, False), (whole[:-1], True), (f"So:\n{whole[:-2]},]}} Done.", True)]:
+    for text, repaired in [(fenced, False), (f"So:\n{whole[:-2]},]}} Done.", True)]:
         found = parse_errors(text, CHUNK)
         assert isinstance(found, ChunkJudgement) and found.repaired is repaired and len(found.errors) == 1
 
@@ -295,7 +296,7 @@ def test_a_judge_that_never_answers_or_fails_gives_a_cause() -> None:
     assert asyncio.run(judge_chunk(caller(cut), ANN, CHUNK)) == Missing("request", "again")
 
 
-def test_an_answer_that_was_cut_is_not_mended() -> None:
+def test_an_answer_that_was_cut_is_not_completed() -> None:
     judge = caller(says(json.dumps({"errors": [error()]})[:-1]))
     model = model_of(judge)
     model.finish_reason = "length"

@@ -55,13 +55,12 @@ def test_what_follows_the_form_is_read_strictly(text: str, wanted: Verdict) -> N
         ('{"verdict": "draw"}', "tie"),
         ('{"verdict": "B"}', "cand_2"),
         ('{"verdict": "cand_1", "why": "longer"}', "cand_1"),
-        ('{"verdict": "cand_1"', "cand_1"),
         ("{'verdict': 'cand_2',}", "cand_2"),
         ('```json\n{"result":[{"better_response":"cand_1"}]}\n```', "cand_1"),
         (json.dumps({"result": [published(better_response="Response 2")]}), "cand_2"),
     ],
 )
-def test_what_has_to_be_mended_is_read_and_counted(text: str, verdict: str) -> None:
+def test_what_has_to_be_repaired_is_read_and_counted(text: str, verdict: str) -> None:
     found = parse_verdict(text)
     assert isinstance(found, Verdict) and found.verdict == verdict and found.repaired
 
@@ -75,6 +74,7 @@ def test_what_has_to_be_mended_is_read_and_counted(text: str, verdict: str) -> N
         ("<html><body>502 Bad Gateway</body></html>", "no_json"),
         ('<think>{"verdict": "cand_1"}</think> I cannot say.', "no_json"),
         ('<think>{"verdict": "cand_1"}', "no_json"),
+        ('{"verdict": "cand_1"', "cut"),
         ('{"principles": {"Subtext": "cand_1"}}', "wrong_keys"),
         ('{"result": []}', "wrong_keys"),
         ('{"verdict": true}', "bad_value"),

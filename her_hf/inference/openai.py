@@ -140,7 +140,7 @@ class ServerModel:
             finish_reason=finish,
             ended=ended(finish, choice),
             usage=usage,
-            content="".join(content) if thinking else text,
+            content="".join(content),
             reasoning="".join(reasoning) or None,
             model=self.name,
         )
@@ -221,9 +221,8 @@ class ServerModel:
         reasoning, content = pieces(message)
         finish = str(choice.get("finish_reason") or "stop")
         text = inline.reasoning(reasoning) + inline.content(content) + inline.close(finish)
-        said = content if inline.thinking else text
         return Reply(
-            text, finish, ended(finish, choice), usage_of(data) or Usage(), said, reasoning or None, self.name
+            text, finish, ended(finish, choice), usage_of(data) or Usage(), content, reasoning or None, self.name
         )
 
     # -- what the server tells of itself

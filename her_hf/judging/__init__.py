@@ -8,7 +8,7 @@ from .pairs import BadPair, Pair, read_pairs
 from .pairwise import PairJudging, PairVerdict, PairwiseJudge
 from .principles import Principle, Principles, load_principles
 from .reward_model import HERRewardModel
-from .structured import JsonReply, read_json_reply
+from .structured import JsonReply, read_answer
 from .verdicts import Verdict, parse_verdict
 
 __all__ = [
@@ -31,6 +31,6 @@ __all__ = [
     "load_principles",
     "parse_flaws",
     "parse_verdict",
-    "read_json_reply",
+    "read_answer",
     "read_pairs",
 ]

@@ -20,9 +20,10 @@ from her_hf.durable import derive_seed, digest
 from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
 from her_hf.scenes import Scene
 from her_hf.scoring.coser import DIMENSIONS, FLAW_TYPES, read_severity
+from her_hf.scoring.keys import with_known_keys
 
 from .missing import Missing
-from .structured import after_thinking, ends_whole, read_json_reply, shorten
+from .structured import JsonReply, answer_text, read_answer, shorten, shown_text
 
 THOUGHTS = {"coser": View.OTHERS, "her": View.SELF}
 """Whether critics see inner thoughts: removed from both conversations as in CoSER, or kept in both as in HER."""
@@ -69,8 +70,9 @@ class GcaJudgement:
 
     Args:
         dimension (`str`): `"SC"`, `"AN"`, `"CF"` or `"SQ"`.
-        flaws (`list[dict]`): `instance`, `type`, `severity` as the judge gave them.
-        repaired (`bool`): Whether its JSON had to be mended.
+        flaws (`list[dict]`): `instance`, `type`, `severity` as the judge gave them; these three keys as they are spelt
+            here.
+        repaired (`bool`): Whether its JSON had to be repaired.
         unrated (`int`): Flaws without a severity, which count as 1.
         other_types (`int`): Flaws of a type that was not asked for; they count all the same.
     """
@@ -170,16 +172,17 @@ def majors_of(scene: Scene) -> list[str]:
     return [name for name in names if name in named] or [name for name in names if name in speaking] or names
 
 
-def parse_flaws(text: str, dimension: str) -> GcaJudgement | Missing:
+def parse_flaws(text: str, dimension: str, *, cut: bool = False, shown: str = "") -> GcaJudgement | Missing:
     """Reads a critic's answer.
 
     Args:
         text (`str`): The answer: `{"<dimension>": {"flaws": […]}}`, or the inner object alone.
         dimension (`str`): `"SC"`, `"AN"`, `"CF"` or `"SQ"`.
+        cut, shown: See [`~her_hf.judging.structured.read_answer`].
 
     Returns:
-        `GcaJudgement` or `Missing`: Missing if there is no JSON, no list of flaws under the right key, a flaw that is
-            no object, or a severity that is none (a bool, nothing above 0, above 10).
+        `GcaJudgement` or `Missing`: Missing if there is no JSON or it ends early, no list of flaws under the right
+            key, a flaw that is no object, or a severity that is none (a bool, nothing above 0, above 10).
 
     Example:
 
@@ -188,28 +191,44 @@ def parse_flaws(text: str, dimension: str) -> GcaJudgement | Missing:
     [{'instance': '…', 'severity': '3'}]
     ```
     """
-    read = read_json_reply(text, keys=(DIMENSIONS[dimension], dimension, "flaws"))
-    if isinstance(read, Missing):
-        return read
-    value = read.value
-    inner = value.get(DIMENSIONS[dimension], value.get(dimension, value if "flaws" in value else None))
-    flaws = inner.get("flaws") if isinstance(inner, Mapping) else None
+    keys = (DIMENSIONS[dimension], dimension, "flaws")
+    return read_answer(text, keys, lambda found: read_flaws(found, dimension), cut=cut, shown=shown)
+
+
+def read_flaws(found: JsonReply, dimension: str) -> GcaJudgement | Missing:
+    """Reads the object of a critic's answer; see [`parse_flaws`].
+
+    Args:
+        found ([`~her_hf.judging.JsonReply`]): The object.
+        dimension (`str`): `"SC"`, `"AN"`, `"CF"` or `"SQ"`.
+    """
+    name = DIMENSIONS[dimension]
+    try:
+        value = with_known_keys(found.value, (name, dimension, "flaws"))
+        places = [value[key] for key in (name, dimension) if key in value] + [value] * ("flaws" in value)
+        lists = [with_known_keys(place, ("flaws",)).get("flaws") for place in places if isinstance(place, Mapping)]
+    except ValueError as error:
+        return Missing("bad_value", str(error))
+    if any(other != lists[0] for other in lists):
+        return Missing("several", shorten(repr(found.value)))
+    flaws = lists[0] if lists else None
     if not isinstance(flaws, list):
-        wanted = f'"{DIMENSIONS[dimension]}": {{"flaws": […]}}'
-        return Missing("wrong_keys", f"wanted {wanted}, got {shorten(after_thinking(text))}")
+        return Missing("wrong_keys", f'wanted "{name}": {{"flaws": […]}}, got {shorten(repr(found.value))}')
+    read = []
     for index, flaw in enumerate(flaws):
         if not isinstance(flaw, dict):
             return Missing("bad_value", f"flaw {index} must be an object, got {shorten(repr(flaw))}")
         try:
-            read_severity(flaw)
+            read.append(with_known_keys(flaw, ("instance", "type", "severity")))
+            read_severity(read[-1])
         except ValueError as error:
             return Missing("bad_value", f"flaw {index}: {error}")
     return GcaJudgement(
         dimension,
-        flaws,
-        repaired=read.repaired,
-        unrated=sum("severity" not in flaw for flaw in flaws),
-        other_types=sum(flaw.get("type") not in FLAW_TYPES[dimension] for flaw in flaws),
+        read,
+        repaired=found.repaired,
+        unrated=sum("severity" not in flaw for flaw in read),
+        other_types=sum(flaw.get("type") not in FLAW_TYPES[dimension] for flaw in read),
     )
 
 
@@ -250,11 +269,8 @@ async def judge_dialogue(
             reply = await judge.ask(messages, sampling=sampling, thinking=False, schema=flaw_schema(dimension))
         except ModelError as error:
             return Missing("request", str(error))
-        answer = reply.content or reply.text
-        found = parse_flaws(answer, dimension)
         cut = reply.finish_reason == "length"
-        if isinstance(found, GcaJudgement) and not (cut and (found.repaired or not ends_whole(answer))):
+        found = parse_flaws(answer_text(reply), dimension, cut=cut, shown=shown_text(messages))
+        if isinstance(found, GcaJudgement):
             return found
-        if cut:  # a list of flaws that was mended at its end would look better than it is
-            found = Missing("cut", shorten(answer))
     return found

@@ -8,8 +8,9 @@ CAUSES = {
     "pair": "the two sides cannot be compared: one is empty, they are the same, or the context is missing",
     "dialogue": "the dialogue that was to be judged could not be played to its end",
     "request": "the request failed, after all retries",
-    "cut": "the answer ended at the token limit",
-    "no_json": "the answer holds no JSON object, not even one that can be repaired",
+    "cut": "the answer ended early: at the token limit, or before its JSON was closed",
+    "no_json": "the answer holds no JSON object that can be read, not even after a repair",
+    "several": "the answer holds several JSON objects that differ, and none of them counts more",
     "wrong_keys": "the JSON does not have the keys that were asked for",
     "bad_value": "a value is out of range or of the wrong kind",
 }

@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from her_hf.durable import derive_seed, digest
-from her_hf.inference import Caller, Message, ModelError, Reply, Sampling, Schema
+from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
 
 from .missing import Missing
 from .pair_prompts import compact_messages, pair_messages, prompts_used, single_messages
 from .pairs import VERDICTS, BadPair, Compared, Pair, swap
 from .principles import Principles, load_principles
-from .structured import ends_whole, shorten
+from .structured import answer_text, shown_text
 from .verdicts import (
     Score,
     parse_score,
@@ -120,7 +120,7 @@ class OneOrder:
         principles (`tuple[Compared, ...]`, *optional*): Who keeps which principle better.
         evidence (`str`, *optional*): What it says for it.
         probabilities (`dict[str, float]`, *optional*): Of each verdict, where they were read.
-        repaired (`bool`, *optional*): Whether the answer had to be mended.
+        repaired (`bool`, *optional*): Whether the answer had to be repaired.
         attempts (`int`, *optional*): How often it was asked.
         missing ([`Missing`], *optional*): Why there is no verdict.
     """
@@ -291,19 +291,15 @@ class PairwiseJudge:
                 reply = await self.caller.ask(messages, sampling=sampling, thinking=False, schema=schema)
             except ModelError as error:
                 return Missing("request", str(error)), attempt + 1
-            found = _whole(read(reply.text), reply)
+            found = read(
+                answer_text(reply),
+                thinking=reply.reasoning or "",
+                cut=reply.finish_reason == "length",
+                shown=shown_text(messages),
+            )
             if not isinstance(found, Missing):
                 return found, attempt + 1
         return found, settings.attempts
-
-
-def _whole(found: Any, reply: Reply) -> Any:
-    """What was read, unless the answer was cut at its limit before its JSON ended: mended, it would lack something."""
-    if reply.finish_reason == "length" and (
-        isinstance(found, Missing) or found.repaired or not ends_whole(reply.text)
-    ):
-        return Missing("cut", shorten(reply.text))
-    return found
 
 
 def combine(orders: Sequence[OneOrder]) -> PairVerdict:

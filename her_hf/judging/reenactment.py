@@ -6,6 +6,7 @@ and prompt are not published; the prompts here are our own.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -19,10 +20,11 @@ from her_hf.durable import derive_seed, digest
 from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
 from her_hf.scenes.prompt import LANGUAGES
 from her_hf.scenes.seeds import Seed
+from her_hf.scoring.keys import with_known_keys
 from her_hf.scoring.minimax import CHUNK_TURNS, COLUMNS, PENALTIES
 
 from .missing import Missing
-from .structured import after_thinking, ends_whole, read_json_reply, shorten
+from .structured import JsonReply, answer_text, read_answer, shorten, shown_text
 
 JUDGED = "ai"
 """The role whose errors count."""
@@ -32,6 +34,8 @@ OPENING_TURNS = 2
 
 BEFORE = 4
 """Turns before a chunk that the judge is shown."""
+
+_ERROR_KEYS = ("column", "turn", "quote", "severity", "reason")
 
 Line = Mapping[str, Any]
 """A turn as `dialogues.jsonl` has it: `role`, `name`, `text`, `round`."""
@@ -78,7 +82,7 @@ class ChunkJudgement:
 
     Args:
         errors (`list[dict]`): Each with `column`, `quote`, `turn`, `severity` and `reason`.
-        repaired (`bool`): Whether its JSON had to be mended.
+        repaired (`bool`): Whether its JSON had to be repaired.
         quotes_not_found (`int`): Errors whose quote does not stand in the character's turn that they name, white space
             aside. They count all the same.
         unrated (`int`): Errors without a severity, which count as minor.
@@ -174,45 +178,53 @@ def _shown(turn: Line) -> dict[str, Any]:
 # -- reading the answer
 
 
-def parse_errors(text: str, chunk: Chunk) -> ChunkJudgement | Missing:
+def parse_errors(text: str, chunk: Chunk, *, cut: bool = False, shown: str = "") -> ChunkJudgement | Missing:
     """Reads the judge's answer.
 
     Args:
         text (`str`): The answer: `{"errors": […]}`.
         chunk ([`Chunk`]): What was judged; quotes are looked up in it.
+        cut, shown: See [`~her_hf.judging.structured.read_answer`].
 
     Returns:
-        `ChunkJudgement` or `Missing`: Missing if there is no JSON, no list of errors, an error that is no object, or
-            one with an unknown column or severity, a turn that is no number or a quote that is no text.
+        `ChunkJudgement` or `Missing`: Missing if there is no JSON or it ends early, no list of errors, an error that
+            is no object, or one with an unknown column or severity, a turn that is no number or a quote that is no
+            text.
     """
-    read = read_json_reply(text, keys=("errors",))
-    if isinstance(read, Missing):
-        return read
-    listed = read.value.get("errors")
+    return read_answer(text, ("errors",), lambda found: _read_errors(found, chunk), cut=cut, shown=shown)
+
+
+def _read_errors(found: JsonReply, chunk: Chunk) -> ChunkJudgement | Missing:
+    try:
+        listed = with_known_keys(found.value, ("errors",)).get("errors")
+    except ValueError as problem:
+        return Missing("bad_value", str(problem))
     if not isinstance(listed, list):
-        return Missing("wrong_keys", f'wanted {{"errors": […]}}, got {shorten(after_thinking(text))}')
-    errors = []
+        return Missing("wrong_keys", f'wanted {{"errors": […]}}, got {shorten(repr(found.value))}')
+    errors, unrated = [], 0
     for index, given in enumerate(listed):
         try:
-            errors.append(_read_error(given))
+            if not isinstance(given, Mapping):
+                raise ValueError("must be an object")
+            spelt = with_known_keys(given, _ERROR_KEYS)
+            errors.append(_read_error(spelt))
         except ValueError as problem:
             return Missing("bad_value", f"error {index}: {problem}, got {shorten(repr(given))}")
+        unrated += "severity" not in spelt
     return ChunkJudgement(
         errors,
-        repaired=read.repaired,
+        repaired=found.repaired,
         quotes_not_found=sum(not _is_quoted(error, chunk) for error in errors),
-        unrated=sum("severity" not in given for given in listed),
+        unrated=unrated,
     )
 
 
-def _read_error(given: Any) -> dict[str, Any]:
+def _read_error(given: Mapping[str, Any]) -> dict[str, Any]:
     """One error in canonical form.
 
     Raises:
         `ValueError`: Says what it must be.
     """
-    if not isinstance(given, Mapping):
-        raise ValueError("must be an object")
     column = _word(given.get("column"))
     column = column if column in COLUMNS else f"{column}_score"
     if column not in COLUMNS:
@@ -221,8 +233,8 @@ def _read_error(given: Any) -> dict[str, Any]:
     if severity not in PENALTIES:
         raise ValueError(f"severity must be one of {list(PENALTIES)}")
     turn = given.get("turn")
-    if isinstance(turn, str) and turn.strip().strip("[]").isdecimal():
-        turn = int(turn.strip().strip("[]"))
+    if _word(turn).strip("[]").isdecimal():
+        turn = int(_word(turn).strip("[]"))
     if isinstance(turn, bool) or not isinstance(turn, int):
         raise ValueError("turn must be the number of a turn")
     quote, reason = given.get("quote", ""), given.get("reason", "")
@@ -232,7 +244,7 @@ def _read_error(given: Any) -> dict[str, Any]:
 
 
 def _word(value: Any) -> str:
-    return value.strip().lower() if isinstance(value, str) else ""
+    return unicodedata.normalize("NFKC", value).strip().lower() if isinstance(value, str) else ""
 
 
 def _is_quoted(error: Mapping[str, Any], chunk: Chunk) -> bool:
@@ -281,12 +293,8 @@ async def judge_chunk(
             reply = await judge.ask(messages, sampling=sampling, thinking=False, schema=schema)
         except ModelError as error:
             return Missing("request", str(error))
-        answer = reply.content or reply.text
-        found = parse_errors(answer, chunk)
-        if reply.finish_reason == "length" and (
-            isinstance(found, Missing) or found.repaired or not ends_whole(answer)
-        ):
-            found = Missing("cut", shorten(answer))  # mended, it would lack its last errors
+        cut = reply.finish_reason == "length"
+        found = parse_errors(answer_text(reply), chunk, cut=cut, shown=shown_text(messages))
         if not isinstance(found, Missing):
             return found
     return found

@@ -7,6 +7,7 @@ Source of the form: HER (arXiv 2601.21459), `result[0]{cand_1, cand_2, principle
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,18 +15,18 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from her_hf.inference import Schema
+from her_hf.scoring.keys import with_known_keys
 
 from .missing import Missing
 from .pairs import VERDICTS, Compared, swap, swap_names
-from .structured import after_thinking, read_json_reply, shorten
+from .structured import JsonReply, read_answer, shorten
 
 Winner = Literal["cand_1", "cand_2", "tie"]
 
 LEAST_COMPARED, MOST_COMPARED = 3, 5
 """How many principles a reward model names by case (HER)."""
 
-_TAG = "think|thinking|reasoning|system_thinking"  # the last is what a backend puts round reasoning that came apart
-_THINK = re.compile(rf"<\s*(?:{_TAG})\s*>(?P<text>.*?)<\s*/\s*(?:{_TAG})\s*>", re.DOTALL | re.IGNORECASE)
+_VERDICT_KEYS = ("result", "verdict", "better_response", "analysis", "principles")
 _SPELLINGS = re.compile(r"^(?:cand(?:idate)?|response|reply)?[ _#-]*([12ab])$")
 _TIES = ("tie", "draw", "equal")
 
@@ -107,7 +108,7 @@ class Verdict:
         principles (`tuple[Compared, ...]`): In the order in which the model names them.
         evidence (`str`): What it says for it: its thinking, else its analysis.
         form (`str`): `"published"` or `"compact"`.
-        repaired (`bool`): Whether the JSON or a spelling had to be mended.
+        repaired (`bool`): Whether the JSON or a spelling had to be repaired.
     """
 
     verdict: str
@@ -155,7 +156,7 @@ def verdict_schema(form: str) -> Schema:
     }
 
 
-def parse_verdict(text: str) -> Verdict | Missing:
+def parse_verdict(text: str, *, thinking: str = "", cut: bool = False, shown: str = "") -> Verdict | Missing:
     """Reads the answer of a judge or reward model, in the published or the compact form.
 
     Read strictly first; where that fails, JSON is repaired and spellings such as `"Candidate 1"` are read, which
@@ -164,10 +165,12 @@ def parse_verdict(text: str) -> Verdict | Missing:
 
     Args:
         text (`str`): The answer, thinking included.
+        thinking (`str`, *optional*): What the backend sent apart as thinking.
+        cut, shown: See [`~her_hf.judging.structured.read_answer`].
 
     Returns:
-        `Verdict` or `Missing`: Missing if there is no JSON object, none with a verdict, or the verdict is none of the
-            three. Prose is never taken for a verdict.
+        `Verdict` or `Missing`: Missing if there is no JSON object or it ends early, none with a verdict, or the
+            verdict is none of the three. Prose is never taken for a verdict.
 
     Example:
 
@@ -176,15 +179,25 @@ def parse_verdict(text: str) -> Verdict | Missing:
     Verdict(verdict='cand_1', principles=(Compared(name='Lecturing', winner='cand_1', reason=''),), ...)
     ```
     """
-    read = read_json_reply(text, keys=("result", "verdict", "better_response", "analysis"))
-    if isinstance(read, Missing):
-        return read
-    value = _inner(read.value)
+    return read_answer(
+        text,
+        ("result", "verdict", "better_response", "analysis"),
+        lambda found: _read_verdict(found, thinking.strip() or found.thinking),
+        cut=cut,
+        shown=shown,
+    )
+
+
+def _read_verdict(found: JsonReply, thoughts: str) -> Verdict | Missing:
+    try:
+        spelt = with_known_keys(found.value, _VERDICT_KEYS)
+    except ValueError as error:
+        return Missing("bad_value", str(error))
+    value = _inner(spelt)
     if value is None:
-        return Missing("wrong_keys", f'wanted "verdict" or "better_response", got {shorten(after_thinking(text))}')
-    thoughts = " ".join(match["text"].strip() for match in _THINK.finditer(text)).strip()
+        return Missing("wrong_keys", f'wanted "verdict" or "better_response", got {shorten(repr(found.value))}')
     published = "verdict" not in value
-    if not read.repaired:
+    if not found.repaired and list(spelt) == list(found.value):
         strict = _strict(value, published=published, thoughts=thoughts)
         if strict is not None:
             return strict
@@ -253,7 +266,7 @@ def _winner(value: Any) -> str | None:
     """A winner however it is spelt; a bool, a list or prose is none."""
     if not isinstance(value, str):
         return None
-    word = value.strip().strip("\"'`.").strip().lower()
+    word = unicodedata.normalize("NFKC", value).strip().strip("\"'`.").strip().lower()
     if word in VERDICTS:
         return word
     if word in _TIES:
@@ -279,7 +292,7 @@ class Score(BaseModel):
         score (`float`): From 1 to 10.
         principles (`dict[str, float]`): The same for each principle it names.
         evidence (`str`): Its thinking.
-        repaired (`bool`): Whether the JSON had to be mended.
+        repaired (`bool`): Whether the JSON had to be repaired.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -302,8 +315,11 @@ def score_schema() -> Schema:
     }
 
 
-def parse_score(text: str) -> Score | Missing:
+def parse_score(text: str, *, thinking: str = "", cut: bool = False, shown: str = "") -> Score | Missing:
     """Reads the answer about one reply: `{"principles": {NAME: 7}, "score": 7}`.
+
+    Args:
+        text, thinking, cut, shown: See [`parse_verdict`].
 
     Returns:
         `Score` or `Missing`: Missing without JSON or a score, or if it is no number from 1 to 10 (a numeric text is
@@ -316,19 +332,29 @@ def parse_score(text: str) -> Score | Missing:
     7.0
     ```
     """
-    read = read_json_reply(text, keys=("score",))
-    if isinstance(read, Missing):
-        return read
-    if "score" not in read.value:
-        return Missing("wrong_keys", f'wanted "score", got {shorten(after_thinking(text))}')
-    score = _rating(read.value["score"])
+    return read_answer(
+        text,
+        ("score",),
+        lambda found: _read_score(found, thinking.strip() or found.thinking),
+        cut=cut,
+        shown=shown,
+    )
+
+
+def _read_score(found: JsonReply, thoughts: str) -> Score | Missing:
+    try:
+        value = with_known_keys(found.value, ("score", "principles"))
+    except ValueError as error:
+        return Missing("bad_value", str(error))
+    if "score" not in value:
+        return Missing("wrong_keys", f'wanted "score", got {shorten(repr(found.value))}')
+    score = _rating(value["score"])
     if score is None:
-        return Missing("bad_value", f"score must be from 1 to 10, got {shorten(repr(read.value['score']))}")
-    listed = read.value.get("principles")
-    rated = {str(name): _rating(value) for name, value in listed.items()} if isinstance(listed, Mapping) else {}
-    thoughts = " ".join(match["text"].strip() for match in _THINK.finditer(text)).strip()
-    known = {name: value for name, value in rated.items() if value is not None}
-    return Score(score=score, principles=known, evidence=thoughts, repaired=read.repaired)
+        return Missing("bad_value", f"score must be from 1 to 10, got {shorten(repr(value['score']))}")
+    listed = value.get("principles")
+    rated = {str(name): _rating(one) for name, one in listed.items()} if isinstance(listed, Mapping) else {}
+    known = {name: one for name, one in rated.items() if one is not None}
+    return Score(score=score, principles=known, evidence=thoughts, repaired=found.repaired)
 
 
 def _rating(value: Any) -> float | None:

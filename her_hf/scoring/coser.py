@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
+
+from .keys import with_known_keys
 
 DIMENSIONS = {
     "SC": "Storyline Consistency",
@@ -57,12 +60,12 @@ def read_severity(flaw: Flaw) -> float:
         flaw (`Mapping`): A flaw as the judge wrote it.
 
     Returns:
-        `float`: Above 0, at most 10. Without the key it is 1. A number in a string is read, and so is a
-            fraction (CoSER's code drops both).
+        `float`: Above 0, at most 10. Without the key, which may be spelt in any case, it is 1. A number in a string is
+            read, in full-width digits too, and so is a fraction (CoSER's code drops both).
 
     Raises:
-        `ValueError`: If the severity is null, a bool, no number, or not above 0 and at most 10. The judgement that
-            holds the flaw is then missing: no number is made up.
+        `ValueError`: If the severity is null, a bool, no number, not above 0 and at most 10, or given twice with two
+            values. The judgement that holds the flaw is then missing: no number is made up.
 
     Example:
 
@@ -71,11 +74,12 @@ def read_severity(flaw: Flaw) -> float:
     (4.0, 1.0)
     ```
     """
-    if "severity" not in flaw:
+    spelt = with_known_keys(flaw, ("severity",))
+    if "severity" not in spelt:
         return ABSENT_SEVERITY
-    value = flaw["severity"]
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        value = float(value)
+    value = spelt["severity"]
+    if isinstance(value, str) and _NUMBER.fullmatch(plain := unicodedata.normalize("NFKC", value).strip()):
+        value = float(plain)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"severity must be a number, got {value!r:.80}; count the judgement as missing.")
     if not 0 < value <= MAX_SEVERITY:

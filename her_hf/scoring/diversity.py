@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 from her_hf.dual_layer import ZERO_WIDTH_SPACE
 
-_CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-_CJK_TOKEN = re.compile(rf"[{_CJK}]")
-_WORD = rf"[{_CJK}]|[^\W_{_CJK}]+(?:['’][^\W_{_CJK}]+)*"
+CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+"""Ranges of Chinese, Japanese and Korean characters, for a pattern: these scripts put no space between words."""
+
+_CJK_TOKEN = re.compile(rf"[{CJK}]")
+_WORD = rf"[{CJK}]|[^\W_{CJK}]+(?:['’][^\W_{CJK}]+)*"
 _TOKEN = re.compile(_WORD)
 _TOKEN_OR_MARK = re.compile(rf"{_WORD}|[^\w\s{ZERO_WIDTH_SPACE}]|_")
 

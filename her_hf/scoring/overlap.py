@@ -1,18 +1,27 @@
-"""How much of the reference dialogue a simulated one repeats: BLEU and ROUGE-L. No library is needed.
+"""How much of the reference dialogue a simulated one repeats: BLEU and ROUGE-L.
 
 CoSER compares whole dialogues, each turn with its label (`Ann: Hello.`), see [`dialogue_text`]; both sides in the same
-view. Its BLEU counts punctuation as tokens and its ROUGE-L does not, and so it is here. Words come from
-[`her_hf.scoring.diversity.tokenize`], which cuts Chinese into characters; CoSER's cuts "don't" in two, so BLEU of the
-same English dialogue can differ in the second decimal.
+view. Its BLEU is of lower-cased words and marks; the words come from [`her_hf.scoring.diversity.tokenize`], and as
+CoSER's cuts "don't" in two, BLEU of the same English dialogue can differ in the second decimal. Its ROUGE-L is of what
+stands between white space, in the case it is written in, so that "did" and "did." are two words, and so it is here.
+Both cut Chinese into characters, which CoSER's set does not have.
+
+nltk and rouge_score give the same values (the tests compare with them) but are not used: they would bring numpy to a
+package that needs the standard library alone, and rouge_score fills a table of all pairs of words.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from .diversity import grams, tokenize
+from her_hf.dual_layer import ZERO_WIDTH_SPACE
+
+from .diversity import CJK, grams, tokenize
+
+_SPACED = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
 
 ORDER = 4
 """Longest run of tokens that BLEU compares."""
@@ -69,7 +78,7 @@ def bleu(reference: str, candidate: str) -> float:
 
 
 def rouge_l(reference: str, candidate: str) -> float:
-    """F1 of the longest common subsequence of words; punctuation is no word.
+    """F1 of the longest common subsequence of words, which white space parts; case and marks count.
 
     Args:
         reference (`str`): What the book says.
@@ -84,15 +93,20 @@ def rouge_l(reference: str, candidate: str) -> float:
     Example:
 
     ```python
-    >>> rouge_l("Ann: It really did jump.", "Ann: It did.")
-    0.75
+    >>> rouge_l("Ann: It really did jump.", "Ann: It did jump.")
+    0.888...
     ```
 
     Source: Lin 2004. CoSER's library adds 1e-8 to the denominator, so two equal texts have 0.999999995 there.
     """
-    expected, got = tokenize(reference), tokenize(candidate)
+    expected, got = _spaced(reference), _spaced(candidate)
     _check(reference, expected)
     return 2 * _common_subsequence(expected, got) / (len(expected) + len(got))
+
+
+def _spaced(text: str) -> list[str]:
+    """What stands between white space; of Chinese, Japanese and Korean single characters. Escapes are left out."""
+    return _SPACED.findall(text.replace(ZERO_WIDTH_SPACE, ""))
 
 
 def _check(reference: str, tokens: Sequence[str]) -> None:

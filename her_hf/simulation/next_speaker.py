@@ -16,15 +16,15 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from her_hf.dual_layer import Turn, View
 from her_hf.inference import Message
+from her_hf.judging.structured import THINKING_TAGS
 from her_hf.scenes import Scene
 from her_hf.scenes.messages import labelled
 
 END_CHAT = "<END CHAT>"
 """What the predictor answers when the scene is over."""
 
-_THINKERS = "think|thinking|thought|system_think|system_thinking|systemthinking|reasoning"
-_THINKING = re.compile(rf"<\s*({_THINKERS})\s*>.*?(?:<\s*/\s*\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
-_THOUGHT = re.compile(rf"<\s*/\s*(?:{_THINKERS})\s*>", re.IGNORECASE)
+_THINKING = re.compile(rf"<\s*({THINKING_TAGS})\s*>.*?(?:<\s*/\s*\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+_THOUGHT = re.compile(rf"<\s*/\s*(?:{THINKING_TAGS})\s*>", re.IGNORECASE)
 _LABEL = re.compile(
     r"next[\s_-]{0,3}speaker[\"'*_`]{0,4}\s{0,3}(?:is\b|should\s+be\b|will\s+be\b|[:：=])|下一(?:位|个)?(?:发言|说话)(?:者|人)?\s{0,3}(?:是|为|[:：])",
     re.IGNORECASE,
@@ -138,7 +138,7 @@ def _prompt() -> Template:
 
 
 @lru_cache(maxsize=4096)
-def _told(book: str, scenario: str, people: tuple[tuple[str, str], ...], names: tuple[str, ...], end: str) -> str:
+def _told(book: str, scenario: str, people: tuple[str, ...], names: tuple[str, ...], end: str) -> str:
     return _prompt().render(book=book, scenario=scenario, people=people, names=names, end=end).strip()
 
 
@@ -149,12 +149,13 @@ def next_speaker_messages(
 
     Args:
         scene (`Scene`): The scene that is played.
-        turns (`Sequence[Turn]`): What was played so far; the predictor sees what all see.
+        turns (`Sequence[Turn]`): What was played so far; the predictor sees what all see, and so of the cast the
+            names alone: what a character wants or thinks would steer who speaks by what nobody has said.
         names (`Sequence[str]`): Who could speak.
         may_end (`bool`): Whether it may end the scene already.
     """
     current = turns[-1].name if turns else None
-    people = tuple((member.name, member.motivation) for member in scene.cast if member.name in names)
+    people = tuple(member.name for member in scene.cast if member.name in names)
     others = tuple(name for name in names if name != current)
     system = _told(scene.book, scene.scenario, people, others, END_CHAT if may_end else "")
     spoken = "\n\n".join(labelled(turn, View.OTHERS, "coser") for turn in turns)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from her_hf.judging.missing import Missing
-from her_hf.judging.structured import ends_whole, shorten
 from her_hf.judging.verdicts import LEAST_COMPARED, Verdict, parse_verdict
 
 
@@ -69,7 +68,7 @@ class VerdictReward:
             log_metric (`Callable`, *optional*): TRL's: takes a name and a number.
             columns: What else TRL passes; not used.
         """
-        found = [_read(_text(completion)) for completion in completions]
+        found = [parse_verdict(_text(completion)) for completion in completions]
         if log_metric is not None and found:
             read = [one for one in found if isinstance(one, Verdict)]
             right = sum(one.verdict == wanted for one, wanted in _both(found, label))
@@ -93,14 +92,6 @@ class VerdictReward:
 
 def _both(found: Sequence[Verdict | Missing], label: Sequence[str]) -> list[tuple[Verdict, str]]:
     return [(one, wanted) for one, wanted in zip(found, label, strict=True) if isinstance(one, Verdict)]
-
-
-def _read(text: str) -> Verdict | Missing:
-    """The answer as a judge reads it: one that was cut before its JSON ended is none, though it could be mended."""
-    found = parse_verdict(text)
-    if isinstance(found, Verdict) and found.repaired and not ends_whole(text):
-        return Missing("cut", shorten(text))
-    return found
 
 
 def _text(completion: Any) -> str:

@@ -122,8 +122,10 @@ class Script:
             return json.dumps({"Another Dimension": {"flaws": flaws}})
         if draw % 11 == 0:
             return "Sorry, give me a moment."  # another attempt has another seed
+        if draw % 13 == 0:
+            return f"Here is the result:\n```json\n{text[:-2]}\n```"  # not closed: nobody may complete it
         if draw % 7 == 0:
-            return f"Here is the result:\n```json\n{text[:-2]}\n```"  # not closed
+            return f"Here is the result:\n```json\n{text[:-2]},}}}}\n```"  # a comma too many
         return text
 
 

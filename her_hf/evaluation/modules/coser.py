@@ -11,8 +11,8 @@ from typing import Any
 
 from her_hf.dual_layer import ENVIRONMENT, View
 from her_hf.inference import Caller
-from her_hf.judging import DIMENSIONS, GcaJudgement, Judging, Missing, judge_dialogue, parse_flaws
-from her_hf.judging.gca import THOUGHTS
+from her_hf.judging import DIMENSIONS, GcaJudgement, JsonReply, Judging, Missing, judge_dialogue, parse_flaws
+from her_hf.judging.gca import THOUGHTS, conversation_text, read_flaws
 from her_hf.scenes import Scene, SceneError, read_turn, scenes_in
 
 from ..gca_results import gca_results
@@ -83,7 +83,7 @@ def coser_gca(
     ]
     if judge is None:
         same_length("predictions", dialogues, "judgements", judgements or [])
-        found = _given(judgements or [])
+        found = _given(judgements or [], [conversation_text(turns_of(row), thoughts) for row in rows])
     else:
         asking = Asking(judge, judge_model, ledger, concurrency, show)
         found = _judged(asking, played, rows, Judging(thoughts, seed=seed))
@@ -186,8 +186,8 @@ def _judged(
     return dict(zip(units, ask_all(asking, units, one), strict=True))
 
 
-def _given(judgements: Sequence[Any]) -> dict[tuple[int, str], Found]:
-    """What was given, by scene and dimension."""
+def _given(judgements: Sequence[Any], played: Sequence[str]) -> dict[tuple[int, str], Found]:
+    """What was given, by scene and dimension; an answer is read beside the dialogue that it may quote."""
     codes = {**{code: code for code in DIMENSIONS}, **{name: code for code, name in DIMENSIONS.items()}}
     found: dict[tuple[int, str], Found] = {}
     for at, value in enumerate(judgements):
@@ -198,22 +198,22 @@ def _given(judgements: Sequence[Any]) -> dict[tuple[int, str], Found]:
         if unknown:
             raise ValueError(f"{where} has unknown dimensions {unknown[:5]}; there are {list(DIMENSIONS)}.")
         for name, flaws in (value or {}).items():
-            found[at, codes[name]] = _read(f"{where}[{name!r}]", codes[name], flaws)
+            found[at, codes[name]] = _read(f"{where}[{name!r}]", codes[name], flaws, played[at])
     return found
 
 
-def _read(where: str, dimension: str, given: Any) -> Found:
+def _read(where: str, dimension: str, given: Any, played: str) -> Found:
     if given is None:
         return None
     if isinstance(given, str):
-        return parse_flaws(given, dimension)
+        return parse_flaws(given, dimension, shown=played)
     flaws = given.get("flaws") if isinstance(given, Mapping) else given
     if not isinstance(flaws, list):
         raise ValueError(
             f"{where} must be a list of flaws ([] means none), an answer as text, or None, got {shown(given)}."
         )
-    # Read as an answer is. A `</think>` that a flaw quotes must not look like the end of the judge's own thinking.
-    return parse_flaws(json.dumps({"flaws": flaws}, default=str).replace("</", "<\\/"), dimension)
+    plain = json.loads(json.dumps({"flaws": flaws}, default=str))  # numbers of other libraries are read as texts
+    return read_flaws(JsonReply(plain, repaired=False), dimension)
 
 
 def _judgement(dialogue: Row, dimension: str, found: Found) -> Row:

@@ -212,7 +212,7 @@ def _read(where: str, given: Any, chunk: Chunk) -> Errors:
     if given is None:
         return None
     if isinstance(given, str):
-        found = parse_errors(given, chunk)
+        found = parse_errors(given, chunk, shown="\n".join(turn["text"] for turn in [*chunk.before, *chunk.turns]))
         return found if isinstance(found, Missing) else found.errors
     errors = given.get("errors") if isinstance(given, Mapping) else given
     if not isinstance(errors, list) or not all(isinstance(error, Mapping) for error in errors):
