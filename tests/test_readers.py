@@ -365,7 +365,7 @@ def test_chat_samples(shared: Path) -> None:
         ({"conversations": []}, "at least one"),
         ({"conversations": [{"from": "ghost", "value": "x"}]}, r"'conversations\[0\]\.from': must be one of"),
         ({"messages": [{"role": "user", "content": None}]}, r"'messages\[0\]\.content': must be text"),
-        ({"book": "x"}, "no chat sample"),
+        ({"book": "x"}, "is no conversation: it has .*read are `messages`"),
     ],
 )
 def test_bad_chat_samples(tmp_path: Path, row: dict[str, Any], match: str) -> None:

@@ -203,7 +203,7 @@ def _splits(data: Sequence[str]) -> Splits:
     """Splits by what files and folders are called."""
     splits: Splits = {}
     left = [name for name in data if not name.lower().endswith(".png")]  # one card, or a plot called train_loss.png
-    for split_of in (_by_shard, _by_folder, _by_name):
+    for split_of in (_by_shard, _by_folder, split_in):
         found: Splits = {}
         for name in left:
             found.setdefault(split_of(name) or "", []).append(name)
@@ -226,7 +226,8 @@ def _by_folder(name: str) -> str | None:
     return next(filter(None, map(_keyword, reversed(name.split("/")[:-1]))), None)
 
 
-def _by_name(name: str) -> str | None:
+def split_in(name: str) -> str | None:
+    """The split that the name of a file says; `None` if it says none."""
     return _keyword(PurePosixPath(name).stem)
 
 

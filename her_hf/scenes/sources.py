@@ -101,7 +101,8 @@ def _hub_files(source: str, split: str | None) -> list[Path]:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     # An HTTPError of the client that this huggingface_hub works with, and an OSError, as being offline is one.
-    failures = (*cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__), HFValidationError)
+    client = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
+    failures: tuple[type[Exception], ...] = (*client, HFValidationError)
     repo, _, config = source.partition(":")
 
     def fetch(names: list[str]) -> Path:
