@@ -236,7 +236,7 @@ def branches(messages: list[dict[str, str]], **changes: Any) -> list[tuple[str, 
     """What each reply sees, and what of it is trained."""
     tokenizer = tiny_tokenizer()
     (found,) = conversations([ChatSample(messages)], **changes)
-    (row,) = build(found.messages, tokenizer, name=found.name, names=found.names)
+    (row,) = build(found.messages, tokenizer, name=found.name, names=found.names, trained=found.trained)
     return [
         (
             tokenizer.decode(row["input_ids"][:sees] + row["input_ids"][start:end]),
@@ -269,6 +269,12 @@ def test_the_ablation_trains_the_same_without_system_thinking() -> None:
         "Bel: Hm.<|im_end|>", "Bel: <role_action>nods</role_action> Yes.<|im_end|>", "Bel: Go.<|im_end|>"
     )  # fmt: skip
     assert all("system_thinking" not in before and "You are Bel." in before for before in seen)
+
+
+def test_the_last_reply_alone_is_trained_after_the_same_history() -> None:
+    whole = branches(CHAT[:-2])
+    assert branches(CHAT[:-2], last_reply_only=True) == whole[-1:] and len(whole) == 3
+    assert branches(CHAT[:4], last_reply_only=True) == whole[:1]
 
 
 # -- the recipe
@@ -329,6 +335,20 @@ def test_the_card_of_data_without_thinking_and_language(base: Path, tmp_path: Pa
     card = (tmp_path / "out" / "README.md").read_text()
     assert "No reply has system thinking: pass enable_thinking=False to the chat template." in card
     assert "system thinking, role thinking" not in card and "language:" not in card.split("---")[1]
+
+
+def test_samples_of_one_reply(base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As HER's single-turn data: one row a reply, in whose history no reply thinks."""
+    caplog.set_level("INFO")
+    rows = [{"messages": [asked(), said("Bel: Hm."), asked(), said("Bel: No.", reasoning_content="Bel stalls.")]}] * 2
+    data = write(tmp_path / "chats.jsonl", *rows)
+    assert train(base, data, tmp_path / "all", eval_split="")["rows"]["replies"] == 4
+    assert "system thinking in their last reply alone: 2. If each is a sample of that reply, set last" in caplog.text
+    caplog.clear()
+    found = train(base, data, tmp_path / "last", eval_split="", last_reply_only=True)["rows"]
+    assert (found["replies"], found["history"], found["without_thinking"]) == (2, 2, 0)
+    assert "training: replies before the last, which are history: 2" in caplog.text and "set last" not in caplog.text
+    assert "| replies before the last, which are history | 2 |" in (tmp_path / "last" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from her_hf.hub.cards import hub_id
 from her_hf.scenes import SceneError, load_scenes
 from her_hf.scenes.layout import wanted_files
 
@@ -171,6 +172,11 @@ def test_configs(tmp_path: Path) -> None:
     (root / "README.md").unlink()
     with pytest.raises(SceneError, match="has no config 'full_info'; its head names none"):
         load_scenes(f"{root}:full_info")
+
+
+def test_a_config_of_a_local_folder_is_no_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree(tmp_path, {"data/set/a.json": ""}))
+    assert [hub_id(name) for name in ("data/set:small", "data/other:small")] == [None, "data/other"]
 
 
 # -- folders

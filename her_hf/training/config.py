@@ -24,6 +24,8 @@ class DataConfig:
         max_eval_scenes (`int`, *optional*): Use only the first scenes or conversations of the held-out split.
         system_thinking (`bool`, *optional*, defaults to `True`): Train system thinking; `False` is the ablation.
             Conversations keep their own system prompt in either case.
+        last_reply_only (`bool`, *optional*, defaults to `False`): Of each conversation train the last reply alone, as
+            data with one sample a reply needs it (HER's `sft_single_turn`). Scenes are trained whole.
         license (`str`, *optional*): License of the model, for its card; not stated if not given.
     """
 
@@ -52,6 +54,13 @@ class DataConfig:
         metadata={
             "help": "Train system thinking. False: the ablation without it; scenes get their own prompt variant, "
             "conversations keep their system prompt."
+        },
+    )
+    last_reply_only: bool = field(
+        default=False,
+        metadata={
+            "help": "Of each conversation train the last reply alone: for data with one sample a reply, whose earlier "
+            "replies are history. Scenes are trained whole."
         },
     )
     license: str | None = field(

@@ -45,12 +45,14 @@ class Conversation:
         messages (`list[dict[str, str]]`): The messages.
         names (`tuple[str, ...]`, *optional*): Who speaks in a scene; nothing for a chat sample.
         character (`str`, *optional*): Who is played in a scene.
+        trained (`tuple[int, ...]`, *optional*): Indices of the replies that are trained; all if not given.
     """
 
     name: str
     messages: list[dict[str, str]]
     names: tuple[str, ...] = ()
     character: str = ""
+    trained: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,9 @@ class RowSettings:
     one_pass: bool = True
 
 
-def conversations(samples: Iterable[Scene | ChatSample], *, system_thinking: bool = True) -> list[Conversation]:
+def conversations(
+    samples: Iterable[Scene | ChatSample], *, system_thinking: bool = True, last_reply_only: bool = False
+) -> list[Conversation]:
     """The conversations of scenes and chat data: one for each character of a scene that speaks in it, one a sample.
 
     The Environment is never trained. A chat sample stays as it is, with its own system prompt; a message of it counts
@@ -72,6 +76,8 @@ def conversations(samples: Iterable[Scene | ChatSample], *, system_thinking: boo
         samples (`Iterable[Scene | ChatSample]`): What [`~her_hf.scenes.load_samples`] read.
         system_thinking (`bool`, *optional*, defaults to `True`): Whether replies carry it and the prompts of scenes
             ask for it.
+        last_reply_only (`bool`, *optional*, defaults to `False`): Whether of a chat sample the last reply alone is
+            trained, the others being its history. Scenes are trained whole.
 
     Returns:
         `list[Conversation]`: In the order of samples and casts.
@@ -82,8 +88,14 @@ def conversations(samples: Iterable[Scene | ChatSample], *, system_thinking: boo
             found += _played(sample, system_thinking)
         else:
             kept = sample.messages if system_thinking else list(map(_without_system_thinking, sample.messages))
-            found.append(Conversation(f"conversation {index}", kept))
+            trained = replies_of(sample)[-1:] if last_reply_only else None
+            found.append(Conversation(f"conversation {index}", kept, trained=trained))
     return found
+
+
+def replies_of(sample: ChatSample) -> tuple[int, ...]:
+    """Indices of the messages that a model is to write."""
+    return tuple(index for index, message in enumerate(sample.messages) if message["role"] == "assistant")
 
 
 def _played(scene: Scene, system_thinking: bool) -> list[Conversation]:
@@ -176,6 +188,7 @@ def _build_one(job: tuple[Conversation, PreTrainedTokenizerBase, RowSettings]) -
         one_pass=settings.one_pass,
         name=item.name,
         names=item.names,
+        trained=item.trained,
     )
 
 

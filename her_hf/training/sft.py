@@ -13,13 +13,14 @@ from datasets import Dataset
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig
 
+from her_hf.dual_layer import parse_turn
 from her_hf.hub.cards import ModelCard
 from her_hf.processing import HERProcessor
 from her_hf.processing.rows import RowReport
 from her_hf.scenes import ChatSample, Scene, SceneError, load_samples
 
 from .config import DataConfig, OnePassConfig
-from .data import Conversation, RowSettings, conversations, make_rows
+from .data import Conversation, RowSettings, conversations, make_rows, replies_of
 from .job import (
     Job,
     card_name,
@@ -59,11 +60,11 @@ def run_sft(data: DataConfig, model_config: ModelConfig, args: OnePassConfig) ->
     settings = RowSettings(args.max_tokens, args.row_tokens, args.one_pass)
     show = PartialState().is_main_process and not args.disable_tqdm
     samples = _samples(data, data.train_split, data.max_scenes)
-    trained = conversations(samples, system_thinking=data.system_thinking)
+    trained = _conversations(samples, data)
     rows, report = make_rows(trained, tokenizer, settings, processes=args.dataset_num_proc, progress=show)
     held_out, held_out_report = _held_out(data, trained, tokenizer, settings, args)
     _tell(report, "training", data)
-    _tell_chats(samples, trained)
+    _tell_chats(samples, trained, data)
     if held_out_report:
         _tell(held_out_report, "held out", data)
 
@@ -107,6 +108,10 @@ def _samples(data: DataConfig, split: str, most: int | None) -> list[Scene | Cha
     return samples
 
 
+def _conversations(samples: Sequence[Scene | ChatSample], data: DataConfig) -> list[Conversation]:
+    return conversations(samples, system_thinking=data.system_thinking, last_reply_only=data.last_reply_only)
+
+
 def _held_out(
     data: DataConfig,
     trained: Sequence[Conversation],
@@ -123,7 +128,7 @@ def _held_out(
     except SceneError as error:
         hint = "This is the held-out data: eval_split names its split, and an empty one holds nothing out."
         raise SceneError(f"{error.problem} {hint}", field=error.field, source=error.source, row=error.row) from error
-    held_out = conversations(samples, system_thinking=data.system_thinking)
+    held_out = _conversations(samples, data)
     known = {_same(conversation) for conversation in trained}
     twice = sum(_same(conversation) in known for conversation in held_out)
     if twice:
@@ -149,6 +154,7 @@ def _tell(report: RowReport, what: str, data: DataConfig) -> None:
         "turns dropped whole to fit the window": report.dropped_turns,
         "empty replies, left out": report.empty,
         "turns of the Environment, never trained": report.environment,
+        "replies before the last, which are history": report.history,
         # The ablation has none on purpose.
         "replies without system thinking, trained as when it is switched off": (
             report.without_thinking if data.system_thinking else 0
@@ -162,15 +168,33 @@ def _tell(report: RowReport, what: str, data: DataConfig) -> None:
             logger.warning(f"{what}: {name}: {count}")
 
 
-def _tell_chats(samples: Sequence[Scene | ChatSample], trained: Sequence[Conversation]) -> None:
-    """Says what chat data holds that is not trained on."""
-    unused = Counter(name for sample in samples if isinstance(sample, ChatSample) for name in sample.unused)
+def _tell_chats(samples: Sequence[Scene | ChatSample], trained: Sequence[Conversation], data: DataConfig) -> None:
+    """Says what chat data holds that is not trained on, and what may be trained by mistake."""
+    chats = [sample for sample in samples if isinstance(sample, ChatSample)]
+    unused = Counter(name for chat in chats for name in chat.unused)
     if unused:
         counts = ", ".join(f"{name} ({count})" for name, count in unused.most_common(20))
         logger.info(f"training: fields of conversations that are not used: {counts}")
     silent = sum(all(message["role"] != "assistant" for message in found.messages) for found in trained)
     if silent:
         logger.warning(f"training: conversations without a reply: {silent}")
+    single = sum(map(_thinks_last, chats)) if not data.last_reply_only else 0
+    if single:
+        logger.warning(
+            f"training: conversations with system thinking in their last reply alone: {single}. If each is a sample "
+            "of that reply, set last_reply_only: the replies before it are trained too"
+        )
+
+
+def _thinks_last(chat: ChatSample) -> bool:
+    """Whether a conversation looks like a sample of its last reply, with a history that lost its system thinking."""
+    replies = [chat.messages[index] for index in replies_of(chat)]
+    return len(replies) > 1 and _thinks(replies[-1]) and not any(map(_thinks, replies[:-1]))
+
+
+def _thinks(reply: dict[str, str]) -> bool:
+    inline = "<" in reply["content"] and parse_turn(reply["content"]).system_thinking is not None
+    return inline or "reasoning_content" in reply
 
 
 def _card(
@@ -216,6 +240,7 @@ def _card(
             "turns dropped whole to fit the window": rows["dropped_turns"],
             "empty replies left out": rows["empty"],
             "turns of the Environment, never trained": rows["environment"],
+            "replies before the last, which are history": rows["history"],
             "replies without system thinking": rows["without_thinking"],
         },
         figures=training_figures(results),
