@@ -11,7 +11,6 @@ import pytest
 from her_hf.dual_layer import ENVIRONMENT
 from her_hf.scenes import Character, Scene, SceneError, load_conversations, load_scenes, scenes_in
 from her_hf.scenes.readers.coser_book import title_of
-from her_hf.scenes.sources import card_splits
 
 MINI = Path(__file__).parent / "fixtures" / "scenes" / "mini.jsonl"
 
@@ -366,7 +365,7 @@ def test_chat_samples(shared: Path) -> None:
         ({"conversations": []}, "at least one"),
         ({"conversations": [{"from": "ghost", "value": "x"}]}, r"'conversations\[0\]\.from': must be one of"),
         ({"messages": [{"role": "user", "content": None}]}, r"'messages\[0\]\.content': must be text"),
-        ({"book": "x"}, "no chat sample"),
+        ({"book": "x"}, "is no conversation: it has .*read are `messages`"),
     ],
 )
 def test_bad_chat_samples(tmp_path: Path, row: dict[str, Any], match: str) -> None:
@@ -573,21 +572,6 @@ def test_a_card_with_a_bad_head(tmp_path: Path, head: str, field: str, match: st
     assert match in str(caught.value)
 
 
-def test_splits_by_the_card(tmp_path: Path) -> None:
-    write(tmp_path / "one.jsonl", json.dumps(coser_row(book="A")))
-    write(tmp_path / "two.jsonl", json.dumps(coser_row(book="B")))
-    head = (
-        "configs:\n- config_name: small\n  data_files:\n"
-        "  - {split: train, path: one.jsonl}\n  - {split: test, path: [two.jsonl]}\n"
-        "- config_name: all\n  data_files: '*.jsonl'\n"
-    )
-    write(tmp_path / "README.md", f"---\n{head}---\n# Card\n")
-    assert [scene.book for scene in load_scenes(tmp_path, "test")] == ["B"]
-    assert card_splits(tmp_path, "all") == {"train": ["*.jsonl"]}
-    with pytest.raises(SceneError, match=r"no config 'big'; it has \['small', 'all'\]"):
-        card_splits(tmp_path, "big")
-
-
 @pytest.mark.parametrize("path", ["../secret.jsonl", "/etc/passwd"])
 def test_a_card_cannot_name_files_outside_its_folder(tmp_path: Path, path: str) -> None:
     write(tmp_path / "README.md", f"---\nconfigs:\n- config_name: x\n  data_files: {path}\n---\n")
@@ -620,28 +604,3 @@ def test_no_such_dataset_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert hub.constants.HF_HUB_OFFLINE
     with pytest.raises(SceneError, match=r"nobody/nothing: .*the Hub gave no dataset of that name.*local copy"):
         load_scenes("nobody/nothing")
-
-
-def test_a_dataset_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the download replaced by a folder: the card is asked for first, then only what the split needs."""
-    write(tmp_path / "a.jsonl", json.dumps(coser_row(book="A")))
-    write(tmp_path / "b.jsonl", json.dumps(coser_row(book="B")))
-    files = "[{split: train, path: a.jsonl}, {split: test, path: b.jsonl}]"
-    head = f"configs:\n- config_name: full\n  data_files: {files}\n"
-    write(tmp_path / "README.md", f"---\n{head}---\n")
-    asked: list[list[str]] = []
-
-    def download(repo: str, *, repo_type: str, allow_patterns: list[str]) -> str:
-        assert (repo, repo_type) == ("owner/name", "dataset")
-        asked.append(allow_patterns)
-        return str(tmp_path)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert [scene.book for scene in load_scenes("owner/name:full", "test")] == ["B"]
-    assert asked == [["README.md"], ["b.jsonl", "README.md"]]
-    asked.clear()
-    with pytest.raises(SceneError, match=r"owner/name: has no split 'tset'; it has \['test', 'train'\]"):
-        load_scenes("owner/name", "tset")
-    assert asked == [["README.md"]]
-    with pytest.raises(SceneError, match="no config 'other'"):
-        load_scenes("owner/name:other")

@@ -276,7 +276,7 @@ def test_what_is_not_trained_is_told(
     found = run_sft(*configs(settings(base, own, out, max_steps=1)))["rows"]
     assert (found["empty"], found["without_thinking"]) == (1, 1)
     assert "training: empty replies, left out: 1" in caplog.text
-    assert "training: replies without system thinking, which the prompt asks for: 1" in caplog.text
+    assert "training: replies without system thinking, trained as when it is switched off: 1" in caplog.text
     card = (out / "README.md").read_text()
     assert "| empty replies left out | 1 |" in card and "| replies without system thinking | 1 |" in card
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from her_hf.processing.rows import Row, RowReport
+    from her_hf.scenes import ChatSample, Scene
 
 _STYLES = {
     "system_thinking": "black on magenta",
@@ -26,9 +27,9 @@ def inspect_mask(
     model: Annotated[
         str, typer.Argument(help="Folder or Hub id of a model or tokenizer; HER is attached if it has not.")
     ],
-    scenes: Annotated[str, typer.Argument(help="Scenes: a folder, a file or a Hub id.")],
-    example: Annotated[int, typer.Option(help="Index of the scene.")] = 0,
-    split: Annotated[str | None, typer.Option(help="Split of the scenes.")] = None,
+    scenes: Annotated[str, typer.Argument(help="Scenes or conversations: a folder, a file or a Hub id.")],
+    example: Annotated[int, typer.Option(help="Index of the scene or conversation.")] = 0,
+    split: Annotated[str | None, typer.Option(help="Split of the data.")] = None,
     character: Annotated[str | None, typer.Option(help="Who is played; the first of the cast if not given.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Window in tokens, as max_tokens of a recipe.")] = None,
     row_tokens: Annotated[int | None, typer.Option(help="Most tokens of a row, as row_tokens of a recipe.")] = None,
@@ -41,36 +42,32 @@ def inspect_mask(
     from rich.text import Text
 
     from her_hf.processing.rows import build
-    from her_hf.scenes import load_scenes
+    from her_hf.scenes import load_samples
+    from her_hf.training.data import conversations
     from her_hf.training.tokenizers import her_tokenizer
 
-    found = load_scenes(scenes, split=split)
+    found = load_samples(scenes, split=split)
     if not 0 <= example < len(found):
         raise ValueError(
-            f"--example must be from 0 to {len(found) - 1}, as {scenes} holds {len(found)} scenes; got {example}"
+            f"--example must be from 0 to {len(found) - 1}, as {scenes} holds {len(found)} scenes or conversations; "
+            f"got {example}"
         )
-    scene = found[example]
-    speakers = [member.name for member in scene.characters if any(turn.name == member.name for turn in scene.dialogue)]
-    if not speakers:
-        raise ValueError(f"nobody but the Environment speaks in scene {scene.key}: choose another --example")
-    played = character or speakers[0]
-    if played not in speakers:
-        raise ValueError(
-            f"{played!r} says nothing in scene {scene.key}: choose one of {', '.join(map(repr, speakers))}"
-        )
+    sample = found[example]
+    played, title = _played(sample, example, character)
+    seen = [one for one in conversations([sample], system_thinking=system_thinking) if one.character == played]
     tokenizer = her_tokenizer(model)
     rows = build(
-        scene.messages_for(played, system_thinking=system_thinking),
+        seen[0].messages,
         tokenizer,
         max_length=max_tokens,
         row_length=row_tokens,
         one_pass=not per_reply,
-        names=[turn.name for turn in scene.dialogue if turn.name],
+        names=seen[0].names,
     )
     console = Console(highlight=False, markup=False)  # a book's or a character's name may hold brackets
     colour = console.is_terminal and not console.no_color
     source = Path(scenes).name
-    console.print(Text.assemble((source, "bold"), f", scene {example} {scene.key}, played: ", (played, "bold")))
+    console.print(Text.assemble((source, "bold"), f", {title}", (played, "bold")))
     console.print(_legend(colour))
     for number, row in enumerate(rows):
         size = f": {len(row['input_ids'])} tokens, trunk {row['trunk_len']}"
@@ -78,6 +75,26 @@ def inspect_mask(
         for text in describe(row, tokenizer, trunk=trunk, colour=colour):
             console.print(text)
     console.print(_summary(rows.report))
+
+
+def _played(sample: Scene | ChatSample, example: int, character: str | None) -> tuple[str, str]:
+    """Who is played, nobody by name in chat data, and what the example is called."""
+    from her_hf.scenes import Scene
+
+    if not isinstance(sample, Scene):
+        if character:
+            raise ValueError(f"--character is for scenes, but --example {example} is a conversation of chat data")
+        return "", f"conversation {example}"
+    speakers = [
+        member.name for member in sample.characters if any(turn.name == member.name for turn in sample.dialogue)
+    ]
+    if not speakers:
+        raise ValueError(f"nobody but the Environment speaks in scene {sample.key}: choose another --example")
+    if (character or speakers[0]) not in speakers:
+        raise ValueError(
+            f"{character!r} says nothing in scene {sample.key}: choose one of {', '.join(map(repr, speakers))}"
+        )
+    return character or speakers[0], f"scene {example} {sample.key}, played: "
 
 
 def describe(row: Row, tokenizer: Any, *, trunk: bool = True, colour: bool = True) -> list[Text]:

@@ -100,8 +100,9 @@ def hub_id(source: str) -> str | None:
     """
     folder = Path(source)
     if not folder.exists():
-        name = source.split(":")[0]  # a dataset may name its configuration: owner/name:config
-        return name if name.count("/") == 1 and not name.startswith((".", "/", "~")) else None
+        name = source.split(":")[0]  # a dataset may name its configuration: owner/name:config, or folder:config
+        known = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists()
+        return name if known else None
     for file, key in (("base_source.json", "base"), ("config.json", "_name_or_path")):
         if (folder / file).is_file():
             known = json.loads((folder / file).read_text(encoding="utf-8")).get(key)

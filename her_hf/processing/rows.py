@@ -8,7 +8,7 @@ that part of the trunk and itself. Tokens come from `apply_chat_template` alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
@@ -59,6 +59,7 @@ class RowReport:
         dropped_turns (`int`): Turns dropped, summed over those replies.
         left_out (`int`): Replies left out because they do not fit into the window even alone.
         environment (`int`): Assistant messages of the Environment, never trained.
+        history (`int`): Assistant messages that the caller did not want trained.
         empty (`int`): Assistant messages in which nothing is thought, done or said, never trained.
         without_thinking (`int`): Replies trained without system thinking, as after a prompt that does not open it.
         left_out_replies (`list[str]`): Name of each reply left out: `"conversation:index"`.
@@ -77,6 +78,7 @@ class RowReport:
     dropped_turns: int = 0
     left_out: int = 0
     environment: int = 0
+    history: int = 0
     empty: int = 0
     without_thinking: int = 0
     left_out_replies: list[str] = field(default_factory=list)
@@ -133,6 +135,7 @@ def build(
     one_pass: bool = True,
     name: str = "conversation",
     names: Sequence[str] = (),
+    trained: Container[int] | None = None,
     **template_kwargs: Any,
 ) -> Rows:
     """Builds the rows of one conversation.
@@ -148,6 +151,8 @@ def build(
         one_pass (`bool`, *optional*, defaults to `True`): `False` gives each reply a row of its own: the ordinary way.
         name (`str`, *optional*): Names the conversation in the report and in errors.
         names (`Sequence[str]`, *optional*): Who speaks in it; see [`~her_hf.processing.window.fit_window`].
+        trained (`Container[int]`, *optional*): Indices in `messages` of the replies that are trained; all if not
+            given.
         **template_kwargs: Passed to `apply_chat_template`.
 
     Returns:
@@ -171,6 +176,9 @@ def build(
     samples: list[_Sample] = []
     for index, message in enumerate(messages):
         if message["role"] != "assistant":
+            continue
+        if trained is not None and index not in trained:
+            report.history += 1
             continue
         turn = _turn(message, names)
         if turn.name == ENVIRONMENT:

@@ -1,19 +1,22 @@
 """Scenes: the models, the scene prompt, and readers for the data that role-play users have."""
 
 from .errors import SceneError
-from .load import load_conversations, load_scenes, scenes_in
+from .load import load_conversations, load_samples, load_scenes, scenes_in
 from .messages import START
 from .models import Character, CharacterKind, Scene
 from .prompt import scene_prompt, scene_prompt_source, scene_variables
+from .readers.conversations import ChatSample
 from .turns import merge_turns, read_turn
 
 __all__ = [
     "START",
     "Character",
     "CharacterKind",
+    "ChatSample",
     "Scene",
     "SceneError",
     "load_conversations",
+    "load_samples",
     "load_scenes",
     "merge_turns",
     "read_turn",

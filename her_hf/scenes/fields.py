@@ -182,14 +182,19 @@ def language_of(row: Row, *texts: str) -> Language:
     Raises:
         `SceneError`: If the row names a language without a scene prompt.
     """
-    given = text(row, "language").strip().lower()
-    if not given:
+    code = language_code(text(row, "language"))
+    if not code:
         return guess_language(*texts)
-    code = _LANGUAGES.get(given, given)
     for language in get_args(Language):
         if code == language:
             return language  # type: ignore[no-any-return]
-    raise SceneError(f"must be 'en' or 'zh', got {given!r}; drop the field to have it guessed.", field="language")
+    raise SceneError(f"must be 'en' or 'zh', got {code!r}; drop the field to have it guessed.", field="language")
+
+
+def language_code(given: str) -> str:
+    """The code of a language that a row names, in lower case; as it is named if there is none for it here."""
+    given = given.strip().lower()
+    return _LANGUAGES.get(given, given)
 
 
 def guess_language(*texts: str) -> Language:

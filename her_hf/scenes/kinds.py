@@ -5,11 +5,16 @@ from __future__ import annotations
 from enum import StrEnum
 
 from .fields import Row
-from .readers.conversations import is_conversation
+from .readers.conversations import CHAT_SHAPES, is_conversation
 from .readers.tavern import is_card
 
 _HER_FIELDS = ("book_name", "character_datasets", "trace_id", "trace_id_book_chapter")
 _COSER_FIELDS = ("dialogues", "character_profiles", "speaking_characters_w_env", "scenario")
+SHAPES = (
+    "scenes (`dialogues`, as CoSER's and HER's rows have them, or `cast` and `dialogue`), books (`plots`), character "
+    f"cards, and conversations ({CHAT_SHAPES})"
+)
+"""The kinds for errors, with the fields by which they are known."""
 
 
 class Kind(StrEnum):

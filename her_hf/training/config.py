@@ -16,31 +16,53 @@ class DataConfig:
     """What is trained on.
 
     Args:
-        dataset (`str`): A folder, a file or a Hub id that [`~her_hf.scenes.load_scenes`] reads.
+        dataset (`str`): A folder, a file or a Hub id that [`~her_hf.scenes.load_samples`] reads: scenes, or
+            conversations (`messages` or `conversations`). A config follows behind a colon: `owner/name:config`.
         train_split (`str`, *optional*, defaults to `"train"`): Split to train on.
         eval_split (`str`, *optional*, defaults to `"validation"`): Split held out; empty for none.
-        languages (`list[str]`, *optional*): Keep only scenes of these languages; all if not given.
-        max_scenes (`int`, *optional*): Use only the first scenes of the training split.
-        max_eval_scenes (`int`, *optional*): Use only the first scenes of the held-out split.
+        languages (`list[str]`, *optional*): Keep only scenes and conversations of these languages; all if not given.
+        max_scenes (`int`, *optional*): Use only the first scenes or conversations of the training split.
+        max_eval_scenes (`int`, *optional*): Use only the first scenes or conversations of the held-out split.
         system_thinking (`bool`, *optional*, defaults to `True`): Train system thinking; `False` is the ablation.
+            Conversations keep their own system prompt in either case.
+        last_reply_only (`bool`, *optional*, defaults to `False`): Of each conversation train the last reply alone, as
+            data with one sample a reply needs it (HER's `sft_single_turn`). Scenes are trained whole.
         license (`str`, *optional*): License of the model, for its card; not stated if not given.
     """
 
-    dataset: str = field(metadata={"help": "Folder, file or Hub id of the scenes (her-mini, HER rows, CoSER)."})
+    dataset: str = field(
+        metadata={
+            "help": "Folder, file or Hub id of scenes (her-mini, HER rows, CoSER) or conversations (messages or "
+            "ShareGPT); a config of it behind a colon: owner/name:config."
+        }
+    )
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     eval_split: str = field(default="validation", metadata={"help": "Split held out; an empty string for none."})
     languages: list[str] = field(
-        default_factory=list, metadata={"help": "Keep only scenes of these languages (en, zh); all if empty."}
+        default_factory=list,
+        metadata={
+            "help": "Keep only what is in these languages (en, zh); all if empty. A conversation must name its own."
+        },
     )
     max_scenes: int | None = field(
-        default=None, metadata={"help": "Use only this many training scenes, the first ones."}
+        default=None, metadata={"help": "Use only this many training scenes or conversations, the first ones."}
     )
     max_eval_scenes: int | None = field(
-        default=None, metadata={"help": "Use only this many held-out scenes, the first."}
+        default=None, metadata={"help": "Use only this many held-out scenes or conversations, the first."}
     )
     system_thinking: bool = field(
         default=True,
-        metadata={"help": "Train system thinking. False: the ablation without it, its own prompt variant."},
+        metadata={
+            "help": "Train system thinking. False: the ablation without it; scenes get their own prompt variant, "
+            "conversations keep their system prompt."
+        },
+    )
+    last_reply_only: bool = field(
+        default=False,
+        metadata={
+            "help": "Of each conversation train the last reply alone: for data with one sample a reply, whose earlier "
+            "replies are history. Scenes are trained whole."
+        },
     )
     license: str | None = field(
         default=None, metadata={"help": "License of the trained model, for its card (it follows base and data)."}

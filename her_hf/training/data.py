@@ -1,4 +1,4 @@
-"""Scenes to rows: each member of the cast plays its own conversation."""
+"""Scenes and chat data to rows: each member of a cast plays its own conversation, a chat sample is one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from datasets import Dataset, Features, Value, concatenate_datasets
 from datasets import Sequence as SequenceFeature
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
+from her_hf.dual_layer import parse_turn
 from her_hf.processing.rows import Row, RowReport, Rows, build
+from her_hf.scenes import ChatSample, Scene
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from her_hf.scenes import Scene
 
 _NUMBERS = SequenceFeature(Value("int32"))
 _FEATURES = Features(
@@ -38,11 +38,21 @@ _CHUNK = 256
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A scene as one of its cast sees it: a name for reports, the messages, and who speaks in them."""
+    """A scene as one of its cast sees it, or a chat sample.
+
+    Args:
+        name (`str`): Name for reports.
+        messages (`list[dict[str, str]]`): The messages.
+        names (`tuple[str, ...]`, *optional*): Who speaks in a scene; nothing for a chat sample.
+        character (`str`, *optional*): Who is played in a scene.
+        trained (`tuple[int, ...]`, *optional*): Indices of the replies that are trained; all if not given.
+    """
 
     name: str
     messages: list[dict[str, str]]
     names: tuple[str, ...] = ()
+    character: str = ""
+    trained: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +64,61 @@ class RowSettings:
     one_pass: bool = True
 
 
-def conversations(scenes: Iterable[Scene], *, system_thinking: bool = True) -> list[Conversation]:
-    """One conversation for each character of each scene that speaks in it; the Environment is never trained.
+def conversations(
+    samples: Iterable[Scene | ChatSample], *, system_thinking: bool = True, last_reply_only: bool = False
+) -> list[Conversation]:
+    """The conversations of scenes and chat data: one for each character of a scene that speaks in it, one a sample.
+
+    The Environment is never trained. A chat sample stays as it is, with its own system prompt; a message of it counts
+    as one turn when the window is full, as nobody says who speaks in it.
 
     Args:
-        scenes (`Iterable[Scene]`): The scenes.
-        system_thinking (`bool`, *optional*, defaults to `True`): Whether replies carry it and prompts ask for it.
+        samples (`Iterable[Scene | ChatSample]`): What [`~her_hf.scenes.load_samples`] read.
+        system_thinking (`bool`, *optional*, defaults to `True`): Whether replies carry it and the prompts of scenes
+            ask for it.
+        last_reply_only (`bool`, *optional*, defaults to `False`): Whether of a chat sample the last reply alone is
+            trained, the others being its history. Scenes are trained whole.
 
     Returns:
-        `list[Conversation]`: In the order of scenes and casts.
+        `list[Conversation]`: In the order of samples and casts.
     """
+    found: list[Conversation] = []
+    for index, sample in enumerate(samples):
+        if isinstance(sample, Scene):
+            found += _played(sample, system_thinking)
+        else:
+            kept = sample.messages if system_thinking else list(map(_without_system_thinking, sample.messages))
+            trained = replies_of(sample)[-1:] if last_reply_only else None
+            found.append(Conversation(f"conversation {index}", kept, trained=trained))
+    return found
+
+
+def replies_of(sample: ChatSample) -> tuple[int, ...]:
+    """Indices of the messages that a model is to write."""
+    return tuple(index for index, message in enumerate(sample.messages) if message["role"] == "assistant")
+
+
+def _played(scene: Scene, system_thinking: bool) -> list[Conversation]:
     return [
         Conversation(
             name="/".join(map(str, scene.key)) + f"/{member.name}",
             messages=scene.messages_for(member.name, system_thinking=system_thinking),
             names=tuple(dict.fromkeys(turn.name for turn in scene.dialogue if turn.name)),
+            character=member.name,
         )
-        for scene in scenes
         for member in scene.characters
         if any(turn.name == member.name for turn in scene.dialogue)
     ]
 
 
+def _without_system_thinking(message: dict[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in message.items() if name != "reasoning_content"}
+    turn = parse_turn(message["content"]) if message["role"] == "assistant" else None
+    return kept | {"content": turn.render(view="self")} if turn and turn.system_thinking is not None else kept
+
+
 def make_rows(
-    talks: Sequence[Conversation],
+    items: Sequence[Conversation],
     tokenizer: PreTrainedTokenizerBase,
     settings: RowSettings,
     *,
@@ -87,7 +128,7 @@ def make_rows(
     """Builds the rows of many conversations.
 
     Args:
-        talks (`Sequence[Conversation]`): The conversations.
+        items (`Sequence[Conversation]`): The conversations.
         tokenizer (`PreTrainedTokenizerBase`): Carries the HER template.
         settings ([`RowSettings`]): Window and layout.
         processes (`int`, *optional*): Build in this many processes; in this one if not given.
@@ -103,7 +144,7 @@ def make_rows(
     waiting: list[Row] = []
     report = RowReport()
     for built in tqdm(
-        _built(talks, tokenizer, settings, processes), total=len(talks), desc="rows", disable=not progress
+        _built(items, tokenizer, settings, processes), total=len(items), desc="rows", disable=not progress
     ):
         waiting += built
         report.add(built.report)
@@ -114,8 +155,9 @@ def make_rows(
         parts.append(rows_dataset(waiting))
     if not parts:
         raise ValueError(
-            f"no reply is left to train: {len(talks)} conversations, {report.left_out} replies longer than the window "
-            f"of {settings.max_length} tokens, {report.empty} empty ones. Use another split, or a larger max_tokens."
+            f"no reply is left to train: {len(items)} conversations, {report.left_out} replies longer than the window "
+            f"of {settings.max_length} tokens, {report.empty} empty ones, {report.environment} turns of the "
+            "Environment. Use another split, or a larger max_tokens."
         )
     return concatenate_datasets(parts), report
 
@@ -127,25 +169,26 @@ def rows_dataset(rows: Sequence[Row]) -> Dataset:
 
 
 def _built(
-    talks: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, settings: RowSettings, processes: int | None
+    items: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, settings: RowSettings, processes: int | None
 ) -> Iterator[Rows]:
     if not processes or processes < 2:
-        yield from (_build_one((talk, tokenizer, settings)) for talk in talks)
+        yield from (_build_one((item, tokenizer, settings)) for item in items)
         return
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_build_one, ((talk, tokenizer, settings) for talk in talks), chunksize=16)
+        yield from pool.map(_build_one, ((item, tokenizer, settings) for item in items), chunksize=16)
 
 
 def _build_one(job: tuple[Conversation, PreTrainedTokenizerBase, RowSettings]) -> Rows:
-    talk, tokenizer, settings = job
+    item, tokenizer, settings = job
     return build(
-        talk.messages,
+        item.messages,
         tokenizer,
         max_length=settings.max_length,
         row_length=settings.row_length,
         one_pass=settings.one_pass,
-        name=talk.name,
-        names=talk.names,
+        name=item.name,
+        names=item.names,
+        trained=item.trained,
     )
 
 

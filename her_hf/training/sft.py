@@ -1,10 +1,11 @@
-"""HER-SFT from settings to a folder that carries the method: scenes, rows, training, card."""
+"""HER-SFT from settings to a folder that carries the method: scenes or conversations, rows, training, card."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from accelerate import PartialState
 from accelerate.logging import get_logger
@@ -12,13 +13,14 @@ from datasets import Dataset
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig
 
+from her_hf.dual_layer import parse_turn
 from her_hf.hub.cards import ModelCard
 from her_hf.processing import HERProcessor
 from her_hf.processing.rows import RowReport
-from her_hf.scenes import load_scenes
+from her_hf.scenes import ChatSample, Scene, SceneError, load_samples
 
 from .config import DataConfig, OnePassConfig
-from .data import RowSettings, conversations, make_rows
+from .data import Conversation, RowSettings, conversations, make_rows, replies_of
 from .job import (
     Job,
     card_name,
@@ -32,9 +34,6 @@ from .job import (
     window_of,
 )
 from .tokenizers import her_tokenizer
-
-if TYPE_CHECKING:
-    from her_hf.scenes import Scene
 
 logger = get_logger(__name__)
 
@@ -60,11 +59,12 @@ def run_sft(data: DataConfig, model_config: ModelConfig, args: OnePassConfig) ->
     args.max_tokens = window_of(args.max_tokens, config)
     settings = RowSettings(args.max_tokens, args.row_tokens, args.one_pass)
     show = PartialState().is_main_process and not args.disable_tqdm
-    scenes = _scenes(data, data.train_split, data.max_scenes)
-    talks = conversations(scenes, system_thinking=data.system_thinking)
-    rows, report = make_rows(talks, tokenizer, settings, processes=args.dataset_num_proc, progress=show)
-    held_out, held_out_report = _held_out(data, tokenizer, settings, args)
+    samples = _samples(data, data.train_split, data.max_scenes)
+    trained = _conversations(samples, data)
+    rows, report = make_rows(trained, tokenizer, settings, processes=args.dataset_num_proc, progress=show)
+    held_out, held_out_report = _held_out(data, trained, tokenizer, settings, args)
     _tell(report, "training", data)
+    _tell_chats(samples, trained, data)
     if held_out_report:
         _tell(held_out_report, "held out", data)
 
@@ -80,35 +80,70 @@ def run_sft(data: DataConfig, model_config: ModelConfig, args: OnePassConfig) ->
         **one_pass(rows, held_out, tokenizer, model_config, args, prepare=prepare),
         settings={**vars(data), **row_digests(rows, held_out)},
         results={
+            "samples": _counts(samples),
             "rows": report.as_dict(),
             "held_out_rows": held_out_report.as_dict() if held_out_report else None,
         },
-        card=lambda results, secret: _card(data, model_config, args, scenes, results, secret=secret),
+        card=lambda results, secret: _card(data, model_config, args, samples, results, secret=secret),
         save=save,
     )
     return run_job(job, model_config, args)
 
 
-def _scenes(data: DataConfig, split: str, most: int | None) -> list[Scene]:
-    scenes = load_scenes(data.dataset, split=split)
+def _samples(data: DataConfig, split: str, most: int | None) -> list[Scene | ChatSample]:
+    samples = load_samples(data.dataset, split=split)
     if data.languages:
-        scenes = [scene for scene in scenes if scene.language in data.languages]
-    scenes = scenes[:most] if most is not None else scenes
-    if not scenes:
-        raise ValueError(f"{data.dataset}, split {split!r}, holds no scene in {data.languages or 'any language'}")
-    return scenes
+        unknown = sum(not sample.language for sample in samples)
+        if unknown:
+            raise ValueError(
+                f"languages is set, but {unknown} of {len(samples)} conversations of {data.dataset}, split {split!r}, "
+                "do not name theirs: give each row a field 'language', or leave languages empty"
+            )
+        samples = [sample for sample in samples if sample.language in data.languages]
+    samples = samples[:most] if most is not None else samples
+    if not samples:
+        raise ValueError(
+            f"{data.dataset}, split {split!r}, holds no scene or conversation in {data.languages or 'any language'}"
+        )
+    return samples
+
+
+def _conversations(samples: Sequence[Scene | ChatSample], data: DataConfig) -> list[Conversation]:
+    return conversations(samples, system_thinking=data.system_thinking, last_reply_only=data.last_reply_only)
 
 
 def _held_out(
-    data: DataConfig, tokenizer: PreTrainedTokenizerBase, settings: RowSettings, args: OnePassConfig
+    data: DataConfig,
+    trained: Sequence[Conversation],
+    tokenizer: PreTrainedTokenizerBase,
+    settings: RowSettings,
+    args: OnePassConfig,
 ) -> tuple[Dataset | None, RowReport | None]:
     if not data.eval_split:
         if str(args.eval_strategy.value) != "no":
             raise ValueError("eval_strategy is set, but eval_split is empty: name a split, or set eval_strategy: 'no'")
         return None, None
-    scenes = _scenes(data, data.eval_split, data.max_eval_scenes)
-    talks = conversations(scenes, system_thinking=data.system_thinking)
-    return make_rows(talks, tokenizer, settings, progress=False)
+    try:
+        samples = _samples(data, data.eval_split, data.max_eval_scenes)
+    except SceneError as error:
+        hint = "This is the held-out data: eval_split names its split, and an empty one holds nothing out."
+        raise SceneError(f"{error.problem} {hint}", field=error.field, source=error.source, row=error.row) from error
+    held_out = _conversations(samples, data)
+    known = {_same(conversation) for conversation in trained}
+    twice = sum(_same(conversation) in known for conversation in held_out)
+    if twice:
+        logger.warning(f"held out: {twice} of {len(held_out)} conversations are trained too")
+    return make_rows(held_out, tokenizer, settings, progress=False)
+
+
+def _same(conversation: Conversation) -> int:
+    """What two conversations that say the same have in common; small, as there may be many."""
+    return hash(repr(conversation.messages))
+
+
+def _counts(samples: Sequence[Scene | ChatSample]) -> dict[str, int]:
+    scenes = sum(isinstance(sample, Scene) for sample in samples)
+    return {"scenes": scenes, "chat_samples": len(samples) - scenes}
 
 
 def _tell(report: RowReport, what: str, data: DataConfig) -> None:
@@ -118,8 +153,10 @@ def _tell(report: RowReport, what: str, data: DataConfig) -> None:
         "replies left out, longer than the window": report.left_out,
         "turns dropped whole to fit the window": report.dropped_turns,
         "empty replies, left out": report.empty,
+        "turns of the Environment, never trained": report.environment,
+        "replies before the last, which are history": report.history,
         # The ablation has none on purpose.
-        "replies without system thinking, which the prompt asks for": (
+        "replies without system thinking, trained as when it is switched off": (
             report.without_thinking if data.system_thinking else 0
         ),
         "replies in a row of their own": report.own_rows,
@@ -131,28 +168,59 @@ def _tell(report: RowReport, what: str, data: DataConfig) -> None:
             logger.warning(f"{what}: {name}: {count}")
 
 
+def _tell_chats(samples: Sequence[Scene | ChatSample], trained: Sequence[Conversation], data: DataConfig) -> None:
+    """Says what chat data holds that is not trained on, and what may be trained by mistake."""
+    chats = [sample for sample in samples if isinstance(sample, ChatSample)]
+    unused = Counter(name for chat in chats for name in chat.unused)
+    if unused:
+        counts = ", ".join(f"{name} ({count})" for name, count in unused.most_common(20))
+        logger.info(f"training: fields of conversations that are not used: {counts}")
+    silent = sum(all(message["role"] != "assistant" for message in found.messages) for found in trained)
+    if silent:
+        logger.warning(f"training: conversations without a reply: {silent}")
+    single = sum(map(_thinks_last, chats)) if not data.last_reply_only else 0
+    if single:
+        logger.warning(
+            f"training: conversations with system thinking in their last reply alone: {single}. If each is a sample "
+            "of that reply, set last_reply_only: the replies before it are trained too"
+        )
+
+
+def _thinks_last(chat: ChatSample) -> bool:
+    """Whether a conversation looks like a sample of its last reply, with a history that lost its system thinking."""
+    replies = [chat.messages[index] for index in replies_of(chat)]
+    return len(replies) > 1 and _thinks(replies[-1]) and not any(map(_thinks, replies[:-1]))
+
+
+def _thinks(reply: dict[str, str]) -> bool:
+    inline = "<" in reply["content"] and parse_turn(reply["content"]).system_thinking is not None
+    return inline or "reasoning_content" in reply
+
+
 def _card(
     data: DataConfig,
     model_config: ModelConfig,
     args: OnePassConfig,
-    scenes: Sequence[Scene],
+    samples: Sequence[Scene | ChatSample],
     results: dict[str, Any],
     *,
     secret: str | None,
 ) -> ModelCard:
     rows = results["rows"]
     way = "one pass a conversation (a shared trunk, a branch a reply)" if args.one_pass else "one sample a reply"
-    thinking = "system thinking, " if data.system_thinking else ""
+    thinks = data.system_thinking and rows["without_thinking"] < rows["replies"]
+    chats = results["samples"]["chat_samples"]
     return ModelCard(
         name=card_name(args),
         base=str(model_config.model_name_or_path),
         dataset=data.dataset,
         method=(
             "Supervised fine-tuning for dual-layer role-play (HER-SFT): the last turn of each history is trained, "
-            f"{thinking}"
-            f"role thinking, actions and speech. Trained in {way}."
+            f"{'system thinking, ' if thinks else ''}role thinking, actions and speech. Trained in {way}."
+            f"{'' if thinks else ' No reply has system thinking: pass enable_thinking=False to the chat template.'}"
+            f"{f' {chats} conversations are trained as the data has them, with its system prompts.' if chats else ''}"
         ),
-        languages=sorted({scene.language for scene in scenes}),
+        languages=sorted({sample.language for sample in samples} - {""}),
         license=data.license,
         adapter=model_config.use_peft,
         settings={
@@ -162,7 +230,8 @@ def _card(
             "window": args.max_tokens or "none",
         },
         data={
-            "scenes": len(scenes),
+            "scenes": results["samples"]["scenes"],
+            "conversations of chat data": chats,
             "conversations": rows["conversations"],
             "replies": rows["replies"],
             "tokens trained": rows["trained_tokens"],
@@ -170,6 +239,8 @@ def _card(
             "replies left out (longer than the window)": rows["left_out"],
             "turns dropped whole to fit the window": rows["dropped_turns"],
             "empty replies left out": rows["empty"],
+            "turns of the Environment, never trained": rows["environment"],
+            "replies before the last, which are history": rows["history"],
             "replies without system thinking": rows["without_thinking"],
         },
         figures=training_figures(results),

@@ -1,48 +1,202 @@
-"""Chat samples: conversations as message lists, without scenes behind them."""
+"""Chat data: conversations as message lists, without scenes behind them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...dual_layer import parse_turn
 from ..errors import SceneError
-from ..fields import Row, needed_items, shown
+from ..fields import Row, language_code, needed_items, shown, text
 
 ROLES = {
     "system": "system",
+    "developer": "system",
     "human": "user",
     "user": "user",
     "gpt": "assistant",
     "assistant": "assistant",
+    "model": "assistant",
 }
 """Names of roles in the wild, and ours."""
+
+CHAT_SHAPES = "`messages` (role, content) or `conversations` (from, value)"
+"""How chat data looks, for errors."""
+
+_LISTS = ("messages", "conversations")
+_THINKING = ("reasoning_content", "reasoning", "thinking")
+"""Fields of a message with system thinking, ours first."""
+_HER_THINKING = ("sys_thinking_revised", "sys_thinking_original", "sys_thinking")
+"""What HER's data calls it, best first: the others are what it was before it was revised."""
+_TEXT_PARTS = ("text", "input_text", "output_text")
+_LOST = (
+    "tools", "functions", "tool_calls", "tool_call_id", "function_call", "function_calls", "image", "images",
+    "image_url", "audio", "audios", "video", "videos", "refusal", "chosen", "rejected",
+)  # fmt: skip
+"""Fields, of rows, messages and parts, that say more than a conversation in text can."""
+_SWITCHES = ("train", "weight", "loss", "loss_weight", "trainable")
+"""Fields of an assistant message that may say that it is not to be trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSample:
+    """One conversation of chat data.
+
+    Args:
+        messages (`list[dict[str, str]]`): Each with `role` (system, user, assistant), `content` and, where the data
+            has them, `name` and `reasoning_content`.
+        language (`str`, *optional*): Its code, as the row names it; empty if it does not.
+        unused (`tuple[str, ...]`, *optional*): Fields of the row and its messages that no conversation needs, e.g.
+            `"source"` or `"messages[].origin_id"`.
+    """
+
+    messages: list[dict[str, str]]
+    language: str = ""
+    unused: tuple[str, ...] = field(default=(), compare=False)
 
 
 def is_conversation(row: Row) -> bool:
     """Whether a row is a chat sample."""
-    return "conversations" in row or "messages" in row
+    return any(key in row for key in _LISTS)
 
 
-def read_conversation(row: Row) -> list[dict[str, str]]:
+def read_conversation(row: Row) -> ChatSample:
     """Reads one chat sample.
 
+    Its own system prompt, as a message or as a column `system`, stays as it is, and so does system thinking: a
+    `reasoning_content` beside the content, or a block at its front. A reply that has some is trained behind a prompt
+    that opens system thinking, one without behind a prompt that does not.
+
     Args:
-        row (`dict`): `{"conversations": [{"from", "value"}]}` or `{"messages": [{"role", "content"}]}`.
+        row (`dict`): `{"messages": [{"role", "content"}]}` or `{"conversations": [{"from", "value"}]}`, the list as
+            such or as JSON text; optionally with `system` and `language`. A message may have `name` and
+            `reasoning_content` (also called `reasoning`, `thinking`, or as HER's data calls it). Content may be a
+            list of text parts, which become lines.
 
     Returns:
-        `list[dict]`: Messages with `role` (system, user, assistant) and `content`.
+        [`ChatSample`]: The conversation.
 
     Raises:
-        `SceneError`: If a field is missing or wrong, or a role is unknown.
+        `SceneError`: If a field is missing or wrong, a role is unknown, or something is said that a conversation in
+            text cannot keep: tools, pictures, sound, messages that are not to be trained.
 
     Source: CoSER (ICML 2025), its SFT sample; HER-Dataset, configs `sft_multi_turn` and `sft_single_turn`.
     """
-    key = "conversations" if "conversations" in row else "messages"
-    return [_message(entry, f"{key}[{index}].") for index, entry in enumerate(needed_items(row, key))]
+    key = _key(row)
+    unused = dict.fromkeys(name for name in _filled(row) if name not in (key, "system", "language"))
+    _refuse_lost(row, "")
+    messages = []
+    for index, entry in enumerate(needed_items(row, key)):
+        message, more = _message(entry, f"{key}[{index}].")
+        messages.append(message)
+        unused.update(dict.fromkeys(f"{key}[].{name}" for name in more))
+    prompt = text(row, "system")
+    if prompt.strip():
+        given = [message["content"] for message in messages if message["role"] == "system"]
+        if not given:
+            messages.insert(0, {"role": "system", "content": prompt})
+        elif given != [prompt]:
+            raise SceneError(f"is not what the system message says, {shown(given[0])}; keep one.", field="system")
+    return ChatSample(messages, language_code(text(row, "language")), tuple(unused))
 
 
-def _message(entry: Row, path: str) -> dict[str, str]:
-    who, what = ("from", "value") if "from" in entry else ("role", "content")
-    role, content = entry.get(who), entry.get(what)
-    if not isinstance(role, str) or role.lower() not in ROLES:
-        raise SceneError(f"must be one of {sorted(ROLES)}, got {shown(role)}.", field=path + who)
-    if not isinstance(content, str):
-        raise SceneError(f"must be text, got {shown(content)}.", field=path + what)
-    return {"role": ROLES[role.lower()], "content": content}
+def _key(row: Row) -> str:
+    """The one list of messages that a row has; a table of several sources has empty columns."""
+    keys = [key for key in _LISTS if row.get(key) is not None] or [key for key in _LISTS if key in row]
+    if len(keys) > 1 and row[keys[0]] != row[keys[1]]:
+        raise SceneError(f"is there beside {keys[0]!r}, and they differ; keep one.", field=keys[1])
+    return keys[0]
+
+
+def _message(entry: Row, path: str) -> tuple[dict[str, str], list[str]]:
+    """A message, and names of its fields that are not used."""
+    who, what = ("role", "content") if entry.get("from") is None and "role" in entry else ("from", "value")
+    given = entry.get(who)
+    if not isinstance(given, str) or given.lower() not in ROLES:
+        raise SceneError(
+            f"must be one of {sorted(ROLES)}, got {shown(given)}; give what a tool or another speaker says as a user "
+            "message.",
+            field=path + who,
+        )
+    role = ROLES[given.lower()]
+    _refuse_lost(entry, path)
+    if role == "assistant":
+        _refuse_untrained(entry, path)
+    content, more = _content(entry.get(what), path + what)
+    message = {"role": role, "content": content}
+    if name := text(entry, "name", path).strip():
+        message["name"] = name
+    if thinking := _thinking(entry, path):
+        if role != "assistant":
+            raise SceneError(
+                f"is system thinking of a {role} message; only replies have it.", field=path + thinking[0]
+            )
+        inline = parse_turn(content).system_thinking if "<" in content else None
+        if inline is not None and inline.strip() != thinking[1].strip():
+            raise SceneError(f"differs from the system thinking in {what!r}; keep one.", field=path + thinking[0])
+        message["reasoning_content"] = thinking[1]
+    used = (who, what, "name", *_THINKING, *_HER_THINKING)
+    return message, [name for name in _filled(entry) if name not in used] + more
+
+
+def _content(value: Any, path: str) -> tuple[str, list[str]]:
+    """Text, or text parts as lines, as the chat template shows them; and which fields of parts are not used."""
+    if isinstance(value, str):
+        return value, []
+    if not isinstance(value, list | tuple):
+        raise SceneError(f"must be text or a list of text parts, got {shown(value)}.", field=path)
+    lines, unused = [], dict[str, None]()
+    for index, part in enumerate(value):
+        if isinstance(part, str):
+            lines.append(part)
+            continue
+        kind = part.get("type", "text") if isinstance(part, Mapping) else None
+        if kind not in _TEXT_PARTS or not isinstance(part.get("text"), str):
+            raise SceneError(
+                f"must be a part with text; only text is trained, got {shown(part)}.", field=f"{path}[{index}]"
+            )
+        _refuse_lost(part, f"{path}[{index}].")
+        lines.append(part["text"])
+        unused.update(dict.fromkeys(f"content[].{name}" for name in _filled(part) if name not in ("type", "text")))
+    return "\n".join(lines), list(unused)
+
+
+def _thinking(entry: Row, path: str) -> tuple[str, str] | None:
+    """The field with the system thinking of a message, and what it says."""
+    found = {name: said for name in _THINKING if (said := text(entry, name, path)).strip()}
+    if len(set(found.values())) > 1:
+        raise SceneError(f"differs from {next(iter(found))!r}; keep one.", field=path + list(found)[-1])
+    best = ((name, said) for name in _HER_THINKING if (said := text(entry, name, path)).strip())
+    return next(iter(found.items()), None) or next(best, None)
+
+
+def _refuse_lost(row: Row, path: str) -> None:
+    for key in _LOST:
+        if _says(row.get(key)):
+            raise SceneError(
+                f"cannot be kept, a conversation here is text alone: got {shown(row[key])}; leave such rows out, or "
+                "drop the field if the conversation is whole without it.",
+                field=path + key,
+            )
+
+
+def _refuse_untrained(entry: Row, path: str) -> None:
+    for key in _SWITCHES:
+        if entry.get(key) is not None and not entry[key]:
+            raise SceneError(
+                f"says that this reply is not trained, got {shown(entry[key])}, but every reply of a conversation is; "
+                "end the conversation before it, or drop the field.",
+                field=path + key,
+            )
+
+
+def _filled(row: Row) -> list[str]:
+    """Names of the fields that say something: tables fill with null what a row has not."""
+    return [str(key) for key, value in row.items() if _says(value)]
+
+
+def _says(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_says, value.values()))
+    return value is not None and value != "" and value != []

@@ -1,0 +1,236 @@
+"""Which files of a dataset make which split: by its card or by their names, with the rules of the Hub.
+
+Everything here works on names alone, so that of a dataset on the Hub only what is wanted is downloaded. The rules are
+those of `datasets` (its module `data_files`); they are repeated because the core does without that package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from glob import has_magic
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+from .errors import SceneError
+from .fields import shown
+from .files import SUFFIXES
+
+SPLITS = ("train", "validation", "test")
+"""Order of splits when all are loaded."""
+
+_KEYWORDS = {
+    "train": "train", "training": "train",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
+}  # fmt: skip
+"""Words in names of files and folders, and the splits that they mean."""
+_KEYWORD = re.compile(rf"(?:^|[-._ 0-9])({'|'.join(_KEYWORDS)})(?=$|[-._ 0-9])")
+_SHARD = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*\.[^/]*")
+_HEAD = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n---", re.DOTALL)
+_NOT_DATA = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
+"""Files that describe a dataset or a model; only a card that names them makes them data."""
+
+Splits = dict[str, list[str]]
+"""Split to names of files, or to patterns of them."""
+
+
+def wanted_files(
+    names: Iterable[str], card: str, split: str | None = None, config: str = "", *, source: str, card_name: str
+) -> tuple[list[str], list[str]]:
+    """Chooses the files of a split from the names of a dataset's files and the text of its card.
+
+    A card that names data files decides. Without one, the first of these rules that finds a split makes it: files
+    called `data/SPLIT-00000-of-00001.ENDING`; folders called after a split (`train/…`, `data/train/…`); files called
+    after one (`train.jsonl`, `her_dev.json`). If nothing is called after a split, all of it is `"train"`.
+
+    Args:
+        names (`Iterable[str]`): All files, relative to the root of the dataset, with `/` between folders.
+        card (`str`): Text of its `README.md`; empty if there is none.
+        split (`str`, *optional*): The split. By default all, train before validation before test.
+        config (`str`, *optional*): Name of a config of the card; the default one if not given.
+        source (`str`): What errors call the dataset.
+        card_name (`str`): What errors call the card.
+
+    Returns:
+        `tuple[list[str], list[str]]`: The files, at least one; and, for all splits, the data files of none, of which
+            there are none if the card names files.
+
+    Raises:
+        `SceneError`: If the card cannot be read, has no such config, or names files that are not there; if there is
+            no such split or no data.
+
+    Source: `datasets.data_files` and `datasets.utils.metadata`. Unlike there, a file is never in two splits: the
+    innermost folder decides, and the first word in a name.
+    """
+    entry = _config(card, config, source, card_name)
+    try:
+        folder = _inside(entry["data_dir"], "data_dir") if entry.get("data_dir") is not None else ""
+        patterns = _patterns(entry.get("data_files"))
+        known = {name.removeprefix(folder): name for name in names if name.startswith(folder)}
+        if patterns:
+            chosen = [name for part in _ordered(patterns, split, source) for name in _named(known, patterns[part])]
+            return [known[name] for name in dict.fromkeys(chosen)], []
+    except SceneError as error:
+        raise error if error.source else error.at(card_name) from error
+    data = _data(known)
+    if not data:
+        where = f"its folder {folder!r}" if folder else "it"
+        raise SceneError(
+            f"holds no data: {where} has no file with one of the endings {list(SUFFIXES)}.", source=source
+        )
+    splits = _splits(data)
+    found = [known[name] for part in _ordered(splits, split, source) for name in splits[part]]
+    taken = set(found)
+    return found, [known[name] for name in data if known[name] not in taken] if split is None else []
+
+
+def _ordered(splits: Splits, split: str | None, source: str) -> list[str]:
+    """The splits to load, in order."""
+    if split is None:
+        return sorted(splits, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
+    if split not in splits:
+        raise SceneError(f"has no split {split!r}; it has {_some(sorted(splits))}.", source=source)
+    return [split]
+
+
+def _config(card: str, config: str, source: str, card_name: str) -> Mapping[str, Any]:
+    """The entry of a config in the card's head; an empty one if the card has no configs."""
+    head = _HEAD.match(card.removeprefix("\ufeff"))
+    try:
+        data = yaml.safe_load(head[1]) if head else {}
+    except yaml.YAMLError as error:
+        raise SceneError(f"has a head that is no YAML ({error}).", source=card_name) from error
+    configs = (data.get("configs") if isinstance(data, dict) else None) or []
+    if not isinstance(configs, list) or not all(isinstance(entry, dict) for entry in configs):
+        raise SceneError(f"must be a list of configs, got {shown(configs)}.", field="configs", source=card_name)
+    names = [str(entry.get("config_name", "default")) for entry in configs]
+    if config:
+        if config not in names:
+            have = f"it has {_some(names)}" if names else "its head names none"
+            raise SceneError(f"has no config {config!r}; {have}.", source=card_name)
+        return configs[names.index(config)]
+    chosen = [entry for entry, name in zip(configs, names, strict=True) if entry.get("default") or name == "default"]
+    if len(configs) > 1 and not chosen:
+        raise SceneError(
+            f"has several configs and none is the default; name one of {_some(names)} behind a colon, as in "
+            f"{source}:{names[0]}",
+            source=source,
+        )
+    return next(iter([*chosen, *configs]), {})
+
+
+def _patterns(data_files: Any) -> Splits:
+    """`data_files` of a card in any of the shapes that the Hub takes."""
+    if data_files is None:
+        return {}
+    if isinstance(data_files, Mapping):
+        return {str(name): _paths(paths) for name, paths in data_files.items()}
+    splits: Splits = {}
+    for entry in data_files if isinstance(data_files, list) else [data_files]:
+        if isinstance(entry, Mapping):
+            if entry.get("split") is None:
+                raise SceneError(f"must name the split of its path, got {shown(dict(entry))}.", field="data_files")
+            splits.setdefault(str(entry["split"]), []).extend(_paths(entry.get("path")))
+        else:
+            splits.setdefault("train", []).extend(_paths(entry))
+    return splits
+
+
+def _paths(value: Any) -> list[str]:
+    paths = value if isinstance(value, list) else [value]
+    for path in paths:
+        # "." is no file, and a pattern that names none is refused by glob.
+        if not isinstance(path, str) or not PurePosixPath(path).parts:
+            raise SceneError(f"must be paths of files or patterns of them, got {shown(path)}.", field="data_files")
+        _inside(path, "data_files")
+    return paths
+
+
+def _inside(path: Any, key: str) -> str:
+    """A folder of the dataset as a prefix of names."""
+    parts = PurePosixPath(path) if isinstance(path, str) else None
+    if parts is None:
+        raise SceneError(f"must be a folder of the dataset, got {shown(path)}.", field=key)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise SceneError(f"names data outside its folder: {path!r}.", field=key)
+    return f"{parts}/" if parts.parts else ""
+
+
+def _named(names: Iterable[str], paths: Sequence[str]) -> list[str]:
+    """The files that the paths and patterns of one split name; each path names one, all patterns together one."""
+    known, found = set(names), []
+    for path in paths:
+        if (exact := str(PurePosixPath(path))) in known:
+            found.append(exact)
+        elif has_magic(path):
+            found += filter(_matcher(path), _data(known))
+        else:
+            raise SceneError(f"names {path!r}, and there is no such file.", field="data_files")
+    if not found:
+        others = sorted({PurePosixPath(name).suffix for path in paths for name in filter(_matcher(path), known)})
+        got = f"only files with the endings {_some(others)}" if others else "no file"
+        raise SceneError(f"{_some(paths)} matches {got}; those read are {list(SUFFIXES)}.", field="data_files")
+    return list(dict.fromkeys(found))
+
+
+def _matcher(pattern: str) -> Callable[[str], Any]:
+    from fsspec.utils import glob_translate  # type: ignore[import-untyped]
+
+    try:
+        return re.compile(glob_translate(str(PurePosixPath(pattern)))).match
+    except (ValueError, re.error) as error:
+        raise SceneError(f"has a pattern that cannot be read ({error}).", field="data_files") from error
+
+
+def _data(names: Iterable[str]) -> list[str]:
+    """Files that are data by their names, in order; neither hidden ones nor caches."""
+    return sorted(
+        (
+            name
+            for name in names
+            if PurePosixPath(name).suffix.lower() in SUFFIXES
+            and PurePosixPath(name).name not in _NOT_DATA
+            and not any(part.startswith((".", "__")) for part in name.split("/"))
+        ),
+        key=lambda name: name.split("/"),
+    )
+
+
+def _splits(data: Sequence[str]) -> Splits:
+    """Splits by what files and folders are called."""
+    splits: Splits = {}
+    left = [name for name in data if not name.lower().endswith(".png")]  # one card, or a plot called train_loss.png
+    for split_of in (_by_shard, _by_folder, split_in):
+        found: Splits = {}
+        for name in left:
+            found.setdefault(split_of(name) or "", []).append(name)
+        left = found.pop("", [])
+        splits = {**found, **splits}
+    return splits or {"train": list(data)}
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names for an error, which has a bound."""
+    return f"{list(names[:20])}{f' and {len(names) - 20} more' if len(names) > 20 else ''}"
+
+
+def _by_shard(name: str) -> str | None:
+    found = _SHARD.fullmatch(name)
+    return found[1] if found else None
+
+
+def _by_folder(name: str) -> str | None:
+    return next(filter(None, map(_keyword, reversed(name.split("/")[:-1]))), None)
+
+
+def split_in(name: str) -> str | None:
+    """The split that the name of a file says; `None` if it says none."""
+    return _keyword(PurePosixPath(name).stem)
+
+
+def _keyword(word: str) -> str | None:
+    found = _KEYWORD.search(word.lower())
+    return _KEYWORDS[found[1]] if found else None
