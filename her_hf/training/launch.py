@@ -26,7 +26,8 @@ def launch(settings: Sequence[type], run: Callable[..., dict[str, Any]]) -> int:
         `int`: Exit code: 0, or 1 with a line on the error stream.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for client in ("httpx", "httpx2"):
+        logging.getLogger(client).setLevel(logging.WARNING)
     try:
         parsed = TrlParser(tuple(settings)).parse_args_and_config()
         _tell_idle_cores(parsed[-1])
