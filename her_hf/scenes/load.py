@@ -29,7 +29,7 @@ OnError = Literal["raise", "skip"]
 Reader = Callable[[dict[str, Any]], tuple[list[T], list[SceneError]]]
 
 _LOG = logging.getLogger(__name__)
-_DEPTHS = {Kind.CARD: -10, Kind.SCENE: 10}
+_DEPTHS: dict[Kind | None, int] = {Kind.CARD: -10, Kind.SCENE: 10}
 """How much deeper rows may be: a card lies deeper in its scenes, and in the rows written of them, than by itself."""
 
 
