@@ -265,6 +265,84 @@ def test_a_card_greets_its_visitor(server: StandIn, tmp_path: Path) -> None:
     assert server.chats[0]["messages"][2]["content"] == "Captain: <role_action>nods</role_action> Ahoy, Kit."
 
 
+def card_file(folder: Path, **changes: Any) -> Path:
+    data = {"name": "Captain", "description": "Old.", "first_mes": "*nods* Ahoy, {{user}}.", "scenario": "A quay."}
+    path = folder / "card.json"
+    path.write_text(json.dumps({"spec": "chara_card_v2", "data": {**data, **changes}}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("option", ["--card", "--scenes"])
+def test_a_card_is_a_card_whichever_option_names_it(server: StandIn, tmp_path: Path, option: str) -> None:
+    path = card_file(tmp_path, description="Knows {{user}}.")
+    done = talk(server.url, option, path, "--me", " Kit  Hale ", "--about-me", "A cooper's child.", lines="Hello.\n")
+    assert done.exit_code == 0, done.output
+    assert "You are Kit Hale; the model plays Captain." in done.output
+    assert "(nods) Ahoy, Kit Hale." in done.output, "the greeting is said"
+    prompt = server.chats[0]["messages"][0]["content"]
+    assert "Knows Kit Hale." in prompt and "Kit Hale: A cooper's child." in prompt
+
+
+@pytest.mark.parametrize("me", [[], ["--me", "User"], ["--me", "Kit"]])
+def test_about_me_counts_with_a_card(server: StandIn, tmp_path: Path, me: list[str]) -> None:
+    talk(server.url, "--card", card_file(tmp_path), *me, "--about-me", "A cooper's child.", lines="Hello.\n")
+    assert f"{(me or ['', 'User'])[1]}: A cooper's child." in server.chats[0]["messages"][0]["content"]
+
+
+def test_about_me_is_refused_where_the_cast_says_who_that_is(server: StandIn, scenes: Path) -> None:
+    said = ["--scenes", scenes, "--scene", "1", "--about-me", "A thief."]
+    done = talk(server.url, *said, "--me", "Mr. Bell", lines="Hello.\n")
+    assert done.exit_code == 1 and "the scene itself says who 'Mr. Bell' is" in str(done.exception)
+    assert talk(server.url, *said, "--me", "Zoe", lines="Hello.\n").exit_code == 0
+    assert "Zoe: A thief." in server.chats[-1]["messages"][0]["content"]
+
+
+@pytest.mark.parametrize("option", ["--card", "--scenes"])
+@pytest.mark.parametrize("name", ["a: b", "<think>", "x" * 41])
+def test_names_of_visitors_are_checked_alike(
+    server: StandIn, tmp_path: Path, scenes: Path, option: str, name: str
+) -> None:
+    for source in (card_file(tmp_path), scenes) if option == "--scenes" else (card_file(tmp_path),):
+        done = talk(server.url, option, source, "--me", name, lines="Hello.\n")
+        assert done.exit_code == 1 and "A name has 1 to 40 characters" in str(done.exception)
+
+
+@pytest.mark.parametrize("name", ["修表人" * 30, "é" * 150, "x" * 280, "🙂" * 70, "a" + "修" * 100])
+def test_a_long_name_still_gets_a_log(server: StandIn, tmp_path: Path, home: Path, name: str) -> None:
+    done = talk(server.url, "--card", card_file(tmp_path, name=name), lines="Hello.\n")
+    assert done.exit_code == 0, done.output
+    (log,) = logs(home)
+    assert len(log.name.encode()) < 143 and log.stat().st_size
+
+
+def test_what_a_card_holds_but_does_not_use_is_told(
+    server: StandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    book = {"entries": [{"keys": ["sea"], "content": "Deep."}, {"constant": True, "content": "{{char}} is lame."}]}
+    done = talk(server.url, "--card", card_file(tmp_path, character_book=book), lines="Hello.\n")
+    assert done.exit_code == 0
+    assert "card 'Captain': 1 of its lorebook's entries need keywords" in caplog.text
+    assert "Captain is lame." in server.chats[0]["messages"][0]["content"]
+
+
+def test_a_character_called_user_is_met_by_somebody_else(server: StandIn, tmp_path: Path) -> None:
+    path = card_file(tmp_path, name="User")
+    done = talk(server.url, "--card", path, lines="Hello.\n")
+    assert "You are Stranger; the model plays User." in done.output
+    done = talk(server.url, "--card", path, "--me", "user", lines="Hello.\n")
+    assert done.exit_code == 1 and str(done.exception).startswith(f"{path}, line 1, field 'data.name'")
+
+
+def test_a_chat_from_a_deep_card_can_be_saved_and_continued(server: StandIn, tmp_path: Path, home: Path) -> None:
+    nested: Any = 1
+    for _ in range(80):
+        nested = [nested]
+    done = talk(server.url, "--card", card_file(tmp_path, extensions=nested), lines=f"Hi.\n/save {home}/saved.jsonl\n")
+    assert done.exit_code == 0, done.output
+    for log in (*logs(home), home / "saved.jsonl"):
+        assert talk(server.url, "--continue", log, lines="Hi again.\n").exit_code == 0
+
+
 def test_scenes_are_listed(server: StandIn, scenes: Path, home: Path) -> None:
     done = talk(server.url, "--scenes", scenes, "--list-scenes")
     assert re.search(r"2\s+Harbour\s+nets\s+Jo, Ann Lee", done.output)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from her_hf.dual_layer import ENVIRONMENT
+from her_hf.dual_layer import ENVIRONMENT, Turn
 from her_hf.scenes import Character, Scene, SceneError, load_conversations, load_scenes, scenes_in
+from her_hf.scenes.fields import MAX_DEPTH
+from her_hf.scenes.names import title_key
 from her_hf.scenes.readers.coser_book import title_of
 
 MINI = Path(__file__).parent / "fixtures" / "scenes" / "mini.jsonl"
@@ -115,6 +119,78 @@ def test_language_is_given_or_guessed(language: Any, scenario: str, said: str, e
     scene = one(row)
     assert scene.language == expected
     assert one(scene.to_coser()).language == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"i_p": ..., "plot": {"i_p": 70}}, (70, 0)),
+        ({"i_p": None, "plot": {"i_p": "70"}}, (70, 0)),
+        ({"i_p": ..., "plot": '{"i_p": 70.0}'}, (70, 0)),
+        ({"i_p": 3, "plot": {"i_p": 70}}, (3, 0)),
+        ({"i_p": 3.0, "i_c": "2"}, (3, 2)),
+        ({"i_p": " 3.0 ", "i_c": 1e3}, (3, 1000)),
+    ],
+)
+def test_numbers_of_scenes_as_tables_write_them(changes: dict[str, Any], key: tuple[int, int]) -> None:
+    scene = one(coser_row(**changes))
+    assert scene.key == ("The Mill", *key)
+    assert one(scene.to_coser()).key == scene.key
+
+
+def test_numbers_of_messages_as_tables_write_them() -> None:
+    row = her_row()
+    row["dialogues"][0]["origin_id"], row["dialogues"][1]["origin_id"] = [0.0, "1"], "2"
+    assert [turn.origin_id for turn in one(row).dialogue] == [(0, 1), (2,)]
+
+
+def test_spellings_of_a_name_are_one_member() -> None:
+    said = [("Mr  Bell", "a"), ("Ann", "b"), ("mr bell", "[c]"), ("ENVIRONMENT", "(d)"), ("ann\u00a0", "e")]
+    row = coser_row(
+        key_characters=[
+            {"name": "Mr\tBell", "thought": "T."},
+            {"name": "MR BELL", "thought": "U.", "background": "B."},
+        ],
+        character_profiles={" mr bell ": "A porter."},
+        plot={"key_characters": [{"name": "Mr Bell\n", "description": "Tall."}]},
+        dialogues=[{"character": name, "message": text} for name, text in said],
+    )
+    scene = one(row)
+    assert [member.name for member in scene.cast] == ["Mr Bell", "Ann", ENVIRONMENT]
+    bell = scene.cast[0]
+    assert (bell.motivation, bell.background, bell.profile, bell.description) == ("T.", "B.", "A porter.", "Tall.")
+    assert [(turn.name, turn.pattern) for turn in scene.dialogue] == [
+        *(("Mr Bell", "S"), ("Ann", "S"), ("Mr Bell", "T"), (ENVIRONMENT, "S"), ("Ann", "S"))
+    ]
+    assert scene.to_coser()["dialogues"] == row["dialogues"], "as it was read"
+    assert one(scene.to_coser()) == scene
+    again = one(scene.to_her_row())
+    assert (again.cast, again.dialogue) == (scene.cast, scene.dialogue)
+
+
+def test_names_of_her_rows_are_one_member_too() -> None:
+    row = her_row(
+        character_datasets={"ann": {"character_profile": "A miller."}},
+        training_samples={"ANN": [{"role": "assistant", "origin_id": [0, 1], "sys_thinking_revised": "plan"}]},
+    )
+    scene = one(row)
+    assert [member.name for member in scene.cast] == ["Ann", "Bob"] and scene.cast[0].profile == "A miller."
+    assert scene.dialogue[0].system_thinking == "plan"
+
+
+def test_brackets_of_chinese_text_are_read_in_coser_notation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader's part: it hands every message to the parser in CoSER notation, whatever brackets it has."""
+    read: list[tuple[str, str]] = []
+
+    def note(text: str, speaker: str, *, notation: str, origin_id: tuple[int, ...]) -> Any:
+        read.append((text, notation))
+        return Turn(speaker)
+
+    monkeypatch.setattr("her_hf.scenes.readers.coser.read_turn", note)
+    row = coser_row(dialogues=[{"character": "小夜", "message": "【迟了】（点头）坐。"}])
+    one(row)
+    one(book(plots=[{"conversation": [{"scenario": "x", "dialogues": row["dialogues"]}]}]))
+    assert read == [("【迟了】（点头）坐。", "coser")] * 2
 
 
 # -- HER rows
@@ -305,6 +381,34 @@ def test_book_gives_its_conversations(tmp_path: Path) -> None:
     assert load_scenes(write(tmp_path / "x.json", book(book="Named")))[0].book == "Named"
 
 
+def said(*numbers: Any, **more: Any) -> dict[str, Any]:
+    """A conversation whose messages give these `i_p` (none: no number)."""
+    lines = [{"character": "Ann", "message": "Tea?", **({} if n is None else {"i_p": n})} for n in numbers or [None]]
+    return {"scenario": "A mill.", "dialogues": lines, **more}
+
+
+@pytest.mark.parametrize(
+    ("plots", "keys"),
+    [
+        ([[said(0)], [said()], [said(1)]], [(0, 0), (1, 0), (2, 0)]),  # dropped, and numbered anew in part
+        ([[said(4)], [said(5)], [said()]], [(4, 0), (5, 0), (2, 0)]),  # plots dropped before
+        ([[said("4")], [said(5.0)]], [(4, 0), (5, 0)]),
+        ([[said(1)], [said()]], [(1, 0), (1, 1)]),  # a number that is another plot's place
+        ([[said(i_c=3), said(i_c=3), said(i_c=0)]], [(0, 3), (0, 4), (0, 2)]),
+        ([[said(None, 7)]], [(7, 0)]),
+    ],
+)
+def test_no_two_scenes_of_a_book_share_a_key(plots: list[list[dict[str, Any]]], keys: list[tuple[int, int]]) -> None:
+    scenes, bad = scenes_in(book(book="The Mill", plots=[{"conversation": found} for found in plots]))
+    assert not bad and [scene.key for scene in scenes] == [("The Mill", *key) for key in keys]
+
+
+@pytest.mark.parametrize("single", [said(), json.dumps(said())])
+def test_a_single_conversation_may_stand_without_a_list(single: Any) -> None:
+    scenes, bad = scenes_in(book(plots=[{"conversation": single}]))
+    assert not bad and [scene.scenario for scene in scenes] == ["A mill."]
+
+
 def test_bad_conversation_of_a_book_is_named(tmp_path: Path) -> None:
     bad = book()
     bad["plots"][1]["conversation"][0]["dialogues"][0]["message"] = 5
@@ -383,7 +487,9 @@ def test_bad_chat_samples(tmp_path: Path, row: dict[str, Any], match: str) -> No
         (coser_row(book="  "), "book", "is empty"),
         (coser_row(book=7), "book", "must be text, got int 7"),
         (coser_row(i_p=...), "i_p", "is missing"),
-        (coser_row(i_p="3"), "i_p", "must be a whole number, got str '3'"),
+        (coser_row(i_p="3b"), "i_p", "must be a whole number, got str '3b'"),
+        (coser_row(i_p=3.5), "i_p", "must be a whole number, got float 3.5"),
+        (coser_row(i_p=..., plot={"i_p": "x"}), "plot.i_p", "must be a whole number, got str 'x'"),
         (coser_row(i_c=True), "i_c", "must be a whole number, got bool"),
         (coser_row(scenario=...), "scenario", "is missing"),
         (coser_row(dialogues=...), "dialogues", "is missing"),
@@ -471,7 +577,171 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, ma
     assert str(caught.value).startswith(str(tmp_path / name))
 
 
+# -- bad ones left out
+
+
+def test_bad_ones_are_left_out_when_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [coser_row(), coser_row(book=...), book(), coser_row(i_p="x"), "no row"]
+    rows[2]["plots"][1]["conversation"][0]["dialogues"][0]["message"] = 5
+    write(tmp_path / "a.json", rows)
+    (tmp_path / "b.json").write_bytes(b"{")
+    with pytest.raises(SceneError, match=r"a\.json: 4 bad rows"):
+        load_scenes(tmp_path)
+    assert caplog.text == ""
+    found = load_scenes(tmp_path, on_error="skip")
+    assert [scene.key for scene in found] == [("The Mill", 3, 0), ("A", 9, 4)]
+    for words in ("a.json: 4 bad rows", "row 2, field 'book'", "row 3, field 'plots[1].conversation[0].dialogues[0]",
+                  "row 4, field 'i_p'", "row 5: must be a dict", "b.json: is no JSON"):  # fmt: skip
+        assert words in caplog.text
+
+
+def test_of_a_file_that_breaks_off_the_rows_before_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(coser_row()) + "\n" + json.dumps(coser_row())[:-9], encoding="utf-8")
+    assert len(load_scenes(path, on_error="skip")) == 1
+
+
+def test_leaving_all_out_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", [coser_row(book=...)])
+    with pytest.raises(SceneError, match=r"a\.json, row 1, field 'book'"):
+        load_scenes(tmp_path / "a.json", on_error="skip")
+    write(tmp_path / "b.json", "{")
+    with pytest.raises(SceneError, match=r"2 bad rows\n.*field 'book'.*\n  .*is no JSON"):
+        load_scenes(tmp_path, on_error="skip")
+    with pytest.raises(ValueError, match=r"on_error must be one of \['raise', 'skip'\], got 'ignore'"):
+        load_scenes(tmp_path, on_error="ignore")  # type: ignore[arg-type]
+
+
+# -- bounds
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for index in range(depth):
+        value = [value] if (depth - index) % 2 else {"x": value}
+    return value
+
+
+@pytest.mark.parametrize("row", [coser_row(), her_row(), {"name": "Mira", "first_mes": "Hm.", "scenario": "A pier."}])
+def test_nested_rows_work_throughout_or_name_their_file(tmp_path: Path, row: dict[str, Any]) -> None:
+    path = tmp_path / "deep.json"
+    most = MAX_DEPTH - (10 if "first_mes" in row else 0)
+    (scene,) = load_scenes(write(path, {**row, "extensions": nested(most - 1)}))
+    assert Scene.model_validate_json(scene.model_dump_json()) == scene
+    for again in (scene.model_dump_json(), scene.to_her_row(), scene.to_coser()):
+        assert load_scenes(write(path, again))[0].dialogue == scene.dialogue, "it can be written and read again"
+    for depth in (most, 400, 900):
+        write(path, {**row, "extensions": nested(depth)})
+        with pytest.raises(SceneError, match=r"deep\.json, line 1, field 'extensions\[0\]\.x\[0\]': is nested deeper"):
+            load_scenes(path)
+    for text in ('{"extensions": ' + "[" * 200_000, "[" * 200_000 + "]" * 200_000, '{"a":' * 200_000):
+        with pytest.raises(SceneError, match=r"deep\.json.*: is no JSON"):
+            load_scenes(write(path, text))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {f"field {number}": 1 for number in range(20_000)},
+        {"x" * 1_000_000: 1},
+        coser_row(book=..., **{f"field {number}": 1 for number in range(20_000)}),
+        coser_row(language="fr" * 500_000),
+        coser_row(dialogues=[[1] * 100_000]),
+        coser_row(dialogues="x" * 1_000_000),
+        coser_row(character_profiles={"n" * 1_000_000: 1}),
+        {"cast": [{"name": f"Guest {number}"} for number in range(9_000)], "dialogue": [{"name": "Z"}], "book": "x"},
+        {"cast": [{"name": "z" * 9_000}] * 2, "dialogue": [], "book": "x"},
+        {"spec": "chara_card_" + "9" * 1_000_000},
+        [[1] * 100_000],
+    ],
+)  # fmt: skip
+def test_texts_of_errors_are_bounded(tmp_path: Path, row: Any) -> None:
+    with pytest.raises(SceneError) as caught:
+        load_scenes(write(tmp_path / "a.json", [row]))
+    assert len(str(caught.value)) < 1_500 and "a.json, row 1" in str(caught.value)
+
+
+def test_texts_of_many_errors_are_bounded(tmp_path: Path) -> None:
+    row = coser_row(book=..., **{"x" * 1_000: 1})
+    with pytest.raises(SceneError) as caught:
+        load_scenes(write(tmp_path / "b.json", [row] * 40))
+    assert len(str(caught.value)) < 20_000 and str(caught.value).endswith("and 20 more")
+    (tmp_path / "c.json").write_text(json.dumps(coser_row(**{"y" * 100_000: ["\ud83d"]})), encoding="ascii")
+    with pytest.raises(SceneError, match="has half a character") as caught:
+        load_scenes(tmp_path / "c.json")
+    assert len(str(caught.value)) < 1_500
+
+
+def test_names_of_a_large_cast_are_not_all_listed() -> None:
+    scene = Scene(book="x", cast=[Character(name=f"Guest {number}") for number in range(9_000)])
+    with pytest.raises(ValueError, match="and 8980 more") as caught:
+        scene.member("Z")
+    assert len(str(caught.value)) < 1_000
+
+
+def test_long_keys_over_many_values_cost_nothing() -> None:
+    start = time.process_time()
+    one(coser_row(**{"k" * 1_000_000: list(range(100_000))}))
+    assert time.process_time() - start < 5  # 0.1; as paths they would take 100 GB
+
+
 # -- files, folders, the Hub
+
+
+def test_what_lies_among_cards_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("Ada", "Bea"):
+        write(tmp_path / f"{name}.json", {"name": name, "description": "A keeper.", "first_mes": "Hm."})
+    Image.new("RGB", (2, 2)).save(tmp_path / "portrait.png")
+    write(tmp_path / "lore.json", {"name": "Sea", "entries": {"0": {"keys": ["sea"], "content": "x"}}})
+    write(tmp_path / "settings.json", {"theme": "dark"})
+    assert [scene.book for scene in load_scenes(tmp_path)] == ["Ada", "Bea"]
+    for words in (
+        "portrait.png: is a picture without",
+        "lore.json, line 1: is a lorebook",
+        "settings.json, line 1: is of no",
+    ):
+        assert words in caplog.text
+    write(tmp_path / "Cor.json", {"name": "Cor", "first_mes": 3})
+    with pytest.raises(SceneError, match=r"Cor\.json, line 1, field 'first_mes'"):
+        load_scenes(tmp_path)
+    with pytest.raises(SceneError, match="is a picture without a character card"):
+        load_scenes(tmp_path / "portrait.png")
+
+
+def test_a_folder_without_any_scene_says_what_is_there(tmp_path: Path) -> None:
+    Image.new("RGB", (2, 2)).save(tmp_path / "portrait.png")
+    write(tmp_path / "settings.json", {"theme": "dark"})
+    with pytest.raises(SceneError, match=r"(?s)2 bad rows.*picture without a character card.*of no known kind"):
+        load_scenes(tmp_path)
+
+
+def test_two_spellings_of_a_title_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    titles = ("The Miller's Tale", "The Miller’s Tale", "the millers  tale", "The Mill")
+    write(tmp_path / "a.json", [coser_row(book=title) for title in titles])
+    assert len(load_scenes(tmp_path / "a.json")) == 4
+    assert "one book in 3 spellings" in caplog.text and "'The Miller’s Tale'" in caplog.text
+    assert len({title_key(title) for title in titles}) == 2
+    assert title_key("???") != title_key("!!!") and title_key("三国") != title_key("水浒")
+
+
+def test_a_parquet_file_damaged_anywhere_is_a_scene_error_or_rows(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+    import pyarrow
+
+    path, table = tmp_path / "a.parquet", pyarrow.Table.from_pylist([coser_row(plot=None), coser_row(plot=None)])
+    for compression in ("snappy", "none"):
+        parquet.write_table(table, path, compression=compression)
+        data = path.read_bytes()
+        refused = 0
+        for at in range(4, len(data), 97):
+            for damaged in (data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :], data[:at]):
+                path.write_bytes(damaged)
+                try:
+                    load_scenes(path)
+                except SceneError as error:
+                    refused += 1
+                    assert str(error).startswith(str(path))
+        assert refused > 20
 
 
 def test_kinds_are_told_from_content_not_from_names(tmp_path: Path) -> None:

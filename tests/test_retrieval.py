@@ -350,6 +350,28 @@ def test_file_names_that_mean_the_title(tmp_path: Path, name: str) -> None:
     assert retrieval.book_files(tmp_path, [scene]) == {"The Mill": file}
 
 
+def test_two_spellings_of_a_title_are_one_book(tmp_path: Path) -> None:
+    file, scenes = shelve(tmp_path, PLAYED, name="The Miller’s Tale.json")
+    scene = scenes[0].model_copy(update={"book": "The Miller's Tale"})
+    assert retrieval.book_files(tmp_path, [scene]) == {"The Miller's Tale": file}
+    shelve(tmp_path, PLAYED, name="The Miller's Tale.json")
+    with pytest.raises(ValueError, match="are one book in two spellings: keep one"):
+        retrieval.book_files(tmp_path, [scene])
+    assert retrieval.book_files(tmp_path, []) == {}, "of books that nobody plays it does not matter"
+
+
+@pytest.mark.parametrize("number", [0, "0", 0.0, "7", 7.0])
+def test_the_plot_of_a_scene_is_held_out_as_the_reader_numbers_it(tmp_path: Path, number: object) -> None:
+    """A number below the place counts as the place, and tables write numbers in other ways."""
+    played = plot(text="The mill is lost.", said=[("Ann", "My mill."), ("Bob", "Oh.")])
+    played["conversation"] = played["conversation"][0]  # a single one, without a list
+    played["conversation"]["dialogues"][0]["i_p"] = number
+    file, scenes = shelve(tmp_path, plot(text="The mill burns."), played)
+    assert scenes[0].i_p == (7 if number in ("7", 7.0) else 1)
+    (found,) = opened(file, scenes)(scenes[0], turns("Bob: The mill?"), "Ann")
+    assert found == "From the book:\nThe mill burns."
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -463,9 +463,9 @@ def test_book_has_the_scenes_that_the_test_set_took_from_it(shared: Path, scenes
     [
         ({"book": " "}, "book", "is empty"),
         (
-            {"cast": [Character(name="Ann"), Character(name="Bob "), Character(name=ENVIRONMENT)]},
+            {"cast": [Character(name="Ann"), Character(name="ann"), Character(name=ENVIRONMENT)]},
             "cast",
-            "'Bob ', whose",
+            "'ann', whose",
         ),
         (
             {"cast": [Character(name="Ann"), Character(name="Wind", kind=CharacterKind.ENVIRONMENT)]},

@@ -31,7 +31,7 @@ def chat(
     ] = None,
     card: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A Tavern character card, JSON or PNG.", rich_help_panel=_SCENE),
+        typer.Option(metavar="FILE", help="A Tavern character card: JSON, PNG or CHARX.", rich_help_panel=_SCENE),
     ] = None,
     scene: Annotated[
         str | None,
@@ -144,6 +144,7 @@ def chat(
     [dim]her-hf chat http://127.0.0.1:8000/v1 --card card.png --show-system[/dim]
     """
     from her_hf.inference import ModelError, Sampling
+    from her_hf.scenes.readers.tavern import is_card_scene
     from her_hf.session import Session
 
     from .chat_commands import Talk, enable_line_editing
@@ -154,6 +155,7 @@ def chat(
         choose_visitor,
         default_log,
         find_scenes,
+        introduced,
         open_shown,
         playable,
         scene_table,
@@ -179,8 +181,10 @@ def chat(
             return
         chosen = choose_scene(found, scene, console, ask=ask)
         names = playable(chosen)
-        role = choose_name(names, role, console, ask=ask and not card, question="Whom does the model play?")
-        me = choose_visitor([name for name in names if name != role], me, console, ask=ask and not card)
+        greets = is_card_scene(chosen)
+        role = choose_name(names, role, console, ask=ask and not greets, question="Whom does the model play?")
+        me = choose_visitor([name for name in names if name != role], me, console, ask=ask and not greets)
+        chosen = introduced(chosen, me, about_me)
 
     with asyncio.Runner() as runner:
         opened = open_shown(console, model, model_name=model_name, timeout=timeout, device=device)
@@ -197,7 +201,7 @@ def chat(
                     opened,
                     visitor=me,
                     visitor_profile=about_me,
-                    opening=chosen.dialogue[: start if start is not None else len(chosen.dialogue) if card else 0],
+                    opening=chosen.dialogue[: start if start is not None else len(chosen.dialogue) if greets else 0],
                     sampling=Sampling(**given),
                     thinking=thinking is not False,
                     max_context_tokens=max_context,

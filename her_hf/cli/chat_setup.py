@@ -16,11 +16,16 @@ from rich.text import Text
 
 from her_hf.inference import ChatModel, is_url, open_model
 from her_hf.scenes import Scene, load_scenes
+from her_hf.scenes.errors import shortened
+from her_hf.scenes.prompt import one_line
 from her_hf.session.builtin import builtin_scene
 
 from .terminal import clean, hub_note
 
 T = TypeVar("T")
+
+MAX_FILE_NAME = 100
+"""Bytes of a character's name in a log's file name: with date and ending, all file systems take it."""
 
 _LISTED = 60
 
@@ -44,18 +49,16 @@ def open_shown(
 def find_scenes(scenes: str | None, card: Path | None, visitor: str | None = None) -> list[Scene]:
     """The scenes to choose from: those named, else her-mini if it is at hand, else the built-in one.
 
-    A card's text speaks of its visitor by name, so that is needed here.
+    A card's text speaks of its visitor by name, so that is needed here; cards may be among `scenes` too.
 
     Raises:
-        `ValueError`: If both are named, or what is named holds no scene.
+        `ValueError`: If both are named, what is named holds no scene, or the visitor's name cannot be one.
         `FileNotFoundError`: If it is not there.
     """
     if scenes and card:
         raise ValueError("Give either --scenes or --card, not both.")
-    if card:
-        return load_scenes(card, visitor=visitor) if visitor else load_scenes(card)
-    if scenes:
-        return load_scenes(scenes)
+    if source := card or scenes:
+        return load_scenes(source, visitor=visitor)
     mini = her_mini()
     return load_scenes(str(mini)) if mini else [builtin_scene()]
 
@@ -107,6 +110,24 @@ def choose_visitor(others: Sequence[str], wanted: str | None, console: Console, 
     return choose_name(others, wanted, console, ask=ask, question="Whom do you play? Number or any name", own=True)
 
 
+def introduced(scene: Scene, visitor: str | None, about: str) -> Scene:
+    """The scene, its visitor as they describe themselves, where the cast says nothing of them.
+
+    Raises:
+        `ValueError`: If the cast already says who the visitor is.
+    """
+    member = next((member for member in scene.cast if member.name == visitor), None)
+    if not about.strip() or member is None:  # a visitor who is not in the cast is introduced by the session
+        return scene
+    if member.portrait:
+        raise ValueError(
+            f"--about-me cannot be used: the scene itself says who {clean(member.name)!r} is. Leave it out, or play "
+            "somebody of your own (--me)."
+        )
+    cast = [one.model_copy(update={"profile": about}) if one is member else one for one in scene.cast]
+    return scene.model_copy(update={"cast": cast})
+
+
 def choose_name(
     names: Sequence[str], wanted: str | None, console: Console, *, ask: bool, question: str, own: bool = False
 ) -> str:
@@ -117,6 +138,7 @@ def choose_name(
     """
 
     def meant(answer: str) -> str:
+        answer = one_line(answer)
         if answer.isdigit() and 1 <= int(answer) <= len(names):
             return names[int(answer) - 1]
         for same in (
@@ -128,7 +150,7 @@ def choose_name(
                 return same[0]
         if own and answer:
             return answer
-        raise ValueError(f"{answer!r} is not one of: {clean(', '.join(names))}")
+        raise ValueError(f"{answer!r} is not one of: {clean(shortened(', '.join(names), 400))}")
 
     if wanted is not None:
         return meant(wanted)
@@ -161,7 +183,7 @@ def default_log(character: str) -> Path:
     """
     state = os.environ.get("XDG_STATE_HOME")
     root = Path(state) if state and Path(state).is_absolute() else Path.home() / ".local" / "state"
-    name = re.sub(r"\W+", "-", character).strip("-").lower() or "chat"
+    name = re.sub(r"\W+", "-", character).lower().encode()[:MAX_FILE_NAME].decode(errors="ignore").strip("-") or "chat"
     folder, stamp = root / "her_hf" / "chats", datetime.now().strftime("%Y%m%d-%H%M%S")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -12,7 +13,15 @@ from .models import Language
 
 Row = Mapping[str, Any]
 
+MAX_DEPTH = 100
+"""Lists and dicts inside each other in a row. Pydantic writes and reads nearly twice as many."""
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxlevel, _SHOWN.maxstring, _SHOWN.maxother = 4, 80, 80
+
 _CJK = re.compile(r"[\u3400-\u9fff]")
+_KANA = re.compile(r"[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]")
+_WHOLE = re.compile(r"\s*[+-]?\d{1,18}(?:\.0+)?\s*", re.ASCII)
 _LETTER = re.compile(r"[^\W\d_]")
 _LANGUAGES = {
     "english": "en",
@@ -27,32 +36,71 @@ _LANGUAGES = {
 
 def shown(value: object) -> str:
     """What was got, short enough for an error message."""
-    text = repr(value)
+    text = _SHOWN.repr(value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
-def check_characters(row: Row) -> None:
-    """Refuses half a character (a lone surrogate, as a cut `\\ud83d\\ude00` leaves it): no file could hold the scene.
+def check_row(row: Row, depth: int = MAX_DEPTH) -> None:
+    """Refuses what no file could hold: half a character (a lone surrogate, as a cut `\\ud83d\\ude00` leaves it), and
+    data nested so deep that the scene could not be written, or not be read again.
+
+    Args:
+        row (`dict`): The row.
+        depth (`int`, *optional*): Most lists and dicts inside each other.
 
     Raises:
-        `SceneError`: If a text or a key of the row, however deep, has one.
+        `SceneError`: If a text or a key of the row, however deep, is so.
     """
-    left: list[tuple[str, Any]] = [("", row)]
+    left: list[tuple[_Place | None, Any]] = [(None, row)]
     while left:  # no recursion: JSON may be nested deeper than Python calls
-        path, value = left.pop()
+        place, value = left.pop()
         if isinstance(value, Mapping):
-            left += ((path, key) for key in value)
-            left += ((f"{path}.{key}" if path else str(key), inner) for key, inner in value.items())
+            for key in value:
+                _check_text(place, key)
+            _check_depth(place, depth)
+            left += ((_Place(place, key), inner) for key, inner in value.items())
         elif isinstance(value, list | tuple):
-            left += ((f"{path}[{index}]", inner) for index, inner in enumerate(value))
-        elif isinstance(value, str) and not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError as error:
-                half = f"{value[error.start]!r} at position {error.start}"
-                raise SceneError(
-                    f"has half a character, {half}; put the whole one there or drop it.", field=path
-                ) from error
+            _check_depth(place, depth)
+            left += ((_Place(place, index), inner) for index, inner in enumerate(value))
+        else:
+            _check_text(place, value)
+
+
+class _Place:
+    """Where a value stands in a row. Its path is spelled out only for an error: keys may be long, values many."""
+
+    __slots__ = ("depth", "key", "outer")
+
+    def __init__(self, outer: _Place | None, key: object) -> None:
+        self.outer, self.key = outer, key
+        self.depth: int = 1 if outer is None else outer.depth + 1
+
+    def path(self, most: int | None = None) -> str:
+        """The path, or the first `most` keys of it."""
+        keys = []
+        place: _Place | None = self
+        while place is not None and most is not None and place.depth > most:
+            place = place.outer
+        while place is not None:
+            keys.append(f"[{place.key}]" if isinstance(place.key, int) else f".{place.key}")
+            place = place.outer
+        return "".join(reversed(keys)).removeprefix(".")
+
+
+def _check_depth(place: _Place | None, most: int) -> None:
+    if place is not None and place.depth >= most:
+        raise SceneError(f"is nested deeper than {most} levels; take it out.", field=place.path(4))
+
+
+def _check_text(place: _Place | None, value: object) -> None:
+    if not isinstance(value, str) or value.isascii():
+        return
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        half = f"{value[error.start]!r} at position {error.start}"
+        field = "" if place is None else place.path()
+        raise SceneError(f"has half a character, {half}; put the whole one there or drop it.", field=field) from error
 
 
 def text(row: Row, key: str, path: str = "") -> str:
@@ -83,6 +131,17 @@ def needed_text(row: Row, *keys: str, path: str = "") -> str:
     raise SceneError(f"{got}; it must be text that is not empty.", field=path + keys[0])
 
 
+def whole(value: object) -> int | None:
+    """The whole number that a value is; tables write 3 as 3.0, and text files as "3". `None` if it is no number."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value.partition(".")[0])
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else None
+
+
 def number(row: Row, *keys: str, default: int | None = None, path: str = "") -> int:
     """The first of several whole numbers that is there.
 
@@ -93,9 +152,10 @@ def number(row: Row, *keys: str, default: int | None = None, path: str = "") -> 
         value = row.get(key)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int):
+        found = whole(value)
+        if found is None:
             raise SceneError(f"must be a whole number, got {shown(value)}.", field=path + key)
-        return value
+        return found
     if default is None:
         raise SceneError(f"is missing; the row has {sorted(row)}; add a whole number.", field=path + keys[0])
     return default
@@ -168,12 +228,15 @@ def whole_numbers(row: Row, key: str, path: str = "") -> tuple[int, ...] | None:
     Raises:
         `SceneError`: If it is something else.
     """
-    value = structure(row, key, path) if not isinstance(row.get(key), int) else [row[key]]
+    single = whole(row.get(key))
+    value = structure(row, key, path) if single is None else [single]
     if value is None:
         return None
-    if not isinstance(value, list | tuple) or any(isinstance(n, bool) or not isinstance(n, int) for n in value):
+    numbers = [whole(one) for one in value] if isinstance(value, list | tuple) else [None]
+    found = tuple(one for one in numbers if one is not None)
+    if len(found) < len(numbers):
         raise SceneError(f"must be a list of whole numbers, got {shown(value)}.", field=path + key)
-    return tuple(value)
+    return found
 
 
 def language_of(row: Row, *texts: str) -> Language:
@@ -198,7 +261,9 @@ def language_code(given: str) -> str:
 
 
 def guess_language(*texts: str) -> Language:
-    """Chinese if a fifth of the letters are Chinese characters, else English."""
+    """Chinese if a fifth of the letters are Chinese characters, else English. With kana it is Japanese, which has no
+    prompt of its own: English; single ones, as the `の` of a shop's name, are no sign of it.
+    """
     joined = "".join(texts)[:20_000]
-    letters = len(_LETTER.findall(joined))
-    return "zh" if letters and len(_CJK.findall(joined)) * 5 >= letters else "en"
+    letters, chinese, kana = (len(kind.findall(joined)) for kind in (_LETTER, _CJK, _KANA))
+    return "zh" if letters and chinese * 5 >= letters and kana * 10 < chinese else "en"

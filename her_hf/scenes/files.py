@@ -1,4 +1,4 @@
-"""Rows of JSON, JSONL, Parquet and PNG files, told apart by what is in them."""
+"""Rows of JSON, JSONL, Parquet, PNG and CHARX files, distinguished by what is in them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SceneError
-from .readers.png import MAX_FILE, SIGNATURE
-from .readers.tavern import card_in_png
+from .readers.card_files import ZIP, card_in_png, card_in_zip
+from .readers.png import SIGNATURE
 
-SUFFIXES = (".json", ".jsonl", ".parquet", ".png")
+SUFFIXES = (".json", ".jsonl", ".parquet", ".png", ".charx")
 """Files that are looked at when a folder is loaded."""
 
 Rows = Iterator[tuple[str, Any]]
@@ -33,7 +33,9 @@ def rows_of(path: Path) -> Rows:
     with path.open("rb") as file:
         head = file.read(len(SIGNATURE))
     if head == SIGNATURE:
-        yield "row 1", card_in_png(_whole_picture(path))
+        yield "row 1", card_in_png(path)
+    elif head.startswith(ZIP):
+        yield "row 1", card_in_zip(path)
     elif head[:4] == b"PAR1":
         yield from _parquet(path)
     elif _is_lines(path):
@@ -42,20 +44,13 @@ def rows_of(path: Path) -> Rows:
         yield from _whole(path)
 
 
-def _whole_picture(path: Path) -> bytes:
-    size = path.stat().st_size
-    if size > MAX_FILE:
-        raise SceneError(f"has {size:,} bytes; pictures over {MAX_FILE:,} bytes are not read.")
-    return path.read_bytes()
-
-
 def _is_lines(path: Path) -> bool:
     """Whether each line is a row: the first is a whole JSON object."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             first = next((line for line in file if line.strip()), "")
     except UnicodeDecodeError as error:
-        raise SceneError(f"is neither UTF-8 text nor a PNG or Parquet file ({error.reason}).") from error
+        raise SceneError(f"is neither UTF-8 text nor a PNG, CHARX or Parquet file ({error.reason}).") from error
     try:
         return isinstance(json.loads(first), dict)
     except (ValueError, RecursionError):
@@ -68,24 +63,30 @@ def _lines(path: Path) -> Rows:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line.decode("utf-8-sig"))
-            except (ValueError, RecursionError) as error:
-                row = SceneError(f"is no JSON ({error}); each line must be one row.", row=f"line {index}")
+                row = _parsed(line)
+            except SceneError as error:
+                row = SceneError(f"{error.problem}; each line must be one row.", row=f"line {index}")
             yield f"line {index}", row
 
 
 def _whole(path: Path) -> Rows:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise SceneError(f"is no JSON ({error}).") from error
+    content = _parsed(path.read_bytes())
     rows = content if isinstance(content, list) else [content]
     yield from ((f"row {index}", row) for index, row in enumerate(rows, start=1))
 
 
+def _parsed(data: bytes) -> Any:
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise SceneError("is no JSON that can be read: it is nested too deep") from error
+    except ValueError as error:
+        raise SceneError(f"is no JSON ({error})") from error
+
+
 def _parquet(path: Path) -> Rows:
     try:
-        from pyarrow import ArrowInvalid, parquet  # type: ignore[import-untyped]
+        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
     except ImportError as error:
         raise SceneError("is a Parquet file; install pyarrow to read it: pip install pyarrow.") from error
     place = 0
@@ -95,5 +96,5 @@ def _parquet(path: Path) -> Rows:
                 for row in batch.to_pylist():
                     place += 1
                     yield f"row {place}", row
-    except ArrowInvalid as error:
+    except (ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise SceneError(f"is no sound Parquet file ({error}); get it again.") from error

@@ -202,7 +202,8 @@ def _data(names: Iterable[str]) -> list[str]:
 def _splits(data: Sequence[str]) -> Splits:
     """Splits by what files and folders are called."""
     splits: Splits = {}
-    left = [name for name in data if not name.lower().endswith(".png")]  # one card, or a plot called train_loss.png
+    # A picture or archive is one card, or a plot called train_loss.png.
+    left = [name for name in data if not name.lower().endswith((".png", ".charx"))]
     for split_of in (_by_shard, _by_folder, split_in):
         found: Splits = {}
         for name in left:

@@ -2,50 +2,66 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from .errors import SceneError, combined
-from .fields import check_characters, shown
+from .errors import ForeignData, SceneError, combined, listed
+from .fields import MAX_DEPTH, check_row, shown
 from .files import rows_of
 from .kinds import SHAPES, Kind, kind_of
 from .layout import split_in
 from .models import Scene
+from .names import title_key
 from .readers.conversations import CHAT_SHAPES, ChatSample, is_conversation, read_conversation
 from .readers.coser import read_coser
 from .readers.coser_book import read_book
 from .readers.her import read_her
-from .readers.tavern import VISITOR, read_card
+from .readers.lorebook import is_lorebook
+from .readers.tavern import read_card
 from .sources import files_of
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Scene | ChatSample)
+OnError = Literal["raise", "skip"]
 Reader = Callable[[dict[str, Any]], tuple[list[T], list[SceneError]]]
 
+_LOG = logging.getLogger(__name__)
+_DEPTHS: dict[Kind | None, int] = {Kind.CARD: -10, Kind.SCENE: 10}
+"""How much deeper rows may be: a card lies deeper in its scenes, and in the rows written of them, than by itself."""
 
-def load_scenes(source: str | Path, split: str | None = None, *, visitor: str = VISITOR) -> list[Scene]:
+
+def load_scenes(
+    source: str | Path, split: str | None = None, *, visitor: str | None = None, on_error: OnError = "raise"
+) -> list[Scene]:
     """Loads scenes from a file, a folder or the Hub.
 
     The kind is told from the content: CoSER test scenes, CoSER books, rows of HER's form (her-mini too), scenes
     written by `Scene.model_dump_json`, and character cards of the Tavern kind; as JSON, JSONL, Parquet or, for cards,
-    PNG.
+    PNG and CHARX. Files of a folder that are sound but hold something else (a plain picture, a lorebook) are passed
+    over; a warning is logged that names them, as it is of two spellings of one title.
 
     Args:
         source (`str` or `Path`): A file, a folder with files of splits, or a Hub dataset (`owner/name`). A folder
             and a dataset may name a config of their card behind a colon: `owner/name:config`.
         split (`str`, *optional*): Split of a folder or dataset, by the rules of the Hub; data that names no split is
             `"train"`. For a single file: the split that its name says, or a `tag` of its scenes.
-        visitor (`str`, *optional*, defaults to `"User"`): Who meets the character of a card.
+        visitor (`str`, *optional*): Who meets the character of a card. By default "User", or "Stranger" where the
+            character is called so.
+        on_error (`str`, *optional*, defaults to `"raise"`): `"skip"` leaves bad rows, bad conversations of a book and
+            bad files out, and logs a warning that counts and names them. If nothing is left, it is an error all the
+            same.
 
     Returns:
         `list[Scene]`: At least one scene, in the order of the source.
 
     Raises:
         `SceneError`: If there is no such source or split, or if rows are bad: up to 20 are named, with row and field.
+        `ValueError`: If `on_error` is something else, or `visitor` could not be a name.
 
     Example:
 
@@ -55,11 +71,14 @@ def load_scenes(source: str | Path, split: str | None = None, *, visitor: str = 
     'system'
     ```
     """
-    loaded: list[Scene] = []
-    for file in files_of(source, split):
-        loaded.extend(_read(file, partial(scenes_in, source=file.name, visitor=visitor)))
-    if not loaded:
-        raise SceneError("has no conversations: no plot of its books holds one.", source=str(source))
+    if on_error not in get_args(OnError):
+        raise ValueError(f"on_error must be one of {list(get_args(OnError))}, got {on_error!r}")
+
+    def read(file: Path, row: dict[str, Any]) -> tuple[list[Scene], list[SceneError]]:
+        return scenes_in(row, source=file.name, visitor=visitor)
+
+    loaded = _gathered(source, split, read, on_error)
+    _warn_of_titles(loaded)
     return _of_split(loaded, source, split)
 
 
@@ -87,11 +106,11 @@ def load_conversations(source: str | Path, split: str | None = None) -> list[lis
 
     def read(row: dict[str, Any]) -> tuple[list[ChatSample], list[SceneError]]:
         if not is_conversation(row):
-            raise SceneError(f"is no conversation: it has {sorted(row)}; read are {CHAT_SHAPES}.")
-        check_characters(row)
+            raise ForeignData(f"is no conversation: it has {listed(sorted(row))}; read are {CHAT_SHAPES}.")
+        check_row(row)
         return [read_conversation(row)], []
 
-    loaded = [sample for file in files_of(source, split) for sample in _read(file, read)]
+    loaded = _gathered(source, split, lambda file, row: read(row))
     return [sample.messages for sample in _of_split(loaded, source, split)]
 
 
@@ -111,14 +130,13 @@ def load_samples(source: str | Path, split: str | None = None) -> list[Scene | C
 
     def read(file: Path, row: dict[str, Any]) -> tuple[list[Scene | ChatSample], list[SceneError]]:
         if kind_of(row) is Kind.CHAT:
-            check_characters(row)
+            check_row(row)
             return [read_conversation(row)], []
         scenes, wrong = scenes_in(row, source=file.name)
         return [*scenes], wrong
 
-    loaded = [sample for file in files_of(source, split) for sample in _read(file, partial(read, file))]
-    if not loaded:
-        raise SceneError("has no conversations: no plot of its books holds one.", source=str(source))
+    loaded = _gathered(source, split, read)
+    _warn_of_titles([sample for sample in loaded if isinstance(sample, Scene)])
     return _of_split(loaded, source, split)
 
 
@@ -151,24 +169,27 @@ def _tag(sample: Scene | ChatSample) -> str:
 
 
 def scenes_in(
-    row: dict[str, Any], *, source: str = "", visitor: str = VISITOR
+    row: dict[str, Any], *, source: str = "", visitor: str | None = None
 ) -> tuple[list[Scene], list[SceneError]]:
     """The scenes of one row of any kind, and what is wrong with those of a book that are bad.
 
     Raises:
         `SceneError`: If the row is bad or of no known kind.
     """
-    check_characters(row)
+    kind = kind_of(row)
+    check_row(row, MAX_DEPTH + _DEPTHS.get(kind, 0))
     try:
-        return _scenes(row, source, visitor)
+        return _scenes(kind, row, source, visitor)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise SceneError(f"{first['msg']}, got {shown(first['input'])}.", field=field) from error
 
 
-def _scenes(row: dict[str, Any], source: str, visitor: str) -> tuple[list[Scene], list[SceneError]]:
-    match kind_of(row):
+def _scenes(
+    kind: Kind | None, row: dict[str, Any], source: str, visitor: str | None
+) -> tuple[list[Scene], list[SceneError]]:
+    match kind:
         case Kind.BOOK:
             return read_book(row, source=source)
         case Kind.CARD:
@@ -183,11 +204,62 @@ def _scenes(row: dict[str, Any], source: str, visitor: str) -> tuple[list[Scene]
             raise SceneError(
                 "is a conversation without a scene; recipes/sft.py trains on it, load_conversations reads it."
             )
-    raise SceneError(f"is of no known kind; it has {sorted(row)}. Read are {SHAPES}.")
+    if is_lorebook(row):
+        raise ForeignData("is a lorebook without a character; put it into its card as character_book.")
+    raise ForeignData(f"is of no known kind; it has {listed(sorted(row))}. Read are {SHAPES}.")
 
 
-def _read(file: Path, read: Reader[T]) -> list[T]:
-    """What the rows of a file hold, which may be nothing: a book need not have conversations."""
+def _warn_of_titles(scenes: list[Scene]) -> None:
+    """Two spellings of one title would count as two books wherever titles are compared letter by letter."""
+    spellings: dict[str, dict[str, None]] = {}
+    for title in dict.fromkeys(scene.book for scene in scenes):
+        spellings.setdefault(title_key(title), {})[title] = None
+    for titles in spellings.values():
+        if len(titles) > 1:
+            _LOG.warning("one book in %d spellings, give it one: %s", len(titles), listed(titles))
+
+
+def read_file(file: Path, read: Reader[T]) -> list[T]:
+    """What the rows of a file hold, which may be nothing: a book need not have conversations.
+
+    Raises:
+        `SceneError`: If the file or rows of it are bad.
+    """
+    good, error = _collected(file, read)
+    if error is not None:
+        raise error
+    return good
+
+
+def _gathered(
+    source: str | Path,
+    split: str | None,
+    read: Callable[[Path, dict[str, Any]], tuple[list[T], list[SceneError]]],
+    on_error: OnError = "raise",
+) -> list[T]:
+    """What the files of a source hold. Of a folder, files of another kind are passed over, with a warning."""
+    loaded: list[T] = []
+    passed: list[SceneError] = []
+    for file in files_of(source, split):
+        found, error = _collected(file, partial(read, file))
+        loaded.extend(found)
+        if error is None:
+            continue
+        alone = Path(source).expanduser().is_file()
+        if on_error == "raise" and (alone or not isinstance(error, ForeignData)):
+            raise error
+        passed.append(error)
+    if not loaded:
+        if passed:
+            raise passed[0] if len(passed) == 1 else combined(passed, str(source))
+        raise SceneError("has no conversations: no plot of its books holds one.", source=str(source))
+    for error in passed:
+        _LOG.warning("left out: %s", error)
+    return loaded
+
+
+def _collected(file: Path, read: Reader[T]) -> tuple[list[T], SceneError | None]:
+    """What the rows of a file hold, and one error for all that is wrong with it."""
     good: list[T] = []
     bad: list[SceneError] = []
     empty = True
@@ -205,9 +277,12 @@ def _read(file: Path, read: Reader[T]) -> list[T]:
             except SceneError as error:
                 bad.append(error.at("", place))
     except SceneError as error:
-        raise error.at(str(file)) from error
-    if bad:
-        raise combined(bad, str(file))
-    if empty:
-        raise SceneError("is empty: no rows.", source=str(file))
-    return good
+        bad.append(error)
+    if empty and not bad:
+        bad.append(SceneError("is empty: no rows."))
+    if not bad:
+        return good, None
+    whole = combined(bad, str(file))
+    if good:  # a file with scenes in it is not of another kind
+        whole = SceneError(whole.problem, field=whole.field, source=str(file), row=whole.row)
+    return good, whole

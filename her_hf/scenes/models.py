@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..dual_layer import ENVIRONMENT, Turn
+from .errors import listed
+from .prompt import one_line
 from .turns import merge_turns
 
 Language = Literal["en", "zh"]
@@ -24,7 +28,7 @@ class Character(BaseModel):
     """A member of the cast.
 
     Args:
-        name (`str`): Name, exactly as turns carry it.
+        name (`str`): Name, as turns carry it. White space in it is one space.
         kind (`CharacterKind`, *optional*): Follows from the name if not given: `Environment` is the world.
         profile (`str`, *optional*): Who this is in the whole book.
         background (`str`, *optional*): What led up to this scene.
@@ -44,6 +48,11 @@ class Character(BaseModel):
     motivation: str = ""
     experience: str = ""
     description: str = ""
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _one_line(cls, name: Any) -> Any:
+        return one_line(name) if isinstance(name, str) else name
 
     @model_validator(mode="after")
     def _world(self) -> Character:
@@ -108,17 +117,18 @@ class Scene(BaseModel):
     @field_validator("dialogue")
     @classmethod
     def _merge(cls, turns: list[Turn]) -> list[Turn]:
-        return merge_turns(turns)
+        return merge_turns(replace(turn, name=one_line(turn.name)) if turn.name else turn for turn in turns)
 
     @model_validator(mode="after")
     def _speakers_in_cast(self) -> Scene:
         names = [member.name for member in self.cast]
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
         if repeated:
-            raise ValueError(f"cast holds {repeated} more than once; give each character one entry")
+            raise ValueError(f"cast holds {listed(repeated)} more than once; give each character one entry")
+        known = set(names)
         for index, turn in enumerate(self.dialogue):
-            if turn.name not in names:
-                raise ValueError(f"turn {index} is spoken by {turn.name!r}, who is not in the cast {names}")
+            if turn.name not in known:
+                raise ValueError(f"turn {index} is spoken by {turn.name!r}, who is not in the cast: {listed(names)}")
         return self
 
     @property
@@ -137,10 +147,11 @@ class Scene(BaseModel):
         Raises:
             `ValueError`: If there is none; the message names the cast.
         """
+        wanted = one_line(name)
         for member in self.cast:
-            if member.name == name:
+            if member.name == wanted:
                 return member
-        cast = ", ".join(repr(member.name) for member in self.cast)
+        cast = listed(member.name for member in self.cast)
         raise ValueError(f"{name!r} is not in the scene {self.key}: choose one of its cast: {cast}.")
 
     def messages_for(
@@ -169,7 +180,7 @@ class Scene(BaseModel):
         """
         from .messages import messages_for
 
-        return messages_for(self, character, turns=turns, system_thinking=system_thinking)
+        return messages_for(self, self.member(character).name, turns=turns, system_thinking=system_thinking)
 
     def to_her_row(self) -> dict[str, Any]:
         """The scene as a row of HER's and her-mini's form.
@@ -180,7 +191,7 @@ class Scene(BaseModel):
 
         Raises:
             [`~her_hf.scenes.SceneError`]: If the form cannot say the scene: it needs a title, a scenario, at least one
-                turn, and a cast whose names have no white space around them and whose world is called Environment.
+                turn, and a cast whose names differ by more than case and whose world is called Environment.
         """
         from .writers import her_row
 

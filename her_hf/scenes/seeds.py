@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from ..dual_layer import ENVIRONMENT
 from .errors import SceneError
 from .fields import guess_language, language_of, needed_text, shown, text
-from .load import _read as read_file
+from .load import read_file
 from .models import Language
 from .prompt import LANGUAGES, one_line
 from .sources import files_of

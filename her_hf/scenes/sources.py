@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import cast
 
 from .errors import SceneError
-from .files import rows_of
-from .kinds import kind_of
 from .layout import wanted_files
 
 _CARD = "README.md"
@@ -51,20 +49,14 @@ def files_of(source: str | Path, split: str | None = None) -> list[Path]:
 def folder_files(folder: Path, split: str | None = None, config: str = "") -> list[Path]:
     """The data files of a folder: those its card names, else all, those of splits first.
 
-    Beside files that are named after splits, JSON files of no known kind and pictures without a card are passed over.
+    What of them holds something else, such as a plain picture, whoever reads them passes over.
 
     Raises:
         `SceneError`: If there is no such split or no data.
     """
     card = folder / _CARD
     found, rest = wanted_files(_names(folder), _text(card), split, config, source=str(folder), card_name=str(card))
-    return _present(folder, found, rest)
-
-
-def _present(folder: Path, found: list[str], rest: list[str]) -> list[Path]:
-    """The files of splits, and those of the rest that are data."""
-    others = [folder / name for name in rest]
-    return [folder / name for name in found] + [file for file in others if _is_data(file)]
+    return [folder / name for name in (*found, *rest)]
 
 
 def _names(folder: Path) -> Iterator[str]:
@@ -81,18 +73,6 @@ def _names(folder: Path) -> Iterator[str]:
 
 def _text(card: Path) -> str:
     return card.read_text(encoding="utf-8-sig", errors="replace") if card.is_file() else ""
-
-
-def _is_data(file: Path) -> bool:
-    """Whether a file may hold scenes or conversations: tools leave other JSON files, and plots, beside data.
-
-    Data that cannot be read stays, so that whoever reads it hears of it.
-    """
-    try:
-        row = next((row for _, row in rows_of(file)), None)
-    except SceneError:
-        return file.suffix.lower() != ".png"
-    return not isinstance(row, dict) or kind_of(row) is not None
 
 
 def _hub_files(source: str, split: str | None) -> list[Path]:
@@ -131,7 +111,7 @@ def _hub_files(source: str, split: str | None) -> list[Path]:
             "spelling, log in if it is private, or give the path of a local copy.",
             source=source,
         ) from error
-    return _present(folder, found, rest)
+    return [folder / name for name in (*found, *rest)]
 
 
 def _reason(error: Exception) -> str:

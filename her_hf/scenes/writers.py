@@ -97,9 +97,9 @@ def _check_cast(scene: Scene, read: list[Character]) -> None:
         lost = [key for key, value in member if again is None or getattr(again, key) != value]
         if lost:
             raise SceneError(
-                f"has {member.name!r}, whose {', '.join(lost)} would not come back from a row: white space around a "
-                f"name is cut, only {ENVIRONMENT} is the world, and what is empty is taken from the plot in `extra`; "
-                "change the scene first.",
+                f"has {member.name!r}, whose {', '.join(lost)} would not come back from a row: names that differ by "
+                f"case alone are one, only {ENVIRONMENT} is the world, and what is empty is taken from the plot in "
+                "`extra`; change the scene first.",
                 field="cast",
             )
 

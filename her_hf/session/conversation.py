@@ -17,11 +17,12 @@ from her_hf.dual_layer import ENVIRONMENT, Turn, TurnStream
 from her_hf.inference import ChatModel, Message, ModelError, Prompt, Reply, Sampling
 from her_hf.inference.window import Fitted, WindowFull, fit
 from her_hf.scenes import Character, Scene, merge_turns
+from her_hf.scenes.names import check_name
 
 from .answers import about, deltas_of, received, why_empty
 from .events import Event, Failed, Trimmed, TurnFinished, TurnStarted
 from .log import VERSION, Log, Record, dump_turn, load_turn, read_log, write_whole
-from .typed import check_name, read_edited, read_typed
+from .typed import read_edited, read_typed
 
 STRANGER = {"en": "Stranger", "zh": "陌生人"}
 """Who the visitor is when the scene has no one else to be."""

@@ -81,18 +81,6 @@ def escape_lines(text: str, names: Sequence[str]) -> str:
     return escape_headings(text)
 
 
-def check_name(name: str) -> str:
-    """A visitor's own name, tidied.
-
-    Raises:
-        `ValueError`: If it could not stand before a colon as one name.
-    """
-    tidy = " ".join(name.split())
-    if not tidy or len(tidy) > 40 or re.search(r"[:：<>\[\]()=|]", tidy):
-        raise ValueError(f"A name has 1 to 40 characters and none of : < > [ ] ( ) = |; got {name!r}")
-    return tidy
-
-
 def _read(text: str, notation: str) -> Turn:
     stream = TurnStream(prefilled=False, notation=notation, labels=False)
     stream.feed(text)

@@ -21,11 +21,12 @@ from typing import Any
 from her_hf.dual_layer import Turn, View, escape_tags
 from her_hf.durable import digest
 from her_hf.scenes import Scene, SceneError
-from her_hf.scenes.fields import Row, items, text
+from her_hf.scenes.fields import Row, items, text, whole
 from her_hf.scenes.files import rows_of
+from her_hf.scenes.names import title_key
 from her_hf.scenes.readers.cast import by_name, plot_fields
 from her_hf.scenes.readers.coser import coser_turn
-from her_hf.scenes.readers.coser_book import title_of
+from her_hf.scenes.readers.coser_book import conversations_of, entries_of, plot_index, title_of
 from her_hf.scoring.diversity import Gram, grams, is_cjk, tokenize
 
 from .gca import Memory
@@ -189,15 +190,20 @@ def book_files(books: Path, scenes: Sequence[Scene]) -> dict[str, Path]:
 
     Raises:
         `FileNotFoundError`: If one is not there; the message names the books and the file names that were tried.
+        `ValueError`: If two files are one book in two spellings.
     """
     if not books.exists():
         raise FileNotFoundError(f"{books} is not there: name a CoSER book or a folder of them")
     files = sorted(books.glob("*.json")) if books.is_dir() else [books]
     known: dict[str, Path] = {}
-    for file in files:
-        known.setdefault(_plain(title_of(file.name)), file)
     titles = list(dict.fromkeys(scene.book for scene in scenes))
-    missing = [title for title in titles if _plain(title) not in known]
+    wanted = {title_key(title) for title in titles}
+    for file in files:
+        key = title_key(title_of(file.name))
+        if key in known and key in wanted:
+            raise ValueError(f"{known[key]} and {file} are one book in two spellings: keep one of them")
+        known[key] = file
+    missing = [title for title in titles if title_key(title) not in known]
     if missing:
         tried = "; ".join(f"{title!r} (tried {title}.json, book_{_plain(title, '_')}.json)" for title in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
@@ -206,7 +212,7 @@ def book_files(books: Path, scenes: Sequence[Scene]) -> dict[str, Path]:
             f"no book file for {tried}{more}: {books} holds {held or 'no .json file'}. Add the books under one of "
             "these names, leave out their scenes, or play without retrieval."
         )
-    return {title: known[_plain(title)] for title in titles}
+    return {title: known[title_key(title)] for title in titles}
 
 
 def memory_digest(books: Path, scenes: Sequence[Scene], *, model: str = EMBEDDER) -> str:
@@ -244,7 +250,7 @@ def read_passages(file: Path) -> list[Passage]:
 def _passages(plot: Row, place: int) -> list[Passage]:
     path = f"plots[{place}]."
     people = items(plot, "key_characters", path)
-    conversations = items(plot, "conversation", path)
+    conversations = conversations_of(plot, path)
     chapter, summary = text(plot, "chapter", path), text(plot, "summary", path)
     numbers = _numbers(place, plot, people, conversations)
     passage = partial(Passage, plots=numbers, chapter="" if chapter == "None" else chapter)
@@ -261,16 +267,10 @@ def _passages(plot: Row, place: int) -> list[Passage]:
 
 
 def _numbers(place: int, plot: Row, people: Sequence[Row], conversations: Sequence[Row]) -> frozenset[int]:
-    """What scenes may know the plot by: any number (`i_p`) that it or an entry of it gives, else its place."""
-    found = _given(plot, *people)
-    for conversation in conversations:
-        entries = [entry for key in ("key_characters", "dialogues") for entry in items(conversation, key)]
-        found |= _given(plot, conversation, *entries) or {place}  # as the reader of scenes numbers them
-    return frozenset(found or {place})
-
-
-def _given(*entries: Row) -> set[int]:
-    return {entry["i_p"] for entry in entries if isinstance(entry.get("i_p"), int)}
+    """What scenes may know the plot by: the numbers (`i_p`) that the reader of scenes gives, and any that is there."""
+    entries = [plot, *people, *(entry for one in conversations for entry in (one, *entries_of(one)))]
+    given = {found for entry in entries if (found := whole(entry.get("i_p"))) is not None}
+    return frozenset(given | {plot_index(place, plot, one) for one in conversations} or {place})
 
 
 def chunks(whole: str) -> list[str]:

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from ...dual_layer import ENVIRONMENT
+from ...dual_layer import ENVIRONMENT, Turn
 from ..fields import Row, text
 from ..models import Character, CharacterKind
+from ..names import name_key, spelled
+from ..prompt import one_line
 
 Fields = dict[str, str]
 
 
 def build_cast(names: Iterable[str], *sources: Mapping[str, Fields]) -> list[Character]:
-    """One member for each name, in order; of several sources the first that says something about a field counts."""
+    """One member for each name, in order; of several sources the first that says something about a field counts.
+
+    Names that differ by case or white space are one member, spelled as it comes first.
+    """
+    known = [_by_key(source) for source in sources]
+    spellings: dict[str, str] = {}
+    for name in names:
+        spellings.setdefault(name_key(name), spelled(name))
     cast = []
-    for name in dict.fromkeys(names):
+    for key, name in spellings.items():
         found: Fields = {}
-        for source in sources:
-            for key, value in source.get(name, {}).items():
-                if value.strip() and not found.get(key, "").strip():
-                    found[key] = value
+        for source in known:
+            for field, value in source.get(key, {}).items():
+                if value.strip() and not found.get(field, "").strip():
+                    found[field] = value
         kind = CharacterKind.ENVIRONMENT if name == ENVIRONMENT else CharacterKind.CHARACTER
         cast.append(Character(name=name, kind=kind, **found))  # type: ignore[arg-type]
     return cast
+
+
+def as_cast(turns: Iterable[Turn], cast: Iterable[Character]) -> list[Turn]:
+    """Turns whose speakers are spelled as the cast has them."""
+    spellings = {name_key(member.name): member.name for member in cast}
+    return [replace(turn, name=spellings[name_key(turn.name or "")]) for turn in turns]
 
 
 def by_name(entries: list[dict[str, Any]], path: str, read: Callable[[Row, str], Fields]) -> dict[str, Fields]:
@@ -34,13 +50,9 @@ def by_name(entries: list[dict[str, Any]], path: str, read: Callable[[Row, str],
     found: dict[str, Fields] = {}
     for index, entry in enumerate(entries):
         where = f"{path}[{index}]."
-        name = (text(entry, "name", where) or text(entry, "character", where)).strip()
-        if not name:
-            continue
-        known = found.setdefault(name, {})
-        for key, value in read(entry, where).items():
-            if value and not known.get(key):
-                known[key] = value
+        name = one_line(text(entry, "name", where) or text(entry, "character", where))
+        if name:
+            _add(found.setdefault(name, {}), read(entry, where))
     return found
 
 
@@ -49,7 +61,20 @@ def named(entries: Row) -> list[tuple[str, str]]:
 
     Tables with one column a name fill in null for everybody who is in another row: they are not in this one.
     """
-    return [(key.strip(), key) for key, value in entries.items() if value is not None and key.strip()]
+    return [(one_line(key), key) for key, value in entries.items() if value is not None and key.strip()]
+
+
+def _by_key(source: Mapping[str, Fields]) -> dict[str, Fields]:
+    found: dict[str, Fields] = {}
+    for name, fields in source.items():
+        _add(found.setdefault(name_key(name), {}), fields)
+    return found
+
+
+def _add(known: Fields, more: Fields) -> None:
+    for key, value in more.items():
+        if value and not known.get(key):
+            known[key] = value
 
 
 def first_text(entry: Row, path: str, *keys: str) -> str:

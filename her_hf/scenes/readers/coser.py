@@ -8,8 +8,9 @@ from ...dual_layer import Turn
 from ..errors import SceneError
 from ..fields import Row, items, language_of, needed_items, needed_text, number, shown, table, text
 from ..models import Character, Scene
+from ..names import spelled
 from ..turns import read_turn
-from .cast import build_cast, by_name, key_character_fields, named, plot_fields
+from .cast import as_cast, build_cast, by_name, key_character_fields, named, plot_fields
 
 MAPPED = ("book", "i_p", "i_c", "scenario", "topic", "tag", "language", "dialogues")
 """Fields that have a place of their own in Scene; all others are kept in `Scene.extra`."""
@@ -35,20 +36,29 @@ def read_coser(row: Row) -> Scene:
     messages = needed_items(row, "dialogues")
     turns = [coser_turn(message, f"dialogues[{index}].", index) for index, message in enumerate(messages)]
     scenario = needed_text(row, "scenario")
+    cast = coser_cast(row, (turn.name or "" for turn in turns))
     return Scene(
         book=needed_text(row, "book"),
         chapter=coser_chapter(row),
         topic=text(row, "topic"),
         scenario=scenario,
-        i_p=number(row, "i_p"),
+        i_p=_plot_index(row),
         i_c=number(row, "i_c"),
         tag=text(row, "tag"),
         language=language_of(row, scenario, *(message["message"] for message in messages)),
-        cast=coser_cast(row, (turn.name or "" for turn in turns)),
-        dialogue=turns,
+        cast=cast,
+        dialogue=as_cast(turns, cast),
         raw_messages=messages,
         extra={key: value for key, value in row.items() if key not in MAPPED},
     )
+
+
+def _plot_index(row: Row) -> int:
+    """`i_p` of the scene, or of its plot: CoSER's circumstance files have it only there."""
+    plot = table(row, "plot")
+    if row.get("i_p") is None and plot.get("i_p") is not None:
+        return number(plot, "i_p", path="plot.")
+    return number(row, "i_p")
 
 
 def coser_chapter(row: Row) -> str:
@@ -63,7 +73,7 @@ def coser_turn(message: Row, path: str, index: int) -> Turn:
     Raises:
         `SceneError`: If speaker or text is missing or wrong.
     """
-    speaker = needed_text(message, "character", path=path).strip()
+    speaker = spelled(needed_text(message, "character", path=path))
     said = message.get("message")
     if not isinstance(said, str):
         raise SceneError(f"must be text, got {shown(said)}; the row has {sorted(message)}.", field=f"{path}message")

@@ -7,9 +7,9 @@ from pathlib import PurePath
 from typing import Any
 
 from ..errors import SceneError
-from ..fields import Row, items, language_of, needed_items, needed_text, number, table, text
+from ..fields import Row, items, language_of, needed_items, needed_text, number, structure, table, text
 from ..models import Scene
-from .cast import build_cast, by_name, key_character_fields, named, plot_fields
+from .cast import as_cast, build_cast, by_name, key_character_fields, named, plot_fields
 from .coser import coser_turn
 
 MAPPED = ("scenario", "topic", "dialogues", "i_p", "i_c")
@@ -18,8 +18,9 @@ MAPPED = ("scenario", "topic", "dialogues", "i_p", "i_c")
 def read_book(row: Row, *, source: str = "") -> tuple[list[Scene], list[SceneError]]:
     """Reads all conversations of a book.
 
-    The index of a scene is what its entries say (`i_p`, `i_c`), or else its place in the file: entries keep their
-    numbers when plots are dropped, places shift. Plots without text are read like any other.
+    A scene's key is what its entries say (`i_p`, `i_c`), or else its place in the file: entries keep their numbers
+    when plots are dropped, places shift. So a number below the place is of another numbering, and the place counts;
+    and no two scenes of a book share a key. Plots without text are read like any other.
 
     Args:
         row (`dict`): The book: `plots`, `character_datasets`, and `book` or `book_name` if it says so.
@@ -45,19 +46,45 @@ def read_book(row: Row, *, source: str = "") -> tuple[list[Scene], list[SceneErr
     }
     scenes: list[Scene] = []
     errors: list[SceneError] = []
+    taken: set[tuple[int, int]] = set()
     for i_p, plot in enumerate(items(row, "plots")):
         try:
-            conversations = items(plot, "conversation", f"plots[{i_p}].")
+            conversations = conversations_of(plot, f"plots[{i_p}].")
         except SceneError as error:
             errors.append(error)
             continue
         for i_c, conversation in enumerate(conversations):
             path = f"plots[{i_p}].conversation[{i_c}]."
             try:
-                scenes.append(_scene(title, plot, conversation, profiles, about, path, i_p, i_c))
+                scene = _scene(title, plot, conversation, profiles, about, path, i_p, i_c)
             except SceneError as error:
                 errors.append(error)
+                continue
+            while (scene.i_p, scene.i_c) in taken:
+                scene.i_c += 1
+            taken.add((scene.i_p, scene.i_c))
+            scenes.append(scene)
     return scenes, errors
+
+
+def conversations_of(plot: Row, path: str = "") -> list[dict[str, Any]]:
+    """The conversations of a plot; a single one may stand there without a list.
+
+    Raises:
+        `SceneError`: If it is something else.
+    """
+    value = structure(plot, "conversation", path)
+    return [value] if isinstance(value, dict) else items(plot, "conversation", path)
+
+
+def plot_index(place: int, plot: Row, conversation: Row, path: str = "") -> int:
+    """The `i_p` of a conversation: what its entries or its plot say, if that is not below the plot's place."""
+    return _index("i_p", place, plot, conversation, *entries_of(conversation, path), path=path)
+
+
+def entries_of(conversation: Row, path: str = "") -> list[dict[str, Any]]:
+    """Entries of a conversation that may carry its numbers."""
+    return [entry for key in ("key_characters", "dialogues") for entry in items(conversation, key, path)]
 
 
 def title_of(source: str) -> str:
@@ -79,11 +106,11 @@ def _scene(
     messages = needed_items(conversation, "dialogues", path)
     turns = [coser_turn(message, f"{path}dialogues[{index}].", index) for index, message in enumerate(messages)]
     scenario = needed_text(conversation, "scenario", path=path)
-    keys = items(conversation, "key_characters", path)
-    keyed = by_name(keys, f"{path}key_characters", key_character_fields)
+    keyed = by_name(items(conversation, "key_characters", path), f"{path}key_characters", key_character_fields)
     plot_path = path.partition(".")[0] + ".key_characters"
     plotted = by_name(items(plot, "key_characters"), plot_path, plot_fields)
     chapter = text(plot, "chapter")
+    cast = build_cast([*keyed, *(turn.name or "" for turn in turns)], keyed, profiles, plotted)
     extra = {key: value for key, value in conversation.items() if key not in MAPPED}
     extra["plot"] = {key: value for key, value in plot.items() if key != "conversation"}
     return Scene(
@@ -91,16 +118,17 @@ def _scene(
         chapter="" if chapter == "None" else chapter,
         topic=text(conversation, "topic", path),
         scenario=scenario,
-        i_p=_index("i_p", i_p, plot, conversation, *keys, *messages, path=path),
-        i_c=_index("i_c", i_c, conversation, *keys, *messages, path=path),
+        i_p=plot_index(i_p, plot, conversation, path),
+        i_c=_index("i_c", i_c, conversation, *entries_of(conversation, path), path=path),
         language=language_of({}, scenario, *(message["message"] for message in messages)),
-        cast=build_cast([*keyed, *(turn.name or "" for turn in turns)], keyed, profiles, plotted),
-        dialogue=turns,
+        cast=cast,
+        dialogue=as_cast(turns, cast),
         raw_messages=messages,
         extra={**about, **extra},
     )
 
 
 def _index(key: str, place: int, *entries: Row, path: str) -> int:
-    """The number that the entries give, if they give one."""
-    return next((number(entry, key, path=path) for entry in entries if entry.get(key) is not None), place)
+    """The first number that the entries give, unless it is below the place; else the place."""
+    given = next((number(entry, key, path=path) for entry in entries if entry.get(key) is not None), place)
+    return max(given, place)

@@ -26,8 +26,9 @@ from ..fields import (
     whole_numbers,
 )
 from ..models import Character, Scene
+from ..names import name_key, spelled
 from ..turns import read_turn
-from .cast import Fields, build_cast, by_name, first_text, key_character_fields, named
+from .cast import Fields, as_cast, build_cast, by_name, first_text, key_character_fields, named
 
 MAPPED = ("book_name", "book", "i_p", "i_c", "chapter", "language", "topic", "tag", "dialogues")
 SPOKEN = ("enhanced_standard_format", "enhanced_speech", "standard_format")
@@ -43,7 +44,7 @@ _CHARACTER_FIELDS = {
 }
 
 Joined = dict[tuple[str, tuple[int, ...]], dict[str, str]]
-"""What other parts of a row say of a message, by speaker and the whole list of its origin ids."""
+"""What other parts of a row say of a message, by speaker (see `name_key`) and the whole list of its origin ids."""
 
 
 def read_her(row: Row) -> list[Scene]:
@@ -90,6 +91,7 @@ def _scene(row: Row, outer: Row, path: str, place: int | None) -> Scene:
     plot_index = number(outer, "i_p", "plot_index") if row.get("i_p") is None else number(row, "i_p", path=path)
     kept_here = {"scenario", "scenario_enriched"} if text(row, "scenario_enriched", path).strip() else set()
     gone = {*MAPPED, "scenario"} - kept_here
+    cast = her_cast(row, (turn.name or "" for turn in turns), path)
     return Scene(
         book=needed_text(outer if row.get("book_name") is None else row, "book_name", "book"),
         chapter=text(row, "chapter", path) or text(outer, "chapter"),
@@ -99,8 +101,8 @@ def _scene(row: Row, outer: Row, path: str, place: int | None) -> Scene:
         i_c=number(row, "i_c", default=place, path=path),
         tag=text(row, "tag", path),
         language=language_of(row if row.get("language") else outer, scenario, *(turn.render() for turn in turns[:8])),
-        cast=her_cast(row, (turn.name or "" for turn in turns), path),
-        dialogue=turns,
+        cast=cast,
+        dialogue=as_cast(turns, cast),
         raw_messages=messages,
         extra={key: value for key, value in row.items() if key not in gone},
     )
@@ -124,10 +126,10 @@ def her_turn(message: Row, path: str, index: int, joined: Joined | None = None) 
     Raises:
         `SceneError`: If speaker or text is missing or wrong.
     """
-    speaker = needed_text(message, "character", path=path).strip()
+    speaker = spelled(needed_text(message, "character", path=path))
     origin = whole_numbers(message, "origin_id", path)
     ids = (index,) if origin is None else origin
-    more = (joined or {}).get((speaker, ids), {}) if origin else {}
+    more = (joined or {}).get((name_key(speaker), ids), {}) if origin else {}
     turn = _spoken(message, path, speaker, more.get("spoken", ""), ids)
     thought = _system_thinking(message, path, more)
     return replace(turn, system_thinking=thought) if thought or (thought == "" and not turn.system_thinking) else turn
@@ -178,13 +180,13 @@ def _joined(row: Row, path: str) -> Joined:
         for index, message in enumerate(items(samples, name, where)):
             ids = whole_numbers(message, "origin_id", f"{where}{name}[{index}].")
             if message.get("role") == "assistant" and ids:
-                found = joined.setdefault((name, ids), {})
+                found = joined.setdefault((name_key(name), ids), {})
                 found.update({key: text(message, key, f"{where}{name}[{index}].") for key in THOUGHT[:2]})
     for index, entry in enumerate(items(row, "enhanced_dialogues", path)):
         where = f"{path}enhanced_dialogues[{index}]."
         ids = whole_numbers(entry, "origin_id", where)
         if ids:
-            key = (text(entry, "character", where).strip(), ids)
+            key = (name_key(text(entry, "character", where)), ids)
             joined.setdefault(key, {})["spoken"] = text(entry, "enhanced_role_think", where)
     return joined
 

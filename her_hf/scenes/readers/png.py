@@ -1,61 +1,112 @@
-"""Text chunks of a PNG file, read without decoding the picture."""
+"""Text chunks of a PNG file, read without decoding the picture.
+
+Pillow reads the same three kinds, but opens no picture that has a fault in any chunk before the pixels, decodes the
+pixels to reach the chunks behind them, and inflates 1 MiB at most, by a limit of the whole process: a card with a
+large lorebook is beyond it.
+"""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import BinaryIO
 
 from ..errors import SceneError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MAX_FILE = 64 * 1024 * 1024
-"""Largest picture that is read, in bytes."""
 MAX_CHUNK = 16 * 1024 * 1024
-"""Largest text chunk that is read, in bytes."""
+"""Largest text that is read, in bytes, before and after it is inflated."""
+MAX_KEYWORD = 79
+
+_KINDS = (b"tEXt", b"zTXt", b"iTXt")
 
 
-def text_chunks(data: bytes) -> dict[str, bytes]:
-    """The uncompressed text chunks of a PNG file, by keyword.
-
-    Compressed chunks are left alone: cards do not use them, and they can be bombs. Pixels are never decoded.
+@dataclass(frozen=True)
+class TextChunk:
+    """Where a text chunk lies.
 
     Args:
-        data (`bytes`): The whole file.
+        keyword (`str`): What it calls itself, in lower case.
+        kind (`bytes`): `tEXt`, `zTXt` or `iTXt`.
+        at (`int`): First byte of its content.
+        length (`int`): Bytes of its content.
+    """
+
+    keyword: str
+    kind: bytes
+    at: int
+    length: int
+
+
+def text_chunks(file: BinaryIO, keywords: Collection[str]) -> tuple[list[TextChunk], bool]:
+    """Finds the text chunks of some keywords; all other chunks are jumped over, whatever they hold.
+
+    Args:
+        file (`BinaryIO`): A PNG file, seekable.
+        keywords (`Collection[str]`): In lower case; the file may write them in any case.
 
     Returns:
-        `dict[str, bytes]`: Keyword to text; of several chunks of one keyword the last counts, as in other readers.
+        `tuple[list[TextChunk], bool]`: The chunks in order, and whether the file is whole (has its end chunk).
+
+    Source: PNG specification, 11.3.3 (textual information).
+    """
+    found: list[TextChunk] = []
+    at = len(SIGNATURE)
+    while True:
+        file.seek(at)
+        head = file.read(8)
+        if len(head) < 8:
+            return found, False
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"IEND":
+            return found, True
+        if kind in _KINDS:
+            keyword = file.read(min(length, MAX_KEYWORD + 1)).partition(b"\0")[0].decode("latin-1").lower()
+            if keyword in keywords:
+                found.append(TextChunk(keyword, kind, at + 8, length))
+        at += 12 + length
+
+
+def read_chunk(file: BinaryIO, chunk: TextChunk) -> bytes:
+    """The text of a chunk.
 
     Raises:
-        `SceneError`: If it is no PNG file, or one that is cut short, damaged or too large.
-
-    Source: PNG specification, 11.3.4.3 tEXt.
+        `SceneError`: If it is cut short, damaged, or larger than [`MAX_CHUNK`].
     """
-    if not data.startswith(SIGNATURE):
-        raise SceneError("is no PNG file.")
-    if len(data) > MAX_FILE:
-        raise SceneError(f"has {len(data):,} bytes; pictures over {MAX_FILE:,} bytes are not read.")
-    found: dict[str, bytes] = {}
-    at = len(SIGNATURE)
-    while at < len(data):
-        if at + 12 > len(data):
-            raise SceneError(f"ends inside a chunk at byte {at}; the file is cut short, get it again.")
-        length, kind = struct.unpack(">I4s", data[at : at + 8])
-        end = at + 12 + length
-        if end > len(data):
-            raise SceneError(f"ends inside a chunk at byte {at}; the file is cut short, get it again.")
-        if kind == b"tEXt":
-            keyword, body = _text(data[at + 8 : end - 4], data[at + 4 : end - 4], data[end - 4 : end], at)
-            found[keyword] = body
-        if kind == b"IEND":
-            break
-        at = end
-    return found
+    if chunk.length > MAX_CHUNK:
+        raise _problem(chunk, f"has {chunk.length:,} bytes; text chunks over {MAX_CHUNK:,} bytes are not read.")
+    file.seek(chunk.at)
+    content, checksum = file.read(chunk.length), file.read(4)
+    if len(content) < chunk.length or len(checksum) < 4:
+        raise _problem(chunk, "ends with the file before its own end; the file is cut short, get it again.")
+    if zlib.crc32(chunk.kind + content) != struct.unpack(">I", checksum)[0]:
+        raise _problem(chunk, f"is damaged (wrong checksum at byte {chunk.at}); get the file again.")
+    body = content.partition(b"\0")[2]
+    match chunk.kind:
+        case b"zTXt":
+            return _inflated(chunk, body[:1], body[1:])
+        case b"iTXt":
+            parts = body[2:].split(b"\0", 2)  # language, translated keyword, text
+            if len(body) < 2 or len(parts) < 3:
+                raise _problem(chunk, "is no whole iTXt chunk; export the card again.")
+            return _inflated(chunk, body[1:2], parts[2]) if body[0] else parts[2]
+    return body
 
 
-def _text(content: bytes, checked: bytes, checksum: bytes, at: int) -> tuple[str, bytes]:
-    if len(content) > MAX_CHUNK:
-        raise SceneError(f"has a text chunk of {len(content):,} bytes; those over {MAX_CHUNK:,} bytes are not read.")
-    if zlib.crc32(checked) != struct.unpack(">I", checksum)[0]:
-        raise SceneError(f"has a damaged text chunk at byte {at} (wrong checksum); get the file again.")
-    keyword, _, body = content.partition(b"\0")
-    return keyword.decode("latin-1"), body
+def _inflated(chunk: TextChunk, method: bytes, data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        text = inflater.decompress(data, MAX_CHUNK + 1) if method == b"\0" else b""
+    except zlib.error as error:
+        raise _problem(chunk, f"cannot be inflated ({error}); export the card again.") from error
+    if len(text) > MAX_CHUNK:
+        raise _problem(chunk, f"grows to more than {MAX_CHUNK:,} bytes; such text is not read.")
+    if not inflater.eof:
+        raise _problem(chunk, "is not compressed as PNG has it, or not whole; export the card again.")
+    return text
+
+
+def _problem(chunk: TextChunk, problem: str) -> SceneError:
+    return SceneError(problem, field=chunk.keyword)

@@ -1,165 +1,192 @@
-"""Character cards of the Tavern kind (V1, V2, V3), as JSON or inside a PNG picture."""
+"""Character cards of the Tavern kind (V1, V2, V3)."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
+import logging
 import re
-from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
-from ...dual_layer import escape_tags
-from ..errors import SceneError
+from ...dual_layer import ENVIRONMENT
+from ..errors import SceneError, listed
 from ..fields import Row, guess_language, needed_text, shown, text
 from ..models import Character, Scene
+from ..names import check_name, name_key, spelled
+from ..prompt import one_line
 from ..turns import read_turn
-from .png import text_chunks
+from .lorebook import read_lorebook
+from .macros import Macros
 
 VISITOR = "User"
 """Name of the visitor if none is given."""
-CHUNKS = ("ccv3", "chara")
-"""Keywords of PNG text chunks that hold a card, best first."""
+SECOND_VISITOR = "Stranger"
+"""Name of the visitor if none is given and the character is called [`VISITOR`]."""
+TAG = "card"
+"""`Scene.tag` of scenes made of cards."""
 
 _SPECS = ("chara_card_v2", "chara_card_v3")
-_MACRO = re.compile(r"\{\{\s*(char|user)\s*\}\}|<(user|bot|char)>", re.IGNORECASE)
-_QUOTED_OR_STARRED = re.compile(r'"[^"\n]*"|“[^“”\n]*”|(?<!\*)\*(?![*\s])([^*\n]*[^*\s])\*(?!\*)')
+_V1 = ("name", "description", "personality", "scenario", "first_mes", "mes_example")
+_FIELDS = {
+    *_V1,
+    *("alternate_greetings", "character_book", "character_version", "creator", "creator_notes", "creatorcomment"),
+    *("avatar", "chat", "create_date", "extensions", "fav", "group_only_greetings", "nickname"),
+    *("post_history_instructions", "system_prompt", "tags", "talkativeness"),
+}
+_MAPPED = ("name", "description", "personality", "scenario")
 
+_OPENS = r"(?<![^\s(\[{<*_'‘“«「『:：,，。、…~—–\-\u2e80-\uffef])"
+"""Before a quotation: the start, white space, a mark that opens or parts, or a script without spaces."""
+_QUOTED_OR_STARRED = re.compile(
+    rf'{_OPENS}"(?=\S)[^"\n]*(?<=\S)"|“[^“”\n]*”|„[^„“”"\n]*[“”"]|(?<!\*)\*(?![*\s])([^*\n]*[^*\s])\*(?!\*)'
+)
 
-def card_in_png(data: bytes) -> dict[str, Any]:
-    """The card in a PNG picture.
-
-    Args:
-        data (`bytes`): The whole file.
-
-    Returns:
-        `dict`: The card's JSON, V3 if the picture holds both.
-
-    Raises:
-        `SceneError`: If it is no sound PNG file or holds no readable card.
-
-    Source: Character Card V2 and V3 specifications (text chunks `chara` and `ccv3`, base64 of JSON).
-    """
-    chunks = text_chunks(data)
-    keyword = next((name for name in CHUNKS if name in chunks), None)
-    if keyword is None:
-        raise SceneError(
-            f"is a picture without a character card: it has text chunks {sorted(chunks)}, none of {list(CHUNKS)}."
-        )
-    try:
-        card = json.loads(base64.b64decode(chunks[keyword], validate=True))
-    except (binascii.Error, ValueError, RecursionError) as error:
-        raise SceneError(f"is not base64 of a JSON card ({error}); export the card again.", field=keyword) from error
-    if not isinstance(card, dict):
-        raise SceneError(f"must be a JSON object, got {shown(card)}.", field=keyword)
-    return card
+_LOG = logging.getLogger(__name__)
 
 
 def is_card(row: Row) -> bool:
-    """Whether a row looks like a character card."""
+    """Whether a row looks like a character card: it says so, or it has a name and what only cards have."""
     spec = row.get("spec")
-    return (isinstance(spec, str) and spec.startswith("chara_card")) or ("first_mes" in row and "name" in row)
+    if isinstance(spec, str) and spec.startswith("chara_card"):
+        return True
+    data = row.get("data")
+    fields = data if isinstance(data, dict) and spec is None else row
+    if "name" not in fields or "entries" in fields:
+        return False
+    if "first_mes" in fields:
+        return True
+    return "description" in fields and (len(fields.keys() & set(_V1)) > 2 or fields.keys() <= _FIELDS)
 
 
-def read_card(row: Row, *, visitor: str = VISITOR) -> list[Scene]:
-    """Makes scenes of a character card: one for each greeting, told apart by `i_c`.
+def is_card_scene(scene: Scene) -> bool:
+    """Whether [`read_card`] made the scene: its dialogue is a greeting, and its text speaks of the visitor by name."""
+    return scene.tag == TAG and "card" in scene.extra
+
+
+def read_card(row: Row, *, visitor: str | None = None) -> list[Scene]:
+    """Makes scenes of a character card: one for each greeting, distinguished by `i_c`.
 
     The cast is the character and the visitor; the greeting is the first turn, its `*starred*` runs being actions.
-    `{{char}}` and `{{user}}` are filled in. The card's `description` is the profile and its `personality` the
-    description. All other fields, `character_book` too, are in `extra["card"]`; instructions to a model among them
-    (`system_prompt`, `post_history_instructions`) are kept but not obeyed.
+    The card's `description` is the profile, with the entries of its lorebook that always count (`constant`) before or
+    after it; its `personality` is the description. Macros are replaced once, see [`Macros`]. All other fields,
+    `character_book` too, are in `extra["card"]`; instructions to a model among them (`system_prompt`,
+    `post_history_instructions`) are kept but not obeyed. What is kept but not used is logged as a warning.
 
     Args:
-        row (`dict`): The card: V1 (flat), V2 or V3 (`spec` and `data`).
-        visitor (`str`, *optional*, defaults to `"User"`): Who meets the character.
+        row (`dict`): The card: V1 (flat), V2 or V3 (`spec` and `data`). Fields beside `data` count where it lacks
+            them.
+        visitor (`str`, *optional*): Who meets the character. By default "User", or "Stranger" where the character is
+            called so.
 
     Returns:
-        `list[Scene]`: The `book` of each is the card's own name, so that keys of several cards differ.
+        `list[Scene]`: The `book` of each is the card's own name, so that keys of several cards differ. They share the
+            dict `extra["card"]`, which may hold thousands of entries: change a copy of it.
 
     Raises:
-        `SceneError`: If the card has no name, another version, or fields of the wrong kind.
-        `ValueError`: If the visitor has no name or the character's.
+        `SceneError`: If the card has no name, another version, the visitor's name, or fields of the wrong kind.
+        `ValueError`: If the visitor's name could not be one.
 
     Source: Character Card V2 and V3 specifications.
     """
-    data = _data(row)
-    name = needed_text(data, "name", path=_path(row)).strip()
-    visitor = visitor.strip()
-    if not visitor or visitor == name:
-        raise ValueError(f"visitor must have a name other than the character's ({name!r}), got {visitor!r}.")
-    called = text(data, "nickname", _path(row)).strip() or name
-    fill = _filler(called, escape_tags(visitor))
-    path = _path(row)
-    greetings = [text(data, "first_mes", path), *_alternates(data, path)]
-    greetings = [greeting for greeting in greetings if greeting.strip()] or [""]
+    card, path = _fields(row)
+    name = one_line(needed_text(card, "name", path=path))
+    if spelled(name) == ENVIRONMENT:
+        raise SceneError(f"is {name!r}, which stands for the world around the characters.", field=f"{path}name")
+    visitor = _visitor(visitor, name, f"{path}name")
+    called = one_line(text(card, "nickname", path)) or name
+    macros = Macros(called, visitor, name)
+    lore = read_lorebook(card.get("character_book"), f"{path}character_book")
+    about = [
+        *(macros.fill(entry, f"before {place}") for place, entry in enumerate(lore.before)),
+        macros.fill(text(card, "description", path), "description").strip(),
+        *(macros.fill(entry, f"after {place}") for place, entry in enumerate(lore.after)),
+    ]
     character = Character(
         name=name,
-        profile=fill(text(data, "description", path)),
-        description=fill(text(data, "personality", path)),
+        profile="\n\n".join(filter(None, about)),
+        description=macros.fill(text(card, "personality", path), "personality"),
     )
-    scenario = fill(text(data, "scenario", path))
-    used = ("name", "description", "personality", "scenario")
-    extra = {"card": {key: value for key, value in data.items() if key not in used}}
+    scenario = macros.fill(text(card, "scenario", path), "scenario")
+    alternates, odd = _alternates(card)
+    greetings = [
+        macros.fill(greeting, f"greeting {place}").strip()
+        for place, greeting in enumerate([text(card, "first_mes", path), *alternates])
+    ]
+    extra: dict[str, Any] = {"card": {key: value for key, value in card.items() if key not in _MAPPED}}
     extra.update({key: row[key] for key in ("spec", "spec_version") if key in row})
     scenes = []
-    for index, greeting in enumerate(greetings):
-        said = fill(greeting)
-        turns = [read_turn(starred_to_actions(said), name, origin_id=(0,))] if said.strip() else []
+    for index, said in enumerate(list(filter(None, greetings)) or [""]):
+        turns = [read_turn(starred_to_actions(said), name, origin_id=(0,))] if said else []
         scenes.append(
             Scene(
                 book=name,
                 scenario=scenario,
                 i_c=index,
-                tag="card",
+                tag=TAG,
                 language=guess_language(scenario, character.profile, said),
                 cast=[character.model_copy(deep=True), Character(name=visitor)],
                 dialogue=turns,
                 raw_messages=[{"character": name, "message": said}] if turns else [],
-                extra=deepcopy(extra),
+                extra=extra,
             )
         )
+    _tell(name, lore.keyed, odd, macros.unknown)
     return scenes
 
 
 def starred_to_actions(said: str) -> str:
-    """Writes `*waves*` as a role action. Emphasis inside quoted speech and `**bold**` stay as they are."""
+    """Writes `*waves*` as a role action. Emphasis inside quoted speech and `**bold**` stay as they are.
+
+    A mark that opens no quotation (inches, `„…"`, a quote that is never closed) hides no action.
+    """
     return _QUOTED_OR_STARRED.sub(
         lambda found: f"<role_action>{found[1]}</role_action>" if found[1] else found[0], said
     )
 
 
-def _data(row: Row) -> Row:
-    spec = row.get("spec")
-    if spec is None:
-        return row
-    if spec not in _SPECS:
+def _fields(row: Row) -> tuple[dict[str, Any], str]:
+    """The fields of a card, those beside `data` too where it lacks them, and where in the row they are."""
+    spec, data = row.get("spec"), row.get("data")
+    if spec is not None and spec not in _SPECS:
         raise SceneError(
             f"must be one of {list(_SPECS)}, got {shown(spec)}; export the card as V2 or V3.", field="spec"
         )
-    data = row.get("data")
+    beside = {key: value for key, value in row.items() if key not in ("spec", "spec_version", "data")}
+    if data is None and "name" in beside:
+        return beside, ""
     if not isinstance(data, dict):
         raise SceneError(f"must be a dict with the card's fields, got {shown(data)}.", field="data")
-    return data
+    return {**data, **{key: value for key, value in beside.items() if data.get(key) is None}}, "data."
 
 
-def _path(row: Row) -> str:
-    return "data." if "spec" in row else ""
+def _visitor(given: str | None, name: str, field: str) -> str:
+    visitor = check_name(given or (SECOND_VISITOR if name_key(name) == name_key(VISITOR) else VISITOR))
+    if name_key(visitor) == name_key(name):
+        raise SceneError(
+            f"is {name!r}, and the visitor is called so too; give the visitor another one (in the chat: --me).",
+            field=field,
+        )
+    if spelled(visitor) == ENVIRONMENT:
+        raise ValueError(f"visitor must not be {visitor!r}, which stands for the world around the characters.")
+    return visitor
 
 
-def _alternates(data: Row, path: str) -> list[str]:
-    value = data.get("alternate_greetings")
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(greeting, str) for greeting in value):
-        raise SceneError(f"must be a list of texts, got {shown(value)}.", field=f"{path}alternate_greetings")
-    return value
+def _alternates(card: Row) -> tuple[list[str], int]:
+    """The texts among `alternate_greetings`, and how many of its items are something else."""
+    value = card.get("alternate_greetings")
+    items = value if isinstance(value, list) else [value]
+    given = [item for item in items if item is not None]
+    found = [item for item in given if isinstance(item, str)]
+    return found, len(given) - len(found)
 
 
-def _filler(character: str, visitor: str) -> Callable[[str], str]:
-    """A function that puts names in for macros; one pass, so that a name is never read as a macro."""
-
-    def name(found: re.Match[str]) -> str:
-        return visitor if (found[1] or found[2]).lower() == "user" else character
-
-    return lambda template: _MACRO.sub(name, template)
+def _tell(name: str, keyed: int, odd: int, unknown: list[str]) -> None:
+    """Says what of a card is kept but not used."""
+    said = []
+    if keyed:
+        said.append(f"{keyed} of its lorebook's entries need keywords, and are not used (constant ones are)")
+    if odd:
+        said.append(f"{odd} of its alternate greetings are no text, and are not used")
+    if unknown:
+        kinds = dict.fromkeys(f"{{{{{macro}}}}}" for macro in unknown)
+        said.append(f"{len(unknown)} macros that cannot be filled in were left out: {listed(kinds, 5)}")
+    if said:
+        _LOG.warning("card %r: %s", name, "; ".join(said))

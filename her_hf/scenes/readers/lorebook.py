@@ -1,0 +1,91 @@
+"""Lorebooks of character cards: the entries that always count, and how many need a keyword."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import SceneError
+from ..fields import Row, shown, text
+
+_DECORATORS = re.compile(r"\A(?:[ \t]*@@[^\n]*(?:\n|\Z))+")
+
+
+@dataclass(frozen=True)
+class Lore:
+    """What a lorebook says in every prompt.
+
+    Args:
+        before (`tuple[str, ...]`): Texts that stand before the character's description, in order.
+        after (`tuple[str, ...]`): Texts that follow it.
+        keyed (`int`): Enabled entries that would need a keyword in the conversation.
+    """
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    keyed: int = 0
+
+
+def is_lorebook(row: Row) -> bool:
+    """Whether a row is a lorebook on its own, without a character."""
+    spec = row.get("spec")
+    return (isinstance(spec, str) and spec.startswith("lorebook")) or (
+        isinstance(row.get("entries"), list | dict) and not {"plots", "dialogues", "data"} & row.keys()
+    )
+
+
+def read_lorebook(book: object, path: str) -> Lore:
+    """Reads `character_book`: enabled `constant` entries by `insertion_order`, without the decorators of V3.
+
+    Args:
+        book (`object`): The field; `None` is a card without one.
+        path (`str`): Where it stands, for errors.
+
+    Raises:
+        `SceneError`: If the lorebook or a constant entry is of the wrong kind.
+
+    Source: Character Card V2 and V3 specifications, lorebook.
+    """
+    if book is None:
+        return Lore()
+    if not isinstance(book, dict):
+        raise SceneError(f"must be a dict with 'entries', got {shown(book)}.", field=path)
+    entries = book.get("entries") or []
+    if not isinstance(entries, list | dict):
+        raise SceneError(f"must be a list, got {shown(entries)}.", field=f"{path}.entries")
+    named = entries.items() if isinstance(entries, dict) else enumerate(entries)
+    constant: list[tuple[float, bool, str]] = []
+    keyed = 0
+    for key, entry in named:
+        where = f"{path}.entries[{key}]"
+        if not isinstance(entry, dict):
+            raise SceneError(f"must be a dict, got {shown(entry)}.", field=where)
+        if not _flag(entry.get("enabled"), missing=True) or _flag(entry.get("disable")):
+            continue
+        if not _flag(entry.get("constant")):
+            keyed += 1
+            continue
+        content = _DECORATORS.sub("", text(entry, "content", f"{where}.")).strip()
+        if content:
+            constant.append((_order(entry), entry.get("position") != "after_char", content))
+    constant.sort(key=lambda entry: entry[0])
+    before = tuple(content for _, leads, content in constant if leads)
+    return Lore(before, tuple(content for _, leads, content in constant if not leads), keyed)
+
+
+def _order(entry: dict[str, Any]) -> float:
+    value = entry.get("insertion_order")
+    try:
+        order = float(value) if isinstance(value, int | float | str) else 0.0
+    except (ValueError, OverflowError):
+        return 0.0
+    return order if math.isfinite(order) else 0.0
+
+
+def _flag(value: object, *, missing: bool = False) -> bool:
+    """Tools write flags as booleans, numbers or text."""
+    if value is None:
+        return missing
+    return value.strip().lower() in ("true", "1") if isinstance(value, str) else bool(value)

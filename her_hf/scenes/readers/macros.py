@@ -1,0 +1,97 @@
+"""Macros of character cards: `{{char}}`, `{{random:a,b}}` and the like, replaced once, when the card is read."""
+
+from __future__ import annotations
+
+import re
+
+from ...durable import derive_seed
+
+MAX_DEPTH = 16
+"""Macros inside macros; what lies deeper is text."""
+MAX_DICE = 100
+
+_TOKEN = re.compile(r"\{\{(?!\{)|\}\}|<(?:user|bot|char)>", re.IGNORECASE)
+_MACRO = re.compile(r"\s*([A-Za-z_][\w-]*)\s*(?:::?|\s|$)(.*)", re.DOTALL)
+_DICE = re.compile(r"\s*(\d{0,3})d?(\d{1,6})\s*([+-]\s*\d{1,6})?\s*", re.IGNORECASE | re.ASCII)
+_COMMA = re.compile(r"(?<!\\),")
+_NOTHING = ("comment", "hidden_key", "original", "noop", "trim")
+
+
+class Macros:
+    """Fills in the macros of one card.
+
+    Draws (`random`, `pick`, `roll`) are seeded by the card, the field and their place in it, so that a card reads the
+    same everywhere. What depends on the moment (`{{time}}`, variables) cannot be filled in when a card is read: it is
+    left out, and named in `unknown`.
+
+    Args:
+        character (`str`): For `{{char}}`.
+        visitor (`str`): For `{{user}}`.
+        card (`str`): Name of the card, for the draws.
+
+    Source: Character Card V3 specification, macros.
+    """
+
+    def __init__(self, character: str, visitor: str, card: str) -> None:
+        self.character, self.visitor, self.card = character, visitor, card
+        self.unknown: list[str] = []
+
+    def fill(self, template: str, field: str) -> str:
+        """The text without macros, inner ones first; what is put in is never read as a macro again.
+
+        Args:
+            template (`str`): The text.
+            field (`str`): Where it stands in the card.
+        """
+        stack: list[list[str]] = [[]]
+        at = 0
+        for count, token in enumerate(_TOKEN.finditer(template)):
+            stack[-1].append(template[at : token.start()])
+            at, word = token.end(), token[0]
+            if word == "{{" and len(stack) <= MAX_DEPTH:
+                stack.append([])
+            elif word == "}}" and len(stack) > 1:
+                value = self._value("".join(stack.pop()), f"{field}:{count}")
+                stack[-1].append(value if len(stack) == 1 else value.replace(",", "\\,"))
+            elif word in ("{{", "}}"):
+                stack[-1].append(word)
+            else:
+                stack[-1].append(self.visitor if word.lower() == "<user>" else self.character)
+        outer, *unclosed = stack
+        return "".join([*outer, *(piece for level in unclosed for piece in ("{{", *level)), template[at:]])
+
+    def _value(self, body: str, place: str) -> str:
+        if body.lstrip().startswith("//"):
+            return ""
+        found = _MACRO.fullmatch(body)
+        if found is None:
+            return "{{" + body + "}}"
+        rest = found[2].strip()
+        match found[1].lower():
+            case "char" | "bot" | "charifnotgroup":
+                return self.character
+            case "user":
+                return self.visitor
+            case "newline":
+                return "\n"
+            case "reverse":
+                return rest.replace("\\,", ",")[::-1]
+            case "random" | "pick":
+                return self._drawn(rest, place)
+            case "roll" if dice := _DICE.fullmatch(rest):
+                return self._rolled(dice, place)
+            case name if name in _NOTHING:
+                return ""
+        self.unknown.append(body.strip())
+        return ""
+
+    def _drawn(self, rest: str, place: str) -> str:
+        options = rest.split("::") if "::" in rest else _COMMA.split(rest)
+        return options[derive_seed(self.card, place) % len(options)].replace("\\,", ",").strip()
+
+    def _rolled(self, dice: re.Match[str], place: str) -> str:
+        count, sides = min(int(dice[1] or 1), MAX_DICE), max(int(dice[2]), 1)
+        if "d" not in dice[0].lower():  # "20" alone is one die
+            count, sides = 1, max(int(dice[1] + dice[2]), 1)
+        thrown = sum(derive_seed(self.card, place, die) % sides + 1 for die in range(count))
+        return str(thrown + int((dice[3] or "0").replace(" ", "")))
