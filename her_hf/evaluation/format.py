@@ -6,7 +6,6 @@ In the output folder: `run.json` (the settings), `ledger.sqlite` (every answer o
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,8 @@ from her_hf.scoring.statistics import bootstrap_interval, wilson_interval
 from her_hf.simulation.styles import Style, actor_messages
 
 from .progress import bar, together
-from .rows import Row, SceneKey, scene_key
+from .rows import Row, SceneKey, scene_key, without_address
+from .starts import run_now, stop_if_refused
 
 REPLIES, RESULTS = "replies.jsonl", "results.json"
 
@@ -136,7 +136,7 @@ async def run_format(run: FormatRun) -> Row:
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
-        `ModelError`: If the model cannot even be asked what it is.
+        `ModelError`: If the model cannot even be asked what it is, or its server refuses the key.
         `ValueError`: As [`choose_units`].
     """
     units = choose_units(run.scenes, run.replies)
@@ -171,7 +171,9 @@ async def _sample(run: FormatRun, units: Sequence[Unit]) -> list[Row]:
 
         async def one(unit: Unit, messages: list[dict[str, Any]]) -> None:
             row = {"key": unit_key(unit), "character": unit[1], "asked": digest(messages)}
-            journal.add({**row, **await _reply(run, unit, messages)})
+            found = await _reply(run, unit, messages)
+            stop_if_refused({"model": run.model})
+            journal.add({**row, **found})
             progress.update()
 
         await together((one(*job) for job in waiting), run.at_once)
@@ -197,7 +199,7 @@ async def _reply(run: FormatRun, unit: Unit, messages: list[dict[str, Any]]) -> 
         reply = await run.model.ask(fitted, sampling=sampling, thinking=thinking)
     except (ModelError, WindowFull) as error:
         cause = error.kind if isinstance(error, ModelError) else "window"
-        return {"text": None, "failure": {"cause": cause, "detail": str(error)}}
+        return {"text": None, "failure": {"cause": cause, "detail": without_address(str(error))}}
     return {
         "text": reply.text,
         "ended": reply.ended,
@@ -209,14 +211,7 @@ async def _reply(run: FormatRun, unit: Unit, messages: list[dict[str, Any]]) -> 
 
 def run_format_now(run: FormatRun) -> Row:
     """[`run_format`] from code that is not asynchronous; connections are closed at the end."""
-
-    async def whole() -> Row:
-        try:
-            return await run_format(run)
-        finally:
-            await run.model.close()
-
-    return asyncio.run(whole())
+    return run_now(run_format(run), {"model": run.model})
 
 
 def _of_scene(unit: Unit, row: Row, style: Style) -> FormedReply:

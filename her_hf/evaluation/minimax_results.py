@@ -23,7 +23,8 @@ from her_hf.scoring.minimax import (
 from her_hf.scoring.statistics import bootstrap_interval
 from her_hf.simulation.reenactment import NPC, USER
 
-from .minimax_judging import SCALE, Row, chunk_columns, dialogue_key
+from .minimax_judging import SCALE, chunk_columns, dialogue_key
+from .rows import Row
 
 Chunks = Sequence[Columns | None]
 

@@ -22,6 +22,8 @@ _REST = 5.0
 
 _FIRST_RETRIES = 2
 
+_UNAUTHORIZED = 401
+
 
 @dataclass(frozen=True)
 class Retries:
@@ -136,6 +138,8 @@ class Caller:
         self._window_asked: tuple[int | None] | None = None
         self._about = asyncio.Lock()  # what is known of the model is asked once, not by everybody who waits
         self.spent = Spent()
+        self.refusal: ModelError | None = None
+        """A server's refusal of the key, after which no call will be answered."""
 
     @property
     def name(self) -> str:
@@ -289,6 +293,8 @@ class Caller:
             except ModelError as error:
                 # What is no answer at all (a proxy's error page) may pass too: the address was right at first.
                 passing = error.retryable or error.kind == "protocol"
+                if error.status == _UNAUTHORIZED:
+                    self.refusal = error
                 if not passing or attempt >= self._retries.most:
                     self.spent.failed += 1
                     raise
