@@ -247,6 +247,17 @@ def test_judgements_that_cannot_be_had_are_missing_and_counted(tmp_path: Path) -
     assert len(asked) == 2  # only what had failed
 
 
+def test_the_last_stretch_ends_at_the_last_turn(tmp_path: Path) -> None:
+    settings, judging = ReenactmentSettings("her", turns=8), ChunkJudging(3)
+    results = evaluate(tmp_path, settings=settings, judging=judging, seeds=[LIN], runs=1)
+    shown = [[point["first_turn"], point["last_turn"]] for point in results["curve"]]
+    assert shown == [[1, 3], [4, 6], [7, 8]]
+    assert results["by_language"]["zh"]["curve"] == results["curve"]
+    # Judgements name rounds, of which the opening has two.
+    assert [[at - 1 for at in row["rounds"]] for row in rows(tmp_path, "judgements")] == shown
+    assert "7–8" in write_minimax_report(results, tmp_path).read_text(encoding="utf-8")
+
+
 # -- folders and phases
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from her_hf.dual_layer import ENVIRONMENT, Turn
+from her_hf.dual_layer import ENVIRONMENT, Turn, View
 from her_hf.durable import Journal, claim, derive_seed, digest, whole_lines, write_json
 from her_hf.inference import Caller, ModelError, Sampling
 from her_hf.inference.window import WindowFull
@@ -171,6 +171,7 @@ async def _sample(run: FormatRun, units: Sequence[Unit]) -> list[Row]:
 
         async def one(unit: Unit, messages: list[dict[str, Any]]) -> None:
             row = {"key": unit_key(unit), "character": unit[1], "asked": digest(messages)}
+            row["scene_digest"] = digest(unit[0].model_dump_json())
             found = await _reply(run, unit, messages)
             stop_if_refused({"model": run.model})
             journal.add({**row, **found})
@@ -398,6 +399,7 @@ def _case(one: FormedReply) -> Row:
         "well_formed": is_well_formed(one.reply),
         "own_role": stays_in_role(one.reply),
         "ended": one.reply.ended,
+        "visible": any(View.OTHERS.shows(segment.layer) for segment in turn.segments),
         "pattern": turn.pattern,
         "issues": [str(issue) for issue in turn.issues],
         "spoken_thoughts": spoken,
