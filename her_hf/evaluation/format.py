@@ -25,7 +25,7 @@ from her_hf.scoring.statistics import bootstrap_interval, wilson_interval
 from her_hf.simulation.styles import Style, actor_messages
 
 from .progress import bar, together
-from .rows import Row, SceneKey, scene_key, without_address
+from .rows import Row, SceneKey, notation_of, scene_key, without_address
 from .starts import run_now, stop_if_refused
 
 REPLIES, RESULTS = "replies.jsonl", "results.json"
@@ -305,8 +305,7 @@ def _of_dialogue(key: SceneKey, row: Row, scene: Scene | None) -> list[FormedRep
             raise ValueError(
                 f"dialogue {key}, turn {index}: needs `name` and `text`, got {sorted(entry)}. Mend the row."
             )
-    style = (row.get("settings") or {}).get("style", "her")
-    notation = "her" if style == "her" else "coser"
+    notation = notation_of(row)
     names = tuple(member.name for member in scene.cast) if scene else tuple({entry["name"]: None for entry in entries})
     turns = [_whole_turn(entry, notation) for entry in entries]
     knowing = _knowing(turns, scene) if scene else None

@@ -19,7 +19,7 @@ from her_hf.scoring.overlap import bleu, dialogue_text, rouge_l
 from her_hf.scoring.replies import SampledReply
 from her_hf.scoring.statistics import bootstrap_interval
 
-from .rows import Row, SceneKey, scene_key, turns_of
+from .rows import Row, SceneKey, notation_of, scene_key, turns_of
 
 
 def gca_results(
@@ -92,7 +92,7 @@ def _form(dialogues: Sequence[Row], scenes: Mapping[SceneKey, Scene]) -> Row | N
     for row in dialogues:
         scene = scenes[scene_key(row)]
         names = tuple(member.name for member in scene.cast)
-        notation = "her" if (row.get("settings") or {}).get("style", "her") == "her" else "coser"
+        notation = notation_of(row)
         replies = [
             SampledReply(
                 turn.get("raw", turn["text"]), turn["name"], names, bool(turn.get("ended", True)), notation=notation

@@ -8,6 +8,7 @@ from typing import Any
 
 from her_hf.dual_layer import Turn
 from her_hf.simulation.gca import replayed
+from her_hf.simulation.styles import style_named
 
 Row = dict[str, Any]
 SceneKey = tuple[str, int, int]
@@ -48,6 +49,15 @@ def turns_of(row: Row) -> list[Turn]:
             )
         turns.append(replayed(name, text))
     return turns
+
+
+def notation_of(row: Row) -> str:
+    """The notation of the models' own text in a row of `dialogues.jsonl`: that of the style they were spoken to in.
+
+    Raises:
+        `ValueError`: If there is no such style.
+    """
+    return style_named((row.get("settings") or {}).get("style", "her")).notation
 
 
 def without_address(text: str) -> str:
