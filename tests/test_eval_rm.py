@@ -90,6 +90,30 @@ def test_files_do_not_depend_on_concurrency_or_a_kill(tmp_path: Path) -> None:
         assert len(texts) == 1
 
 
+def test_files_name_no_address(tmp_path: Path) -> None:
+    def at(port: int) -> Judge:
+        gone = ModelError(f"http://127.0.0.1:{port}/v1 was silent (gpu-7:{port}).", kind="status", status=400)
+        return Judge(lambda text, call: gone if "number 3?" in text else rule(text, call))
+
+    results = [run(tmp_path / str(port), at(port)) for port in (8000, 8001)]
+    assert results[0] == results[1] and results[0]["missing"]["by_cause"]["request"] == 2
+    for port in ("8000", "8001"):
+        text = "".join(file.read_text() for file in (tmp_path / port).iterdir() if "sqlite" not in file.name)
+        assert port not in text and "[address] was silent ([address])." in text
+
+
+def test_a_refused_key_ends_the_run(tmp_path: Path) -> None:
+    refused = ModelError("The key was refused (401).", kind="status", status=401)
+    with pytest.raises(ModelError, match="refused"):
+        run(tmp_path / "out", Judge(lambda *_: refused))
+    assert '"request"' not in (tmp_path / "out" / "judged.jsonl").read_text()  # a pair that is none needs no judge
+    assert not (tmp_path / "out" / "results.json").exists()
+    run(tmp_path / "out", Judge(rule))
+    run(tmp_path / "whole", Judge(rule))
+    for name in ("judged.jsonl", "results.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 def test_only_requests_that_failed_are_made_again(tmp_path: Path) -> None:
     run(tmp_path / "out", Judge(rule))
     second = Judge(lambda text, _: compact(first_shown(text)))
