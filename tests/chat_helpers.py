@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 from her_hf.dual_layer import parse_turn
 from her_hf.inference import Messages, ModelError, Prompt, Reply, Sampling, Usage
 from her_hf.scenes import Character, Scene
+
+T = TypeVar("T")
 
 THINKING = "Ann stalls him: the letter must stay hidden."
 BODY = "Ann: <role_thinking>Not the drawer.</role_thinking> <role_action>pours tea</role_action> Sugar, Mr. Bell?"
@@ -98,12 +101,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Silent."""
 
     def do_GET(self) -> None:
-        self.script.requests.append((self.path, {}, dict(self.headers)))
+        self.script.requests.append((self.path, {}, _lowered(self.headers)))
         self._json(200, {"object": "list", "data": self.script.models})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.script.requests.append((self.path, body, dict(self.headers)))
+        self.script.requests.append((self.path, body, _lowered(self.headers)))
         if self.path == "/v1/chat/completions":
             self._chat(body)
         elif self.path == "/tokenize" and self.script.tokenize_errors:
@@ -173,6 +176,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+
+
+def _lowered(headers: Any) -> dict[str, str]:
+    """Headers by their names in lower case: in which case they are sent is the client's choice."""
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _json_bytes(data: dict[str, Any]) -> bytes:
@@ -249,3 +257,28 @@ class ScriptedModel:
 def total(pieces: Sequence[str | Reply]) -> str:
     """The texts of a stream, put together."""
     return "".join(piece for piece in pieces if isinstance(piece, str))
+
+
+MESSAGES = [{"role": "system", "content": "You are Ann."}, {"role": "user", "content": "===Conversation Start==="}]
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a test's coroutine."""
+    return asyncio.run(work)
+
+
+async def streamed(model: Any, **how: Any) -> list[str | Reply]:
+    """All pieces of a streamed reply; the model is closed."""
+    try:
+        return [piece async for piece in model.stream(MESSAGES, **how)]
+    finally:
+        await model.close()
+
+
+async def whole(model: Any, **how: Any) -> Reply:
+    """A reply in one piece; the model is closed."""
+    try:
+        reply: Reply = await model.chat(MESSAGES, **how)
+        return reply
+    finally:
+        await model.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from chat_helpers import serving
 
 from her_hf.inference import (
+    AccessRefused,
     Caller,
     Ledger,
     Messages,
@@ -129,7 +131,6 @@ def test_whatever_could_change_an_answer_changes_the_key(field: str, value: Any)
         (failing("connection"), 5),
         (failing("protocol"), 5),
         (failing("status", 400), 1),
-        (failing("status", 401), 1),
         (failing("local"), 1),
     ],
 )
@@ -140,6 +141,36 @@ def test_what_may_pass_is_tried_again(error: ModelError, calls: int) -> None:
         ask(caller, 1)
     assert len(model.calls) == calls
     assert caller.spent.failed == 1 and caller.spent.retried == calls - 1 and caller.spent.asked == 0
+
+
+def test_a_server_that_lets_nobody_in_ends_the_work() -> None:
+    """Not a failure of one call, which an evaluation would count and go on: all others would be refused as well."""
+    with serving(errors=[(401, "bad key"), (403, '{"error": "not your model"}')]) as server:
+        for said in ("answered 401: bad key. Set HER_HF_API_KEY", "answered 403: not your model. Set HER_HF_API_KEY"):
+            with pytest.raises(AccessRefused, match=said):
+                ask(Caller(open_model(server.url), retries=QUICK), 1)
+        assert len(server.chats) == 2
+    assert issubclass(AccessRefused, OSError) and not issubclass(AccessRefused, ModelError)
+
+
+def test_a_refused_prompt_is_no_refused_key() -> None:
+    flagged = Rule(lambda _: ModelError("403: your input was flagged by moderation", kind="status", status=403))
+    with pytest.raises(ModelError, match="flagged"):
+        ask(Caller(flagged, retries=QUICK), 1)
+    later = Caller(Rule(lambda call: "yes" if call == 1 else failing("status", 403)), retries=QUICK)
+    ask(later, 1)
+    with pytest.raises(ModelError):
+        ask(later, 2)
+
+
+def test_notes_of_the_model_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    model = Rule(lambda _: "yes")
+    model.notes.append("m does not take the field seed: requests go without it.")
+    caller = Caller(model)
+    ask(caller, 1, 2)
+    model.notes.append("m only streams: replies are put together here.")
+    ask(caller, 3)
+    assert [record.message for record in caplog.records] == model.notes
 
 
 def test_an_answer_after_failures_counts_once(tmp_path: Path) -> None:
@@ -163,8 +194,18 @@ def test_the_server_says_how_long_to_wait() -> None:
     asked = ModelError("busy", kind="status", status=429, retry_after=7.0)
     assert Retries(longest=60).wait(0, asked) == 7.0
     assert Retries(longest=5).wait(0, asked) == 5.0
-    waits = [Retries(first=1, longest=60).wait(attempt, failing("timeout")) for attempt in range(10)]
-    assert all(0.5 * min(2.0**at, 60) <= wait <= min(2.0**at, 60) for at, wait in enumerate(waits))
+    for asked_for in (None, 0.0, 0.001):
+        error = ModelError("busy", kind="status", status=429, retry_after=asked_for)
+        waits = [Retries(first=1, longest=60).wait(attempt, error) for attempt in range(10)]
+        assert all(0.5 * min(2.0**at, 60) <= wait <= min(2.0**at, 60) for at, wait in enumerate(waits))
+
+
+def test_a_server_that_always_says_to_come_back_now_is_not_stormed() -> None:
+    begun = time.monotonic()
+    model = Rule(lambda _: ModelError("busy", kind="status", status=429, retry_after=0.0))
+    with pytest.raises(ModelError):
+        ask(Caller(model, retries=Retries(most=3, first=0.1)), 1)
+    assert len(model.calls) == 4 and time.monotonic() - begun >= 0.35
 
 
 def test_a_limit_on_calls_at_once() -> None:

@@ -24,7 +24,7 @@ from her_hf.evaluation.format import (
     score_played,
 )
 from her_hf.evaluation.reports.form import write_form_report
-from her_hf.inference import ModelError
+from her_hf.inference import AccessRefused, ModelError
 from her_hf.scenes import Character, Scene, load_scenes
 from her_hf.scoring.statistics import wilson_interval
 from her_hf.simulation.styles import style_named
@@ -135,7 +135,7 @@ def test_files_name_no_address_and_a_refused_key_ends_the_run(tmp_path: Path) ->
     found = run_format_now(FormatRun(out=tmp_path / "a", model=caller(gone), **settings))
     assert found["missing"]["first"] == "No server answers at [address]."
     assert "8000" not in (tmp_path / "a" / "replies.jsonl").read_text()
-    with pytest.raises(ModelError, match="refused"):
+    with pytest.raises(AccessRefused, match="refused"):
         run_format_now(FormatRun(out=tmp_path / "b", model=caller(refused), **settings))
     assert not (tmp_path / "b" / "replies.jsonl").exists()
 

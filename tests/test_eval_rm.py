@@ -14,7 +14,7 @@ from her_hf.cli.main import app
 from her_hf.durable import OtherRunError
 from her_hf.evaluation.reports.rm import comparison_table, draw_models, write_rm_report
 from her_hf.evaluation.rm import RewardRun, judge_file_now, length_group, reward_results, run_rm_now
-from her_hf.inference import Caller, Ledger, ModelError, Retries
+from her_hf.inference import AccessRefused, Caller, Ledger, ModelError, Retries
 from her_hf.judging import BadPair, Pair, PairJudging, PairwiseJudge
 
 QUICK = Retries(most=1, first=0.001, longest=0.01)
@@ -104,7 +104,7 @@ def test_files_name_no_address(tmp_path: Path) -> None:
 
 def test_a_refused_key_ends_the_run(tmp_path: Path) -> None:
     refused = ModelError("The key was refused (401).", kind="status", status=401)
-    with pytest.raises(ModelError, match="refused"):
+    with pytest.raises(AccessRefused, match="refused"):
         run(tmp_path / "out", Judge(lambda *_: refused))
     assert '"request"' not in (tmp_path / "out" / "judged.jsonl").read_text()  # a pair that is none needs no judge
     assert not (tmp_path / "out" / "results.json").exists()

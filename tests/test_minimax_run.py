@@ -31,7 +31,7 @@ from her_hf.durable import OtherRunError, read_json
 from her_hf.evaluation.calibrate import Calibration, calibrate, load_published
 from her_hf.evaluation.minimax import MinimaxRun, run_minimax, run_minimax_now
 from her_hf.evaluation.reports import write_minimax_report
-from her_hf.inference import Caller, Ledger, Messages, ModelError, Sampling
+from her_hf.inference import AccessRefused, Caller, Ledger, Messages, ModelError, Sampling
 from her_hf.judging.reenactment import ChunkJudging
 from her_hf.scenes import SceneError
 from her_hf.scoring.minimax import COLUMNS
@@ -159,10 +159,10 @@ def test_a_key_that_is_refused_ends_the_run_and_another_goes_on(tmp_path: Path) 
     def unauthorized(*_: Any) -> str:
         raise ModelError("http://127.0.0.1:8000/v1 refused the key (401).", kind="status", status=401)
 
-    with pytest.raises(ModelError, match="refused the key"):
+    with pytest.raises(AccessRefused, match="refused the key"):
         evaluate(tmp_path, npc=unauthorized)
     assert not (tmp_path / "dialogues.jsonl").exists() and not (tmp_path / "results.json").exists()
-    with pytest.raises(ModelError, match="refused the key"):
+    with pytest.raises(AccessRefused, match="refused the key"):
         evaluate(tmp_path, judge=unauthorized)
     assert not (tmp_path / "judgements.jsonl").exists()
     assert evaluate(tmp_path)["missing"]["missing"] == 0

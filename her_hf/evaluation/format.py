@@ -26,7 +26,7 @@ from her_hf.simulation.styles import Style, actor_messages
 
 from .progress import bar, together
 from .rows import Row, SceneKey, notation_of, scene_key, without_address
-from .starts import run_now, stop_if_refused
+from .starts import run_now
 
 REPLIES, RESULTS = "replies.jsonl", "results.json"
 
@@ -136,7 +136,8 @@ async def run_format(run: FormatRun) -> Row:
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
-        `ModelError`: If the model cannot even be asked what it is, or its server refuses the key.
+        `ModelError`: If the model cannot even be asked what it is.
+        `AccessRefused`: If its server refuses the key; what was answered until then is kept.
         `ValueError`: As [`choose_units`].
     """
     units = choose_units(run.scenes, run.replies)
@@ -172,9 +173,7 @@ async def _sample(run: FormatRun, units: Sequence[Unit]) -> list[Row]:
         async def one(unit: Unit, messages: list[dict[str, Any]]) -> None:
             row = {"key": unit_key(unit), "character": unit[1], "asked": digest(messages)}
             row["scene_digest"] = digest(unit[0].model_dump_json())
-            found = await _reply(run, unit, messages)
-            stop_if_refused({"model": run.model})
-            journal.add({**row, **found})
+            journal.add({**row, **await _reply(run, unit, messages)})
             progress.update()
 
         await together((one(*job) for job in waiting), run.at_once)

@@ -25,7 +25,7 @@ from her_hf.simulation.gca import GcaSettings, Memory, Performance, Troupe, play
 from .gca_results import gca_results
 from .progress import bar, together
 from .rows import Row, SceneKey, missing_row, scene_key, turns_of, without_address
-from .starts import Clock, by_first_role, keep_notes, note_start, run_now, stop_if_refused
+from .starts import Clock, by_first_role, keep_notes, note_start, run_now
 
 DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
 JUDGING = "judging.json"
@@ -72,7 +72,8 @@ async def run_gca(run: GcaRun) -> Row:
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
-        `ModelError`: If a model cannot even be asked what it is, or refuses the key.
+        `ModelError`: If a model cannot even be asked what it is.
+        `AccessRefused`: If a server refuses the key; what was answered until then is kept.
         `FileNotFoundError`: If nobody plays and there are no dialogues.
         `ValueError`: If a scene comes twice, or the dialogues are not of these scenes.
     """
@@ -177,7 +178,6 @@ class _Players:
         performance = await play_scene(
             scene, self._troupe, run.settings, memory=run.memory, on_turn=lambda _: self._progress.update()
         )
-        stop_if_refused(_callers(run))
         keep_notes(run.out, _callers(run))
         row = _dialogue_row(scene, performance, self._played_by, scene_digest)
         await asyncio.to_thread(self.journal.add, row)  # waits for the disk, which should hold up nobody else
@@ -275,7 +275,6 @@ class _Judges:
         key, dimension, name, sample = unit
         settings = self._run.judging
         found = await judge_dialogue(self._callers[name], scene, turns, dimension, settings=settings, sample=sample)
-        stop_if_refused(_callers(self._run))
         keep_notes(self._run.out, _callers(self._run))
         row: Row = {"key": list(key), "dimension": dimension, "judge": name, "sample": sample, "judged": judged}
         if isinstance(found, Missing):

@@ -24,7 +24,7 @@ from .minimax_judging import Dialogue, Judges, chunk_key, dialogue_key
 from .minimax_results import minimax_results, planned_chunks
 from .progress import bar, together
 from .rows import Row, without_address
-from .starts import NOTES, SESSIONS, Clock, by_first_role, keep_notes, note_start, run_now, stop_if_refused
+from .starts import NOTES, SESSIONS, Clock, by_first_role, keep_notes, note_start, run_now
 
 DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
 LEDGER, JUDGING = "ledger.sqlite", "judging.json"
@@ -85,7 +85,8 @@ async def run_minimax(run: MinimaxRun) -> Row:
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
-        `ModelError`: If a model cannot even be asked what it is, or refuses the key.
+        `ModelError`: If a model cannot even be asked what it is.
+        `AccessRefused`: If a server refuses the key; what was answered until then is kept.
         `FileNotFoundError`: If nobody plays and dialogues are missing.
         `ValueError`: If a seed comes twice, or a dialogue is not of these seeds.
     """
@@ -193,7 +194,6 @@ class _Players:
         settings, npc, user = run.settings, run.npc, run.user
         assert settings is not None and npc is not None and user is not None
         session = await play_session(seed, number, npc, user, settings, on_turn=lambda _: self._progress.update())
-        stop_if_refused(_callers(run))
         keep_notes(run.out, _callers(run))
         row = _dialogue_row(seed, number, session, self._made_with)
         self.journal.add(row)

@@ -16,7 +16,7 @@ from her_hf.scoring.minimax import chunk_scores
 
 from .progress import bar, together
 from .rows import Row, missing_row
-from .starts import keep_notes, stop_if_refused
+from .starts import keep_notes
 
 SCALE = (
     "Scores of this bench are on a scale of our own: prompts, user simulator and penalties are ours, as those of "
@@ -77,11 +77,7 @@ class Judges:
         self._progress = bars.enter_context(bar(total, "judging", "chunk", show=show))
 
     async def judge(self, dialogue: Dialogue) -> None:
-        """Judges all chunks of one dialogue, each on the disk as it comes.
-
-        Raises:
-            `ModelError`: If the judge's server refuses the key.
-        """
+        """Judges all chunks of one dialogue, each on the disk as it comes."""
         jobs = []
         for chunk in chunks_of(dialogue.turns, self._settings.chunk):
             judged = digest([list(map(dict, chunk.before)), list(map(dict, chunk.turns)), dialogue.seed.model_dump()])
@@ -94,7 +90,6 @@ class Judges:
     async def _judge(self, dialogue: Dialogue, chunk: Chunk, judged: str) -> None:
         key = list(dialogue.names.values())
         found = await judge_chunk(self._caller, dialogue.seed, chunk, settings=self._settings, key=key)
-        stop_if_refused(self._callers)
         keep_notes(self._journal.file.parent, self._callers)
         self._journal.add(judgement_row(dialogue, chunk, found, judged))
         self._progress.update()

@@ -22,7 +22,7 @@ from her_hf.scoring.pairs import Judged, accuracy_figures, agreement_figures, ca
 
 from .progress import bar, together
 from .rows import Row, missing_row
-from .starts import run_now, stop_if_refused
+from .starts import run_now
 
 JUDGED, RESULTS = "judged.jsonl", "results.json"
 LEDGER_FILES = ("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm")
@@ -87,7 +87,6 @@ async def judge_pairs(
 
         async def one(key: tuple[int, str], pair: Pair | BadPair) -> None:
             found = await judge.judge(pair)
-            stop_if_refused({"judge": judge.caller})
             await asyncio.to_thread(journal.add, _line(key, pair, found.as_dict()))  # waits for the disk
             progress.update()
 

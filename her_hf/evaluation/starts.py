@@ -67,17 +67,6 @@ def notes_in(out: Path) -> list[str]:
     return [str(note) for note in json.loads(file.read_text(encoding="utf-8"))] if file.exists() else []
 
 
-def stop_if_refused(callers: dict[str, Caller]) -> None:
-    """Ends the run where a server refuses the key: every further unit would be missing for the same reason.
-
-    Raises:
-        `ModelError`: The refusal.
-    """
-    for caller in callers.values():
-        if caller.refusal is not None:
-            raise caller.refusal
-
-
 def note_start(out: Path, clock: Clock, callers: dict[str, Caller]) -> None:
     """Appends the line of this start."""
     line = {

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from .interface import ChatModel, Likely, Message, Messages, ModelError, Reply, Sampling, Schema
+from .interface import AccessRefused, ChatModel, Likely, Message, Messages, ModelError, Reply, Sampling, Schema
 from .ledger import Ledger, call_key
 from .window import fit
 from .wire import estimate_tokens
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 _REST = 5.0
 """Seconds for which a backend that failed is asked only if there is no other."""
 
 _FIRST_RETRIES = 2
 
-_UNAUTHORIZED = 401
+_FILTERED = re.compile(r"moderat|flagged|filter|polic|safety", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Retries:
         most (`int`, *optional*, defaults to 6): Attempts after the first.
         first (`float`, *optional*, defaults to 1.0): Seconds before the second attempt; doubled each time.
         longest (`float`, *optional*, defaults to 60.0): Most seconds between two attempts. What the server asks for
-            (`Retry-After`) counts instead, up to this.
+            (`Retry-After`) counts, up to this, where it is longer than the usual wait: some servers always ask for 0.
     """
 
     most: int = 6
@@ -42,9 +46,8 @@ class Retries:
 
     def wait(self, attempt: int, error: ModelError) -> float:
         """Seconds to wait after this failed attempt (0 is the first); up to half of it by chance, against crowds."""
-        if error.retry_after is not None:
-            return min(error.retry_after, self.longest)
-        return min(self.first * 2.0**attempt, self.longest) * random.uniform(0.5, 1.0)
+        usual = min(self.first * 2.0**attempt, self.longest) * random.uniform(0.5, 1.0)
+        return max(usual, min(error.retry_after or 0.0, self.longest))
 
 
 @dataclass
@@ -136,10 +139,9 @@ class Caller:
         self._asking: dict[str, asyncio.Future[Reply]] = {}
         self._fingerprint: dict[str, Any] | None = None
         self._window_asked: tuple[int | None] | None = None
+        self._told: set[str] = set()
         self._about = asyncio.Lock()  # what is known of the model is asked once, not by everybody who waits
         self.spent = Spent()
-        self.refusal: ModelError | None = None
-        """A server's refusal of the key, after which no call will be answered."""
 
     @property
     def name(self) -> str:
@@ -188,6 +190,7 @@ class Caller:
 
         Raises:
             `ModelError`: If there is no answer after all retries.
+            [`AccessRefused`]: If the server lets nobody in with this key: no other call would be answered either.
         """
         key = call_key(await self.fingerprint(), messages, sampling=sampling, thinking=thinking, schema=schema)
         known = self._ledger.get(key) if self._ledger is not None else None
@@ -198,9 +201,8 @@ class Caller:
             return await asyncio.shield(self._asking[key])
         future = self._asking[key] = asyncio.get_running_loop().create_future()
         try:
-            reply = await self._answer(messages, sampling, thinking, schema)
-            if self._ledger is not None:
-                reply = await self._ledger.put(key, reply)
+            reply, asked = await self._once(key, lambda: self._answer(messages, sampling, thinking, schema))
+            self.spent.kept += not asked
         except BaseException as error:
             future.set_exception(error if isinstance(error, Exception) else ModelError("cancelled", kind="dropped"))
             future.exception()  # seen, if nobody else waits
@@ -235,13 +237,17 @@ class Caller:
         if known is not None:
             self.spent.kept += 1
             return [float(value) for value in json.loads(known.text)]
-        async with self._limit:
-            found = await model.likelihoods(messages, continuations)
-        reply = Reply(text=json.dumps(found), finish_reason="likelihoods", ended=True, model=model.name)
-        self.spent.add(reply)
-        if self._ledger is not None:
-            await self._ledger.put(key, reply)
-        return found
+
+        async def read() -> Reply:
+            async with self._limit:
+                found = await model.likelihoods(messages, continuations)
+            reply = Reply(text=json.dumps(found), finish_reason="likelihoods", ended=True, model=model.name)
+            self.spent.add(reply)
+            return reply
+
+        reply, asked = await self._once(key, read)
+        self.spent.kept += not asked
+        return [float(value) for value in json.loads(reply.text)]
 
     async def fit(
         self, messages: Messages, *, max_tokens: int, thinking: bool = True, names: Sequence[str] = ()
@@ -289,12 +295,13 @@ class Caller:
         while True:
             try:
                 async with self._limit:
-                    reply = await self._once(messages, sampling, thinking, schema)
+                    reply = await self._from_a_place(messages, sampling, thinking, schema)
             except ModelError as error:
+                if self._keeps_out(error):
+                    self.spent.failed += 1
+                    raise AccessRefused(f"{error} Nothing more is asked of it; what was answered is kept.") from error
                 # What is no answer at all (a proxy's error page) may pass too: the address was right at first.
                 passing = error.retryable or error.kind == "protocol"
-                if error.status == _UNAUTHORIZED:
-                    self.refusal = error
                 if not passing or attempt >= self._retries.most:
                     self.spent.failed += 1
                     raise
@@ -303,9 +310,31 @@ class Caller:
                 attempt += 1
                 continue
             self.spent.add(reply)
+            self._tell()
             return reply
 
-    async def _once(self, messages: Messages, sampling: Sampling, thinking: bool, schema: Schema | None) -> Reply:
+    def _keeps_out(self, error: ModelError) -> bool:
+        """Whether this refusal is of the key, not of one prompt, as some services answer 403 to what they filter."""
+        return error.status == 401 or (
+            error.status == 403 and not self.spent.asked and not _FILTERED.search(str(error))
+        )
+
+    def _tell(self) -> None:
+        """Tells, once each, what the models noted, such as a field that goes unsent."""
+        for note in self.notes:
+            if note not in self._told:
+                self._told.add(note)
+                _log.warning("%s", note)
+
+    async def _once(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> tuple[Reply, bool]:
+        """The reply to a call, and whether it was asked here and now."""
+        if self._ledger is None:
+            return await ask(), True
+        return await self._ledger.once(key, ask)
+
+    async def _from_a_place(
+        self, messages: Messages, sampling: Sampling, thinking: bool, schema: Schema | None
+    ) -> Reply:
         now = time.monotonic()
         place = min(self._places, key=lambda place: (place.rests_until > now, place.busy))
         place.busy += 1

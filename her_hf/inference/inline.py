@@ -14,6 +14,7 @@ import json
 import re
 
 from her_hf.dual_layer import TAGS, Layer
+from her_hf.dual_layer.labels import find_label
 
 OPENING = "<system_thinking>\n"
 CLOSING = "\n</system_thinking>\n"
@@ -22,6 +23,13 @@ _SYSTEM_TAG = re.compile(
     r"<\s*(?:(/)\s*)?(?:" + "|".join(tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING) + r")\s*>",
     re.IGNORECASE,
 )
+_ROLE_TAG = re.compile(
+    r"<\s*(?:"
+    + "|".join(tag for tag, layer in TAGS.items() if layer in (Layer.ROLE_THINKING, Layer.ROLE_ACTION))
+    + r")\s*>",
+    re.IGNORECASE,
+)
+_FENCE = re.compile(r"\A```\w*\s*|\s*```\Z")
 _UNFINISHED_TAG = re.compile(r"(?:<[^>]{0,40})?\Z")
 
 
@@ -76,7 +84,8 @@ class InlineText:
         way (`str`, *optional*): `"split"`, `"prefilled"`, `"plain"`, or `None` if it is not known yet.
         thinking (`bool`, *optional*, defaults to `True`): `False` leaves reasoning out, and of the content the
             thinking before the answer; then all is held back until the end, unless `way` is `"plain"` and the reply
-            does not begin with a system tag.
+            does not begin with a system tag. Where all of a reply came as reasoning, an answer in it is the answer: a
+            server's reasoning parser takes all before a closing tag, which a model that does not think never writes.
 
     Example:
 
@@ -93,10 +102,15 @@ class InlineText:
         self._in_reasoning = False
         self._started = False
         self._held = ""
+        self._aside: list[str] = []
+        self.aside_was_all = False  # whether the answer came as reasoning, though thinking is off
 
     def reasoning(self, piece: str) -> str:
         """Takes a piece that came apart as reasoning; returns the text to show."""
-        if not piece or not self.thinking:
+        if not piece:
+            return ""
+        if not self.thinking:
+            self._aside.append(piece)
             return ""
         self.way = "split"
         lead = "" if self._in_reasoning else OPENING
@@ -118,17 +132,22 @@ class InlineText:
         self._started = True
         return self._lead() + self._release()
 
-    def close(self, finish_reason: str) -> str:
+    def close(self, finish: str) -> str:
         """Ends the reply; returns the text that was held back.
 
-        Without any tag the reply is plain if the model ended it, and unclosed thinking if it was cut: thinking is
-        never shown as speech.
+        A cut reply (`finish` is `"length"`) of which nothing tells how it begins is unclosed thinking, unless it looks
+        like a turn, with a speaker's label or role tags: thinking is never shown as speech. For all other reasons it
+        is plain.
         """
         held = self._release()
         if not self.thinking:
-            return answer_only(held)
-        inside = self.way == "prefilled" or finish_reason != "stop"
-        return OPENING + held if held and inside else held
+            if self._started or held.strip():
+                return answer_only(held)
+            aside = _answer_aside("".join(self._aside), cut=finish == "length")
+            self.aside_was_all = bool(aside)
+            return aside or held
+        untold = self.way is None and finish == "length" and not _looks_like_a_turn(held)
+        return OPENING + held if held and (self.way == "prefilled" or untold) else held
 
     def _waits(self) -> bool:
         """Whether what is held does not tell yet how the reply begins."""
@@ -151,3 +170,15 @@ class InlineText:
     def _release(self) -> str:
         held, self._held = self._held, ""
         return held
+
+
+def _answer_aside(reasoning: str, *, cut: bool) -> str:
+    """The answer in reasoning after which nothing came: JSON, a turn, or what follows a closing tag. Else `""`."""
+    answer = answer_only(reasoning)
+    unfenced = _FENCE.sub("", answer.strip())
+    whole = _is_json(unfenced) or (not cut and (answer != reasoning or _looks_like_a_turn(answer)))
+    return answer if whole else ""
+
+
+def _looks_like_a_turn(text: str) -> bool:
+    return bool(_ROLE_TAG.search(text)) or bool((label := find_label(text.lstrip())) and label.name)

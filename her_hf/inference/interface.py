@@ -125,6 +125,10 @@ class ModelError(RuntimeError):
         return self.kind in ("connection", "timeout", "dropped")
 
 
+class AccessRefused(PermissionError):
+    """A server that lets nobody in with this key. No [`ModelError`]: it is not about one call, so the work ends."""
+
+
 class ChatModel(Protocol):
     """A model that can be talked to. Backends: [`ServerModel`], [`LocalModel`]."""
 

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from her_hf.durable import digest
 
+from .claims import Mark, is_alive, owners
 from .interface import Messages, Reply, Sampling, Schema, Usage
 
-_TABLE = """
+_log = logging.getLogger(__name__)
+
+_TABLES = (
+    """
 CREATE TABLE IF NOT EXISTS replies (
   key TEXT PRIMARY KEY,
   model TEXT NOT NULL,
   reply TEXT NOT NULL,
   made TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
 )
-"""
+""",
+    "CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL)",
+)
 _BUSY_SECONDS = 60.0
+_SOON, _LATER = 0.02, 0.5
+"""Seconds between two looks at a call that another process is making, at first and in the end."""
 
 
 def call_key(
@@ -50,8 +59,8 @@ def call_key(
 class Ledger:
     """Replies by key, in a SQLite file that any number of processes may share.
 
-    Each reply is committed before the call returns. If two processes have asked the same at once, the first one's
-    reply counts for both, so that all later work sees one answer.
+    Each reply is committed before the call returns. What one process is asking, the others wait for; if it fails or is
+    killed, one of them asks. However often an answer is put, the first one counts, so that all later work sees one.
 
     Args:
         file (`str` or `Path`): The file; made if it is not there.
@@ -73,6 +82,8 @@ class Ledger:
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._pending: list[tuple[str, Reply, asyncio.Future[Reply]]] = []
+        self._mark: Mark | None = None
+        self._waited = False
 
     def _open(self) -> sqlite3.Connection:
         """The database; opened when it is first needed, so that a run can look at its folder before."""
@@ -83,7 +94,8 @@ class Ledger:
                 _patiently(database, "PRAGMA journal_mode=WAL")
                 # A killed process loses nothing that was committed; only a loss of power could cost the last replies.
                 database.execute("PRAGMA synchronous=NORMAL")
-                _patiently(database, _TABLE)
+                for table in _TABLES:
+                    _patiently(database, table)
             except sqlite3.DatabaseError as error:
                 database.close()
                 if isinstance(error, sqlite3.OperationalError):  # locked for all that time, a full disk, no permission
@@ -112,6 +124,69 @@ class Ledger:
         with self._lock:
             row = self._open().execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
         return _read(row[0]) if row else None
+
+    async def once(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> tuple[Reply, bool]:
+        """The reply to a call, made by one process at a time.
+
+        Args:
+            key (`str`): The call's.
+            ask (`Callable`): Makes the call.
+
+        Returns:
+            `tuple[Reply, bool]`: The reply, and whether it was asked for here and now.
+
+        Raises:
+            `Exception`: What `ask` raises; the call is then free for others.
+        """
+        pause = _SOON
+        while (found := self._claim(key)) is False:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LATER)
+        if isinstance(found, Reply):
+            return found, False
+        try:
+            return await self.put(key, await ask()), True
+        except BaseException:
+            self._let_go(key)
+            raise
+
+    def _claim(self, key: str) -> Reply | bool:
+        """The reply if there is one by now, else whether the call is this process's to make."""
+        with self._lock:
+            database = self._open()
+            mine = self._owner(database)
+            holder = database.execute("SELECT owner FROM claims WHERE key = ?", (key,)).fetchone()
+            if holder is None:
+                taken = database.execute(
+                    "INSERT OR IGNORE INTO claims (key, owner) VALUES (?, ?)", (key, mine)
+                ).rowcount
+            elif holder[0] == mine or is_alive(self.file, holder[0]):
+                taken = 0
+            else:
+                free = (mine, key, holder[0])
+                taken = database.execute("UPDATE claims SET owner = ? WHERE key = ? AND owner = ?", free).rowcount
+            row = database.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
+            if row and taken:
+                database.execute("DELETE FROM claims WHERE key = ?", (key,))
+        if not (row or taken or self._waited or (holder and holder[0] == mine)):
+            self._waited = True
+            _log.warning("Another process asks the same, with the ledger %s: its answers are waited for.", self.file)
+        return _read(row[0]) if row else bool(taken)
+
+    def _owner(self, database: sqlite3.Connection) -> str:
+        """This process's name in claims; what killed ones left is swept away when it gets one."""
+        if self._mark is None:
+            for owner in owners(self.file):
+                if not is_alive(self.file, owner):
+                    database.execute("DELETE FROM claims WHERE owner = ?", (owner,))
+            self._mark = Mark(self.file)
+        return self._mark.owner
+
+    def _let_go(self, key: str) -> None:
+        """Frees a call that was not answered."""
+        with self._lock:
+            if self._mark is not None:
+                self._open().execute("DELETE FROM claims WHERE key = ? AND owner = ?", (key, self._mark.owner))
 
     async def put(self, key: str, reply: Reply) -> Reply:
         """Keeps a reply, and gives back the one that counts: an earlier one of the same key if there is one.
@@ -154,6 +229,7 @@ class Ledger:
                     if new.rowcount == 0:
                         text = database.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()[0]
                     counting.append(text)
+                    database.execute("DELETE FROM claims WHERE key = ?", (key,))
                 database.execute("COMMIT")
             except BaseException:
                 database.execute("ROLLBACK")
@@ -164,8 +240,12 @@ class Ledger:
         ]
 
     def close(self) -> None:
-        """Closes the file; what was kept stays."""
+        """Closes the file; what was kept stays, what was claimed is free."""
         with self._lock:
+            if self._mark is not None:
+                self._open().execute("DELETE FROM claims WHERE owner = ?", (self._mark.owner,))
+                self._mark.close()
+                self._mark = None
             if self._database is not None:
                 self._database.close()
                 self._database = None

@@ -1,11 +1,12 @@
-"""OpenAI-compatible servers: vLLM, `transformers serve`, hosted services. Without the openai package."""
+"""OpenAI-compatible servers: vLLM, `transformers serve`, hosted services."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from her_hf.durable import digest
@@ -13,15 +14,15 @@ from her_hf.durable import digest
 from .http import Answer, Connection
 from .inline import InlineText, opens_thinking
 from .interface import Message, Messages, ModelError, Prompt, Reply, Sampling, Schema, Usage
+from .refusals import error_text, explain_status, newly_refused, refuses_the_way
 from .wire import (
     api_root,
     chat_body,
     ended,
     estimate_tokens,
-    explain_status,
+    finish_of,
     first_choice,
-    newly_refused,
-    parse_event,
+    model_cards,
     parse_object,
     pieces,
     thinking_switch,
@@ -40,6 +41,8 @@ PROBE: list[Message] = [
 ]
 """A conversation whose rendering tells one chat template from another."""
 
+_NAME_ONE = " Name one (--model-name), and check the URL: it usually ends in /v1."
+
 _ABOUT_THE_MESSAGES = (400, 413, 422)
 """Statuses that may be about one conversation; any other refusal of `/tokenize` means that it is not there."""
 
@@ -52,7 +55,7 @@ class ServerModel:
         model (`str`, *optional*): Which model to ask for; without it the only one of `/v1/models`.
         window (`int`, *optional*): Most tokens of prompt and reply together, if the server does not say or is not to
             decide.
-        timeout (`float`, *optional*, defaults to 300): Seconds without any sign of life.
+        timeout (`float`, *optional*, defaults to 300): Seconds that one call may take in all, streamed or not.
 
     Raises:
         `ValueError`: If the URL is none.
@@ -69,6 +72,7 @@ class ServerModel:
         self._window, self._window_asked = window, window is not None
         self._key = next((os.environ[name] for name in API_KEYS if os.environ.get(name)), "")
         self._refused: set[str] = set()
+        self._streams: bool | None = None  # whether it only streams (`True`) or never does, once it has said so
         self._opens: dict[bool, bool | None] = {}  # whether its prompts end in an open block, with thinking on or off
         self._probing = asyncio.Lock()  # asked once, not by everybody who waits
         self._counts: bool | None = None  # whether it has /tokenize
@@ -88,62 +92,20 @@ class ServerModel:
     ) -> Reply:
         """See [`ChatModel.chat`]."""
         inline = await self._inline() if thinking else InlineText(thinking=False)
-        async with self._ask(messages, sampling or Sampling(), thinking, stream=False, schema=schema) as answer:
-            data = parse_object(await answer.text(), self.url)
-        return self._whole_reply(data, inline)
+        asked = self._asked(messages, sampling or Sampling(), inline, stream=False, schema=schema)
+        async with aclosing(asked) as coming:
+            *_, reply = [piece async for piece in coming]
+        assert isinstance(reply, Reply)
+        return reply
 
     async def stream(
         self, messages: Messages, *, sampling: Sampling | None = None, thinking: bool = True
     ) -> AsyncGenerator[str | Reply, None]:
         """See [`ChatModel.stream`]. The server stops when the generator is closed, because its connection is."""
         inline = await self._inline(thinking)
-        shown: list[str] = []
-        content: list[str] = []
-        reasoning: list[str] = []
-        usage, finish = Usage(), ""
-        choice: dict[str, Any] = {}
-        async with self._ask(messages, sampling or Sampling(), thinking, stream=True) as answer:
-            if "json" in answer.kind:  # a server that cannot stream
-                inline = inline if thinking else InlineText(thinking=False)
-                whole = self._whole_reply(parse_object(await answer.text(), self.url), inline)
-                yield whole.text
-                yield whole
-                return
-            async for line in answer.lines():
-                event = parse_event(line, self.url)
-                if event is None:
-                    continue
-                usage = usage_of(event) or usage
-                if not (part := first_choice(event)):
-                    continue
-                thought, said = pieces(part.get("delta") or {})
-                reasoning.append(thought)
-                content.append(said)
-                if text := inline.reasoning(thought) + inline.content(said):
-                    shown.append(text)
-                    yield text
-                if part.get("finish_reason"):
-                    choice, finish = part, str(part["finish_reason"])
-        if not finish:
-            raise ModelError(
-                f"{self.url} closed the connection in the middle of a reply. Try again; if it happens "
-                "every time, look at "
-                "the server's log.",
-                kind="dropped",
-            )
-        if rest := inline.close(finish):
-            shown.append(rest)
-            yield rest
-        text = "".join(shown)
-        yield Reply(
-            text=text,
-            finish_reason=finish,
-            ended=ended(finish, choice),
-            usage=usage,
-            content="".join(content) if thinking else text,
-            reasoning="".join(reasoning) or None,
-            model=self.name,
-        )
+        async with aclosing(self._asked(messages, sampling or Sampling(), inline, stream=True)) as coming:
+            async for piece in coming:
+                yield piece
 
     async def prompt(self, messages: Messages, *, thinking: bool = True) -> Prompt:
         """See [`ChatModel.prompt`]. Exact where the server has `/tokenize` and `/detokenize`, as vLLM does."""
@@ -178,11 +140,72 @@ class ServerModel:
 
     # -- requests
 
+    async def _asked(
+        self,
+        messages: Messages,
+        sampling: Sampling,
+        inline: InlineText,
+        *,
+        stream: bool,
+        schema: Schema | None = None,
+    ) -> AsyncGenerator[str | Reply, None]:
+        """Asks for a reply; gives its text as it comes, in one piece or many, and last the reply."""
+        shown: list[str] = []
+        content: list[str] = []
+        reasoning: list[str] = []
+        usage = Usage()
+        event: dict[str, Any] = {}
+        last: dict[str, Any] = {}
+        answered = False
+        async with self._ask(messages, sampling, inline.thinking, stream=stream, schema=schema) as answer:
+            async for event in answer.objects():
+                if event.get("error"):
+                    raise ModelError(
+                        f"{self.url} broke off the reply: {self._hidden(error_text(json.dumps(event)))}",
+                        kind="protocol",
+                    )
+                usage = usage_of(event) or usage
+                part = first_choice(event)
+                piece = part["delta"] if "delta" in part else part.get("message")
+                answered = answered or isinstance(piece, dict)
+                thought, said = pieces(piece or {})
+                reasoning.append(thought)
+                content.append(said)
+                if text := inline.reasoning(thought) + inline.content(said):
+                    shown.append(text)
+                    yield text
+                last = part if finish_of(part) else last
+        finish = finish_of(last)
+        if not finish and not answer.complete:
+            raise ModelError(
+                f"{self.url} closed the connection in the middle of a reply. Try again; if it happens every time, "
+                "look at the server's log.",
+                kind="dropped",
+            )
+        if not answered:
+            raise ModelError(f"{self.url} answered without a choice: {str(event)[:200]}", kind="protocol")
+        finish = finish or "stop"
+        if rest := inline.close(finish):
+            shown.append(rest)
+            yield rest
+        if inline.aside_was_all:
+            self._note("sends answers as reasoning, though thinking is off: they are taken as answers")
+        text = "".join(shown)
+        yield Reply(
+            text=text,
+            finish_reason=finish,
+            ended=ended(last, stops=bool(sampling.stop)),
+            usage=usage,
+            content="".join(content) if inline.thinking else text,
+            reasoning="".join(reasoning) or None,
+            model=self.name,
+        )
+
     @asynccontextmanager
     async def _ask(
         self, messages: Messages, sampling: Sampling, thinking: bool, *, stream: bool, schema: Schema | None = None
     ) -> AsyncIterator[Answer]:
-        """Asks for a reply, leaving out optional fields that the server complains of."""
+        """Asks for a reply, without what the server complains of, and streamed if it takes nothing else."""
         model = await self._model_name()
         url = f"{self.url}/chat/completions"
         while True:
@@ -191,40 +214,44 @@ class ServerModel:
                 model=model,
                 sampling=sampling,
                 thinking=thinking,
-                stream=stream,
+                stream=stream if self._streams is None else self._streams,
                 refused=self._refused,
                 schema=schema,
             )
-            async with self._http.request("POST", url, body) as answer:
+            async with self._http.request(url, body) as answer:
                 if answer.status == 200:
                     yield answer
                     return
                 text = await answer.text()
-            field = newly_refused(answer.status, text, body)
-            if field is None:
+            if not self._learned(answer.status, text, body):
                 raise self._status_error(answer, text, url)
-            if field not in self._refused:
-                self._refused.add(field)
-                self.notes.append(f"{self.url} does not take the field {field}: requests go without it.")
+
+    def _learned(self, status: int, text: str, body: dict[str, Any]) -> bool:
+        """Notes what the server does not take; whether asking again may help."""
+        field = newly_refused(status, text, body)
+        if field is not None:
+            self._refused.add(field)
+            instead = "say max_completion_tokens instead" if field == "max_tokens" else "go without it"
+            self._note(f"does not take the field {field}: requests {instead}")
+            return True
+        asked = bool(body["stream"])
+        if not refuses_the_way(status, text, stream=asked) or self._streams is asked:
+            return False
+        self._streams = not asked
+        self._note("does not stream: replies come whole" if asked else "only streams: replies are put together here")
+        return True
+
+    def _note(self, text: str) -> None:
+        """What the user should know of this server, once."""
+        note = f"{self._model} {text}."
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _hidden(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
 
     def _status_error(self, answer: Answer, text: str, url: str) -> ModelError:
-        if self._key:
-            text = text.replace(self._key, "***")
-        return explain_status(answer.status, text, url, answer.retry_after)
-
-    def _whole_reply(self, data: dict[str, Any], inline: InlineText) -> Reply:
-        """A reply that came in one piece."""
-        choice = first_choice(data)
-        message = choice.get("message")
-        if not isinstance(message, dict):
-            raise ModelError(f"{self.url} answered without a choice: {str(data)[:200]}", kind="protocol")
-        reasoning, content = pieces(message)
-        finish = str(choice.get("finish_reason") or "stop")
-        text = inline.reasoning(reasoning) + inline.content(content) + inline.close(finish)
-        said = content if inline.thinking else text
-        return Reply(
-            text, finish, ended(finish, choice), usage_of(data) or Usage(), said, reasoning or None, self.name
-        )
+        return explain_status(answer.status, self._hidden(text), url, answer.retry_after)
 
     # -- what the server tells of itself
 
@@ -246,12 +273,14 @@ class ServerModel:
 
     async def _cards(self) -> list[Message]:
         url = f"{self.url}/models"
-        async with self._http.request("GET", url) as answer:
+        async with self._http.request(url) as answer:
             text = await answer.text()
         if answer.status != 200:
             raise self._status_error(answer, text, url)
-        cards = parse_object(text, url).get("data")
-        return [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
+        cards = model_cards(text)
+        if cards is None:
+            raise ModelError(f"{url} answered {text[:200]!r}, which is no list of models.{_NAME_ONE}", kind="protocol")
+        return cards
 
     async def _card(self) -> Message:
         """What `/v1/models` says of the model; `{}` from a server without it, whose model was named by the user."""
@@ -259,19 +288,18 @@ class ServerModel:
         try:
             cards = await self._cards()
         except ModelError as error:
-            if error.status is None or _passing(error):
+            if _passing(error):
                 raise
             cards = []
-        return next((card for card in cards if card.get("id") == name), {})
+        return next((card for card in cards if card["id"] == name), {})
 
     async def _model_name(self) -> str:
         if self._model is None:
-            names = [str(card["id"]) for card in await self._cards() if card.get("id")]
+            names = [card["id"] for card in await self._cards()]
             if len(names) != 1:
                 offer = ", ".join(names[:20]) + (" …" if len(names) > 20 else "") if names else "none"
                 raise ModelError(
-                    f"{self.url} does not offer exactly one model (it lists: {offer}). Name one (--model-name).",
-                    kind="protocol",
+                    f"{self.url} does not offer exactly one model (it lists: {offer}).{_NAME_ONE}", kind="protocol"
                 )
             self._model = names[0]
         return self._model
@@ -294,7 +322,7 @@ class ServerModel:
 
     async def _extra(self, url: str, body: dict[str, Any]) -> dict[str, Any] | None:
         """Asks for something not every server has; a failure that may pass is an error, not a server without it."""
-        async with self._http.request("POST", url, body) as answer:
+        async with self._http.request(url, body) as answer:
             text = await answer.text()
         if answer.status == 200 and text.lstrip().startswith("{"):
             return parse_object(text, url)

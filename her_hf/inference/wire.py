@@ -9,15 +9,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 from .interface import Messages, ModelError, Sampling, Schema, Usage
 
-OPTIONAL_FIELDS = ("chat_template_kwargs", "stream_options", "response_format", "seed", "top_p", "temperature")
-"""Fields that some hosted services refuse; each is left out once a server has complained of it by name."""
-
-_SHOWN_BODY = 600
 _NOT_PLAIN = re.compile(r"[^A-Za-z \t\n\r\f\v]+")
-_REFUSAL = re.compile(
-    r"unsupported|(?:not|n't) support|unrecogni[sz]ed|unknown|\bextra(?![a-z])|not permitted|unexpected|unavailable",
+_CUT = re.compile(r"length|limit|truncat|max\w*tokens?|token\w*max|context\w*exceeded", re.IGNORECASE)
+_BROKEN_OFF = re.compile(
+    r"error|abort|cancel|filter|safety|recitation|blocklist|prohibited|refus|guardrail|tool|function|resource",
     re.IGNORECASE,
 )
+"""Words in the finish reasons of a reply that neither its model nor its limit ended: filters, faults, tools."""
+
+_SEEDS = 2**31
+"""Servers take seeds below this."""
 
 
 def api_root(url: str) -> str:
@@ -53,14 +54,15 @@ def chat_body(
     }
     body["max_completion_tokens" if "max_tokens" in refused else "max_tokens"] = sampling.max_tokens
     if sampling.seed is not None:
-        body["seed"] = sampling.seed
+        body["seed"] = sampling.seed % _SEEDS
     if sampling.stop:
         body["stop"] = list(sampling.stop)
     if schema is not None:
         named = {"name": str(schema.get("title") or "reply"), "schema": dict(schema), "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
+    body["stream"] = stream  # said in any case: some servers stream unless they are told not to
     if stream:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        body["stream_options"] = {"include_usage": True}
     return {key: value for key, value in body.items() if key not in refused}
 
 
@@ -69,90 +71,22 @@ def thinking_switch(thinking: bool) -> dict[str, bool]:
     return {"enable_thinking": thinking, "enable_system_thinking": thinking}
 
 
-def newly_refused(status: int, body: str, sent: dict[str, Any]) -> str | None:
-    """The field of a refused request that the server does not take, if it is one that can be done without.
-
-    It must say so: a value out of range is answered with the field's name as well, and without the field replies would
-    be drawn otherwise than was asked for.
-    """
-    if status not in (400, 422):
-        return None
-    for complaint in filter(_REFUSAL.search, _complaints(_json_or_text(body))):
-        fields = (*OPTIONAL_FIELDS, "max_tokens") if "max_completion_tokens" in complaint else OPTIONAL_FIELDS
-        named = {field: re.search(rf"\b{field}\b", complaint) for field in fields if field in sent}
-        places = {found.start(): field for field, found in named.items() if found}
-        if places:
-            return places[min(places)]  # others may follow, as those that would do instead
-    return None
-
-
-def _complaints(said: Any) -> list[str]:
-    """What a server objects to, each with the place it names (`loc`, `param`), without its echo of the request."""
-    if isinstance(said, str):
-        return [said]
-    if isinstance(said, list):
-        return [complaint for entry in said for complaint in _complaints(entry)]
-    if not isinstance(said, dict):
-        return []
-    loc = said.get("loc")
-    own = [said.get(key) for key in ("param", "type", "code")] + (loc if isinstance(loc, list) else [])
-    place = " ".join(word for word in own if isinstance(word, str))
-    words = [said.get(key) for key in ("error", "message", "detail", "msg")]
-    return [f"{place} {complaint}" for complaint in _complaints(words)]
-
-
-def explain_status(status: int, body: str, url: str, retry_after: str | None = None) -> ModelError:
-    """An error for an answer that is not 200, with what the server said and what to do."""
-    said = error_text(body) or "(no text)"
-    remedy = ""
-    lowered = said.lower()
-    if status in (401, 403):
-        remedy = " Set HER_HF_API_KEY (or OPENAI_API_KEY) to a key this server accepts."
-    elif status == 404:
-        remedy = " Check the URL (it usually ends in /v1) and the model's name."
-    elif status == 429:
-        remedy = " The server is busy or a quota is used up: try again later."
-    elif status in (400, 413, 422) and any(
-        word in lowered for word in ("context", "too long", "maximum", "max_tokens")
-    ):
-        remedy = (
-            " If the conversation is too long for the model, set a smaller context window or fewer tokens a reply."
-        )
-    wait = float(retry_after) if retry_after and retry_after.replace(".", "", 1).isdigit() else None
-    return ModelError(f"{url} answered {status}: {said}.{remedy}", kind="status", status=status, retry_after=wait)
-
-
-def error_text(body: str) -> str:
-    """What a server says in an error's body, at most a few lines of it."""
-    data = _json_or_text(body)
-    for key in ("error", "message", "detail"):
-        if isinstance(data, dict) and data.get(key):
-            data = data[key]
-    return (data if isinstance(data, str) else json.dumps(data, ensure_ascii=False))[:_SHOWN_BODY].rstrip(".")
-
-
-def _json_or_text(body: str) -> Any:
+def model_cards(text: str) -> list[dict[str, Any]] | None:
+    """What `/v1/models` lists, under `data` or `models` or as a bare list, by name or with more; `None` if no list."""
     try:
-        return json.loads(body)
-    except ValueError:
-        return body.strip()
-
-
-def parse_event(line: str, url: str) -> dict[str, Any] | None:
-    """Reads one line of a server-sent stream; `None` for lines without data and for the end mark.
-
-    Raises:
-        `ModelError`: If the data is no JSON object, or is an error the server sends in the middle of a reply.
-    """
-    if not line.startswith("data:"):
+        said = json.loads(text)
+    except (ValueError, RecursionError):
         return None
-    data = line[len("data:") :].strip()
-    if not data or data == "[DONE]":
+    if isinstance(said, dict):
+        said = next((said[key] for key in ("data", "models") if isinstance(said.get(key), list)), None)
+    if not isinstance(said, list):
         return None
-    event = parse_object(data, url)
-    if "error" in event:
-        raise ModelError(f"{url} broke off the reply: {error_text(data)}", kind="protocol")
-    return event
+    cards = [entry if isinstance(entry, dict) else {"id": entry} for entry in said]
+    return [{**card, "id": name} for card in cards if (name := _name_of(card))]
+
+
+def _name_of(card: dict[str, Any]) -> str:
+    return next((card[key] for key in ("id", "model", "name") if isinstance(card.get(key), str)), "")
 
 
 def parse_object(text: str, url: str) -> dict[str, Any]:
@@ -163,7 +97,7 @@ def parse_object(text: str, url: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise ModelError(
@@ -180,13 +114,43 @@ def first_choice(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def pieces(part: dict[str, Any]) -> tuple[str, str]:
-    """Reasoning and content of a message or delta; the field's name differs between servers and versions."""
-    reasoning = part.get("reasoning") or part.get("reasoning_content") or ""
-    content = part.get("content") or ""
-    return (
-        whole_characters(reasoning) if isinstance(reasoning, str) else "",
-        whole_characters(content) if isinstance(content, str) else "",
-    )
+    """Reasoning and content of a message or delta.
+
+    The name of the field differs between servers and versions; content may be a list of parts, some of them thinking;
+    a refusal is an answer too.
+    """
+    thought, said = _parts(part.get("content"))
+    apart = _text_of(part.get("reasoning")) or _text_of(part.get("reasoning_content"))
+    said = said or _text_of(part.get("refusal"))
+    return whole_characters(apart + thought), whole_characters(said)
+
+
+def _parts(content: Any) -> tuple[str, str]:
+    """Thinking and text of a message's content."""
+    if not isinstance(content, list):
+        return "", _text_of(content)
+    thought = said = ""
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if isinstance(kind, str) and ("think" in kind or "reason" in kind):
+            thought += _text_of(part)
+        else:
+            said += _text_of(part)
+    return thought, said
+
+
+_TEXT_FIELDS = ("text", "thinking", "reasoning", "content", "summary", "refusal")
+
+
+def _text_of(value: Any) -> str:
+    """The text of a part, however deep the server laid it; `""` for what holds no text, such as an image."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(map(_text_of, value))
+    if isinstance(value, dict):
+        return next((text for field in _TEXT_FIELDS if (text := _text_of(value.get(field)))), "")
+    return ""
 
 
 def whole_characters(text: str) -> str:
@@ -202,9 +166,30 @@ def usage_of(data: dict[str, Any]) -> Usage | None:
     return Usage(usage.get("prompt_tokens"), usage.get("completion_tokens"))
 
 
-def ended(finish_reason: str, choice: dict[str, Any]) -> bool:
-    """Whether the end-of-turn token ended the reply: `stop_reason` of vLLM is a stop text, or a token's number."""
-    return finish_reason == "stop" and not isinstance(choice.get("stop_reason"), str)
+def finish_of(choice: dict[str, Any]) -> str:
+    """Why a choice ended, in the words of OpenAI: `"stop"` by its model, `"length"` cut, or what the server said else.
+
+    Servers have many names for an end (`eos_token`, `end_turn`, `STOP`, `COMPLETE`); only what speaks of a length or a
+    limit is a cut. `""` if the choice does not say.
+    """
+    said = choice.get("finish_reason")
+    reason = str((said.get("type") if isinstance(said, dict) else said) or "")
+    if reason.lower() in ("", "null", "none"):
+        return ""
+    if _CUT.search(reason):
+        return "length"
+    return reason if _BROKEN_OFF.search(reason) else "stop"
+
+
+def ended(choice: dict[str, Any], *, stops: bool) -> bool:
+    """Whether the end-of-turn token ended the reply, and no stop text.
+
+    Args:
+        choice (`dict`): The choice, or the chunk that says why it ended; `{}` if none does, as after a bare end mark.
+        stops (`bool`): Whether there were stop texts. vLLM's `stop_reason` is then the text, or a token's number.
+    """
+    by_text = isinstance(choice.get("stop_reason"), str) or (stops and "sequence" in str(choice.get("finish_reason")))
+    return finish_of(choice) in ("", "stop") and not by_text
 
 
 def estimate_tokens(messages: Messages) -> int:
