@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_helpers import serving
 from reenactment_helpers import caller, model_of
 
 from her_hf.evaluation.gca import GcaRun, run_gca_now
@@ -168,6 +169,20 @@ def test_a_scene_that_reads_otherwise_is_judged_anew_or_refused(tmp_path: Path) 
         assert refused.returncode == 1 and "reads otherwise" in refused.stderr
         run(url, out, scenes, "--rounds", "3")
         assert len(log.read_text().splitlines()) == seen + 5 + 4  # one scene: three turns, two next speakers, judged
+
+
+def test_a_refused_key_is_said_and_ends_the_run_which_goes_on_with_another(tmp_path: Path) -> None:
+    scenes, out = mini_scenes(tmp_path, 3), tmp_path / "out"
+    errors = [(401, '{"error": {"message": "no such key"}}')] * 999
+    with serving(errors=errors, models=[{"id": "m"}]) as server:
+        refused = run(server.url, out, scenes, "--rounds", "2", check=False)
+        assert refused.returncode == 1
+        assert "answered 401: no such key. Set HER_HF_API_KEY" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert len(server.chats) <= 3  # one a scene, and no retries
+        errors.clear()
+        run(server.url, out, scenes, "--rounds", "2", "--limit", "1")
+    assert results(out)["played"]["ended_by"].get("failed", 0) == 0
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:

@@ -100,7 +100,10 @@ def chat(
         ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="How long a server may be silent.", rich_help_panel=_MODEL)
+        float,
+        typer.Option(
+            min=1, metavar="SECONDS", help="How long one reply of a server may take in all.", rich_help_panel=_MODEL
+        ),
     ] = 300.0,
     device: Annotated[
         str | None,

@@ -103,7 +103,7 @@ def coser(
         ),
     ] = 0.1,
     concurrency: Annotated[int, typer.Option(help="Most calls at once to each model.", min=1)] = 16,
-    timeout: Annotated[float, typer.Option(help="Seconds that a server may be silent.", min=1)] = 300.0,
+    timeout: Annotated[float, typer.Option(help="Seconds that one call to a server may take in all.", min=1)] = 300.0,
     seed: Annotated[int, typer.Option(help="Every call's own seed comes from this.")] = 42,
     resume: ResumeOption = True,
     simulate_only: Annotated[bool, typer.Option("--simulate-only", help="Play, and do not judge.")] = False,

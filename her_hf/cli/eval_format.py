@@ -52,7 +52,7 @@ def format_(
     max_missing: Annotated[float, typer.Option(help="Exit with 3 if a larger share is missing.", min=0, max=1)] = 0.1,
     concurrency: Annotated[int, typer.Option(help="Most calls at once.", min=1, rich_help_panel=_ASK)] = 16,
     timeout: Annotated[
-        float, typer.Option(help="Seconds that a server may be silent.", min=1, rich_help_panel=_ASK)
+        float, typer.Option(help="Seconds that one call to a server may take in all.", min=1, rich_help_panel=_ASK)
     ] = 300.0,
     seed: Annotated[int, typer.Option(help="Every call's own seed comes from this.", rich_help_panel=_ASK)] = 42,
     resume: ResumeOption = True,

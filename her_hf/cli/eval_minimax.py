@@ -40,7 +40,7 @@ MaxMissing = Annotated[
     typer.Option(help="Exit with 3 if a larger share of judgements is missing.", min=0, max=1, rich_help_panel=_JUDGE),
 ]
 Concurrency = Annotated[int, typer.Option(help="Most calls at once to each model.", min=1)]
-Timeout = Annotated[float, typer.Option(help="Seconds that a server may be silent.", min=1)]
+Timeout = Annotated[float, typer.Option(help="Seconds that one call to a server may take in all.", min=1)]
 SeedOption = Annotated[int, typer.Option(help="Every call's own seed comes from this.")]
 
 

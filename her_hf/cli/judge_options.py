@@ -63,7 +63,7 @@ MaxTokensOption = Annotated[
 TemperatureOption = Annotated[float, typer.Option(help="Of the first attempt.", min=0, rich_help_panel=_ASK)]
 ConcurrencyOption = Annotated[int, typer.Option(help="Most calls at once.", min=1, rich_help_panel=_ASK)]
 TimeoutOption = Annotated[
-    float, typer.Option(help="Seconds that a server may be silent.", min=1, rich_help_panel=_ASK)
+    float, typer.Option(help="Seconds that one call to a server may take in all.", min=1, rich_help_panel=_ASK)
 ]
 RetriesOption = Annotated[
     int, typer.Option(help="How often a call that failed is made again.", min=0, rich_help_panel=_ASK)

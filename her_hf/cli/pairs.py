@@ -79,7 +79,7 @@ def pairs(
     ] = 0.6,
     max_missing: Annotated[float, typer.Option(help="Exit with 3 if a larger share is missing.", min=0, max=1)] = 0.1,
     concurrency: Annotated[int, typer.Option(help="Most calls at once to each model.", min=1)] = 16,
-    timeout: Annotated[float, typer.Option(help="Seconds that a server may be silent.", min=1)] = 300.0,
+    timeout: Annotated[float, typer.Option(help="Seconds that one call to a server may take in all.", min=1)] = 300.0,
     retries: Annotated[int, typer.Option(help="How often a call that failed is made again.", min=0)] = 6,
     seed: Annotated[int, typer.Option(help="Of every draw and choice.")] = 42,
     resume: ResumeOption = True,

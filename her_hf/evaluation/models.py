@@ -24,7 +24,7 @@ def open_caller(
         model (`str`, *optional*): Servers: which model to ask for; without it the only one they offer.
         ledger ([`~her_hf.inference.Ledger`], *optional*): Where answers are kept.
         concurrency (`int`, *optional*, defaults to 16): Most calls at once, over all servers.
-        timeout (`float`, *optional*, defaults to 300): Servers: seconds without any sign of life.
+        timeout (`float`, *optional*, defaults to 300): Servers: seconds that one call may take in all.
         retries ([`~her_hf.inference.Retries`], *optional*): What is done about failures that may pass.
         attach (`bool`, *optional*, defaults to `True`): See [`~her_hf.inference.open_model`].
 
@@ -50,7 +50,7 @@ def opener(ledger: Ledger, *, concurrency: int, timeout: float) -> Callable[[str
     Args:
         ledger ([`~her_hf.inference.Ledger`]): Where answers are kept.
         concurrency (`int`): Most calls at once to each model.
-        timeout (`float`): Servers: seconds without any sign of life.
+        timeout (`float`): Servers: seconds that one call may take in all.
 
     Returns:
         `Callable`: From a model's spec and its name on the server to its caller.

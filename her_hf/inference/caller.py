@@ -193,16 +193,11 @@ class Caller:
             [`AccessRefused`]: If the server lets nobody in with this key: no other call would be answered either.
         """
         key = call_key(await self.fingerprint(), messages, sampling=sampling, thinking=thinking, schema=schema)
-        known = self._ledger.get(key) if self._ledger is not None else None
-        if known is not None:
-            self.spent.kept += 1
-            return known
         if key in self._asking:
             return await asyncio.shield(self._asking[key])
         future = self._asking[key] = asyncio.get_running_loop().create_future()
         try:
-            reply, asked = await self._once(key, lambda: self._answer(messages, sampling, thinking, schema))
-            self.spent.kept += not asked
+            reply = await self._once(key, lambda: self._answer(messages, sampling, thinking, schema))
         except BaseException as error:
             future.set_exception(error if isinstance(error, Exception) else ModelError("cancelled", kind="dropped"))
             future.exception()  # seen, if nobody else waits
@@ -233,10 +228,6 @@ class Caller:
         reading = Sampling(max_tokens=1, temperature=0.0)
         asked = {"likelihoods_of": list(continuations)}
         key = call_key(await self.fingerprint(), messages, sampling=reading, thinking=False, schema=asked)
-        known = self._ledger.get(key) if self._ledger is not None else None
-        if known is not None:
-            self.spent.kept += 1
-            return [float(value) for value in json.loads(known.text)]
 
         async def read() -> Reply:
             async with self._limit:
@@ -245,8 +236,7 @@ class Caller:
             self.spent.add(reply)
             return reply
 
-        reply, asked = await self._once(key, read)
-        self.spent.kept += not asked
+        reply = await self._once(key, read)
         return [float(value) for value in json.loads(reply.text)]
 
     async def fit(
@@ -326,11 +316,13 @@ class Caller:
                 self._told.add(note)
                 _log.warning("%s", note)
 
-    async def _once(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> tuple[Reply, bool]:
-        """The reply to a call, and whether it was asked here and now."""
+    async def _once(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
+        """The reply to a call, from the ledger if there is one."""
         if self._ledger is None:
-            return await ask(), True
-        return await self._ledger.once(key, ask)
+            return await ask()
+        reply, asked = await self._ledger.once(key, ask)
+        self.spent.kept += not asked
+        return reply
 
     async def _from_a_place(
         self, messages: Messages, sampling: Sampling, thinking: bool, schema: Schema | None

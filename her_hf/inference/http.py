@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 import aiohttp
@@ -27,6 +29,12 @@ _WHOLE = ("json", "html", "text/plain")
 """Kinds of a body that is no stream, whatever was asked for."""
 
 _FAILURES = (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, OSError)
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Reading them is nearly all that opening a client costs, so it is done once."""
+    return httpx2.create_ssl_context()
 
 
 class Events(openai.AsyncStream[object]):
@@ -195,7 +203,9 @@ class Connection:
                 base_url=self._server,
                 max_retries=0,
                 timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
-                http_client=openai.DefaultAioHttpClient(limits=httpx2.Limits(max_connections=_UNLIMITED)),
+                http_client=openai.DefaultAioHttpClient(
+                    verify=_certificates(), limits=httpx2.Limits(max_connections=_UNLIMITED)
+                ),
             )
             self._loop = loop
         return self._client

@@ -126,7 +126,7 @@ class Ledger:
         return _read(row[0]) if row else None
 
     async def once(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> tuple[Reply, bool]:
-        """The reply to a call, made by one process at a time.
+        """The reply to a call: the one that is kept, else a call is made, by one process at a time.
 
         Args:
             key (`str`): The call's.
@@ -138,6 +138,9 @@ class Ledger:
         Raises:
             `Exception`: What `ask` raises; the call is then free for others.
         """
+        known = self.get(key)
+        if known is not None:
+            return known, False
         pause = _SOON
         while (found := self._claim(key)) is False:
             await asyncio.sleep(pause)

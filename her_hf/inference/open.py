@@ -26,7 +26,7 @@ def open_model(
         spec (`str`): An OpenAI-compatible URL (`http://host:8000/v1`), else a local folder or a Hub id.
         model (`str`, *optional*): Servers: which model to ask for; without it the only one of `/v1/models`.
         window (`int`, *optional*): Most tokens of prompt and reply together, if the model's own is not to be used.
-        timeout (`float`, *optional*, defaults to 300): Servers: seconds without any sign of life.
+        timeout (`float`, *optional*, defaults to 300): Servers: seconds that one call may take in all.
         device (`str`, *optional*): In process: a torch device; without it the GPU if there is one.
         dtype (`str`, *optional*): In process: a torch dtype name; without it the checkpoint's on a GPU, else float32.
         attach (`bool`, *optional*, defaults to `True`): In process: give a tokenizer without the HER template that
