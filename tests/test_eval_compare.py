@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from itertools import count, product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
 import typer
+from reenactment_helpers import caller
 from test_eval_report import HOSTILE, coser_results, coser_settings, reenactment_results
 from typer.testing import CliRunner
 
 from her_hf.cli.eval_compare import compare
+from her_hf.dual_layer import parse_turn
 from her_hf.durable import write_json
 from her_hf.evaluation.compare import OtherMeasureError, compare_runs
+from her_hf.evaluation.format import FormatRun, run_format_now, score_played
+from her_hf.inference import ModelError
+from her_hf.scenes import Character, Scene
+from her_hf.scoring.coser import DIMENSIONS, summarize_cases
 from her_hf.scoring.minimax import overall
 from her_hf.scoring.statistics import paired_permutation_test
+from her_hf.simulation.styles import style_named
 
 Row = dict[str, Any]
 
@@ -58,6 +67,144 @@ def test_scenes_are_paired_by_key(tmp_path: Path) -> None:
     assert list(found["tests"]) == ["SC", "AN", "CF", "SQ", "avg"] and found["tests"]["avg"]["p_value"] < 0.05
     assert [found[side]["model"] for side in ("first", "second")] == ["her-sft-32b", "base"]
     assert (found["objections"], found["other_settings"]) == ([], {})
+
+
+def with_holes(results: Row, *holes: tuple[int, str]) -> Row:
+    """Results of one judge in which these scenes lack a dimension's judgement."""
+    rows = [{**case, **{name: None for at, name in holes if at == case["key"][1]}} for case in results["cases"]]
+    scores = summarize_cases([{name: row[name] for name in DIMENSIONS} for row in rows])["scores"]
+    return {**results, "cases": rows, "scores": scores}
+
+
+def test_the_average_is_estimated_as_the_report_does(tmp_path: Path) -> None:
+    results = with_holes(coser_results(12), (0, "SC"), (1, "SC"), (2, "AN"))
+    a = folder(tmp_path / "a", results)
+    test = compare_runs(a, a, resamples=100)["tests"]["avg"]
+    assert test["first"] == test["second"] == pytest.approx(results["scores"]["avg"])
+    complete = [fmean(scores) for case in results["cases"] if None not in (scores := [case[n] for n in DIMENSIONS])]
+    assert fmean(complete) != pytest.approx(results["scores"]["avg"])
+
+
+def test_the_average_is_tested_by_swapping_whole_scenes(tmp_path: Path) -> None:
+    results = [
+        with_holes(coser_results(7, seed=2), (0, "SC"), (3, "AN")),
+        with_holes(coser_results(7, seed=3), (5, "SQ"), (0, "CF")),
+    ]
+    tables = [[[case[name] for name in DIMENSIONS] for case in one["cases"]] for one in results]
+
+    def gap(swapped: tuple[bool, ...]) -> float:
+        columns: list[list[float]] = [[], [], [], []]
+        for one, other, turned in zip(*tables, swapped, strict=True):
+            for column, a, b in zip(columns, one, other, strict=True):
+                if a is not None and b is not None:
+                    column.append(b - a if turned else a - b)
+        return fmean(map(fmean, columns))
+
+    seen = gap((False,) * 7)
+    gaps = [abs(gap(way)) for way in product((False, True), repeat=7)]
+    a, b = (folder(tmp_path / name, one) for name, one in zip("ab", results, strict=True))
+    test = compare_runs(a, b)["tests"]["avg"]
+    assert test["difference"] == pytest.approx(seen) == pytest.approx(test["first"] - test["second"])
+    assert test["p_value"] == pytest.approx(sum(found >= abs(seen) - 1e-9 for found in gaps) / 2**7)
+    assert test["interval"][0] <= seen <= test["interval"][1] and (test["pairs"], test["dropped"]) == (7, 0)
+
+
+def test_each_judge_is_compared_by_itself(tmp_path: Path) -> None:
+    judges = ("judge-a", "judge-b")
+    results = [coser_results(10, judges=judges), coser_results(10, judges=judges, seed=1, harsh=7.0)]
+    a, b = (folder(tmp_path / name, one) for name, one in zip("ab", results, strict=True))
+    found = compare_runs(a, b, resamples=200)
+    assert list(found["by_judge"]) == list(judges)
+    for judge, tests in found["by_judge"].items():
+        one, other = ([case["judges"][judge]["SC"] for case in side["cases"]] for side in results)
+        wanted = paired_permutation_test(one, other, resamples=200)
+        assert {name: tests["SC"][name] for name in wanted._fields} == wanted._asdict()
+    shown = CliRunner().invoke(app, [str(a), str(b), "--resamples", "100"], env={"COLUMNS": "200"})
+    assert "avg by judge-a" in shown.output and "avg by judge-b" in shown.output
+    assert "by_judge" not in compare_runs(folder(tmp_path / "c", coser_results(3)), a, resamples=10, force=True)
+
+
+# -- form
+
+
+def form_results(scenes: list[Scene], rule: Callable[[int], str], out: Path) -> Row:
+    """Results of `her-hf eval format` with a model that answers by the number of the call."""
+    calls = count()
+    model = caller(lambda *_: rule(next(calls)), name=out.name)
+    return run_format_now(FormatRun(scenes, out, model, style_named("her"), show=False))
+
+
+GOOD, BAD = "<system_thinking>\nHm.\n</system_thinking>\n{}: Tea?", "Tea?"
+
+
+def form_scene(number: int, turns: int) -> Scene:
+    named = [parse_turn(f"{('Ann', 'Bob')[at % 2]}: Line {at}.") for at in range(turns + 1)]
+    return Scene(book="The Mill", i_p=number, cast=[Character(name="Ann"), Character(name="Bob")], dialogue=named)
+
+
+def test_form_runs_are_compared_by_the_reports_own_shares(tmp_path: Path) -> None:
+    scenes = [form_scene(at, 1 + at) for at in range(6)]
+
+    def mostly(call: int) -> str:
+        return BAD if call % 4 == 0 else GOOD.format("Bob")
+
+    results = [
+        form_results(scenes, mostly, tmp_path / "her"),
+        form_results(scenes, lambda _: BAD, tmp_path / "base"),
+    ]
+    found = compare_runs(tmp_path / "her", tmp_path / "base", resamples=500)
+    assert (found["evaluation"], found["unit"], found["counted"]) == ("format", "scene", "reply")
+    assert [found[side]["model"] for side in ("first", "second")] == ["her", "base"]
+    for name in ("well_formed", "own_role", "ended", "visible"):
+        test = found["tests"][name]
+        assert [test["first"], test["second"]] == pytest.approx([100 * one["figures"][name] for one in results])
+        assert (test["pairs"], test["dropped"]) == (1 + 2 + 3 + 4 + 5 + 6, 0)
+    assert found["tests"]["leak"]["first"] == pytest.approx(100 * results[0]["figures"]["leak_rate"])
+    well = found["tests"]["well_formed"]
+    assert well["difference"] > 0 and well["interval"][0] <= well["difference"] <= well["interval"][1]
+    assert well["p_value"] >= 2 / 2**6  # scenes are swapped whole: six of them, not 21 replies
+    shown = CliRunner().invoke(app, [str(tmp_path / "her"), str(tmp_path / "base")], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0 and "well formed" in shown.output and "replies with this score" in shown.output
+
+
+def test_replies_that_are_missing_are_dropped_and_counted(tmp_path: Path) -> None:
+    def fails(call: int) -> str:
+        if call == 1:
+            raise ModelError("gone", kind="status", status=400)
+        return BAD
+
+    scenes = [form_scene(at, 3) for at in range(3)]
+    form_results(scenes, fails, tmp_path / "a")
+    form_results(scenes, lambda _: BAD, tmp_path / "b")
+    test = compare_runs(tmp_path / "a", tmp_path / "b", resamples=50)["tests"]["visible"]
+    assert (test["pairs"], test["dropped"]) == (8, 1)
+
+
+def test_form_of_other_things_does_not_compare(tmp_path: Path) -> None:
+    scenes = [form_scene(at, 3) for at in range(2)]
+    form_results(scenes, lambda _: GOOD.format("Ann"), tmp_path / "asked")
+    changed = [one.model_copy(update={"scenario": "It rains."}) for one in scenes]
+    form_results(changed, lambda _: BAD, tmp_path / "changed")
+    with pytest.raises(OtherMeasureError, match=r"2 of 2 shared scenes, such as .* have another text"):
+        compare_runs(tmp_path / "asked", tmp_path / "changed")
+    turn = {"name": "Ann", "text": "Tea?", "raw": GOOD.format("Ann"), "origin": "model"}
+    rows = [{"key": list(one.key), "turns": [turn, turn], "ended_by": "rounds"} for one in scenes]
+    played = [score_played(rows, known, {"evaluation": "format", "dialogues": "d"}) for known in (None, scenes)]
+    a, b = (folder(tmp_path / name, one) for name, one in zip("ab", played, strict=True))
+    with pytest.raises(OtherMeasureError, match="replies differs"):
+        compare_runs(tmp_path / "asked", a)
+    tests = compare_runs(a, b, resamples=20)["tests"]
+    assert tests["well_formed"]["pairs"] == 4 and tests["leak"]["pairs"] == tests["knows_secret"]["pairs"] == 0
+    with pytest.raises(ValueError, match="holds no reply"):
+        compare_runs(a, folder(tmp_path / "none", {"evaluation": "format", "settings": {}, "missing": {}}))
+
+
+def test_results_of_an_older_count_are_refused(tmp_path: Path) -> None:
+    results = coser_results(2)
+    a = folder(tmp_path / "a", results)
+    del results["by_judge"]
+    with pytest.raises(ValueError, match="older version"):
+        compare_runs(a, folder(tmp_path / "b", results))
 
 
 def test_exchanging_the_runs_changes_signs_only(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from her_hf.evaluation.format import (
     score_played,
 )
 from her_hf.evaluation.reports.form import write_form_report
-from her_hf.inference import ModelError
+from her_hf.inference import AccessRefused, ModelError
 from her_hf.scenes import Character, Scene, load_scenes
 from her_hf.scoring.statistics import wilson_interval
 from her_hf.simulation.styles import style_named
@@ -122,6 +122,22 @@ def test_more_replies_go_on_and_other_settings_are_refused(tmp_path: Path) -> No
         )
         assert isinstance(measure(url, tmp_path / "out", "--no-resume").exception, FileExistsError)
     assert files_of(tmp_path / "out") == kept
+
+
+def test_files_name_no_address_and_a_refused_key_ends_the_run(tmp_path: Path) -> None:
+    def gone(*_: Any) -> str:
+        raise ModelError("No server answers at http://127.0.0.1:8000/v1.", kind="status", status=400)
+
+    def refused(*_: Any) -> str:
+        raise ModelError("The key was refused (401).", kind="status", status=401)
+
+    settings = {"scenes": [scene()], "style": style_named("her"), "show": False}
+    found = run_format_now(FormatRun(out=tmp_path / "a", model=caller(gone), **settings))
+    assert found["missing"]["first"] == "No server answers at [address]."
+    assert "8000" not in (tmp_path / "a" / "replies.jsonl").read_text()
+    with pytest.raises(AccessRefused, match="refused"):
+        run_format_now(FormatRun(out=tmp_path / "b", model=caller(refused), **settings))
+    assert not (tmp_path / "b" / "replies.jsonl").exists()
 
 
 def test_replies_that_cannot_be_had_are_missing_and_asked_for_again(tmp_path: Path) -> None:

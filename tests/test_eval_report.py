@@ -298,6 +298,41 @@ def test_agreement_is_shown_for_several_judges(tmp_path: Path) -> None:
     assert rows[-1][1] == f"{results['agreement']['all']['krippendorff_alpha']:.2f}" and len(rows) == 5
 
 
+def test_a_scene_that_only_some_judges_scored_does_not_jump_to_theirs(tmp_path: Path) -> None:
+    scenes = [scene_of(at, BOOKS[0]) for at in range(3)]
+    dialogues = [dialogue_row(scene, random.Random(at), {}) for at, scene in enumerate(scenes)]
+    chance = random.Random(0)
+    rows = [row for dialogue in dialogues for row in judgement_rows(dialogue, ("harsh", "mild"), 2, chance, 0.0)]
+    for row in rows:
+        row |= {"missing": None, "flaws": [{"severity": 9}] if row["judge"] == "harsh" else []}
+    whole = gca_results(scenes, dialogues, rows, coser_settings(judges=("harsh", "mild"), judge_samples=2))
+    assert whole["scores"]["SC"] == 85.0 and whole["left_out"] == dict.fromkeys(DIMENSIONS, 0)
+
+    def lost(*wanted: tuple[str, int]) -> Row:
+        """Without the judgements of SC in the last scene by these judges and samples."""
+        there = []
+        for row in rows:
+            of_them = row["key"] == dialogues[-1]["key"] and (row["judge"], row["sample"]) in wanted
+            gone = {"flaws": None, "missing": {"cause": "no_json", "detail": ""}}
+            there.append({**row, **gone} if of_them and row["dimension"] == "SC" else row)
+        return gca_results(scenes, dialogues, there, whole["settings"])
+
+    one_sample = lost(("harsh", 0))  # the judge's other sample is there
+    assert one_sample["scores"] == whole["scores"] and one_sample["cases_without"]["SC"] == 0
+    one_judge = lost(("harsh", 0), ("harsh", 1))
+    assert one_judge["cases"][-1]["SC"] is None and one_judge["cases"][-1]["judges"]["mild"]["SC"] == 100.0
+    assert one_judge["scores"] == whole["scores"]  # with the mild judge alone it would be 90
+    assert (one_judge["left_out"]["SC"], one_judge["cases_without"]["SC"], one_judge["cases_with"]["SC"]) == (1, 1, 2)
+    nobody = lost(("harsh", 0), ("harsh", 1), ("mild", 0), ("mild", 1))
+    assert (nobody["left_out"]["SC"], nobody["cases_without"]["SC"]) == (0, 1)
+    section = sections(write_report(one_judge, tmp_path))["By judge"]
+    assert "scored them: SC 1, AN 0, CF 0, SQ 0." in section
+    shown = {row[0]: row for row in cells(section)}
+    assert shown["all judges"][2] == "85.00" and shown["harsh"][2] == "70.00" and shown["mild"][2] == "100.00"
+    assert [shown[name][-1] for name in ("all judges", "harsh", "mild")] == ["1", "1", "0"]
+    assert "By judge" not in sections(write_report(coser_results(2), tmp_path))
+
+
 def test_a_run_that_was_only_played_has_no_scores(tmp_path: Path) -> None:
     found = sections(write_report(coser_results(6, judged=False), tmp_path))
     assert "Nothing was judged, so there are no scores." in found[""] and "--judge-only" in found[""]

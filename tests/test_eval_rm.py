@@ -14,7 +14,7 @@ from her_hf.cli.main import app
 from her_hf.durable import OtherRunError
 from her_hf.evaluation.reports.rm import comparison_table, draw_models, write_rm_report
 from her_hf.evaluation.rm import RewardRun, judge_file_now, length_group, reward_results, run_rm_now
-from her_hf.inference import Caller, Ledger, ModelError, Retries
+from her_hf.inference import AccessRefused, Caller, Ledger, ModelError, Retries
 from her_hf.judging import BadPair, Pair, PairJudging, PairwiseJudge
 
 QUICK = Retries(most=1, first=0.001, longest=0.01)
@@ -88,6 +88,30 @@ def test_files_do_not_depend_on_concurrency_or_a_kill(tmp_path: Path) -> None:
     for name in ("judged.jsonl", "results.json"):
         texts = {(tmp_path / folder / name).read_bytes() for folder in ("one", "many", "killed")}
         assert len(texts) == 1
+
+
+def test_files_name_no_address(tmp_path: Path) -> None:
+    def at(port: int) -> Judge:
+        gone = ModelError(f"http://127.0.0.1:{port}/v1 was silent (gpu-7:{port}).", kind="status", status=400)
+        return Judge(lambda text, call: gone if "number 3?" in text else rule(text, call))
+
+    results = [run(tmp_path / str(port), at(port)) for port in (8000, 8001)]
+    assert results[0] == results[1] and results[0]["missing"]["by_cause"]["request"] == 2
+    for port in ("8000", "8001"):
+        text = "".join(file.read_text() for file in (tmp_path / port).iterdir() if "sqlite" not in file.name)
+        assert port not in text and "[address] was silent ([address])." in text
+
+
+def test_a_refused_key_ends_the_run(tmp_path: Path) -> None:
+    refused = ModelError("The key was refused (401).", kind="status", status=401)
+    with pytest.raises(AccessRefused, match="refused"):
+        run(tmp_path / "out", Judge(lambda *_: refused))
+    assert '"request"' not in (tmp_path / "out" / "judged.jsonl").read_text()  # a pair that is none needs no judge
+    assert not (tmp_path / "out" / "results.json").exists()
+    run(tmp_path / "out", Judge(rule))
+    run(tmp_path / "whole", Judge(rule))
+    for name in ("judged.jsonl", "results.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_only_requests_that_failed_are_made_again(tmp_path: Path) -> None:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chat_helpers import serving
+from reenactment_helpers import caller, model_of
 
+from her_hf.evaluation.gca import GcaRun, run_gca_now
+from her_hf.evaluation.progress import together
+from her_hf.evaluation.reports import write_report
+from her_hf.inference import Messages, Sampling
+from her_hf.judging import Judging
 from her_hf.scenes import Scene, load_scenes
+from her_hf.simulation.gca import GcaSettings, Troupe
 from recipes.benchmarks.gca_speed import measure
 from recipes.benchmarks.scripted_server import scripted
 
@@ -225,6 +236,71 @@ def test_options_can_stand_in_yaml_and_unknown_ones_are_refused(tmp_path: Path) 
     assert done.returncode == 2 and "rouns" in done.stderr
 
 
+def test_a_scene_is_judged_while_others_are_still_played(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def answer(messages: Messages, sampling: Sampling) -> str:
+        asked.append("judging" if "You are a critic" in messages[0]["content"] else "playing")
+        return '{"Nothing": 1}' if asked[-1] == "judging" else "A word."
+
+    one = caller(answer)
+    scenes = load_scenes(mini_scenes(tmp_path, 3))
+    settings, judging = GcaSettings("plain", rounds=2), Judging(attempts=1)
+    troupe = Troupe(one, one, one)
+    run_gca_now(GcaRun(scenes, tmp_path / "out", settings, judging, troupe, [one], at_once=1, show=False))
+    assert asked == ["playing", "playing", "playing", *["judging"] * 4] * 3  # two turns and who takes the second
+
+
+def test_a_key_that_is_refused_ends_the_run_and_counts_nothing_as_missing(tmp_path: Path) -> None:
+    scenes = mini_scenes(tmp_path, 2)
+    for after, file in ((0, "dialogues.jsonl"), (14, "judgements.jsonl")):
+        out = tmp_path / f"out{after}"
+        with scripted(tmp_path / "server", broken_after=after, broken_status=401) as (url, _):
+            refused = run(url, out, scenes, "--rounds", "4", "--actor-model", "x", "--concurrency", "1", check=False)
+        assert refused.returncode == 1 and not (out / "results.json").exists()
+        (said,) = [line for line in refused.stderr.splitlines() if "Error" in line]
+        assert "401" in said and not re.search("Traceback|Warning", refused.stderr)
+        assert not (out / file).exists() or '"request"' not in (out / file).read_text(encoding="utf-8")
+        assert '"failed"' not in ((out / "dialogues.jsonl").read_text() if after else "")
+
+
+def test_files_name_no_address_and_another_port_is_the_same_run(tmp_path: Path) -> None:
+    scenes = mini_scenes(tmp_path, 2)
+    for name, after in (("played", 5), ("judged", 15)):
+        outs = [tmp_path / f"{name}{at}" for at in (1, 2)]
+        for out in outs:
+            with scripted(tmp_path / "server", broken_after=after) as (url, _):
+                run(url, out, scenes, "--rounds", "4", "--concurrency", "1", check=False)
+            for file in (*FILES, "report.md", "run.json", "judging.json", "sessions.jsonl"):
+                assert re.search(r"127\.0\.0\.1|http", (out / file).read_text(encoding="utf-8")) is None, file
+        assert "[address]" in (outs[0] / "report.md").read_text().replace("\\", "") or name == "judged"
+        assert files_of(outs[0]) == files_of(outs[1])  # two servers, each at a port of its own
+
+
+def test_what_models_noted_is_in_the_report_and_outlives_a_kill(tmp_path: Path) -> None:
+    scenes, out = load_scenes(mini_scenes(tmp_path, 2)), tmp_path / "out"
+    calls: list[int] = []
+
+    def answer(messages: Messages, _: Sampling) -> str:
+        calls.append(1)
+        if len(calls) == 5:
+            raise MemoryError("killed")
+        return "A word."
+
+    def start(*notes: str) -> dict[str, Any]:
+        one = caller(answer)
+        model_of(one).notes.extend(notes)
+        run = GcaRun(scenes, out, GcaSettings("plain", rounds=2), Judging(), Troupe(one, one, one), at_once=1)
+        return run_gca_now(replace(run, show=False))
+
+    with pytest.raises(MemoryError):
+        start("http://127.0.0.1:8123/v1 does not take the field top_k: requests go without it.")
+    (out / "sessions.jsonl").unlink()  # as a kill would have it
+    found = start()
+    assert "notes" not in found and "127.0.0.1" not in (out / "notes.json").read_text()
+    assert "does not take the field top\\_k" in write_report(found, out).read_text(encoding="utf-8")
+
+
 def test_a_scene_that_failed_is_played_again(tmp_path: Path) -> None:
     scenes, out = mini_scenes(tmp_path, 2), tmp_path / "out"
     with scripted(tmp_path / "server", broken_after=5) as (url, _):
@@ -236,3 +312,14 @@ def test_a_scene_that_failed_is_played_again(tmp_path: Path) -> None:
     with scripted(tmp_path / "server") as (url, _):
         run(url, out, scenes, "--rounds", "4")
     assert results(out)["played"]["ended_by"] == {"rounds": 2} and time.monotonic() - start < 60
+
+
+def test_units_that_never_began_leave_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    async def unit(number: int) -> None:
+        await asyncio.sleep(0.01 * number)
+        raise ValueError(number)
+
+    with pytest.raises(ValueError, match="1"):
+        asyncio.run(together(map(unit, range(1, 4)), 1))
+    gc.collect()
+    assert not recwarn.list

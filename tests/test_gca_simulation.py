@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from her_hf.dual_layer import ENVIRONMENT, parse_turn
+from her_hf.dual_layer import ENVIRONMENT, Layer, parse_turn
 from her_hf.inference import Caller, Message, ModelError, Reply, Retries, Sampling, Usage
 from her_hf.scenes import Character, Scene, load_scenes
-from her_hf.simulation.gca import GcaSettings, Performance, Troupe, first_speaker, play_scene, speakers_of
+from her_hf.simulation.gca import GcaSettings, Performance, Troupe, first_speaker, play_scene, replayed, speakers_of
 from her_hf.simulation.replies import read_reply
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "coser"
@@ -102,6 +102,37 @@ def play(
         for agent in (actor, world or Agent(lambda _: "Environment: The wind rises."), director or Agent(alternate))
     ]
     return asyncio.run(play_scene(of or scene(), Troupe(*callers), GcaSettings(**settings)))
+
+
+@pytest.mark.parametrize(
+    ("style", "reply"),
+    [
+        ("her", "{}: <role_thinking>It is a secret.</role_thinking> <role_action>nods</role_action> Tea?"),
+        *(
+            (style, reply)
+            for style in ("coser", "plain")
+            for reply in (
+                "{}: [It is a secret.] (nods) Tea?",
+                "{}：［It is a secret.］（nods）Tea?",
+                "{}: 【It is a secret.】（nods）Tea?",
+                "{}: 【It is a secret.] （nods) Tea?",
+            )
+        ),
+    ],
+)
+def test_thoughts_stay_with_their_character_in_the_notation_of_each_style(style: str, reply: str) -> None:
+    actor = Agent(lambda messages: reply.format("Ann" if "You are Ann" in messages[0]["content"] else "Bob"))
+    world, director = Agent(lambda _: "The wind rises."), Agent(alternate)
+    played = play(actor, world=world, director=director, rounds=4, style=style)
+    assert [turn.turn.pattern for turn in played.turns] == ["TAS"] * 4
+    assert [turn.turn.text_of([Layer.ROLE_THINKING]) for turn in played.turns] == ["It is a secret."] * 4
+    others = [message["content"] for asked in actor.asked for message in asked if message["role"] == "user"]
+    own = [message["content"] for asked in actor.asked for message in asked if message["role"] == "assistant"]
+    assert "nods" in "".join(others) and "secret" not in "".join(others)
+    assert own and all("secret" in text for text in own)
+    assert "secret" not in str(director.asked)
+    kept = [turn.as_dict() for turn in played.turns]  # and the judge, which reads the record
+    assert "secret" not in str([replayed(row["name"], row["text"]).render(view="others") for row in kept])
 
 
 def test_each_sees_what_it_may() -> None:

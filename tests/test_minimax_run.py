@@ -31,7 +31,7 @@ from her_hf.durable import OtherRunError, read_json
 from her_hf.evaluation.calibrate import Calibration, calibrate, load_published
 from her_hf.evaluation.minimax import MinimaxRun, run_minimax, run_minimax_now
 from her_hf.evaluation.reports import write_minimax_report
-from her_hf.inference import Caller, Ledger, Messages, ModelError, Sampling
+from her_hf.inference import AccessRefused, Caller, Ledger, Messages, ModelError, Sampling
 from her_hf.judging.reenactment import ChunkJudging
 from her_hf.scenes import SceneError
 from her_hf.scoring.minimax import COLUMNS
@@ -66,11 +66,9 @@ def rows(out: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def settled(out: Path) -> tuple[str, str, dict[str, Any]]:
-    """What two equal runs must share."""
-    results = read_json(out / "results.json")
-    del results["spent"]
-    return (out / "dialogues.jsonl").read_text(), (out / "judgements.jsonl").read_text(), results
+def settled(out: Path) -> list[bytes]:
+    """What two equal runs must share, to the byte."""
+    return [(out / name).read_bytes() for name in ("dialogues.jsonl", "judgements.jsonl", "results.json")]
 
 
 # -- a whole run
@@ -104,7 +102,8 @@ def test_a_run_from_seeds_to_scores(tmp_path: Path) -> None:
     assert results["intervals"]["overall"] is not None and results["by_language"]["en"]["intervals"]["overall"] is None
     assert "not" in results["scale"] and results["settings"]["turns"] == 8 and results["settings"]["runs"] == 2
     assert fmean(case["overall"] for case in results["cases"]) == pytest.approx(results["scores"]["overall"])
-    assert results["spent"]["npc"]["asked"] == 16 and results["spent"]["judge"]["asked"] == 8
+    (spent,) = (start["spent"] for start in rows(tmp_path, "sessions"))
+    assert spent["npc"]["asked"] == 16 and spent["judge"]["asked"] == 8
     assert read_json(tmp_path / "run.json")["style"] == "her" and (tmp_path / "judging.json").exists()
 
 
@@ -135,8 +134,53 @@ def test_concurrency_and_kills_change_nothing_and_repeat_nothing(tmp_path: Path)
     assert starts == 5
     assert len(calls) == len(set(calls)) == 32 + 8
     assert settled(tmp_path / "one") == settled(tmp_path / "many") == settled(tmp_path / "killed")
-    again = evaluate(tmp_path / "killed", npc=refuses, user=refuses, judge=refuses)
-    assert again["spent"]["npc"]["asked"] == 0 and settled(tmp_path / "killed") == settled(tmp_path / "one")
+    evaluate(tmp_path / "killed", npc=refuses, user=refuses, judge=refuses)
+    assert rows(tmp_path / "killed", "sessions")[-1]["spent"]["npc"]["asked"] == 0 and settled(
+        tmp_path / "killed"
+    ) == settled(tmp_path / "one")
+
+
+def test_a_dialogue_is_judged_while_others_are_still_played(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def heard(role: str, rule: Rule) -> Rule:
+        def answer(messages: Messages, sampling: Sampling) -> str:
+            asked.append(role)
+            return rule(messages, sampling)
+
+        return answer
+
+    sides = {"npc": heard("playing", her_npc), "user": heard("playing", plain_user)}
+    evaluate(tmp_path, **sides, judge=heard("judging", planted), at_once=1)
+    assert asked == [*["playing"] * 8, *["judging"] * 2] * 4
+
+
+def test_a_key_that_is_refused_ends_the_run_and_another_goes_on(tmp_path: Path) -> None:
+    def unauthorized(*_: Any) -> str:
+        raise ModelError("http://127.0.0.1:8000/v1 refused the key (401).", kind="status", status=401)
+
+    with pytest.raises(AccessRefused, match="refused the key"):
+        evaluate(tmp_path, npc=unauthorized)
+    assert not (tmp_path / "dialogues.jsonl").exists() and not (tmp_path / "results.json").exists()
+    with pytest.raises(AccessRefused, match="refused the key"):
+        evaluate(tmp_path, judge=unauthorized)
+    assert not (tmp_path / "judgements.jsonl").exists()
+    assert evaluate(tmp_path)["missing"]["missing"] == 0
+    evaluate(tmp_path / "whole")
+    assert settled(tmp_path) == settled(tmp_path / "whole")
+
+
+def test_files_name_no_address(tmp_path: Path) -> None:
+    def gone(*_: Any) -> str:
+        raise ModelError("No server answers at http://127.0.0.1:8000/v1 (host gpu-7:8000).", kind="connection")
+
+    evaluate(tmp_path / "played", npc=gone, seeds=[ANN], runs=1)
+    evaluate(tmp_path / "judged", judge=gone, seeds=[ANN], runs=1)
+    for folder in ("played", "judged"):
+        text = "".join(
+            file.read_text(encoding="utf-8") for file in (tmp_path / folder).iterdir() if "sqlite" not in file.name
+        )
+        assert "No server answers at [address] (host [address])." in text and "8000" not in text
 
 
 def test_a_session_that_breaks_off_is_counted_and_played_again(tmp_path: Path) -> None:
@@ -203,6 +247,17 @@ def test_judgements_that_cannot_be_had_are_missing_and_counted(tmp_path: Path) -
     assert len(asked) == 2  # only what had failed
 
 
+def test_the_last_stretch_ends_at_the_last_turn(tmp_path: Path) -> None:
+    settings, judging = ReenactmentSettings("her", turns=8), ChunkJudging(3)
+    results = evaluate(tmp_path, settings=settings, judging=judging, seeds=[LIN], runs=1)
+    shown = [[point["first_turn"], point["last_turn"]] for point in results["curve"]]
+    assert shown == [[1, 3], [4, 6], [7, 8]]
+    assert results["by_language"]["zh"]["curve"] == results["curve"]
+    # Judgements name rounds, of which the opening has two.
+    assert [[at - 1 for at in row["rounds"]] for row in rows(tmp_path, "judgements")] == shown
+    assert "7–8" in write_minimax_report(results, tmp_path).read_text(encoding="utf-8")
+
+
 # -- folders and phases
 
 
@@ -211,7 +266,6 @@ def test_playing_and_judging_apart_give_the_same(tmp_path: Path) -> None:
     assert "scores" not in played and not (tmp_path / "apart" / "judgements.jsonl").exists()
     judged = evaluate(tmp_path / "apart", npc=None)
     whole = evaluate(tmp_path / "whole")
-    del judged["spent"], whole["spent"]
     assert judged == whole
 
 
@@ -273,7 +327,8 @@ def test_a_run_needs_all_of_its_parts(tmp_path: Path, changes: dict[str, Any]) -
 def test_a_model_of_several_roles_is_counted_once(tmp_path: Path) -> None:
     one = caller(everything)
     run = MinimaxRun([ANN], tmp_path, SETTINGS, one, one, one, JUDGING, runs=1, show=False)
-    assert run_minimax_now(run)["spent"] == {"npc": one.spent.as_dict()} and one.spent.asked == 10
+    run_minimax_now(run)
+    assert rows(tmp_path, "sessions")[0]["spent"] == {"npc": one.spent.as_dict()} and one.spent.asked == 10
     assert model_of(one).closed == 1
 
 

@@ -129,6 +129,7 @@ def test_curve() -> None:
     assert curve(sessions) == [(1, 20, 90.0, 2), (21, 40, 60.0, 2), (41, 60, None, 0)]
     assert curve(sessions, chunk_turns=10)[1][:2] == (11, 20)
     assert curve([]) == []
+    assert [point[:2] for point in curve(sessions, 30, turns=70)] == [(1, 30), (31, 60), (61, 70)]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,9 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+_OVER_ALL = ("avg", "overall")
+_MANY = {"scene": "scenes", "seed": "seeds", "reply": "replies"}
+
 
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="Output folder of a run.")],
@@ -21,7 +24,7 @@ def compare(
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Compare runs that were measured differently.")] = False,
 ) -> None:
-    """Test whether two judged runs differ on the scenes or seeds that they share.
+    """Test whether two runs (eval coser, minimax or format) differ on the scenes or seeds that they share.
 
     Both must be of the same evaluation, by the same judges who saw the same (thoughts removed or kept).
 
@@ -49,21 +52,23 @@ def compare(
 def _table(found: dict[str, Any]) -> Table:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     shown = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)  # fits 80 columns
     for head in ("score", "A", "B", "A - B", "95% interval", "p", "pairs", "dropped"):
         shown.add_column(head, justify="left" if head == "score" else "right", overflow="fold")
-    last = list(found["tests"])[-1]
     for name, test in found["tests"].items():
-        style = "bold" if name == last else ""
+        style = "bold" if name in _OVER_ALL else ""
         shown.add_row(name.removesuffix("_score").replace("_", " "), *_cells(test), style=style)
+    for judge, tests in found.get("by_judge", {}).items():
+        shown.add_row(Text(f"avg by {judge}"), *_cells(tests["avg"]))
     return shown
 
 
 def _cells(test: dict[str, Any]) -> list[str]:
-    """Numbers of one test; without a pair only the counts."""
+    """Numbers of one test; without enough pairs only the counts."""
     counts = [str(test["pairs"]), str(test["dropped"])]
-    if not test["pairs"]:
+    if test["difference"] is None:
         return ["–"] * 5 + counts
     means = [f"{test['first']:.2f}", f"{test['second']:.2f}", f"{test['difference']:+.2f}"]
     ends = "[{:+.1f}, {:+.1f}]".format(*test["interval"]) if test["interval"] else "–"
@@ -73,12 +78,21 @@ def _cells(test: dict[str, Any]) -> list[str]:
 
 def _notes(found: dict[str, Any]) -> list[str]:
     """What a reader of the table must know."""
-    unit = found["unit"]
+    unit, counted = found["unit"], _MANY[found["counted"]]
     notes = [
         f"{found['shared']} {unit}s in both runs, {found['only_first']} only in A, {found['only_second']} only in B. "
-        f"Means are over pairs: {unit}s with this score on both sides; the others are dropped.",
-        "p: paired permutation test, two-sided, not corrected for the number of scores.",
+        f"Scores are estimated as in the reports, over pairs: {counted} with this score on both sides; the others are "
+        "dropped.",
+        f"p: paired permutation test over {unit}s, two-sided, not corrected for the number of scores.",
     ]
+    if found["evaluation"] == "format":
+        notes.append(
+            "Percent of replies. A dash: where one side was scored without scenes, what others thought is not known."
+        )
+    if "by_judge" in found:
+        notes.append(
+            "A scene that only some of the judges scored has no score of them together, but counts for its own judge."
+        )
     notes += [f"Compared all the same, as --force says: {objection}." for objection in found["objections"]]
     if found["other_settings"]:
         notes.append(f"Other settings that differ: {', '.join(found['other_settings'])}.")

@@ -20,7 +20,7 @@ from typing import Any
 from her_hf.durable import Journal, claim, digest, replace_text, write_json
 from her_hf.evaluation.progress import bar, together
 from her_hf.evaluation.rm import LEDGER_FILES
-from her_hf.evaluation.starts import Clock, note_start, notes_so_far, run_now
+from her_hf.evaluation.starts import Clock, keep_notes, note_start, run_now
 from her_hf.inference import Caller
 from her_hf.judging import Pair, PairVerdict, PairwiseJudge
 from her_hf.judging.missing import Missing
@@ -125,7 +125,7 @@ async def build_pairs(run: PairRun) -> Row:
             "left_out": dict(sorted(left_out.items())),
             "buckets": dict(sorted(buckets.items())),
             "allocated": {"left_out": allocated.left_out, "sets": allocated.figures()},
-            "notes": notes_so_far(run.out, _callers(run)),
+            "notes": keep_notes(run.out, _callers(run)),
         }
         _write_results(run.out, allocated, report)
         clock.lap("allocating")

@@ -6,15 +6,15 @@ for each dialogue. Re-implementers accept a judge from a Spearman correlation of
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from her_hf.durable import Journal, claim, derive_seed, write_json
 from her_hf.inference import Caller
-from her_hf.judging.reenactment import OPENING_TURNS, ChunkJudging
+from her_hf.judging.reenactment import OPENING_TURNS, ChunkJudging, chunks_of
 from her_hf.scenes.errors import SceneError
 from her_hf.scenes.fields import needed_items, needed_text
 from her_hf.scenes.load import _read as read_file
@@ -25,7 +25,10 @@ from her_hf.scoring.statistics import spearman
 from her_hf.simulation.reenactment import NPC, USER
 
 from .minimax import BESIDE, JUDGEMENTS, RESULTS
-from .minimax_judging import SCALE, Dialogue, Row, chunk_columns, chunk_key, dialogue_key, judge_dialogues
+from .minimax_judging import SCALE, Dialogue, Judges, chunk_columns, chunk_key, dialogue_key
+from .progress import together
+from .rows import Row
+from .starts import Clock, keep_notes, note_start, run_now
 
 ACCEPTED = 0.7
 """Spearman correlation of the overall score from which on a judge is taken to rank as the published scores do."""
@@ -45,7 +48,7 @@ class Calibration:
         language (`str`, *optional*): Only dialogues of this language.
         limit (`int`, *optional*): Only so many dialogues, drawn by the seed.
         judging ([`~her_hf.judging.reenactment.ChunkJudging`], *optional*): How the judge is asked; its seed draws too.
-        at_once (`int`, *optional*, defaults to 256): Most judgements in hand at a time.
+        at_once (`int`, *optional*, defaults to 256): Most dialogues in hand at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
     """
 
@@ -75,7 +78,7 @@ async def calibrate(run: Calibration) -> Row:
 
     Returns:
         `dict`: The contents of `results.json`: `spearman` (`overall`, `pillars`, `columns`; each `rho` and `n`, or
-            `rho` null and `why`), the same by language, `accepted`, `missing`, `cases`, `settings`, `spent`.
+            `rho` null and `why`), the same by language, `accepted`, `missing`, `cases`, `settings`.
 
     Raises:
         `SceneError`: If the public files are not there, or a row is not as it should be.
@@ -86,26 +89,32 @@ async def calibrate(run: Calibration) -> Row:
     settings: Row = {f"judge_{name}": value for name, value in run.judging.as_dict().items()}
     settings |= {"evaluation": "minimax-calibrate", "judge": await run.judge.fingerprint()}
     claim(run.out, settings, begun=lambda folder: (folder / JUDGEMENTS).exists(), beside=BESIDE)
+    clock, callers = Clock(), {"judge": run.judge}
+    try:
+        judgements = await _judge(run, [item.dialogue for item in public], callers)
+        clock.lap("judging")
+        settings |= {"source": str(run.source), "language": run.language, "limit": run.limit}
+        results = {**calibration_results(public, judgements), "settings": settings, "scale": SCALE}
+        write_json(run.out / RESULTS, results)
+        return results
+    finally:
+        keep_notes(run.out, callers)
+        note_start(run.out, clock, callers)
+
+
+async def _judge(run: Calibration, dialogues: Sequence[Dialogue], callers: dict[str, Caller]) -> list[Row]:
+    """Rows of `judgements.jsonl`."""
+    total = sum(len(chunks_of(dialogue.turns, run.judging.chunk)) for dialogue in dialogues)
     journal = Journal(run.out / JUDGEMENTS, key=chunk_key)
-    dialogues = [item.dialogue for item in public]
-    judgements = await judge_dialogues(run.judge, dialogues, run.judging, journal, at_once=run.at_once, show=run.show)
-    settings |= {"source": str(run.source), "language": run.language, "limit": run.limit}
-    results = {**calibration_results(public, judgements), "settings": settings, "scale": SCALE}
-    results["spent"] = {"judge": run.judge.spent.as_dict()}
-    write_json(run.out / RESULTS, results)
-    return results
+    with ExitStack() as bars:
+        judges = Judges(callers, run.judge, run.judging, journal, bars, total=total, show=run.show)
+        await together(map(judges.judge, dialogues), run.at_once)
+    return judges.settle(dialogues)
 
 
 def calibrate_now(run: Calibration) -> Row:
     """[`calibrate`] from code that is not asynchronous; connections are closed at the end."""
-
-    async def whole() -> Row:
-        try:
-            return await calibrate(run)
-        finally:
-            await run.judge.close()
-
-    return asyncio.run(whole())
+    return run_now(calibrate(run), {"judge": run.judge})
 
 
 # -- reading the public files

@@ -1,53 +1,29 @@
-"""Two runs compared on the scenes or seeds that they share: is the difference more than chance?"""
+"""Two runs compared on the scenes or seeds that they share: is the difference more than chance?
+
+A score is estimated as the reports do it, only over pairs: the average of CoSER is the mean of its four dimensions'
+means over scenes, shares of form are over replies, scores of seeds are means over seeds.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from her_hf.durable import digest, whole_lines
-from her_hf.scoring.coser import DIMENSIONS
-from her_hf.scoring.minimax import COLUMNS, PILLARS, Columns, overall, pillars, seed_columns
 from her_hf.scoring.statistics import bootstrap_interval, paired_permutation_test
 
-from .rows import Row, scene_key
+from .compare_kinds import KINDS, SCALE, Kind, Parts, Scores, shared_judges
+from .rows import Row
 
-Scores = dict[tuple[Any, ...], dict[str, float | None]]
-"""By scene or seed its scores by name; a scene without a score of any kind has an empty entry."""
-
-RESULTS, DIALOGUES = "results.json", "dialogues.jsonl"
-_SCALE = ("penalties", "weights")  # of reenactment: they stand beside the settings, for nobody can choose them
+RESULTS = "results.json"
+_OLDER = "{} was counted by an older version: run the evaluation there again, which asks no model again."
 
 
 class OtherMeasureError(ValueError):
     """The two runs were not measured alike, so their scores do not compare."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How runs of one evaluation are compared.
-
-    Args:
-        unit (`str`): What both are tested on.
-        player (`str`): The setting that names the model under test.
-        bound (`Sequence[str]`): Settings that must be equal, or the scores mean different things.
-        names (`Sequence[str]`): The scores, the one over all last.
-        scores (`Callable`): Reads them out of `results.json`.
-        key (`Callable`): What identifies the unit of a row of `dialogues.jsonl`.
-        text (`str`): The field of such a row that holds the digest of what was played.
-    """
-
-    unit: str
-    player: str
-    bound: Sequence[str]
-    names: Sequence[str]
-    scores: Callable[[Row], Scores]
-    key: Callable[[Row], tuple[Any, ...]]
-    text: str
 
 
 def compare_runs(
@@ -55,7 +31,8 @@ def compare_runs(
 ) -> dict[str, Any]:
     """Compares two runs, unit by unit, with a paired permutation test for each score.
 
-    A unit is a scene of CoSER, known by (book, i_p, i_c), or a seed of reenactment with the mean over its runs.
+    A unit is a scene of CoSER, known by (book, i_p, i_c), a seed of reenactment with the mean over its runs, or, where
+    form was measured, a scene with the replies to its turns.
 
     Args:
         first (`Path`): Output folder of a run.
@@ -65,12 +42,13 @@ def compare_runs(
         force (`bool`, *optional*, defaults to `False`): Whether to compare runs that were measured differently.
 
     Returns:
-        `dict`: `evaluation`, `unit`, `first` and `second` (`folder`, `model`), `shared`, `only_first`, `only_second`
-            (units), `objections` (why the comparison would have been refused without `force`), `other_settings` (that
-            differ, both values), `resamples`, `seed`, and `tests`: by score `first` and `second` (means over the
-            complete pairs), `difference` (first minus second), `interval` (95%, bootstrap over units), `p_value`
-            (two-sided), `pairs`, `dropped` (units without a score on both sides). Without a complete pair only the
-            counts are numbers.
+        `dict`: `evaluation`, `unit`, `counted` (what pairs are counted in), `first` and `second` (`folder`, `model`),
+            `shared`, `only_first`, `only_second` (units), `objections` (why the comparison would have been refused
+            without `force`), `other_settings` (that differ, both values), `resamples`, `seed`, and `tests`: by score
+            `first` and `second` (estimated over the complete pairs), `difference` (first minus second), `interval`
+            (95%, bootstrap over units), `p_value` (two-sided), `pairs`, `dropped` (without a score on both sides).
+            Without enough complete pairs only the counts are numbers. Of several judges also `by_judge`: the tests on
+            the scores of each.
 
     Raises:
         `FileNotFoundError`: If a folder holds no results.
@@ -85,21 +63,24 @@ def compare_runs(
     """
     sides = [_read(Path(folder)) for folder in (first, second)]
     kind_name, kind = _kind_of(sides, (first, second))
-    scores = [kind.scores(side) for side in sides]
+    scores = tuple(kind.scores(side) for side in sides)
     shared = [key for key in scores[0] if key in scores[1]]
     if not shared:
         raise ValueError(f"{first} and {second} share no {kind.unit}: compare runs of the same {kind.unit}s.")
-    settings = [{**side["settings"], **{name: side[name] for name in _SCALE if name in side}} for side in sides]
+    settings = [_settings(side) for side in sides]
     objections = [*_objections(kind, settings), *_other_texts(kind, (first, second), shared)]
     if objections and not force:
         raise OtherMeasureError(
             f"{first} and {second} do not compare: {'; '.join(objections)}. Judge both alike (--judge-only), or force "
             "the comparison (--force), which says so."
         )
-    units = [*scores[0], *(key for key in scores[1] if key not in scores[0])]
+    by_judge = {
+        judge: _tests(kind, (one, other), resamples, seed) for judge, (one, other) in shared_judges(sides).items()
+    }
     return {
         "evaluation": kind_name,
         "unit": kind.unit,
+        "counted": kind.counted,
         **{
             name: {"folder": str(folder), "model": _model(known.get(kind.player))}
             for name, folder, known in zip(("first", "second"), (first, second), settings, strict=True)
@@ -111,25 +92,76 @@ def compare_runs(
         "other_settings": _other_settings(kind, settings),
         "resamples": resamples,
         "seed": seed,
-        "tests": {name: _test(name, units, scores, resamples, seed) for name in kind.names},
+        "tests": _tests(kind, scores, resamples, seed),
+        **({"by_judge": by_judge} if by_judge else {}),
     }
 
 
-def _test(name: str, units: Sequence[tuple[Any, ...]], scores: Sequence[Scores], resamples: int, seed: int) -> Row:
-    """The paired test of one score."""
-    one, other = ([side.get(unit, {}).get(name) for unit in units] for side in scores)
-    pairs = [(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None]
-    if not pairs:
-        nothing = dict.fromkeys(("first", "second", "difference", "interval", "p_value"), None)
-        return {**nothing, "pairs": 0, "dropped": len(units)}
-    found = paired_permutation_test(one, other, resamples=resamples, seed=seed)
-    ends = bootstrap_interval([a - b for a, b in pairs], resamples=resamples, seed=seed)
+def _tests(kind: Kind, scores: tuple[Scores, ...], resamples: int, seed: int) -> Row:
+    """The paired test of each score."""
+    units = [*scores[0], *(key for key in scores[1] if key not in scores[0])]
     return {
-        "first": fmean(a for a, _ in pairs),
-        "second": fmean(b for _, b in pairs),
-        **found._asdict(),
-        "interval": list(ends) if ends else None,
+        name: _test(
+            [tuple(side.get(unit, {}).get(name, {}) for side in scores) for unit in units], kind, resamples, seed
+        )
+        for name in kind.names
     }
+
+
+def _test(sides: Sequence[tuple[Parts, ...]], kind: Kind, resamples: int, seed: int) -> Row:
+    """The paired test of one score from its parts on both sides, unit by unit.
+
+    The difference is a weighted sum of the gaps of all parts, so that swapping a unit changes the sign of its share.
+    """
+    names = list(dict.fromkeys(name for side in sides for parts in side for name in parts))
+    pairs = [
+        {name: (a, b) for name in names if (a := one.get(name)) is not None and (b := other.get(name)) is not None}
+        for one, other in sides
+    ]
+    there = [unit for unit in pairs if unit]
+    every = len({(at, name) for at, side in enumerate(sides) for parts in side for name in parts})
+    counts = {name: sum(name in unit for unit in there) for name in names}
+    total = sum(counts.values())
+    counted = {"pairs": total, "dropped": every - total}
+    if not kind.pooled:
+        counted = {"pairs": len(there), "dropped": len(sides) - len(there)}
+    if not there or (not kind.pooled and not all(counts.values())):
+        return {**dict.fromkeys(("first", "second", "difference", "interval", "p_value"), None), **counted}
+    weights = {name: 1 / (total if kind.pooled else len(names) * counts[name]) for name in names}
+    first, second = (
+        math.fsum(weights[name] * pair[side] for unit in there for name, pair in unit.items()) for side in (0, 1)
+    )
+    scaled = {name: weight * len(there) for name, weight in weights.items()}
+    gaps = [math.fsum(scaled[name] * (a - b) for name, (a, b) in unit.items()) for unit in there]
+    found = paired_permutation_test(gaps, [0.0] * len(gaps), resamples=resamples, seed=seed)
+    ends = _interval(there, names, kind.pooled, resamples, seed)
+    return {
+        "first": first,
+        "second": second,
+        "difference": found.difference,
+        "p_value": found.p_value,
+        "interval": list(ends) if ends else None,
+        **counted,
+    }
+
+
+def _interval(
+    pairs: Sequence[Mapping[Any, tuple[float, float]]], names: Sequence[Any], pooled: bool, resamples: int, seed: int
+) -> tuple[float, float] | None:
+    """The 95% interval of the difference, units drawn with all their parts."""
+    rows: list[list[float | None]] = [
+        [a - b for a, b in unit.values()]
+        if pooled
+        else [unit[name][0] - unit[name][1] if name in unit else None for name in names]
+        for unit in pairs
+    ]
+    if not pooled:
+        return bootstrap_interval(rows, resamples=resamples, seed=seed)
+    import numpy as np
+
+    most = max(map(len, rows))
+    padded = [row + [None] * (most - len(row)) for row in rows]
+    return bootstrap_interval(padded, lambda array: float(np.nanmean(array)), resamples=resamples, seed=seed)
 
 
 # -- what a folder holds
@@ -143,11 +175,29 @@ def _read(folder: Path) -> Row:
         results: Any = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is no JSON ({error}). Run the evaluation again; it goes on where it was.") from error
-    if not isinstance(results, dict) or not {"settings", "played"} <= results.keys():
-        raise ValueError(f"{file} holds no results of `her-hf eval coser` or `her-hf eval minimax`.")
-    if "scores" not in results:
+    of_form = isinstance(results, dict) and results.get("evaluation") == "format"
+    if not isinstance(results, dict) or not {"settings", "missing" if of_form else "played"} <= results.keys():
+        raise ValueError(f"{file} holds no results of her-hf eval coser, minimax or format.")
+    if of_form:
+        if "cases" not in results:
+            raise ValueError(f"{folder} holds no reply: all are missing. Run the evaluation again; it asks again.")
+        if "visible" not in results["cases"][0]:
+            raise ValueError(_OLDER.format(folder))
+    elif "scores" not in results:
         raise ValueError(f"{folder} was played, but not judged: judge it first (--judge-only).")
+    elif "evaluation" not in results and "by_judge" not in results:
+        raise ValueError(
+            f"{folder} was counted by an older version: run the evaluation again, which asks nobody again."
+        )
     return results
+
+
+def _settings(results: Row) -> Row:
+    """The settings, and what stands beside them and decides what the scores mean."""
+    settings = {**results["settings"], **{name: results[name] for name in SCALE if name in results}}
+    if results.get("evaluation") == "format":
+        settings["replies"] = "in played dialogues" if "dialogues" in settings else "to turns of scenes"
+    return settings
 
 
 def _kind_of(sides: Sequence[Row], folders: Sequence[Path]) -> tuple[str, Kind]:
@@ -157,54 +207,6 @@ def _kind_of(sides: Sequence[Row], folders: Sequence[Path]) -> tuple[str, Kind]:
     if one not in KINDS:
         raise ValueError(f"runs of {sorted(KINDS)} can be compared, got {one!r}.")
     return one, KINDS[one]
-
-
-def _coser_scores(results: Row) -> Scores:
-    """Scores of each scene; one that could not be played has none."""
-    cases: Scores = {scene_key(row): {} for row in results["played"]["failed"]}
-    return cases | {scene_key(case): {name: case[name] for name in (*DIMENSIONS, "avg")} for case in results["cases"]}
-
-
-def _minimax_scores(results: Row) -> Scores:
-    """Scores of each seed, means over its runs."""
-    runs: dict[str, list[Columns | None]] = {}
-    keys = {}
-    for case in results["cases"]:
-        key = _seed_key(case)
-        keys[repr(key)] = key
-        runs.setdefault(repr(key), []).append(case["columns"])
-    found = seed_columns(runs)
-    return {
-        key: {**columns, **pillars(columns), "overall": overall(columns)} if (columns := found[name]) else {}
-        for name, key in keys.items()
-    }
-
-
-def _seed_key(row: Row) -> tuple[str, str]:
-    return str(row["language"]), str(row["seed_id"])
-
-
-KINDS = {
-    "coser": Kind(
-        "scene",
-        "actor",
-        ("judge_thoughts", "judges", "judge_prompts"),
-        (*DIMENSIONS, "avg"),
-        _coser_scores,
-        scene_key,
-        "scene_digest",
-    ),
-    "minimax": Kind(
-        "seed",
-        "npc",
-        ("judge", "judge_chunk", "judge_prompts", *_SCALE),
-        (*COLUMNS, *PILLARS, "overall"),
-        _minimax_scores,
-        _seed_key,
-        "seed_digest",
-    ),
-}
-"""By the name of the evaluation."""
 
 
 # -- whether the two may be compared
@@ -235,7 +237,7 @@ def _equal(one: object, other: object) -> bool:
 
 def _other_texts(kind: Kind, folders: Sequence[Path], shared: Sequence[tuple[Any, ...]]) -> list[str]:
     """An objection if shared units were played from different texts, as far as the dialogues say."""
-    one, other = (_texts(kind, Path(folder) / DIALOGUES) for folder in folders)
+    one, other = (_texts(kind, Path(folder) / kind.file) for folder in folders)
     differing = [key for key in shared if one.get(key) and other.get(key) and one[key] != other[key]]
     if not differing:
         return []

@@ -6,7 +6,6 @@ In the output folder: `run.json` (the settings), `ledger.sqlite` (every answer o
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from her_hf.dual_layer import ENVIRONMENT, Turn
+from her_hf.dual_layer import ENVIRONMENT, Turn, View
 from her_hf.durable import Journal, claim, derive_seed, digest, whole_lines, write_json
 from her_hf.inference import Caller, ModelError, Sampling
 from her_hf.inference.window import WindowFull
@@ -26,7 +25,8 @@ from her_hf.scoring.statistics import bootstrap_interval, wilson_interval
 from her_hf.simulation.styles import Style, actor_messages
 
 from .progress import bar, together
-from .rows import Row, SceneKey, scene_key
+from .rows import Row, SceneKey, notation_of, scene_key, without_address
+from .starts import run_now
 
 REPLIES, RESULTS = "replies.jsonl", "results.json"
 
@@ -137,6 +137,7 @@ async def run_format(run: FormatRun) -> Row:
     Raises:
         [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
         `ModelError`: If the model cannot even be asked what it is.
+        `AccessRefused`: If its server refuses the key; what was answered until then is kept.
         `ValueError`: As [`choose_units`].
     """
     units = choose_units(run.scenes, run.replies)
@@ -171,6 +172,7 @@ async def _sample(run: FormatRun, units: Sequence[Unit]) -> list[Row]:
 
         async def one(unit: Unit, messages: list[dict[str, Any]]) -> None:
             row = {"key": unit_key(unit), "character": unit[1], "asked": digest(messages)}
+            row["scene_digest"] = digest(unit[0].model_dump_json())
             journal.add({**row, **await _reply(run, unit, messages)})
             progress.update()
 
@@ -197,7 +199,7 @@ async def _reply(run: FormatRun, unit: Unit, messages: list[dict[str, Any]]) -> 
         reply = await run.model.ask(fitted, sampling=sampling, thinking=thinking)
     except (ModelError, WindowFull) as error:
         cause = error.kind if isinstance(error, ModelError) else "window"
-        return {"text": None, "failure": {"cause": cause, "detail": str(error)}}
+        return {"text": None, "failure": {"cause": cause, "detail": without_address(str(error))}}
     return {
         "text": reply.text,
         "ended": reply.ended,
@@ -209,14 +211,7 @@ async def _reply(run: FormatRun, unit: Unit, messages: list[dict[str, Any]]) -> 
 
 def run_format_now(run: FormatRun) -> Row:
     """[`run_format`] from code that is not asynchronous; connections are closed at the end."""
-
-    async def whole() -> Row:
-        try:
-            return await run_format(run)
-        finally:
-            await run.model.close()
-
-    return asyncio.run(whole())
+    return run_now(run_format(run), {"model": run.model})
 
 
 def _of_scene(unit: Unit, row: Row, style: Style) -> FormedReply:
@@ -309,8 +304,7 @@ def _of_dialogue(key: SceneKey, row: Row, scene: Scene | None) -> list[FormedRep
             raise ValueError(
                 f"dialogue {key}, turn {index}: needs `name` and `text`, got {sorted(entry)}. Mend the row."
             )
-    style = (row.get("settings") or {}).get("style", "her")
-    notation = "her" if style == "her" else "coser"
+    notation = notation_of(row)
     names = tuple(member.name for member in scene.cast) if scene else tuple({entry["name"]: None for entry in entries})
     turns = [_whole_turn(entry, notation) for entry in entries]
     knowing = _knowing(turns, scene) if scene else None
@@ -403,6 +397,7 @@ def _case(one: FormedReply) -> Row:
         "well_formed": is_well_formed(one.reply),
         "own_role": stays_in_role(one.reply),
         "ended": one.reply.ended,
+        "visible": any(View.OTHERS.shows(segment.layer) for segment in turn.segments),
         "pattern": turn.pattern,
         "issues": [str(issue) for issue in turn.issues],
         "spoken_thoughts": spoken,

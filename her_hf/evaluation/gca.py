@@ -1,13 +1,17 @@
 """CoSER's evaluation from scenes to scores: play, judge, count, and go on after a kill.
 
+A scene is judged as soon as it is played, while others are still played.
+
 In the output folder: `run.json` and `judging.json` (the settings), `ledger.sqlite` (every answer of a model),
-`dialogues.jsonl`, `judgements.jsonl`, `results.json`, `sessions.jsonl` (one line a start: seconds and tokens spent).
+`dialogues.jsonl`, `judgements.jsonl`, `results.json`, `sessions.jsonl` (one line a start: seconds and tokens spent),
+`notes.json` (what models noted, if anything).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,8 +24,8 @@ from her_hf.simulation.gca import GcaSettings, Memory, Performance, Troupe, play
 
 from .gca_results import gca_results
 from .progress import bar, together
-from .rows import Row, SceneKey, scene_key, turns_of
-from .starts import Clock, by_first_role, note_start, notes_so_far, run_now
+from .rows import Row, SceneKey, missing_row, scene_key, turns_of, without_address
+from .starts import Clock, by_first_role, keep_notes, note_start, run_now
 
 DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
 JUDGING = "judging.json"
@@ -40,7 +44,7 @@ class GcaRun:
         judges (`Sequence[Caller]`, *optional*): Who judges; none if the dialogues are only to be played.
         memory (`Callable`, *optional*): Looks up passages of the book for the actor.
         memory_name (`str`, *optional*, defaults to `"none"`): What it is called in the settings.
-        at_once (`int`, *optional*, defaults to 256): Most scenes or judgements in hand at a time.
+        at_once (`int`, *optional*, defaults to 256): Most scenes in hand at a time, played or judged.
         show (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
     """
 
@@ -69,6 +73,7 @@ async def run_gca(run: GcaRun) -> Row:
     Raises:
         [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
         `ModelError`: If a model cannot even be asked what it is.
+        `AccessRefused`: If a server refuses the key; what was answered until then is kept.
         `FileNotFoundError`: If nobody plays and there are no dialogues.
         `ValueError`: If a scene comes twice, or the dialogues are not of these scenes.
     """
@@ -81,18 +86,42 @@ async def run_gca(run: GcaRun) -> Row:
     played_by = await _claim_playing(run) if run.troupe else None
     judged_by = await _claim_judging(run) if run.judges else None
     try:
-        dialogues = await _play(run, run.troupe, played_by or {}) if run.troupe else ready or []
-        clock.lap("playing")
-        judgements = await _judge(run, dialogues) if run.judges else None
-        clock.lap("judging")
+        dialogues, judgements = await _play_and_judge(run, ready, played_by or {}, clock)
         settings = {**(played_by or _settings_of(dialogues)), **(judged_by or {})}
         results = gca_results(run.scenes, dialogues, judgements, settings)
-        results["notes"] = notes_so_far(run.out, _callers(run))
         write_json(run.out / RESULTS, results)
-        clock.lap("counting")
         return results
     finally:
+        keep_notes(run.out, _callers(run))
         note_start(run.out, clock, _callers(run))
+
+
+async def _play_and_judge(
+    run: GcaRun, ready: Mapping[SceneKey, Row] | None, played_by: Row, clock: Clock
+) -> tuple[list[Row], list[Row] | None]:
+    """Rows of `dialogues.jsonl`, and of `judgements.jsonl` if there are judges.
+
+    Which scene is done first changes no row and no file in the end: every unit has seeds of its own.
+    """
+    with ExitStack() as bars:
+        players = _Players(run, run.troupe, played_by, bars) if run.troupe else None
+        judges = _Judges(run, await judge_names(run.judges), bars) if run.judges else None
+
+        async def whole(scene: Scene) -> Row:
+            if players:
+                dialogue = await players.play(scene)
+                clock.lap("playing")
+            else:
+                dialogue = (ready or {})[scene.key]
+            if judges:
+                await judges.judge(scene, dialogue)
+                clock.lap("judging")
+            return dialogue
+
+        dialogues = await together(map(whole, run.scenes), run.at_once)
+    if players:
+        players.journal.settle([scene.key for scene in run.scenes])
+    return dialogues, judges.settle(dialogues) if judges else None
 
 
 def _settings_of(dialogues: Sequence[Row]) -> Row:
@@ -129,29 +158,35 @@ async def _claim_judging(run: GcaRun) -> Row:
 # -- playing
 
 
-async def _play(run: GcaRun, troupe: Troupe, played_by: Row) -> list[Row]:
-    """Rows of `dialogues.jsonl` in the order of the scenes."""
-    journal = Journal(run.out / DIALOGUES, key=scene_key)
-    digests = {scene.key: _scene_digest(scene) for scene in run.scenes}
-    waiting = [scene for scene in run.scenes if not _is_played(journal.rows.get(scene.key), digests[scene.key])]
-    turns = len(run.scenes) * run.settings.turns
-    done = turns - len(waiting) * run.settings.turns
-    with bar(turns, "playing", "turn", show=run.show, done=done) as progress:
+class _Players:
+    """Plays scenes that are not played yet."""
 
-        async def play(scene: Scene) -> None:
-            performance = await play_scene(
-                scene, troupe, run.settings, memory=run.memory, on_turn=lambda _: progress.update()
-            )
-            row = _dialogue_row(scene, performance, played_by, digests[scene.key])
-            await asyncio.to_thread(journal.add, row)  # waits for the disk, which should hold up nobody else
-            progress.update(run.settings.turns - len(performance.turns))  # a scene that ended early is done too
+    def __init__(self, run: GcaRun, troupe: Troupe, played_by: Row, bars: ExitStack) -> None:
+        self._run, self._troupe, self._played_by = run, troupe, played_by
+        self.journal = Journal(run.out / DIALOGUES, key=scene_key)
+        turns = run.settings.turns
+        done = sum(_is_played(self.journal.rows.get(scene.key), _scene_digest(scene)) for scene in run.scenes)
+        total = turns * len(run.scenes)
+        self._progress = bars.enter_context(bar(total, "playing", "turn", show=run.show, done=turns * done))
 
-        await together(map(play, waiting), run.at_once)
-    return journal.settle([scene.key for scene in run.scenes])
+    async def play(self, scene: Scene) -> Row:
+        """The row of a scene, on the disk."""
+        run, scene_digest = self._run, _scene_digest(scene)
+        row = self.journal.rows.get(scene.key)
+        if row is not None and _is_played(row, scene_digest):
+            return row
+        performance = await play_scene(
+            scene, self._troupe, run.settings, memory=run.memory, on_turn=lambda _: self._progress.update()
+        )
+        keep_notes(run.out, _callers(run))
+        row = _dialogue_row(scene, performance, self._played_by, scene_digest)
+        await asyncio.to_thread(self.journal.add, row)  # waits for the disk, which should hold up nobody else
+        self._progress.update(run.settings.turns - len(performance.turns))  # a scene that ended early is done too
+        return row
 
 
-def _played(run: GcaRun) -> list[Row]:
-    """Rows of dialogues that are there already.
+def _played(run: GcaRun) -> dict[SceneKey, Row]:
+    """Rows of dialogues that are there already, by scene.
 
     Raises:
         `FileNotFoundError`: If one is missing.
@@ -171,7 +206,7 @@ def _played(run: GcaRun) -> list[Row]:
                 f"the dialogue of {scene.key} in {journal.file} was played from a scene that reads otherwise than the "
                 "one given. Name the scenes that were played, or play again."
             )
-    return [journal.rows[scene.key] for scene in run.scenes]
+    return {scene.key: journal.rows[scene.key] for scene in run.scenes}
 
 
 def _scene_digest(scene: Scene) -> str:
@@ -184,6 +219,7 @@ def _is_played(row: Row | None, scene_digest: str) -> bool:
 
 
 def _dialogue_row(scene: Scene, performance: Performance, settings: Row, scene_digest: str) -> Row:
+    failure = performance.failure
     return {
         "key": list(scene.key),
         "topic": scene.topic,
@@ -191,7 +227,7 @@ def _dialogue_row(scene: Scene, performance: Performance, settings: Row, scene_d
         "language": scene.language,
         "turns": [turn.as_dict() for turn in performance.turns],
         "ended_by": performance.ended_by,
-        "failure": performance.failure,
+        "failure": failure and {**failure, "message": without_address(failure["message"])},
         "named": performance.named,
         "drawn": performance.drawn,
         "scene_digest": scene_digest,
@@ -209,45 +245,51 @@ def _unit(row: Row) -> Unit:
     return scene_key(row), str(row["dimension"]), str(row["judge"]), int(row["sample"])
 
 
-async def _judge(run: GcaRun, dialogues: Sequence[Row]) -> list[Row]:
-    """Rows of `judgements.jsonl`, in order of scenes, dimensions, judges and samples."""
-    journal = Journal(run.out / JUDGEMENTS, key=_unit)
-    scenes = {scene.key: scene for scene in run.scenes}
-    names = await judge_names(run.judges)
-    order: list[Unit] = []
-    waiting: list[tuple[Unit, Caller, list[Turn], str]] = []
-    with bar(0, "judging", "judgement", show=run.show) as progress:
+class _Judges:
+    """Judges dialogues that are not judged yet."""
 
-        async def judge(unit: Unit, caller: Caller, turns: list[Turn], judged: str) -> None:
-            key, dimension, name, sample = unit
-            found = await judge_dialogue(caller, scenes[key], turns, dimension, settings=run.judging, sample=sample)
-            row: Row = {"key": list(key), "dimension": dimension, "judge": name, "sample": sample, "judged": judged}
-            if isinstance(found, Missing):
-                row |= {"flaws": None, "missing": found.as_dict()}
-            else:
-                kept = asdict(found)
-                del kept["dimension"]
-                row |= {**kept, "missing": None}
-            await asyncio.to_thread(journal.add, row)
-            progress.update()
+    def __init__(self, run: GcaRun, names: Sequence[str], bars: ExitStack) -> None:
+        self._run, self._names = run, names
+        self._journal = Journal(run.out / JUDGEMENTS, key=_unit)
+        self._callers = dict(zip(names, run.judges, strict=True))
+        total = len(self._units(run.scenes[0].key)) * len(run.scenes) if run.scenes else 0
+        self._progress = bars.enter_context(bar(total, "judging", "judgement", show=run.show))
 
-        for dialogue in dialogues:
-            if dialogue.get("ended_by") == "failed":
-                continue
-            turns = turns_of(dialogue)
-            scene = _scene_digest(scenes[scene_key(dialogue)])
-            judged = digest([scene, *(turn.render(view="self") for turn in turns)])
-            for dimension in DIMENSIONS:
-                for caller, name in zip(run.judges, names, strict=True):
-                    for sample in range(run.judging.samples):
-                        unit = (scene_key(dialogue), dimension, name, sample)
-                        order.append(unit)
-                        if not _is_judged(journal.rows.get(unit), judged):
-                            waiting.append((unit, caller, turns, judged))
-        progress.total = len(order)
-        progress.update(len(order) - len(waiting))
-        await together((judge(*job) for job in waiting), run.at_once)
-    return journal.settle(order)
+    def _units(self, key: SceneKey) -> list[Unit]:
+        samples = range(self._run.judging.samples)
+        return [(key, dimension, name, at) for dimension in DIMENSIONS for name in self._names for at in samples]
+
+    async def judge(self, scene: Scene, dialogue: Row) -> None:
+        """Judges one scene, all its judgements at a time; one that could not be played is not judged."""
+        units = self._units(scene.key)
+        if dialogue.get("ended_by") == "failed":
+            self._progress.update(len(units))
+            return
+        turns = turns_of(dialogue)
+        judged = digest([_scene_digest(scene), *(turn.render(view="self") for turn in turns)])
+        waiting = [unit for unit in units if not _is_judged(self._journal.rows.get(unit), judged)]
+        self._progress.update(len(units) - len(waiting))
+        await together((self._judge(unit, scene, turns, judged) for unit in waiting), len(waiting) or 1)
+
+    async def _judge(self, unit: Unit, scene: Scene, turns: list[Turn], judged: str) -> None:
+        key, dimension, name, sample = unit
+        settings = self._run.judging
+        found = await judge_dialogue(self._callers[name], scene, turns, dimension, settings=settings, sample=sample)
+        keep_notes(self._run.out, _callers(self._run))
+        row: Row = {"key": list(key), "dimension": dimension, "judge": name, "sample": sample, "judged": judged}
+        if isinstance(found, Missing):
+            row |= {"flaws": None, "missing": missing_row(found.as_dict())}
+        else:
+            kept = asdict(found)
+            del kept["dimension"]
+            row |= {**kept, "missing": None}
+        await asyncio.to_thread(self._journal.add, row)
+        self._progress.update()
+
+    def settle(self, dialogues: Sequence[Row]) -> list[Row]:
+        """Rows of `judgements.jsonl`, in order of scenes, dimensions, judges and samples."""
+        whole = [scene_key(row) for row in dialogues if row.get("ended_by") != "failed"]
+        return self._journal.settle([unit for key in whole for unit in self._units(key)])
 
 
 def _is_judged(row: Row | None, judged: str) -> bool:

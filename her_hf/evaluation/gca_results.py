@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from statistics import fmean
 from typing import Any
 
@@ -18,7 +19,7 @@ from her_hf.scoring.overlap import bleu, dialogue_text, rouge_l
 from her_hf.scoring.replies import SampledReply
 from her_hf.scoring.statistics import bootstrap_interval
 
-from .rows import Row, SceneKey, scene_key, turns_of
+from .rows import Row, SceneKey, notation_of, scene_key, turns_of
 
 
 def gca_results(
@@ -35,8 +36,10 @@ def gca_results(
     Returns:
         `dict`: `settings`, `played` (counts), `overlap` (BLEU and ROUGE-L, means over scenes), `form` (figures without
             a judge) and, if judged, `scores` (SC, AN, CF, SQ, avg), `intervals` (95% bootstrap over scenes), `missing`
-            (judgements that are not there, by cause), `tables` (by tag and by book), `agreement` (between judges and
-            samples), `cases` (one a scene).
+            (judgements that are not there, by cause), `tables` (by tag and by book), `by_judge` (of each judge the
+            same scores, over the scenes that it scored), `left_out` (by dimension the scenes that only some judges
+            scored, which have no score), `agreement` (between judges and samples), `cases` (one a scene; of several
+            judges with the scores of each as `judges`).
     """
     by_key = {scene.key: scene for scene in scenes}
     whole = [row for row in dialogues if row.get("ended_by") != "failed"]
@@ -56,8 +59,8 @@ def gca_results(
         wanted = len(settings.get("judges") or [None]) * int(settings.get("judge_samples", 1))
         scored = _scored(judgements, {tuple(case["key"]): case["character_turns"] for case in cases})
         for case in cases:
-            case |= _case_scores(scored, tuple(case["key"]), raters)
-        results |= _summary(cases, dialogues, by_key)
+            case |= _case_scores(scored, scene_key(case), raters)
+        results |= _summary(cases, dialogues, by_key) | _by_judge(cases, dialogues)
         results["missing"] = _missing(dialogues, judgements, max(wanted, len(raters)))
         results["agreement"] = _agreement(scored, raters, cases)
     results["cases"] = cases
@@ -89,7 +92,7 @@ def _form(dialogues: Sequence[Row], scenes: Mapping[SceneKey, Scene]) -> Row | N
     for row in dialogues:
         scene = scenes[scene_key(row)]
         names = tuple(member.name for member in scene.cast)
-        notation = "her" if (row.get("settings") or {}).get("style", "her") == "her" else "coser"
+        notation = notation_of(row)
         replies = [
             SampledReply(
                 turn.get("raw", turn["text"]), turn["name"], names, bool(turn.get("ended", True)), notation=notation
@@ -146,17 +149,50 @@ def _scored(judgements: Sequence[Row], character_turns: Mapping[tuple[Any, ...],
     return scored
 
 
-def _case_scores(scored: Scored, key: tuple[Any, ...], raters: Sequence[Rater]) -> Row:
-    """A scene's score by dimension: the mean over a judge's samples, then over judges, of what is there."""
-    found: dict[str, float | None] = {}
+def _case_scores(scored: Scored, key: SceneKey, raters: Sequence[Rater]) -> Row:
+    """A scene's scores by each judge, and the mean over judges where all of them scored.
+
+    A judge's score is the mean over those of its samples that are there, which are draws of one and the same judge.
+    Judges are not: one is harsher than another, so a mean of those that happened to answer would jump to theirs.
+    """
+    judges: dict[str, Row] = {}
+    for judge, own in groupby(raters, key=lambda rater: rater[0]):
+        samples = list(own)
+        columns = {
+            dimension: [score for rater in samples if (score := scored.get((key, dimension, rater))) is not None]
+            for dimension in DIMENSIONS
+        }
+        judges[judge] = _with_average({name: fmean(column) if column else None for name, column in columns.items()})
+    mean: dict[str, float | None] = {}
     for dimension in DIMENSIONS:
-        by_judge: dict[str, list[float]] = defaultdict(list)
-        for rater in raters:
-            score = scored.get((key, dimension, rater))  # type: ignore[arg-type]
-            if score is not None:
-                by_judge[rater[0]].append(score)
-        found[dimension] = fmean(map(fmean, by_judge.values())) if by_judge else None
-    return {**found, "avg": case_score(found)}
+        scores = [of[dimension] for of in judges.values()]
+        mean[dimension] = fmean(scores) if scores and None not in scores else None
+    return {**_with_average(mean), "judges": judges}
+
+
+def _with_average(scores: dict[str, float | None]) -> Row:
+    return {**scores, "avg": case_score(scores)}
+
+
+def _by_judge(cases: Sequence[Row], dialogues: Sequence[Row]) -> Row:
+    """Each judge's own scores over the scenes it scored, and how many scenes only some judges scored."""
+    found = {scene_key(case): case["judges"] for case in cases}
+    names = list(dict.fromkeys(judge for judges in found.values() for judge in judges))
+    nothing: Row = dict.fromkeys(DIMENSIONS)
+    tables = {
+        judge: [
+            {dimension: found.get(scene_key(row), {}).get(judge, nothing)[dimension] for dimension in DIMENSIONS}
+            for row in dialogues
+        ]
+        for judge in names
+    }
+    some = {
+        dimension: sum(
+            0 < sum(of[dimension] is not None for of in judges.values()) < len(judges) for judges in found.values()
+        )
+        for dimension in DIMENSIONS
+    }
+    return {"by_judge": {judge: summarize_cases(rows) for judge, rows in tables.items()}, "left_out": some}
 
 
 def _summary(cases: Sequence[Row], dialogues: Sequence[Row], scenes: Mapping[SceneKey, Scene]) -> Row:

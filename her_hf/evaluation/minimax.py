@@ -1,12 +1,16 @@
 """MiniMax-style situated reenactment from seeds to scores: play, judge, count, and go on after a kill.
 
+A dialogue is judged as soon as it is played, while others are still played.
+
 In the output folder: `run.json` and `judging.json` (the settings), `ledger.sqlite` (every answer of a model),
-`dialogues.jsonl`, `judgements.jsonl`, `results.json`, `sessions.jsonl` (one line a start: seconds and tokens spent).
+`dialogues.jsonl`, `judgements.jsonl`, `results.json`, `sessions.jsonl` (one line a start: seconds and tokens spent),
+`notes.json` (what models noted, if anything).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,14 +20,15 @@ from her_hf.judging.reenactment import OPENING_TURNS, ChunkJudging
 from her_hf.scenes.seeds import Seed
 from her_hf.simulation.reenactment import ReenactmentSettings, Session, play_session
 
-from .minimax_judging import Dialogue, Row, chunk_key, dialogue_key, judge_dialogues
-from .minimax_results import minimax_results
+from .minimax_judging import Dialogue, Judges, chunk_key, dialogue_key
+from .minimax_results import minimax_results, planned_chunks
 from .progress import bar, together
-from .starts import SESSIONS, Clock, by_first_role, note_start, notes_so_far, run_now, spent
+from .rows import Row, without_address
+from .starts import NOTES, SESSIONS, Clock, by_first_role, keep_notes, note_start, run_now
 
 DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
 LEDGER, JUDGING = "ledger.sqlite", "judging.json"
-BESIDE = (RUN_FILE, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", DIALOGUES, SESSIONS, RESULTS, "report.md")
+BESIDE = (RUN_FILE, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", DIALOGUES, SESSIONS, NOTES, RESULTS, "report.md")
 """What may lie in the folder when judging begins there."""
 
 
@@ -40,7 +45,7 @@ class MinimaxRun:
         judge ([`~her_hf.inference.Caller`], *optional*): Who judges; `None` if the dialogues are only to be played.
         judging ([`~her_hf.judging.reenactment.ChunkJudging`], *optional*): How the judge is asked.
         runs (`int`, *optional*, defaults to 3): How often each seed is played.
-        at_once (`int`, *optional*, defaults to 256): Most dialogues or judgements in hand at a time.
+        at_once (`int`, *optional*, defaults to 256): Most dialogues in hand at a time, played or judged.
         show (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
     """
 
@@ -75,12 +80,13 @@ async def run_minimax(run: MinimaxRun) -> Row:
         run ([`MinimaxRun`]): The evaluation.
 
     Returns:
-        `dict`: The contents of `results.json`; see [`~her_hf.evaluation.minimax_results.minimax_results`], and
-            `spent`, what this start has used of each model. Without a judge it has no scores.
+        `dict`: The contents of `results.json`; see [`~her_hf.evaluation.minimax_results.minimax_results`]. Without a
+            judge it has no scores.
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
         `ModelError`: If a model cannot even be asked what it is.
+        `AccessRefused`: If a server refuses the key; what was answered until then is kept.
         `FileNotFoundError`: If nobody plays and dialogues are missing.
         `ValueError`: If a seed comes twice, or a dialogue is not of these seeds.
     """
@@ -90,20 +96,53 @@ async def run_minimax(run: MinimaxRun) -> Row:
         raise ValueError(f"needs seeds, each (language, id) once; got {keys[:5]}")
     played_by = await _claim_playing(run)
     judged_by = await _claim_judging(run)
+    ready = None if run.settings else _played(run)
     try:
-        dialogues = await _play(run, played_by) if run.settings else _played(run)
-        clock.lap("playing")
-        judgements = await _judge(run, dialogues) if run.judge else None
-        clock.lap("judging")
-        turns = int(played_by.get("turns") or max(len(row["turns"]) for row in dialogues) - OPENING_TURNS)
+        dialogues, judgements = await _play_and_judge(run, ready, played_by, clock)
+        turns = _turns_of(dialogues, played_by)
         settings = {**played_by, **judged_by, "runs": run.runs}
         results = minimax_results(dialogues, judgements, settings, turns=turns, chunk=run.judging.chunk)
-        results["spent"] = spent(_callers(run))
-        results["notes"] = notes_so_far(run.out, _callers(run))
         write_json(run.out / RESULTS, results)
         return results
     finally:
+        keep_notes(run.out, _callers(run))
         note_start(run.out, clock, _callers(run))
+
+
+def _turns_of(dialogues: Sequence[Row], played_by: Row) -> int:
+    """Generated turns of a whole dialogue, said or seen."""
+    return int(played_by.get("turns") or max(len(row["turns"]) for row in dialogues) - OPENING_TURNS)
+
+
+async def _play_and_judge(
+    run: MinimaxRun, ready: Mapping[Key, Row] | None, played_by: Row, clock: Clock
+) -> tuple[list[Row], list[Row] | None]:
+    """Rows of `dialogues.jsonl`, and of `judgements.jsonl` if there is a judge.
+
+    Which dialogue is done first changes no row and no file in the end: every unit has seeds of its own.
+    """
+    with ExitStack() as bars:
+        players = _Players(run, played_by, bars) if ready is None else None
+        judges = _judges(run, list((ready or {}).values()), played_by, bars)
+
+        async def whole(seed: Seed, number: int) -> Row:
+            if players:
+                row = await players.play(seed, number)
+                clock.lap("playing")
+            else:
+                row = (ready or {})[_key(seed, number)]
+            if judges and not row["failure"]:  # a dialogue that broke off is not judged
+                await judges.judge(_to_judge(seed, row))
+                clock.lap("judging")
+            return row
+
+        rows = await together((whole(*unit) for unit in run.units), run.at_once)
+    if players:
+        players.journal.settle([_key(*unit) for unit in run.units])
+    if judges is None:
+        return rows, None
+    units = zip(run.units, rows, strict=True)
+    return rows, judges.settle([_to_judge(seed, row) for (seed, _), row in units if not row["failure"]])
 
 
 async def _claim_playing(run: MinimaxRun) -> Row:
@@ -135,26 +174,38 @@ async def _claim_judging(run: MinimaxRun) -> Row:
 # -- playing
 
 
-async def _play(run: MinimaxRun, played_by: Row) -> list[Row]:
-    """Rows of `dialogues.jsonl` in the order of seeds and runs."""
-    settings, npc, user = run.settings, run.npc, run.user
-    assert settings is not None and npc is not None and user is not None
-    journal = Journal(run.out / DIALOGUES, key=dialogue_key)
-    made_with = digest(played_by)
-    waiting = [unit for unit in run.units if not _is_played(journal.rows.get(_key(*unit)), unit[0])]
-    total = len(run.units) * settings.turns
-    with bar(total, "playing", "turn", show=run.show, done=total - len(waiting) * settings.turns) as progress:
+class _Players:
+    """Plays dialogues that are not played yet."""
 
-        async def play(seed: Seed, number: int) -> None:
-            session = await play_session(seed, number, npc, user, settings, on_turn=lambda _: progress.update())
-            journal.add(_dialogue_row(seed, number, session, made_with))
-            progress.update(settings.turns + OPENING_TURNS - len(session.lines))  # one that broke off is done too
+    def __init__(self, run: MinimaxRun, played_by: Row, bars: ExitStack) -> None:
+        self._run, self._made_with = run, digest(played_by)
+        self.journal = Journal(run.out / DIALOGUES, key=dialogue_key)
+        turns = int(played_by["turns"])
+        done = sum(_is_played(self.journal.rows.get(_key(*unit)), unit[0]) for unit in run.units)
+        total = turns * len(run.units)
+        self._progress = bars.enter_context(bar(total, "playing", "turn", show=run.show, done=turns * done))
 
-        await together((play(*unit) for unit in waiting), run.at_once)
-    return journal.settle([_key(*unit) for unit in run.units])
+    async def play(self, seed: Seed, number: int) -> Row:
+        """The row of one run of a seed, on the disk."""
+        run = self._run
+        row = self.journal.rows.get(_key(seed, number))
+        if row is not None and _is_played(row, seed):
+            return row
+        settings, npc, user = run.settings, run.npc, run.user
+        assert settings is not None and npc is not None and user is not None
+        session = await play_session(seed, number, npc, user, settings, on_turn=lambda _: self._progress.update())
+        keep_notes(run.out, _callers(run))
+        row = _dialogue_row(seed, number, session, self._made_with)
+        self.journal.add(row)
+        self._progress.update(settings.turns + OPENING_TURNS - len(session.lines))  # one that broke off is done too
+        return row
 
 
-def _key(seed: Seed, number: int) -> tuple[str, str, None, int]:
+Key = tuple[str, str, None, int]
+"""What identifies a row of `dialogues.jsonl`, as [`dialogue_key`] has it."""
+
+
+def _key(seed: Seed, number: int) -> Key:
     return seed.language, seed.id, None, number
 
 
@@ -168,13 +219,14 @@ def _digest(seed: Seed) -> str:
 
 
 def _dialogue_row(seed: Seed, number: int, session: Session, made_with: str) -> Row:
+    failure = session.failure
     return {
         "seed_id": seed.id,
         "language": seed.language,
         "run": number,
         "turns": [line.as_dict() for line in session.lines],
-        "ended_by": "failed" if session.failure else "turns",
-        "failure": session.failure,
+        "ended_by": "failed" if failure else "turns",
+        "failure": failure and {**failure, "detail": without_address(failure["detail"])},
         "dropped_turns": session.dropped_turns,
         "asked_again": session.asked_again,
         "seed_digest": _digest(seed),
@@ -182,7 +234,7 @@ def _dialogue_row(seed: Seed, number: int, session: Session, made_with: str) -> 
     }
 
 
-def _played(run: MinimaxRun) -> list[Row]:
+def _played(run: MinimaxRun) -> dict[Key, Row]:
     """The dialogues that were played before."""
     journal = Journal(run.out / DIALOGUES, key=dialogue_key)
     missing = [unit for unit in run.units if _key(*unit) not in journal.rows]
@@ -194,7 +246,7 @@ def _played(run: MinimaxRun) -> list[Row]:
                 f"{journal.file}: run {number} of seed {seed.id!r} was played from another text than the seed has now."
                 " Name the seeds it was played from, or play it again."
             )
-    return [journal.rows[_key(*unit)] for unit in run.units]
+    return {_key(*unit): journal.rows[_key(*unit)] for unit in run.units}
 
 
 def _not_played(run: MinimaxRun, missing: int, first: tuple[Seed, int]) -> str:
@@ -208,21 +260,18 @@ def _not_played(run: MinimaxRun, missing: int, first: tuple[Seed, int]) -> str:
 # -- judging
 
 
-async def _judge(run: MinimaxRun, dialogues: Sequence[Row]) -> list[Row]:
-    """Rows of `judgements.jsonl`; a dialogue that broke off is not judged."""
-    assert run.judge is not None
-    seeds = {seed.key: seed for seed in run.seeds}
-    whole = [
-        Dialogue(
-            {name: row[name] for name in ("seed_id", "language", "run")},
-            seeds[row["language"], row["seed_id"]],
-            row["turns"],
-        )
-        for row in dialogues
-        if not row["failure"]
-    ]
+def _judges(run: MinimaxRun, ready: Sequence[Row], played_by: Row, bars: ExitStack) -> Judges | None:
+    """Who judges, if somebody does."""
+    if run.judge is None:
+        return None
+    chunks = planned_chunks(_turns_of(ready, played_by), run.judging.chunk)
     journal = Journal(run.out / JUDGEMENTS, key=chunk_key)
-    return await judge_dialogues(run.judge, whole, run.judging, journal, at_once=run.at_once, show=run.show)
+    total = chunks * len(run.units)
+    return Judges(_callers(run), run.judge, run.judging, journal, bars, total=total, show=run.show)
+
+
+def _to_judge(seed: Seed, row: Row) -> Dialogue:
+    return Dialogue({name: row[name] for name in ("seed_id", "language", "run")}, seed, row["turns"])
 
 
 def _callers(run: MinimaxRun) -> dict[str, Caller]:

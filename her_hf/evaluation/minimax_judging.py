@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,8 +15,8 @@ from her_hf.scenes.seeds import Seed
 from her_hf.scoring.minimax import chunk_scores
 
 from .progress import bar, together
-
-Row = dict[str, Any]
+from .rows import Row, missing_row
+from .starts import keep_notes
 
 SCALE = (
     "Scores of this bench are on a scale of our own: prompts, user simulator and penalties are ours, as those of "
@@ -48,47 +49,64 @@ def chunk_key(row: Row) -> tuple[Any, ...]:
     return *dialogue_key(row), row["chunk"]
 
 
-async def judge_dialogues(
-    judge: Caller,
-    dialogues: Sequence[Dialogue],
-    settings: ChunkJudging,
-    journal: Journal,
-    *,
-    at_once: int = 256,
-    show: bool = True,
-) -> list[Row]:
-    """Judges all chunks of all dialogues that are not judged yet.
+class Judges:
+    """Judges dialogues chunk by chunk, what is not judged yet.
 
     Args:
+        callers (`Mapping[str, Caller]`): Who is asked in this start, by role.
         judge ([`~her_hf.inference.Caller`]): The judge.
-        dialogues (`Sequence[Dialogue]`): What is judged.
         settings ([`~her_hf.judging.reenactment.ChunkJudging`]): How to ask.
-        journal ([`~her_hf.durable.Journal`]): Keyed by [`chunk_key`]; holds these judgements alone in the end.
-        at_once (`int`, *optional*, defaults to 256): Most judgements in hand at a time.
-        show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
-
-    Returns:
-        `list[dict]`: Rows of `judgements.jsonl`, in the order of dialogues and chunks.
+        journal ([`~her_hf.durable.Journal`]): Keyed by [`chunk_key`].
+        bars (`ExitStack`): Closes the progress bar.
+        total (`int`): Chunks that there are to be.
+        show (`bool`): Whether to show the bar.
     """
-    order: list[tuple[Any, ...]] = []
-    waiting: list[tuple[Dialogue, Chunk, str]] = []
-    for dialogue in dialogues:
-        for chunk in chunks_of(dialogue.turns, settings.chunk):
-            key = chunk_key({**dialogue.names, "chunk": chunk.index})
+
+    def __init__(
+        self,
+        callers: Mapping[str, Caller],
+        judge: Caller,
+        settings: ChunkJudging,
+        journal: Journal,
+        bars: ExitStack,
+        *,
+        total: int,
+        show: bool,
+    ) -> None:
+        self._callers, self._caller, self._settings, self._journal = dict(callers), judge, settings, journal
+        self._progress = bars.enter_context(bar(total, "judging", "chunk", show=show))
+
+    async def judge(self, dialogue: Dialogue) -> None:
+        """Judges all chunks of one dialogue, each on the disk as it comes."""
+        jobs = []
+        for chunk in chunks_of(dialogue.turns, self._settings.chunk):
             judged = digest([list(map(dict, chunk.before)), list(map(dict, chunk.turns)), dialogue.seed.model_dump()])
-            order.append(key)
-            if not _is_judged(journal.rows.get(key), judged):
-                waiting.append((dialogue, chunk, judged))
-    with bar(len(order), "judging", "chunk", show=show, done=len(order) - len(waiting)) as progress:
+            if not _is_judged(self._journal.rows.get(_key(dialogue, chunk)), judged):
+                jobs.append(self._judge(dialogue, chunk, judged))
+            else:
+                self._progress.update()
+        await together(jobs, len(jobs) or 1)
 
-        async def one(dialogue: Dialogue, chunk: Chunk, judged: str) -> None:
-            key = list(dialogue.names.values())
-            found = await judge_chunk(judge, dialogue.seed, chunk, settings=settings, key=key)
-            journal.add(judgement_row(dialogue, chunk, found, judged))
-            progress.update()
+    async def _judge(self, dialogue: Dialogue, chunk: Chunk, judged: str) -> None:
+        key = list(dialogue.names.values())
+        found = await judge_chunk(self._caller, dialogue.seed, chunk, settings=self._settings, key=key)
+        keep_notes(self._journal.file.parent, self._callers)
+        self._journal.add(judgement_row(dialogue, chunk, found, judged))
+        self._progress.update()
 
-        await together((one(*job) for job in waiting), at_once)
-    return journal.settle(order)
+    def settle(self, dialogues: Sequence[Dialogue]) -> list[Row]:
+        """Rows of `judgements.jsonl` in the order of dialogues and chunks; the file has them first."""
+        return self._journal.settle(
+            [
+                _key(dialogue, chunk)
+                for dialogue in dialogues
+                for chunk in chunks_of(dialogue.turns, self._settings.chunk)
+            ]
+        )
+
+
+def _key(dialogue: Dialogue, chunk: Chunk) -> tuple[Any, ...]:
+    return chunk_key({**dialogue.names, "chunk": chunk.index})
 
 
 def _is_judged(row: Row | None, judged: str) -> bool:
@@ -107,7 +125,7 @@ def judgement_row(dialogue: Dialogue, chunk: Chunk, found: ChunkJudgement | Miss
         "judged": judged,
     }
     if isinstance(found, Missing):
-        return {**row, "errors": None, "missing": found.as_dict()}
+        return {**row, "errors": None, "missing": missing_row(found.as_dict())}
     return {**row, **asdict(found), "missing": None}
 
 

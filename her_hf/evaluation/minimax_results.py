@@ -23,7 +23,8 @@ from her_hf.scoring.minimax import (
 from her_hf.scoring.statistics import bootstrap_interval
 from her_hf.simulation.reenactment import NPC, USER
 
-from .minimax_judging import SCALE, Row, chunk_columns, dialogue_key
+from .minimax_judging import SCALE, chunk_columns, dialogue_key
+from .rows import Row
 
 Chunks = Sequence[Columns | None]
 
@@ -63,12 +64,12 @@ def minimax_results(
     scored = chunk_columns(judgements)
     languages = sorted({str(row["language"]) for row in dialogues})
     by_language = {
-        language: _scores([row for row in dialogues if row["language"] == language], scored, chunk)
+        language: _scores([row for row in dialogues if row["language"] == language], scored, turns, chunk)
         for language in languages
     }
     return {
         **results,
-        **_scores(dialogues, scored, chunk),
+        **_scores(dialogues, scored, turns, chunk),
         "by_language": by_language,
         "errors": _errors(judgements),
         "missing": _missing(dialogues, judgements, turns, chunk),
@@ -100,7 +101,7 @@ def _played(dialogues: Sequence[Row]) -> Row:
     }
 
 
-def _scores(dialogues: Sequence[Row], scored: Mapping[tuple[Any, ...], Chunks], size: int) -> Row:
+def _scores(dialogues: Sequence[Row], scored: Mapping[tuple[Any, ...], Chunks], turns: int, size: int) -> Row:
     """Scores, intervals and curve of some dialogues; one that broke off or has no judgement counts as missing."""
     seeds: dict[str, list[Columns | None]] = {}
     for row in dialogues:
@@ -114,7 +115,7 @@ def _scores(dialogues: Sequence[Row], scored: Mapping[tuple[Any, ...], Chunks], 
         "scores": {name: total[name] for name in ("overall", "pillars", "columns")},
         "intervals": _intervals(list(seed_columns(seeds).values())),
         **{name: total[name] for name in counts},  # type: ignore[literal-required]
-        "curve": [point._asdict() for point in curve(stretches, size)],
+        "curve": [point._asdict() for point in curve(stretches, size, turns=turns)],
     }
 
 

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from her_hf.durable import RUN_FILE, Journal, OtherRunError, claim, digest, replace_text, write_json
 from her_hf.inference import Caller
@@ -22,6 +21,7 @@ from her_hf.judging.pairs import candidate_body
 from her_hf.scoring.pairs import Judged, accuracy_figures, agreement_figures, calibration, order_figures
 
 from .progress import bar, together
+from .rows import Row, missing_row
 from .starts import run_now
 
 JUDGED, RESULTS = "judged.jsonl", "results.json"
@@ -34,7 +34,6 @@ LENGTHS = ("much shorter", "shorter", "like", "longer", "much longer")
 
 _TWENTIETH, _FIFTH = 1.05, 1.2
 _OF_THE_JUDGE = tuple(field.name for field in fields(PairVerdict))
-Row = dict[str, Any]
 
 
 @dataclass
@@ -112,9 +111,19 @@ def _settled(row: Row, pair: Pair | BadPair) -> bool:
 
 def _line(key: tuple[int, str], pair: Pair | BadPair, verdict: Row) -> Row:
     """A line as JSON gives it back. Half characters, which a judge or a file may escape, would not go into a file."""
-    row = {"index": key[0], "key": key[1], **_about(pair), **verdict}
+    row = {"index": key[0], "key": key[1], **_about(pair), **_unaddressed(verdict)}
     plain: Row = json.loads(whole_characters(json.dumps(row, ensure_ascii=False, default=str)))
     return plain
+
+
+def _unaddressed(verdict: Row) -> Row:
+    """A verdict without the address of the server that failed, if one did."""
+    said = {**verdict, "per_order": [_unaddressed_order(one) for one in verdict["per_order"]]}
+    return _unaddressed_order(said)
+
+
+def _unaddressed_order(said: Row) -> Row:
+    return {**said, "missing": said["missing"] and missing_row(said["missing"])}
 
 
 def _about(pair: Pair | BadPair) -> Row:

@@ -1,4 +1,7 @@
-"""What every evaluation does at its start and end: a clock, a line of what was spent, connections closed."""
+"""What every evaluation does at its start and end: a clock, a line of what was spent, connections closed.
+
+None of it is in `results.json`, which says the same however often a run was killed and started anew.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,30 @@ from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from her_hf.durable import whole_lines
+from her_hf.durable import write_json
 from her_hf.inference import Caller
 
+from .rows import without_address
+
 SESSIONS = "sessions.jsonl"
-"""One line a start: when it ended, seconds of each phase, what was spent on each model."""
+"""One line a start: when it ended, when each phase did, what was spent on each model, what models noted."""
+
+NOTES = "notes.json"
+"""What models noted in all starts together."""
 
 T = TypeVar("T")
 
 
 class Clock:
-    """Seconds of each phase of a start; one that was broken off has none."""
+    """Seconds from the start to the end of each phase; phases may overlap, and one that never ended has none."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
+        self._start = time.monotonic()
 
     def lap(self, phase: str) -> None:
-        """Ends a phase."""
-        now = time.monotonic()
-        self.laps[phase] = round(now - self._last, 3)
-        self._last = now
+        """Notes that a phase has ended, or a unit of it, of which the last counts."""
+        self.laps[phase] = round(time.monotonic() - self._start, 3)
 
 
 def by_first_role(roles: Iterable[tuple[str, Caller | None]]) -> dict[str, Caller]:
@@ -41,21 +47,24 @@ def by_first_role(roles: Iterable[tuple[str, Caller | None]]) -> dict[str, Calle
     return dict(found.values())
 
 
-def spent(callers: dict[str, Caller]) -> dict[str, dict[str, int]]:
-    """What each model was asked and what it used, in this start."""
-    return {role: caller.spent.as_dict() for role, caller in callers.items()}
-
-
 def notes_of(callers: dict[str, Caller]) -> list[str]:
     """What the models noted, such as a field that a server does not take, so that requests went without it."""
-    return sorted({f"{role}: {note}" for role, caller in callers.items() for note in caller.notes})
+    return sorted({f"{role}: {without_address(note)}" for role, caller in callers.items() for note in caller.notes})
 
 
-def notes_so_far(out: Path, callers: dict[str, Caller]) -> list[str]:
-    """The notes of this start and of all before it: what was asked then is in the results as well."""
-    file = out / SESSIONS
-    earlier = (json.loads(line)["notes"] for line in whole_lines(file)) if file.exists() else ()
-    return sorted({note for notes in (*earlier, notes_of(callers)) for note in notes})
+def keep_notes(out: Path, callers: dict[str, Caller]) -> list[str]:
+    """Writes the notes that are new to `notes.json`, so that a kill loses none, and gives those of all starts."""
+    kept = notes_in(out)
+    notes = sorted({*kept, *notes_of(callers)})
+    if notes != kept:
+        write_json(out / NOTES, notes)
+    return notes
+
+
+def notes_in(out: Path) -> list[str]:
+    """The notes of all starts in this folder: what was asked then is in the results as well."""
+    file = out / NOTES
+    return [str(note) for note in json.loads(file.read_text(encoding="utf-8"))] if file.exists() else []
 
 
 def note_start(out: Path, clock: Clock, callers: dict[str, Caller]) -> None:
@@ -63,7 +72,7 @@ def note_start(out: Path, clock: Clock, callers: dict[str, Caller]) -> None:
     line = {
         "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seconds": clock.laps,
-        "spent": spent(callers),
+        "spent": {role: caller.spent.as_dict() for role, caller in callers.items()},
         "notes": notes_of(callers),
     }
     with (out / SESSIONS).open("a", encoding="utf-8") as stream:

@@ -198,12 +198,15 @@ def summarize_sessions(seeds: Mapping[str, Sequence[Columns | None]]) -> Summary
     }
 
 
-def curve(sessions: Sequence[Sequence[Columns | None]], chunk_turns: int = CHUNK_TURNS) -> list[CurvePoint]:
+def curve(
+    sessions: Sequence[Sequence[Columns | None]], chunk_turns: int = CHUNK_TURNS, *, turns: int | None = None
+) -> list[CurvePoint]:
     """Quality against turn number.
 
     Args:
         sessions (`Sequence[Sequence[Mapping[str, float] | None]]`): The chunks of each dialogue, in order.
         chunk_turns (`int`, *optional*, defaults to 20): Turns of a chunk; the last one of a dialogue may have fewer.
+        turns (`int`, *optional*): Turns of a whole dialogue, where the last stretch ends; else it is taken to be full.
 
     Returns:
         `list[CurvePoint]`: A point for each place of a chunk, as many as the longest dialogue has.
@@ -213,7 +216,8 @@ def curve(sessions: Sequence[Sequence[Columns | None]], chunk_turns: int = CHUNK
         chunks = [chunks[index] for chunks in sessions if index < len(chunks)]
         scores = [overall(chunk) for chunk in chunks if chunk is not None]
         mean = math.fsum(scores) / len(scores) if scores else None
-        points.append(CurvePoint(index * chunk_turns + 1, (index + 1) * chunk_turns, mean, len(scores)))
+        last = (index + 1) * chunk_turns
+        points.append(CurvePoint(index * chunk_turns + 1, min(last, turns or last), mean, len(scores)))
     return points
 
 

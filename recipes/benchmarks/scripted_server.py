@@ -33,7 +33,7 @@ class Script:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.latency, self.faults, self.prose = arguments.latency, arguments.faults, arguments.prose
-        self.broken_after, self.answered = arguments.broken_after, 0
+        self.broken_after, self.broken_status, self.answered = arguments.broken_after, arguments.broken_status, 0
         self.places = asyncio.Semaphore(arguments.places)
         self.attempts: Counter[str] = Counter()
         self.flushing = False
@@ -55,7 +55,7 @@ class Script:
         self.attempts[key] += 1
         self.answered += 1
         if self.broken_after is not None and self.answered > self.broken_after:
-            return "400"
+            return str(self.broken_status)
         kind = int(key[:2], 16)
         if not self.faults or self.attempts[key] > 2:
             return None
@@ -156,7 +156,7 @@ async def chat(script: Script, payload: bytes, writer: asyncio.StreamWriter) -> 
     script.note(key, fault or "ok")
     if fault == "429":
         await send(writer, 429, {"error": {"message": "slow down"}}, b"Retry-After: 0.05\r\n")
-    elif fault in ("400", "500"):
+    elif fault and fault.isdecimal():
         await send(writer, int(fault), {"error": {"message": "oops"}})
     elif fault == "html":
         await send(writer, 200, "<html>Bad gateway</html>")
@@ -198,6 +198,7 @@ async def main() -> None:
     parser.add_argument("--faults", action="store_true", help="some requests fail at first, some judgements for good")
     parser.add_argument("--prose", action="store_true", help="judges answer prose")
     parser.add_argument("--broken-after", type=int, help="every request after so many is refused")
+    parser.add_argument("--broken-status", type=int, default=400, help="with this status")
     arguments = parser.parse_args()
     script = Script(arguments)
     server = await asyncio.start_server(lambda r, w: serve(script, r, w), "127.0.0.1", 0, limit=2**24, backlog=512)
@@ -217,13 +218,16 @@ def scripted(
     faults: bool = False,
     prose: bool = False,
     broken_after: int | None = None,
+    broken_status: int = 400,
 ) -> Iterator[tuple[str, Path]]:
     """Starts the server; gives its URL and its log (`digest outcome`, a line an attempt)."""
     folder.mkdir(parents=True, exist_ok=True)
     port_file, log = folder / "port", folder / "requests.log"
     command = [sys.executable, __file__, "--port-file", str(port_file), "--log", str(log)]
     command += ["--latency", str(latency), "--places", str(places), *(["--faults"] if faults else [])]
-    command += [*(["--prose"] if prose else []), *(["--broken-after", str(broken_after)] if broken_after else [])]
+    command += ["--prose"] if prose else []
+    command += ["--broken-status", str(broken_status)]
+    command += [] if broken_after is None else ["--broken-after", str(broken_after)]
     try:
         with child_process(command) as process:
             deadline = time.monotonic() + 60

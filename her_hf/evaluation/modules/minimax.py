@@ -250,13 +250,21 @@ def _figures(sessions: Sequence[_Session], found: Sequence[Sequence[Errors]], si
         "sessions": total["sessions"],
         "missing_sessions": total["missing_sessions"],
         "intervals": {name: list(own) if own else None for name, own in ends.items()},
-        "curve": [point._asdict() for point in curve(scored, size)],
+        "curve": [point._asdict() for point in curve(scored, size, turns=_longest(sessions))],
         "scale": SCALE,
         "cases": [
             {"seed": session.group, **_flat(own), "chunks": list(map(_chunk_case, errors, scores))}
             for session, own, errors, scores in zip(sessions, columns, found, scored, strict=True)
         ],
     }
+
+
+def _longest(sessions: Sequence[_Session]) -> int | None:
+    """Turns of the longest dialogue; `None` where one was given as judgements alone."""
+    chunks = [chunk for session in sessions for chunk in session.chunks]
+    if not all(chunk.turns for chunk in chunks):
+        return None
+    return max((sum(len(chunk.turns) for chunk in session.chunks) for session in sessions), default=None)
 
 
 def _flat(columns: Mapping[str, float] | None) -> dict[str, float | None]:

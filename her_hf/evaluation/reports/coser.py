@@ -41,7 +41,8 @@ def write_report(results: Results, out: Path) -> Path:
     if "scores" in results:
         draw_scores(results, out / "scores.png")
         draw_by_tag(results, out / "by_tag.png")
-        judged = [missing_first, _scores, _by_tag, _by_book, _agreement, _coser_missing, _coser_published]
+        judged = [missing_first, _scores, _by_judge, _by_tag, _by_book]
+        judged += [_agreement, _coser_missing, _coser_published]
     return write_sections(
         [_coser_head, *judged, _form, _overlap, _coser_played, _coser_failures, settings_section, _coser_commands],
         results,
@@ -95,6 +96,22 @@ def _scores(results: Results) -> str:
         "how much hangs on the choice of scenes, not whether the judge is right.\n\n"
         + table(["dimension", "score", "95% interval", "scenes", "without a score"], rows)
         + "\n\n![Scores with intervals; published ones in a panel of their own](scores.png)"
+    )
+
+
+def _by_judge(results: Results) -> str:
+    judges = results["by_judge"]
+    if len(judges) < 2:
+        return ""
+    left_out = ", ".join(f"{code} {count}" for code, count in results["left_out"].items())
+    together = {"scores": results["scores"], "cases": results["cases_with"], "missing": results["cases_without"]}
+    rows = [_group_row("all judges", together), *(_group_row(judge, found) for judge, found in judges.items())]
+    return (
+        "## By judge\n\nA scene's score in a dimension is the mean over judges, and there is one only where **all** "
+        "of them scored it (each by at least one of its samples): judges are not equally harsh, so a mean of those "
+        "that happened to answer would jump to theirs. Scenes left out because only some of the judges scored them: "
+        f"{left_out}. A judge's own scores are over all scenes that it scored.\n\n"
+        + table(["judge", *_GROUP_HEAD], rows)
     )
 
 

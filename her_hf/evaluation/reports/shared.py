@@ -10,6 +10,7 @@ from typing import Any
 from her_hf.durable import replace_text
 from her_hf.judging.missing import CAUSES
 
+from ..starts import notes_in
 from .markdown import escape, fence, folded, percent, plain_name, setting, table
 
 REPORT = "report.md"
@@ -20,9 +21,10 @@ Flag = tuple[str, object]
 
 
 def write_sections(sections: Sequence[Section], results: Results, out: Path) -> Path:
-    """Writes the sections that have something to say, in one move."""
+    """Writes the sections that have something to say, in one move; what models noted stands in `out` already."""
     file = out / REPORT
-    replace_text(file, "\n\n".join(filter(None, (section(results) for section in sections))) + "\n")
+    known = {**results, "notes": notes_in(out)}
+    replace_text(file, "\n\n".join(filter(None, (section(known) for section in sections))) + "\n")
     return file
 
 
@@ -72,7 +74,7 @@ def settings_section(results: Results) -> str:
     rows = [[escape(name), setting(value)] for name, value in sorted(results["settings"].items())]
     if not rows:
         return "## Settings\n\nNot recorded: the dialogues do not say how they were played."
-    notes = "".join(f"\n- {escape(note, most=400)}" for note in results.get("notes", ()))
+    notes = "".join(f"\n- {escape(note, most=400)}" for note in results["notes"])
     told = f"\n\nNoted on the way:\n{notes}" if notes else ""
     return "## Settings\n\n" + table(["setting", "value"], rows) + told
 
