@@ -17,14 +17,14 @@ from conftest import SERVER_LOG
 from lora_adapter import next_token_logprobs, write_adapter
 from venvs import ROOT
 from vllm_server import post, stream, vllm_server
-from vllm_venv import vllm_python
+from vllm_venv import vllm_python, why_not_here
 
 from her_hf.dual_layer import parse_turn
 
 if TYPE_CHECKING:
     from her_hf.scenes import Scene
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(why_not_here()), reason=why_not_here())]
 
 ROLE = "Odile"
 WINDOW = 4096

