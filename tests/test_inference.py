@@ -116,6 +116,9 @@ class _Scripted:
         self.ids, self.device, self.config = ids, model.device, model.config
         self.generation_config = copy.deepcopy(model.generation_config)
 
+    def _supports_default_dynamic_cache(self) -> bool:
+        return False
+
     def generate(self, input_ids: Any, streamer: Any, stopping_criteria: Any, **_: Any) -> Any:
         import torch
 

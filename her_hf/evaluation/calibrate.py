@@ -17,7 +17,7 @@ from her_hf.inference import Caller
 from her_hf.judging.reenactment import OPENING_TURNS, ChunkJudging, chunks_of
 from her_hf.scenes.errors import SceneError
 from her_hf.scenes.fields import needed_items, needed_text
-from her_hf.scenes.load import _read as read_file
+from her_hf.scenes.load import read_file
 from her_hf.scenes.prompt import LANGUAGES
 from her_hf.scenes.seeds import HUB, Seed, bench_files, load_seeds
 from her_hf.scoring.minimax import COLUMNS, PILLARS, Columns, overall, pillars, session_scores

@@ -196,7 +196,7 @@ class ServerModel:
             finish_reason=finish,
             ended=ended(last, stops=bool(sampling.stop)),
             usage=usage,
-            content="".join(content),
+            content=text if inline.aside_was_all else "".join(content),
             reasoning="".join(reasoning) or None,
             model=self.name,
         )
