@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,15 @@ class Frame:
     def header(self, role: str) -> str:
         """What stands before the text of a turn."""
         return f"{self.turn_start}{role}{self.role_end}"
+
+    def header_pattern(self, role: str) -> str:
+        """Regular expression for [`~Frame.header`] in text that was decoded from ids.
+
+        Tokenizers of the SentencePiece kind may decode a space behind each control token that the prompt did not have.
+        """
+        tokens = "|".join(map(re.escape, sorted(self.control_tokens, key=len, reverse=True)))
+        pieces = re.split(f"({tokens})", self.header(role))
+        return "".join(f"{re.escape(piece)} ?" if piece in self.control_tokens else re.escape(piece) for piece in pieces)
 
 
 CHATML = Frame(
