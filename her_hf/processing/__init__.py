@@ -4,6 +4,7 @@ Importing this package tells `AutoProcessor` of [`HERProcessor`].
 """
 
 from .attach import attach_model, attach_tokenizer
+from .embeddings import check_embeddings
 from .processor import HERProcessor
 
-__all__ = ["HERProcessor", "attach_model", "attach_tokenizer"]
+__all__ = ["HERProcessor", "attach_model", "attach_tokenizer", "check_embeddings"]

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from her_hf.durable import new_folder
 
+from .embeddings import check_embeddings
 from .frames import find_frame, token_id
 from .response import response_template
 from .templates import SCENE, chat_template, scene_template
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
     from .processor import HERProcessor
 
@@ -69,6 +70,23 @@ def load_tokenizer(base: str | PathLike[str]) -> PreTrainedTokenizerBase:
         ) from error
 
 
+def read_config(base: str | PathLike[str], revision: str | None = None) -> PreTrainedConfig:
+    """The configuration of a model, by transformers' own code alone.
+
+    Raises:
+        `ValueError`: If transformers cannot read it; the message says what to do.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"the config.json of {base} cannot be read by transformers without code from elsewhere "
+            f"({str(error)[:200]}): take a model of an architecture that this transformers knows, or update it"
+        ) from error
+
+
 def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_prefill: bool = False) -> HERProcessor:
     """Writes a checkpoint folder that carries the method: the weights of `base` and everything HER adds.
 
@@ -85,7 +103,8 @@ def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_pr
 
     Raises:
         `FileExistsError`: If `out` is a file or holds anything else.
-        `ValueError`: If the base is a LoRA adapter or not fit; see [`HERProcessor.attach`].
+        `ValueError`: If the base is a LoRA adapter, if transformers cannot read its config.json, if its tokenizer
+            has tokens beyond the model's embeddings, or if it is not fit; see [`HERProcessor.attach`].
         `FileNotFoundError`: If the base has weights, but none as safetensors.
 
     Example:
@@ -102,6 +121,8 @@ def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_pr
     _refuse_adapter(Path(base))
     processor = HERProcessor.attach(base, bare_prefill=bare_prefill)
     source = _model_files(base)
+    if source is not None:
+        check_embeddings(processor.tokenizer, read_config(source), str(base))
     if out.exists() and any(out.iterdir()):
         if _is_same(out, processor, source):
             return processor

@@ -45,7 +45,9 @@ class Frame:
         """
         tokens = "|".join(map(re.escape, sorted(self.control_tokens, key=len, reverse=True)))
         pieces = re.split(f"({tokens})", self.header(role))
-        return "".join(f"{re.escape(piece)} ?" if piece in self.control_tokens else re.escape(piece) for piece in pieces)
+        return "".join(
+            f"{re.escape(piece)} ?" if piece in self.control_tokens else re.escape(piece) for piece in pieces
+        )
 
 
 CHATML = Frame(

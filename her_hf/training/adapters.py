@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from her_hf.durable import new_folder
 from her_hf.hub.base import torch_dtype
+from her_hf.inference.local import base_not_found
 from her_hf.processing import HERProcessor
 
 
@@ -62,8 +63,4 @@ def _load_base(base: str, adapter: str | Path, dtype: str) -> PreTrainedModel:
     except OSError as error:
         if Path(base).exists():
             raise
-        # An adapter keeps the path that its training was given, which may have been relative to another folder.
-        raise ValueError(
-            f"the base {base!r} of the adapter {adapter} is no folder here (looked in {Path.cwd()}), and no model of "
-            "the Hub that can be reached: give it with --base"
-        ) from error
+        raise ValueError(f"{base_not_found(base, adapter)}: give it with --base") from error

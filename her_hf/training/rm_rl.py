@@ -38,6 +38,7 @@ from .rm_config import RewardRLDataConfig
 from .rm_data import PairReport, labelled_pairs
 from .rm_prompts import fitting_pairs, prompt_rows, taken_pairs
 from .rm_sft import METHOD, plain_tokenizer
+from .tokenizers import base_config
 
 logger = get_logger(__name__)
 
@@ -122,6 +123,7 @@ def run_rm_rl(data: RewardRLDataConfig, model_config: ModelConfig, args: RewardR
     """
     base = resolve_base(str(model_config.model_name_or_path))
     tokenizer = plain_tokenizer(base, model_config.model_revision)
+    base_config(base, model_config.model_revision, tokenizer)
     reward = VerdictReward(form=data.form_reward, follows=data.follows_reward)
     report = PairReport()
     pairs = labelled_pairs(data.dataset, data.train_split, data.max_pairs, report)

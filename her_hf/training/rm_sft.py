@@ -11,7 +11,7 @@ from typing import Any
 from accelerate import PartialState
 from accelerate.logging import get_logger
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import ModelConfig
 
 from her_hf.hub.cards import AT_ONCE_USE, REWARD_USE, ModelCard
@@ -32,6 +32,7 @@ from .job import (
 )
 from .rm_config import RewardDataConfig
 from .rm_data import PARTS, PairReport, labelled_pairs, reward_rows
+from .tokenizers import base_config
 
 logger = get_logger(__name__)
 
@@ -60,7 +61,7 @@ def run_rm_sft(data: RewardDataConfig, model_config: ModelConfig, args: OnePassC
         raise ValueError("decision_share says what counts within an answer: set per_reply: true")
     base = resolve_base(str(model_config.model_name_or_path))
     tokenizer = plain_tokenizer(base, model_config.model_revision)
-    config = AutoConfig.from_pretrained(base, revision=model_config.model_revision)
+    config = base_config(base, model_config.model_revision, tokenizer)
     args.max_tokens = window_of(args.max_tokens, config)
     show = PartialState().is_main_process and not args.disable_tqdm
     rows, report = _rows(data, tokenizer, args.max_tokens, held_out=False, show=show)

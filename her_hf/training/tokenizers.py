@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 
 def her_tokenizer(base: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -35,6 +35,20 @@ def her_tokenizer(base: str, revision: str | None = None) -> PreTrainedTokenizer
         return tokenizer
     attached: PreTrainedTokenizerBase = HERProcessor.attach(tokenizer).tokenizer
     return attached
+
+
+def base_config(base: str, revision: str | None, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
+    """The configuration of `base`, once it is known that the base can be trained with this tokenizer.
+
+    Raises:
+        `ValueError`: If it cannot be read, or the tokenizer has tokens beyond the embeddings.
+    """
+    from her_hf.processing.attach import read_config
+    from her_hf.processing.embeddings import check_embeddings
+
+    config = read_config(base, revision)
+    check_embeddings(tokenizer, config, base)
+    return config
 
 
 def has_her_template(tokenizer: PreTrainedTokenizerBase) -> bool:
