@@ -126,20 +126,20 @@ class LocalModel:
                 f"No model could be loaded from {source!r}: {_first_line(error).rstrip('.')}. Give a whole folder "
                 "that `save_pretrained` wrote, a Hub id, or a server's URL."
             ) from error
-        from her_hf.processing import check_embeddings
+        from her_hf.processing import attach_tokenizer, check_embeddings, take_any_roles
 
         check_embeddings(tokenizer, model.config, source)
         notes = []
         if _template_of(tokenizer) is None and not attach:
             raise ValueError(f"{source} has no chat template of its own: name a chat model, or a reward model.")
         if attach and OPENING.strip() not in (_template_of(tokenizer) or ""):
-            from her_hf.processing import attach_tokenizer
-
             tokenizer = attach_tokenizer(tokenizer)
             notes.append(
                 f"{source} does not carry the HER chat template; it was added for this run. "
                 "`her-hf attach` writes a folder that has it."
             )
+        elif note := take_any_roles(tokenizer):
+            notes.append(note)
         local = cls(tokenizer, model.eval(), name=source, window=window)
         local.notes += notes
         return local

@@ -16,6 +16,7 @@ from trl import ModelConfig
 
 from her_hf.hub.cards import AT_ONCE_USE, REWARD_USE, ModelCard
 from her_hf.judging.reward_model import write_reward_settings
+from her_hf.processing import take_any_roles
 
 from .config import OnePassConfig
 from .job import (
@@ -90,10 +91,10 @@ def run_rm_sft(data: RewardDataConfig, model_config: ModelConfig, args: OnePassC
 
 
 def plain_tokenizer(base: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a base with its own chat template.
+    """The tokenizer of a base with its own chat template, which takes conversations with and without system message.
 
     Raises:
-        `ValueError`: If it cannot be loaded or has no chat template.
+        `ValueError`: If it cannot be loaded, or has no chat template that renders a conversation.
     """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, revision=revision)
@@ -101,6 +102,8 @@ def plain_tokenizer(base: str, revision: str | None = None) -> PreTrainedTokeniz
         raise ValueError(f"no tokenizer could be loaded from {base!r}: name a model folder or a Hub id") from error
     if tokenizer.chat_template is None:
         raise ValueError(f"{base} has no chat template: a reward model is trained from a chat model")
+    if note := take_any_roles(tokenizer):
+        logger.info(note)
     return tokenizer
 
 
