@@ -83,5 +83,5 @@ def test_what_is_named() -> None:
 def test_a_config_that_transformers_cannot_read_is_refused(small: Path, tmp_path: Path) -> None:
     base = shutil.copytree(small, tmp_path / "base")
     (base / "config.json").write_text('{"model_type": "brand_new", "auto_map": {"AutoConfig": "code.Config"}}')
-    with pytest.raises(ValueError, match="config.json of .*base cannot be read by transformers without code"):
+    with pytest.raises(ValueError, match=r"config\.json of .*base cannot be read by transformers without code"):
         attach_model(base, tmp_path / "her")

@@ -1,4 +1,4 @@
-"""A run goes on exactly or not at all: checkpoints without optimizer, schedule or random state are refused in words."""
+"""A run goes on exactly or not at all: checkpoints without optimizer, schedule or random state are refused."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_save_only_model_is_told_at_the_start_and_refused_later(
 
 
 def test_going_on_from_elsewhere_is_refused(inputs: dict[str, Path], finished: Path, stopped: Path) -> None:
-    with pytest.raises(ValueError, match="resume_from_checkpoint is .*leave the setting out"):
+    with pytest.raises(ValueError, match=r"resume_from_checkpoint is .*leave the setting out"):
         train(inputs, stopped, resume_from_checkpoint=finished / "checkpoint-4")
     assert train(inputs, stopped, resume_from_checkpoint=stopped / "checkpoint-2")["resumed_from"] == "checkpoint-2"
 

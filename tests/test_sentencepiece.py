@@ -57,7 +57,7 @@ def test_a_prompt_of_ids_is_not_the_reply(kind: str, frame: str) -> None:
 @pytest.mark.parametrize(("kind", "frame"), ALL)
 def test_a_reply_that_the_prompt_began_keeps_its_spaces(kind: str, frame: str) -> None:
     her = HERProcessor.attach(sentencepiece_tokenizer(kind, frame))
-    text, ids = prompt_of(her, enable_thinking=False)
+    text, _ = prompt_of(her, enable_thinking=False)
     begun = her.tokenizer.encode(text + "Bob: walks", add_special_tokens=False)
     whole = her.tokenizer.encode(text + "Bob: walks home", add_special_tokens=False)
     assert whole[: len(begun)] == begun
@@ -72,7 +72,7 @@ def test_a_prompt_without_an_open_turn_is_refused(kind: str) -> None:
     for chat in (CHAT, [*CHAT, assistant(REST), *CHAT], [*CHAT, assistant(REST)]):
         ids = her.apply_chat_template(chat)["input_ids"]
         for prefix in (ids, her.apply_chat_template(chat, tokenize=False)):
-            with pytest.raises(ValueError, match="does not end in an open turn.*add_generation_prompt"):
+            with pytest.raises(ValueError, match=r"does not end in an open turn.*add_generation_prompt"):
                 her.parse_turn(REPLY, prefix=prefix)
 
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_session import asked, drain, session_of, talked
 
-from her_hf.durable import SEED_LIMIT
 from her_hf.dual_layer import Layer, Segment, Turn, parse_turn
+from her_hf.durable import SEED_LIMIT
 from her_hf.inference import Sampling
 from her_hf.scenes import START
 from her_hf.session import Session
@@ -121,7 +121,7 @@ def test_a_name_that_reads_as_a_line_of_another_is_refused(log: Path) -> None:
 def test_what_is_nested_too_deep_is_refused(log: Path) -> None:
     deep = '{"a":' * 100_000 + "1" + "}" * 100_000
     log.write_text(log.read_text() + deep + "\n")
-    with pytest.raises(ValueError, match="line 6: not a record|line 5: not a record"):
+    with pytest.raises(ValueError, match=r"line \d: not a record"):
         Session.load(log, ScriptedModel())
 
 

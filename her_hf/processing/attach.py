@@ -9,8 +9,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from her_hf.durable import new_folder
+from her_hf.durable import new_folder, read_json
 
+from .companions import COMPANIONS, PROCESSOR, companions_of, copy_companions
 from .embeddings import check_embeddings
 from .frames import find_frame, token_id
 from .response import response_template
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from .processor import HERProcessor
 
 ADAPTER = "adapter_config.json"
+_LEGACY = "chat_template.json"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
-MODEL_FILES = (*WEIGHTS, "config.json", "base_source.json", "LICENSE*", "NOTICE*", "USE_POLICY*")
-"""What a model folder hands on as it is; tokenizer, templates and generation config are written anew."""
+MODEL_FILES = (*WEIGHTS, *COMPANIONS, "config.json", "base_source.json", "LICENSE*", "NOTICE*", "USE_POLICY*")
+"""What a model folder hands on as it is; tokenizer, templates, processor and generation config are written anew."""
 
 
 def attach_tokenizer(
@@ -53,21 +55,28 @@ def attach_tokenizer(
     return tokenizer
 
 
-def load_tokenizer(base: str | PathLike[str]) -> PreTrainedTokenizerBase:
-    """Loads the tokenizer of a folder or Hub id.
+def load_tokenizer(base: str | PathLike[str], revision: str | None = None) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer of a folder or Hub id, with the chat template that older processors keep in their own file.
 
     Raises:
         `ValueError`: If there is none; the message says what was tried.
     """
     from transformers import AutoTokenizer
+    from transformers.utils import cached_file
 
     try:
-        return AutoTokenizer.from_pretrained(base)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, revision=revision)
+        legacy = None
+        if tokenizer.chat_template is None:
+            legacy = cached_file(base, _LEGACY, revision=revision, _raise_exceptions_for_missing_entries=False)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"no tokenizer could be loaded from {str(base)!r}: name a local folder with tokenizer files, or the id of "
             f"a model on the Hub that is reachable from here ({error})."
         ) from error
+    if legacy is not None:
+        tokenizer.chat_template = read_json(legacy).get("chat_template")
+    return tokenizer
 
 
 def read_config(base: str | PathLike[str], revision: str | None = None) -> PreTrainedConfig:
@@ -133,6 +142,8 @@ def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_pr
                 shutil.copyfile(file, draft / file.name)
             processor.generation_config(_generation_config(source)).save_pretrained(draft)
         processor.save_pretrained(draft)
+        if source is not None:
+            copy_companions(companions_of(source), draft)
     return processor
 
 
@@ -175,7 +186,7 @@ def _model_files(base: str | PathLike[str]) -> Path | None:
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
 
-        patterns = [*MODEL_FILES, "generation_config.json", ADAPTER]
+        patterns = [*MODEL_FILES, PROCESSOR, "generation_config.json", ADAPTER]
         folder = Path(snapshot_download(str(base), allow_patterns=patterns))
         _refuse_adapter(folder)
     if any(folder.glob(WEIGHTS[0])):

@@ -32,7 +32,7 @@ def check_embeddings(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfi
     named = ", ".join(f"{token[:40]!r} has id {number}" for number, token in beyond[:_NAMED])
     more = f" and {len(beyond) - _NAMED} more" if len(beyond) > _NAMED else ""
     raise ValueError(
-        f"{where}: the embeddings of the model hold {rows} tokens (vocab_size), ids 0 to {rows - 1}, but {named}{more} "
-        f"in the tokenizer. Take the tokenizer that belongs to this model, or load both, call "
+        f"{where}: the embeddings of the model hold {rows} tokens (vocab_size), ids 0 to {rows - 1}, but {named}{more}"
+        f" in the tokenizer. Take the tokenizer that belongs to this model, or load both, call "
         f"model.resize_token_embeddings({beyond[-1][0] + 1}) and save them again."
     )

@@ -12,8 +12,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from her_hf.durable import derive_seed
 from her_hf.dual_layer import ENVIRONMENT, Turn, TurnStream
+from her_hf.durable import derive_seed
 from her_hf.inference import ChatModel, Message, ModelError, Prompt, Reply, Sampling
 from her_hf.inference.window import Fitted, WindowFull, fit
 from her_hf.scenes import Character, Scene, merge_turns

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from huggingface_hub import ModelCard, snapshot_download
-from huggingface_hub.utils import filter_repo_objects
+from huggingface_hub.utils._paths import filter_repo_objects
 from peft import PeftConfig, PeftModel
 from transformers import (
     AutoModelForCausalLM,
@@ -21,6 +21,7 @@ from her_hf.hub.base import torch_dtype
 from her_hf.hub.push import IGNORED
 from her_hf.inference.local import base_not_found
 from her_hf.processing import HERProcessor, check_embeddings
+from her_hf.processing.companions import companions_of, copy_companions, knows_more_than_text
 
 from .tokenizers import has_her_template
 
@@ -81,6 +82,8 @@ def merge_adapter(adapter: str | Path, out: str | Path, *, base: str | None = No
         for name in _carried(folder):
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, draft / name)
+        if knows_more_than_text(merged.config):
+            copy_companions(companions_of(base), draft)
         if (draft / _CARD).is_file():
             _rewrite_card(draft / _CARD)
     return out
@@ -134,8 +137,8 @@ def _generation_config(
     if not (folder / _GENERATION).is_file():
         return HERProcessor(tokenizer).generation_config(of_base) if has_her_template(tokenizer) else of_base
     config = GenerationConfig.from_pretrained(folder)
-    stops = [_listed(config.eos_token_id), _listed(of_base.eos_token_id)]
-    config.eos_token_id = list(dict.fromkeys(sum(stops, []))) or None
+    stops = [*_listed(config.eos_token_id), *_listed(of_base.eos_token_id)]
+    config.eos_token_id = list(dict.fromkeys(stops)) or None
     return config
 
 

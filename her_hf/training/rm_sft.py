@@ -11,12 +11,13 @@ from typing import Any
 from accelerate import PartialState
 from accelerate.logging import get_logger
 from datasets import Dataset
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from trl import ModelConfig
 
 from her_hf.hub.cards import AT_ONCE_USE, REWARD_USE, ModelCard
 from her_hf.judging.reward_model import write_reward_settings
 from her_hf.processing import take_any_roles
+from her_hf.processing.attach import load_tokenizer
 
 from .config import OnePassConfig
 from .job import (
@@ -96,10 +97,7 @@ def plain_tokenizer(base: str, revision: str | None = None) -> PreTrainedTokeniz
     Raises:
         `ValueError`: If it cannot be loaded, or has no chat template that renders a conversation.
     """
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, revision=revision)
-    except OSError as error:
-        raise ValueError(f"no tokenizer could be loaded from {base!r}: name a model folder or a Hub id") from error
+    tokenizer = load_tokenizer(base, revision)
     if tokenizer.chat_template is None:
         raise ValueError(f"{base} has no chat template: a reward model is trained from a chat model")
     if note := take_any_roles(tokenizer):

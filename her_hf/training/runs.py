@@ -82,7 +82,8 @@ def check_exact(trainer: Trainer, checkpoint: Path) -> None:
     state = _state(checkpoint)
     if state is not None and state["global_step"] >= state["max_steps"]:
         return
-    args, wanted = trainer.args, []
+    args = trainer.args
+    wanted: list[tuple[str, ...]] = []
     if trainer.is_deepspeed_enabled:
         wanted.append(("global_step*",))  # with the schedule, unless that raises an error when it is read
     else:
