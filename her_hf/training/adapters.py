@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import ModelCard, snapshot_download
-from huggingface_hub.utils._paths import filter_repo_objects
 from peft import PeftConfig, PeftModel
 from transformers import (
     AutoModelForCausalLM,
@@ -149,7 +149,7 @@ def _listed(value: int | list[int] | None) -> list[int]:
 def _carried(folder: Path) -> list[str]:
     """Names of the files beside the adapter's weights."""
     names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
-    return list(filter_repo_objects(names, ignore_patterns=_LEFT))
+    return [name for name in names if not any(fnmatch(name, pattern) for pattern in _LEFT)]
 
 
 def _rewrite_card(file: Path) -> None:
