@@ -21,6 +21,10 @@ RUN_FILE = "run.json"
 """Holds the settings of the run that a folder belongs to."""
 
 
+SEED_LIMIT = 2**31
+"""Seeds are from 0 to below this, which every server takes."""
+
+
 class OtherRunError(FileExistsError):
     """The output folder belongs to another run."""
 
@@ -46,9 +50,9 @@ def derive_seed(*parts: Any) -> int:
         parts: JSON values, such as the run's seed, the scene's key and the index of the turn.
 
     Returns:
-        `int`: From 0 to 2**31 - 1, which every server takes.
+        `int`: From 0 to below [`SEED_LIMIT`].
     """
-    return int(digest(list(parts))[:8], 16) % 2**31
+    return int(digest(list(parts))[:8], 16) % SEED_LIMIT
 
 
 def read_json(file: str | Path) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from her_hf.cli.merge import merge
+from her_hf.inference.local import LocalModel
+from her_hf.judging.reward_model import HERRewardModel, trained_settings, write_reward_settings
 from her_hf.processing import HERProcessor
 
 
@@ -55,6 +57,127 @@ def test_merge(adapter: Path, tmp_path: Path) -> None:
     kept, given = AutoTokenizer.from_pretrained(out), AutoTokenizer.from_pretrained(adapter)
     assert kept.chat_template == given.chat_template and kept.response_template == given.response_template
     assert json.loads((out / "generation_config.json").read_text())["temperature"] == 0.7
+
+
+def carried(folder: Path) -> dict[str, bytes]:
+    """Everything below a folder but the weights and their configuration."""
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != "config.json" and file.suffix != ".safetensors"
+    }
+
+
+CARD = """---
+library_name: peft
+base_model: someone/base
+base_model_relation: adapter
+tags: [her]
+---
+
+# Ann
+
+A card with ünusual words.
+"""
+
+
+def test_whatever_lies_beside_the_adapter_goes_along(adapter: Path, tmp_path: Path) -> None:
+    lora, out = shutil.copytree(adapter, tmp_path / "lora"), tmp_path / "merged"
+    (lora / "additional_chat_templates" / "mine.jinja").write_text("{{ messages }}")
+    generation = json.loads((lora / "generation_config.json").read_text())
+    (lora / "generation_config.json").write_text(json.dumps({**generation, "temperature": 0.33}))
+    processor = json.loads((lora / "processor_config.json").read_text())
+    (lora / "processor_config.json").write_text(json.dumps({**processor, "note": 1}))
+    (lora / "README.md").write_text(CARD, encoding="utf-8")
+    (lora / "notes").mkdir()
+    kept = ["results.json", "metrics.jsonl", "LICENSE", "notes/a.txt", "reward_model.json"]
+    left = ["run.json", "training_args.bin", "optimizer.pt", "rng_state.pth", "checkpoint-2/x.txt", ".git", "a.tmp"]
+    (lora / "checkpoint-2").mkdir()
+    for name in [*kept, *left]:
+        (lora / name).write_text(name)
+    before = carried(lora)
+    result = run(str(lora), str(out))
+    assert result.exit_code == 0, result.exception
+    assert carried(lora) == before
+    found = carried(out)
+    changed = {"README.md", "generation_config.json"}
+    wanted = {name for name in before if name not in left and not name.startswith("adapter_")}
+    assert set(found) == wanted and wanted >= {*kept, "additional_chat_templates/mine.jinja", "tokenizer.json"}
+    assert {name: found[name] for name in wanted - changed} == {name: before[name] for name in wanted - changed}
+    assert json.loads((out / "generation_config.json").read_text())["temperature"] == 0.33
+    assert set(AutoTokenizer.from_pretrained(out).chat_template) == {"default", "scene", "mine"}
+    card = (out / "README.md").read_text(encoding="utf-8")
+    for words in ("library_name: transformers", "base_model_relation: finetune", "base_model: someone/base",
+                  "A card with ünusual words.", "Merged:"):  # fmt: skip
+        assert words in card
+    assert "peft" not in card
+
+
+def test_the_base_stops_where_it_stopped(adapter: Path, tmp_path: Path) -> None:
+    base = Path(json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"])
+    base = shutil.copytree(base, tmp_path / "base")
+    (base / "generation_config.json").write_text(json.dumps({"eos_token_id": [5, 9], "temperature": 0.1}))
+    assert run(str(adapter), str(tmp_path / "merged"), "--base", str(base)).exit_code == 0
+    saved = json.loads((tmp_path / "merged" / "generation_config.json").read_text())
+    stops = json.loads((adapter / "generation_config.json").read_text())["eos_token_id"]
+    assert saved["eos_token_id"] == [*stops, 5, 9] and saved["temperature"] == 0.7
+    # An adapter that somebody else's trainer saved has none of its own: the method's, not the base's.
+    bare = shutil.copytree(adapter, tmp_path / "bare")
+    (bare / "generation_config.json").unlink()
+    assert run(str(bare), str(tmp_path / "other"), "--base", str(base)).exit_code == 0
+    saved = json.loads((tmp_path / "other" / "generation_config.json").read_text())
+    assert saved["eos_token_id"] == [*stops, 5, 9] and saved["temperature"] == 0.7
+
+
+@pytest.mark.parametrize("tokenizer", [True, False])
+def test_a_reward_models_adapter(adapter: Path, tmp_path: Path, tokenizer: bool) -> None:
+    """It speaks through its base's own template, and its note says in which form."""
+    lora, base = tmp_path / "lora", tmp_path / "base"
+    shutil.copytree(json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"], base)
+    plain = AutoTokenizer.from_pretrained(FIXTURES / "tokenizers" / "smollm2")
+    plain.save_pretrained(base)
+    lora.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(adapter / name, lora / name)
+    if tokenizer:
+        plain.save_pretrained(lora)
+    write_reward_settings(lora, form="compact", reasoning=False)
+    result = run(str(lora), str(tmp_path / "merged"), "--base", str(base))
+    assert result.exit_code == 0, result.exception
+    assert AutoTokenizer.from_pretrained(tmp_path / "merged").chat_template == plain.chat_template
+    assert trained_settings(tmp_path / "merged") == trained_settings(lora)
+    assert trained_settings(lora).form == "compact"
+    HERRewardModel.from_pretrained(tmp_path / "merged", device="cpu").close()
+
+
+def test_adapters_that_cannot_be_folded_in(adapter: Path, tmp_path: Path) -> None:
+    cases: dict[str, tuple[dict[str, Any], str]] = {
+        "prompt": ({"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4, "task_type": "CAUSAL_LM"}, "PROMPT_TUNING"),
+        "classifier": ({"task_type": "SEQ_CLS"}, "SEQ_CLS"),
+        "nameless": ({"base_model_name_or_path": None}, "--base"),
+    }
+    for name, (changes, said) in cases.items():
+        lora = shutil.copytree(adapter, tmp_path / name)
+        config = {**json.loads((lora / "adapter_config.json").read_text()), **changes}
+        (lora / "adapter_config.json").write_text(json.dumps(config))
+        error = run(str(lora), str(tmp_path / "out")).exception
+        assert isinstance(error, ValueError) and said in str(error), error
+    unfinished = shutil.copytree(adapter, tmp_path / "unfinished")
+    (unfinished / "adapter_model.safetensors").unlink()
+    error = run(str(unfinished), str(tmp_path / "out")).exception
+    assert isinstance(error, ValueError) and "no weights" in str(error)
+    error = run("nobody/nothing", str(tmp_path / "out")).exception
+    assert isinstance(error, ValueError) and "no adapter of the Hub that can be reached" in str(error)
+    assert not (tmp_path / "out").exists()
+
+
+def test_chat_explains_a_base_that_moved(adapter: Path, tmp_path: Path) -> None:
+    lora = shutil.copytree(adapter, tmp_path / "lora")
+    config = json.loads((lora / "adapter_config.json").read_text())
+    for gone in ("models/base", str(tmp_path / "gone")):
+        (lora / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": gone}))
+        with pytest.raises(FileNotFoundError, match=rf"the base '{gone}' of the adapter .*her-hf merge .*--base BASE"):
+            LocalModel.load(str(lora))
 
 
 def test_what_is_wrong_is_said(adapter: Path, tmp_path: Path) -> None:

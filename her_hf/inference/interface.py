@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from her_hf.durable import SEED_LIMIT
+
 Message: TypeAlias = dict[str, Any]
 """One chat message: `role` and `content`, as `Scene.messages_for` writes them."""
 
@@ -27,11 +29,11 @@ class Sampling:
         max_tokens (`int`, *optional*, defaults to 1024): Most tokens of a reply.
         temperature (`float`, *optional*, defaults to 0.7): 0 takes the likeliest token each time.
         top_p (`float`, *optional*, defaults to 0.9): Probability mass that is sampled from.
-        seed (`int`, *optional*): Fixes the draw; without one every call differs.
+        seed (`int`, *optional*): Fixes the draw, from 0 to 2**31 - 1; without one every call differs.
         stop (`tuple[str, ...]`, *optional*): Texts that end a reply; they are not part of it.
 
     Raises:
-        `ValueError`: If a value is out of range.
+        `ValueError`: If a value is out of range or of another type.
 
     Source of the defaults: the demo of HER (1024 tokens, temperature 0.7, top_p 0.9).
     """
@@ -43,14 +45,29 @@ class Sampling:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
-        if not 0 <= self.temperature <= 10:
-            raise ValueError(f"temperature must be between 0 and 10, got {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
-        if isinstance(self.stop, str) or not all(self.stop):
-            raise ValueError(f"stop must be a tuple of texts that are not empty, got {self.stop!r}")
+        if not (_whole(self.max_tokens) and 1 <= self.max_tokens < SEED_LIMIT):
+            raise ValueError(f"max_tokens must be a whole number of at least 1, got {_shown(self.max_tokens)}")
+        if not (_number(self.temperature) and 0 <= self.temperature <= 10):
+            raise ValueError(f"temperature must be between 0 and 10, got {_shown(self.temperature)}")
+        if not (_number(self.top_p) and 0 < self.top_p <= 1):
+            raise ValueError(f"top_p must be above 0 and at most 1, got {_shown(self.top_p)}")
+        if self.seed is not None and not (_whole(self.seed) and 0 <= self.seed < SEED_LIMIT):
+            raise ValueError(f"seed must be a whole number from 0 to {SEED_LIMIT - 1}, got {_shown(self.seed)}")
+        if not isinstance(self.stop, tuple) or not all(isinstance(text, str) and text for text in self.stop):
+            raise ValueError(f"stop must be a tuple of texts that are not empty, got {_shown(self.stop)}")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: object) -> bool:
+    return _whole(value) or isinstance(value, float)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import hashlib
+import json
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
@@ -98,8 +99,8 @@ class LocalModel:
 
         Raises:
             `FileNotFoundError`: If there is no such folder or Hub id, or no network to fetch it.
-            `ValueError`: If it is no whole model folder, if the tokenizer cannot carry the HER template, or if torch
-                does not know the dtype or cannot use the device.
+            `ValueError`: If it is no whole model folder, if the tokenizer cannot carry the HER template or has tokens
+                beyond the embeddings, or if torch does not know the dtype or cannot use the device.
         """
         path = Path(source).expanduser()
         if not path.exists() and (source.count("/") > 1 or source.startswith((".", "~", "/"))):
@@ -113,22 +114,30 @@ class LocalModel:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=wanted).to(device)
             tokenizer = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
+            if (base := _base_of(path)) and not Path(base).exists() and isinstance(error, OSError):
+                raise FileNotFoundError(
+                    f"{base_not_found(base, source)}. Merge the two from where the base lies now "
+                    f"(her-hf merge {source} OUT --base BASE), and name the merged folder."
+                ) from error
             kind = FileNotFoundError if isinstance(error, OSError) else ValueError
             raise kind(
                 f"No model could be loaded from {source!r}: {_first_line(error).rstrip('.')}. Give a whole folder "
                 "that `save_pretrained` wrote, a Hub id, or a server's URL."
             ) from error
+        from her_hf.processing import attach_tokenizer, check_embeddings, take_any_roles
+
+        check_embeddings(tokenizer, model.config, source)
         notes = []
         if _template_of(tokenizer) is None and not attach:
             raise ValueError(f"{source} has no chat template of its own: name a chat model, or a reward model.")
         if attach and OPENING.strip() not in (_template_of(tokenizer) or ""):
-            from her_hf.processing import attach_tokenizer
-
             tokenizer = attach_tokenizer(tokenizer)
             notes.append(
                 f"{source} does not carry the HER chat template; it was added for this run. "
                 "`her-hf attach` writes a folder that has it."
             )
+        elif note := take_any_roles(tokenizer):
+            notes.append(note)
         local = cls(tokenizer, model.eval(), name=source, window=window)
         local.notes += notes
         return local
@@ -407,6 +416,26 @@ class LocalModel:
     def _until_end(self, ids: list[int]) -> list[int]:
         end = next((index for index, token in enumerate(ids) if token in self._ends), len(ids))
         return ids[: end + 1]
+
+
+def base_not_found(base: str, adapter: str | Path) -> str:
+    """What to say of an adapter whose base is not where it says.
+
+    It keeps the path that its training was given, which may have been relative to another folder.
+    """
+    return (
+        f"the base {base!r} of the adapter {adapter} is no folder here (looked in {Path.cwd()}), and no model of the "
+        "Hub that can be reached"
+    )
+
+
+def _base_of(folder: Path) -> str | None:
+    """The base that a folder with an adapter names."""
+    file = folder / "adapter_config.json"
+    if not file.is_file() or (folder / "config.json").is_file():
+        return None
+    base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    return base if isinstance(base, str) else None
 
 
 def _template_of(tokenizer: Any) -> str | None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import LogitsProcessor, StoppingCriteria
 
+from her_hf.durable import SEED_LIMIT
+
 
 class SeededSampler(LogitsProcessor):  # type: ignore[misc]
     """Draws the next token of each row and leaves it as the only possible one, so that greedy search takes it.
@@ -20,7 +22,7 @@ class SeededSampler(LogitsProcessor):  # type: ignore[misc]
     """
 
     def __init__(self, seeds: Sequence[int | None], temperature: float, top_p: float) -> None:
-        self._draws = [random.Random(secrets.randbits(63) if seed is None else seed) for seed in seeds]
+        self._draws = [random.Random(secrets.randbelow(SEED_LIMIT) if seed is None else seed) for seed in seeds]
         self._temperature, self._top_p = temperature, top_p
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:

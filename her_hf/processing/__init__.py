@@ -4,6 +4,8 @@ Importing this package tells `AutoProcessor` of [`HERProcessor`].
 """
 
 from .attach import attach_model, attach_tokenizer
+from .embeddings import check_embeddings
 from .processor import HERProcessor
+from .roles import take_any_roles
 
-__all__ = ["HERProcessor", "attach_model", "attach_tokenizer"]
+__all__ = ["HERProcessor", "attach_model", "attach_tokenizer", "check_embeddings", "take_any_roles"]

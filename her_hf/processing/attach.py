@@ -9,21 +9,24 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from her_hf.durable import new_folder
+from her_hf.durable import new_folder, read_json
 
+from .companions import COMPANIONS, PROCESSOR, companions_of, copy_companions
+from .embeddings import check_embeddings
 from .frames import find_frame, token_id
 from .response import response_template
 from .templates import SCENE, chat_template, scene_template
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
     from .processor import HERProcessor
 
 ADAPTER = "adapter_config.json"
+_LEGACY = "chat_template.json"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
-MODEL_FILES = (*WEIGHTS, "config.json", "base_source.json", "LICENSE*", "NOTICE*", "USE_POLICY*")
-"""What a model folder hands on as it is; tokenizer, templates and generation config are written anew."""
+MODEL_FILES = (*WEIGHTS, *COMPANIONS, "config.json", "base_source.json", "LICENSE*", "NOTICE*", "USE_POLICY*")
+"""What a model folder hands on as it is; tokenizer, templates, processor and generation config are written anew."""
 
 
 def attach_tokenizer(
@@ -52,20 +55,44 @@ def attach_tokenizer(
     return tokenizer
 
 
-def load_tokenizer(base: str | PathLike[str]) -> PreTrainedTokenizerBase:
-    """Loads the tokenizer of a folder or Hub id.
+def load_tokenizer(base: str | PathLike[str], revision: str | None = None) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer of a folder or Hub id, with the chat template that older processors keep in their own file.
 
     Raises:
         `ValueError`: If there is none; the message says what was tried.
     """
     from transformers import AutoTokenizer
+    from transformers.utils import cached_file
 
     try:
-        return AutoTokenizer.from_pretrained(base)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, revision=revision)
+        legacy = None
+        if tokenizer.chat_template is None:
+            legacy = cached_file(base, _LEGACY, revision=revision, _raise_exceptions_for_missing_entries=False)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"no tokenizer could be loaded from {str(base)!r}: name a local folder with tokenizer files, or the id of "
             f"a model on the Hub that is reachable from here ({error})."
+        ) from error
+    if legacy is not None:
+        tokenizer.chat_template = read_json(legacy).get("chat_template")
+    return tokenizer
+
+
+def read_config(base: str | PathLike[str], revision: str | None = None) -> PreTrainedConfig:
+    """The configuration of a model, by transformers' own code alone.
+
+    Raises:
+        `ValueError`: If transformers cannot read it; the message says what to do.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"the config.json of {base} cannot be read by transformers without code from elsewhere "
+            f"({str(error)[:200]}): take a model of an architecture that this transformers knows, or update it"
         ) from error
 
 
@@ -85,7 +112,8 @@ def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_pr
 
     Raises:
         `FileExistsError`: If `out` is a file or holds anything else.
-        `ValueError`: If the base is a LoRA adapter or not fit; see [`HERProcessor.attach`].
+        `ValueError`: If the base is a LoRA adapter, if transformers cannot read its config.json, if its tokenizer
+            has tokens beyond the model's embeddings, or if it is not fit; see [`HERProcessor.attach`].
         `FileNotFoundError`: If the base has weights, but none as safetensors.
 
     Example:
@@ -102,6 +130,8 @@ def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_pr
     _refuse_adapter(Path(base))
     processor = HERProcessor.attach(base, bare_prefill=bare_prefill)
     source = _model_files(base)
+    if source is not None:
+        check_embeddings(processor.tokenizer, read_config(source), str(base))
     if out.exists() and any(out.iterdir()):
         if _is_same(out, processor, source):
             return processor
@@ -112,6 +142,8 @@ def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_pr
                 shutil.copyfile(file, draft / file.name)
             processor.generation_config(_generation_config(source)).save_pretrained(draft)
         processor.save_pretrained(draft)
+        if source is not None:
+            copy_companions(companions_of(source), draft)
     return processor
 
 
@@ -154,7 +186,7 @@ def _model_files(base: str | PathLike[str]) -> Path | None:
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
 
-        patterns = [*MODEL_FILES, "generation_config.json", ADAPTER]
+        patterns = [*MODEL_FILES, PROCESSOR, "generation_config.json", ADAPTER]
         folder = Path(snapshot_download(str(base), allow_patterns=patterns))
         _refuse_adapter(folder)
     if any(folder.glob(WEIGHTS[0])):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
@@ -36,6 +38,17 @@ class Frame:
     def header(self, role: str) -> str:
         """What stands before the text of a turn."""
         return f"{self.turn_start}{role}{self.role_end}"
+
+    def header_pattern(self, role: str) -> str:
+        """Regular expression for [`~Frame.header`] in text that was decoded from ids.
+
+        Tokenizers of the SentencePiece kind may decode a space behind each control token that the prompt did not have.
+        """
+        tokens = "|".join(map(re.escape, sorted(self.control_tokens, key=len, reverse=True)))
+        pieces = re.split(f"({tokens})", self.header(role))
+        return "".join(
+            f"{re.escape(piece)} ?" if piece in self.control_tokens else re.escape(piece) for piece in pieces
+        )
 
 
 CHATML = Frame(
@@ -89,23 +102,37 @@ def find_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[Frame, str]:
             f"{where} has no chat template. Take the instruct or chat variant of the base, or set "
             "tokenizer.chat_template to a ChatML or Llama-3 style template first."
         )
-    messages = [{"role": "user", "content": _PROBE[0]}, {"role": "assistant", "content": _PROBE[1]}]
-    messages.append(messages[0])
-    try:
-        rendered = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
-    except TemplateError as error:
-        raise ValueError(f"the chat template of {where} could not render a plain conversation: {error}") from error
-    for frame in FRAMES:
-        if f"{frame.header('user')}{_PROBE[0]}{frame.turn_end}" in rendered:
-            _check_tokens(tokenizer, frame, where)
-            bos = tokenizer.bos_token or ""
-            begins = bool(bos) and bos != frame.turn_start and rendered.startswith(bos)
-            return frame, bos if begins else ""
-    shown = rendered if len(rendered) < 300 else rendered[:300] + "…"
+    found: list[str] = []
+    failures: list[Exception] = []
+    for messages in _probes():
+        try:
+            rendered = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
+        except (TemplateError, TypeError) as error:
+            failures.append(error)
+            continue
+        found.append(rendered)
+        for frame in FRAMES:
+            if f"{frame.header('user')}{_PROBE[0]}{frame.turn_end}" in rendered:
+                _check_tokens(tokenizer, frame, where)
+                bos = tokenizer.bos_token or ""
+                begins = bool(bos) and bos != frame.turn_start and rendered.startswith(bos)
+                return frame, bos if begins else ""
+    if not found:
+        raise ValueError(f"the chat template of {where} could not render a plain conversation: {failures[0]}")
+    shown = found[0] if len(found[0]) < 300 else found[0][:300] + "…"
     raise ValueError(
         f"the chat template of {where} is neither ChatML nor Llama-3 style; it renders a probe as {shown!r}. "
         "Take a base of one of these styles."
     )
+
+
+def _probes() -> Iterator[list[dict[str, Any]]]:
+    """A plain conversation, without and with a system message, as text and as parts: some templates demand either."""
+    for written in (lambda text: text, lambda text: [{"type": "text", "text": text}]):
+        user = {"role": "user", "content": written(_PROBE[0])}
+        talk = [user, {"role": "assistant", "content": written(_PROBE[1])}, user]
+        yield talk
+        yield [{"role": "system", "content": written("probe of the system")}, *talk]
 
 
 def _check_tokens(tokenizer: PreTrainedTokenizerBase, frame: Frame, where: str) -> None:

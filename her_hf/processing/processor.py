@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -128,8 +129,11 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
 
         Returns:
             `TurnStream`: To be fed with text up to the end-of-turn token.
+
+        Raises:
+            `ValueError`: If the prompt does not end in an open turn of the assistant.
         """
-        begun = self._text(prefix).rpartition(self.frame.header("assistant"))[2]
+        begun = self._begun(self._text(prefix))
         if begun.strip() == _OPENING:
             return TurnStream(prefilled=True, speaker=speaker, names=names)
         stream = TurnStream(prefilled=False, speaker=speaker, names=names)
@@ -148,7 +152,10 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
             names (`Sequence[str]`, *optional*): The cast; if given, only these and Environment are labels.
 
         Returns:
-            `Turn`: Never raises on a text; whether the reply was ended is told by [`~HERProcessor.is_ended`].
+            `Turn`: Whatever the reply is; whether it was ended is told by [`~HERProcessor.is_ended`].
+
+        Raises:
+            `ValueError`: If the prompt does not end in an open turn of the assistant.
         """
         stream = self.stream(prefix=prefix, speaker=speaker, names=names)
         stream.feed(self._until_end(self._text(reply)))
@@ -182,8 +189,32 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
             self.push_to_hub(kwargs.pop("repo_id", str(save_directory).rstrip("/").rsplit("/", 1)[-1]), **kwargs)
         return files
 
+    def _begun(self, prompt: str) -> str:
+        """What the prompt wrote of the reply."""
+        frame = self.frame
+        if frame.turn_start not in prompt:
+            return prompt
+        last = prompt.rindex(frame.turn_start)
+        header = re.compile(frame.header_pattern("assistant")).match(prompt, last)
+        if header is None or frame.turn_end in prompt[last:]:
+            raise ValueError(
+                f"the prefix does not end in an open turn of the assistant, but in {prompt[last:][-120:]!r}: give the "
+                "prompt as apply_chat_template renders it with add_generation_prompt=True, without the reply"
+            )
+        return prompt[header.end() :]
+
     def _text(self, text: str | Ids) -> str:
-        return text if isinstance(text, str) else self.tokenizer.decode(text, skip_special_tokens=False)
+        """Text of one sequence, spaces at its beginning included."""
+        if isinstance(text, str):
+            return text
+        ids = text if isinstance(text, Sequence) else text.tolist()
+        if len(ids) == 1 and isinstance(ids[0], Sequence):  # a batch of one, as `return_tensors="pt"` gives it
+            ids = ids[0]
+        # Decoders of the SentencePiece kind strip a space at the beginning; behind a token it is kept.
+        start = self.frame.turn_start
+        ids = [self.tokenizer.convert_tokens_to_ids(start), *ids]
+        whole: str = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return whole.removeprefix(start)
 
     def _until_end(self, text: str) -> str:
         """Text before the first token that ends a reply."""

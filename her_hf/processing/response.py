@@ -37,7 +37,7 @@ def response_template(frame: Frame) -> dict[str, Any]:
     return {
         "version": 1,
         "defaults": {"role": "assistant"},
-        "start_anchor": frame.header("assistant"),
+        "start_anchor_pattern": frame.header_pattern("assistant"),
         "fields": {
             "thinking": {
                 "open_pattern": r"\A\s*<system_thinking>\s*",

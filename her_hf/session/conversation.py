@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from her_hf.dual_layer import ENVIRONMENT, Turn, TurnStream
+from her_hf.durable import derive_seed
 from her_hf.inference import ChatModel, Message, ModelError, Prompt, Reply, Sampling
 from her_hf.inference.window import Fitted, WindowFull, fit
 from her_hf.scenes import Character, Scene, merge_turns
@@ -21,8 +21,9 @@ from her_hf.scenes.names import check_name
 
 from .answers import about, deltas_of, received, why_empty
 from .events import Event, Failed, Trimmed, TurnFinished, TurnStarted
-from .log import VERSION, Log, Record, dump_turn, load_turn, read_log, write_whole
-from .typed import read_edited, read_typed
+from .log import VERSION, Log, Record, dump_turn, read_log, write_whole
+from .records import Header, KeepChange, TurnChange, check_speaker, check_turn, naming, read_change
+from .typed import guarded, read_edited, read_typed
 
 STRANGER = {"en": "Stranger", "zh": "陌生人"}
 """Who the visitor is when the scene has no one else to be."""
@@ -93,6 +94,8 @@ class Session:
         self.thinking = thinking
         self.max_context_tokens = max_context_tokens
         self._opening = tuple(opening)
+        for number, turn in enumerate(self._opening):
+            check_speaker(turn, self.names, f"opening[{number}]")
         self._turns = list(self._opening)
         self._asked: Counter[int] = Counter()
         self._log = Log(Path(log).expanduser(), fresh=True) if log is not None else None
@@ -255,8 +258,7 @@ class Session:
         """Each turn and each try has its own seed, from the session's."""
         if self.sampling.seed is None:
             return self.sampling
-        key = f"{self.sampling.seed}:{index}:{self._asked[index]}".encode()
-        return replace(self.sampling, seed=int.from_bytes(hashlib.sha256(key).digest()[:6], "big"))
+        return replace(self.sampling, seed=derive_seed(self.sampling.seed, index, self._asked[index]))
 
     def _failed(self, index: int, kind: str, message: str, text: str) -> Failed:
         self._write({"kind": "failed", "index": index, "cause": kind, "message": message, "reply": text})
@@ -265,7 +267,7 @@ class Session:
     # -- the prompt
 
     def _messages(self, context: Sequence[Turn]) -> list[Message]:
-        turns = merge_turns(context)
+        turns = merge_turns(guarded(turn, [name for name in self.names if name != turn.name]) for turn in context)
         scene = self.scene.model_copy(update={"dialogue": turns})
         return list(scene.messages_for(self.character, turns=len(turns), system_thinking=self.thinking))
 
@@ -321,27 +323,26 @@ class Session:
             max_context_tokens (`int`, *optional*): Replaces the logged one.
 
         Raises:
-            `FileNotFoundError`, `ValueError`: See [`read_log`]; a setting out of range is a `ValueError` too.
+            `FileNotFoundError`, `ValueError`: See [`read_log`]; a record that no session writes is a `ValueError` too,
+                which names its line and field, and so is a setting out of range.
         """
         path = Path(path).expanduser()
         header, *records = read_log(path)
-        try:
+        with naming(path, 1):
+            begun = Header.model_validate(header)
             session = cls(
-                Scene.model_validate(header["scene"]),
-                header["character"],
+                begun.scene,
+                begun.character,
                 model,
-                visitor=header["visitor"],
-                opening=[load_turn(turn) for turn in header["opening"]],
-                sampling=Sampling(**{**header["sampling"], "stop": tuple(header["sampling"]["stop"])}),
-                thinking=header["thinking"] if thinking is None else thinking,
-                max_context_tokens=max_context_tokens or header["max_context_tokens"],
+                visitor=begun.visitor,
+                opening=begun.opening,
+                sampling=begun.sampling,
+                thinking=begun.thinking if thinking is None else thinking,
+                max_context_tokens=max_context_tokens or begun.max_context_tokens,
             )
-            for record in records:
+        for number, record in enumerate(records, 2):
+            with naming(path, number):
                 session._replay(record)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(
-                f"{path}: not a session log that can be continued ({type(error).__name__}: {error})"
-            ) from error
         session.sampling = replace(session.sampling, **(sampling or {}))
         session._log = Log(path, fresh=False)
         session._write({"kind": "continued", **session._settings()})
@@ -369,16 +370,20 @@ class Session:
         }
 
     def _replay(self, record: Record) -> None:
-        if record["kind"] == "turn":
-            index = record["index"]
-            if not 0 <= index <= len(self._turns):
-                raise IndexError(f"turn {index} after {len(self._turns)} turns")
-            self._turns[index : index + 1] = [load_turn(record["turn"])]
-            self._asked[index] += "reply" in record
-        elif record["kind"] == "keep":
-            del self._turns[record["turns"] :]
-        elif record["kind"] in ("failed", "stopped"):
-            self._asked[record["index"]] += 1
+        change = read_change(record)
+        most = len(self._turns)
+        if isinstance(change, TurnChange):
+            if change.index > most:
+                raise ValueError(f"index: there are {most} turns before it, got {change.index}")
+            check_turn(change.turn, self.character, self.names)
+            self._turns[change.index : change.index + 1] = [change.turn]
+            self._asked[change.index] += change.reply is not None
+        elif isinstance(change, KeepChange):
+            if change.turns > most:
+                raise ValueError(f"turns: there are {most} turns before it, got {change.turns}")
+            del self._turns[change.turns :]
+        elif change is not None:
+            self._asked[change.index] += 1
 
     def _put(self, index: int, turn: Turn, **about: Any) -> None:
         """Sets turn `index`, on disk first: what is shown as done is never lost."""

@@ -26,11 +26,6 @@ def dump_turn(turn: Turn) -> Record:
     return {**_TURN.dump_python(turn, mode="json"), "text": turn.render()}
 
 
-def load_turn(record: Record) -> Turn:
-    """The turn that [`dump_turn`] wrote."""
-    return _TURN.validate_python({key: value for key, value in record.items() if key != "text"})
-
-
 class Log:
     """Appends records to a file, which is made with the first of them.
 
@@ -120,7 +115,7 @@ def _record(path: Path, number: int, line: bytes) -> Record:
     """The record of a line; the first, and only the first, is of kind 'session'."""
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}, line {number}: not a record of a session log ({error})") from error
     if not isinstance(record, dict) or (number == 1) != (record.get("kind") == "session"):
         raise ValueError(
@@ -132,7 +127,7 @@ def _record(path: Path, number: int, line: bytes) -> Record:
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

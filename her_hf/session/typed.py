@@ -6,13 +6,30 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from her_hf.dual_layer import ENVIRONMENT, TAGS, ZERO_WIDTH_SPACE, Issue, Layer, Segment, Turn, TurnStream, escape_tags
-from her_hf.scenes.prompt import escape_headings
+from her_hf.dual_layer import (
+    ENVIRONMENT,
+    TAGS,
+    ZERO_WIDTH_SPACE,
+    Issue,
+    Layer,
+    Segment,
+    Turn,
+    TurnStream,
+    View,
+    escape_tags,
+)
+from her_hf.scenes import START
 
 _SYSTEM_TAG = re.compile(
     r"<(?=\s*/?\s*(?:" + "|".join(tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING) + r")\s*>)",
     re.IGNORECASE,
 )
+# Where a line begins for a reader of the prompt, and for Unicode: more than a line feed ends one.
+_BREAKS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
+_LINE = rf"(?:\A|(?<=[{_BREAKS}]))"
+_SPACE = r" \t\xa0\u2000-\u200a\u202f\u205f\u3000"
+_UNSEEN = r"\u200b-\u200f\u2060-\u2064\ufeff\xad"
+_HEADING = re.compile(rf"({_LINE}[{_SPACE}{_UNSEEN}]*=)(?==)")
 _UNREADABLE = {Issue.UNCLOSED, Issue.NESTED, Issue.STRAY_CLOSE, Issue.EMPTY}
 
 
@@ -50,10 +67,11 @@ def read_typed(text: str, name: str, names: Sequence[str] = ()) -> Turn:
     segments = turn.segments
     if name == ENVIRONMENT or _UNREADABLE & set(turn.issues):
         segments = (Segment(Layer.SPEECH, escape_tags(text).strip()),)
-    segments = tuple(Segment(part.layer, escape_lines(part.text, [*names, name, ENVIRONMENT])) for part in segments)
-    if not any(part.text.strip(" \n\t" + ZERO_WIDTH_SPACE) for part in segments):
+    segments = tuple(Segment(part.layer, part.text) for part in segments)  # layout is not the visitor's
+    typed = guarded(Turn(name=name, segments=segments), [*names, name, ENVIRONMENT])
+    if not any(part.text.strip(" \n\t" + ZERO_WIDTH_SPACE) for part in typed.segments):
         raise ValueError("There is nothing to say in an empty line.")
-    return Turn(name=name, segments=segments)
+    return typed
 
 
 def read_edited(text: str, old: Turn, names: Sequence[str] = ()) -> Turn:
@@ -73,12 +91,37 @@ def read_edited(text: str, old: Turn, names: Sequence[str] = ()) -> Turn:
     return replace(turn, name=old.name, system_thinking=thinking, origin_id=old.origin_id)
 
 
+def guarded(turn: Turn, names: Sequence[str]) -> Turn:
+    """The turn with text that begins nobody's line and no part of the prompt, see [`escape_lines`].
+
+    Where a thought is hidden, the texts around it come together; if that makes a line of somebody, they are parted.
+    """
+    parts = [replace(part, text=escape_lines(part.text, names)) for part in turn.segments]
+    whole = Turn(segments=tuple(parts))
+    bodies = [whole.render(view=view) for view in (View.SELF, View.OTHERS)]
+    if any(escape_lines(body, names) != body for body in bodies):
+        parts[:-1] = [replace(part, text=part.text + ZERO_WIDTH_SPACE) for part in parts[:-1]]
+    return replace(turn, segments=tuple(parts))
+
+
 def escape_lines(text: str, names: Sequence[str]) -> str:
-    """Puts a zero-width space into what could pass for the start of another turn or of a part of the prompt."""
-    lead = "|".join(map(re.escape, sorted({*names} - {""}, key=len, reverse=True)))
-    if lead:
-        text = re.sub(rf"^([ \t]*(?:{lead}))(?=[ \t]*[:：])", rf"\1{ZERO_WIDTH_SPACE}", text, flags=re.MULTILINE)
-    return escape_headings(text)
+    """Puts a zero-width space into what could pass for the start of another turn or of a part of the prompt.
+
+    Args:
+        text (`str`): Text.
+        names (`Sequence[str]`): Whose labels begin no line, in whatever case and with what models put round them:
+            `Ann:`, `**Ann:**`, `[Ann]:`, `Ann (whispering):`.
+    """
+    if label := _label(names):
+        behind = rf"(?=[*_\]）)]*(?:[{_SPACE}]*[(（][^()（）\n]{{0,60}}[)）])?[{_SPACE}]*[:：])"
+        text = re.sub(rf"({_LINE}{label}){behind}", rf"\1{ZERO_WIDTH_SPACE}", text)
+    return _HEADING.sub(rf"\1{ZERO_WIDTH_SPACE}", text).replace(START, f"={ZERO_WIDTH_SPACE}{START[1:]}")
+
+
+def _label(names: Sequence[str]) -> str:
+    """Pattern of the names with what may stand before one in a line."""
+    found = "|".join(map(re.escape, sorted({*names} - {""}, key=len, reverse=True)))
+    return rf"(?i:[{_SPACE}{_UNSEEN}]*[*_\[（(]*(?:{found}))" if found else ""
 
 
 def _read(text: str, notation: str) -> Turn:

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
+from huggingface_hub import ModelCard, snapshot_download
 from peft import PeftConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from her_hf.durable import new_folder
 from her_hf.hub.base import torch_dtype
-from her_hf.processing import HERProcessor
+from her_hf.hub.push import IGNORED
+from her_hf.inference.local import base_not_found
+from her_hf.processing import HERProcessor, check_embeddings
+from her_hf.processing.companions import companions_of, copy_companions, knows_more_than_text
+
+from .tokenizers import has_her_template
+
+_CONFIG = "adapter_config.json"
+_CARD = "README.md"
+_GENERATION = "generation_config.json"
+_LEFT = [
+    *IGNORED,
+    *("adapter_*", "config.json", "*.safetensors", "*.safetensors.index.json", "*.bin", _GENERATION),
+    *("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "trainer_state.json", "global_step*", "latest"),
+]
+"""What is the adapter's alone, or a run's to go on with; all else in its folder goes along."""
 
 
 def merge_adapter(adapter: str | Path, out: str | Path, *, base: str | None = None, dtype: str = "auto") -> Path:
     """Writes base and adapter as one ordinary model.
 
     Args:
-        adapter (`str` or `Path`): Folder or Hub id of the adapter; its tokenizer, template and generation defaults are
-            kept.
+        adapter (`str` or `Path`): Folder or Hub id of the adapter. All that lies beside its weights goes along:
+            tokenizer, templates, processor, generation defaults, the note of a reward model, results, card.
         out (`str` or `Path`): Folder to write.
         base (`str`, *optional*): The base; where the adapter's configuration says if not given.
         dtype (`str`, *optional*, defaults to `"auto"`): Dtype of the weights, a torch name.
@@ -27,7 +51,8 @@ def merge_adapter(adapter: str | Path, out: str | Path, *, base: str | None = No
 
     Raises:
         `FileExistsError`: If `out` is not empty.
-        `ValueError`: If `adapter` holds no adapter, or its base cannot be found.
+        `ValueError`: If `adapter` holds no adapter that can be folded in, if its base cannot be found, or if its
+            tokenizer has tokens beyond the embeddings.
 
     Example:
 
@@ -39,21 +64,61 @@ def merge_adapter(adapter: str | Path, out: str | Path, *, base: str | None = No
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an empty folder: name another one, or remove it")
-    if Path(adapter).exists() and not (Path(adapter) / "adapter_config.json").is_file():
-        raise ValueError(
-            f"{adapter} holds no LoRA adapter: it has no adapter_config.json. Name the output_dir of a LoRA run."
-        )
-    base = base or PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
+    folder = _adapter_folder(adapter)
+    config = _config(adapter, folder)
+    base = base or config.base_model_name_or_path
     if not base:
         raise ValueError(f"the adapter {adapter} does not name its base: give it with --base")
     model = _load_base(base, adapter, dtype)
-    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    processor = HERProcessor(AutoTokenizer.from_pretrained(str(adapter)))
-    merged.generation_config = processor.generation_config(merged.generation_config)
+    merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    carries_tokenizer = (folder / "tokenizer_config.json").is_file()
+    tokenizer = AutoTokenizer.from_pretrained(str(folder) if carries_tokenizer else base)
+    check_embeddings(tokenizer, merged.config, str(adapter))
+    merged.generation_config = _generation_config(folder, tokenizer, merged.generation_config)
     with new_folder(out) as draft:
         merged.save_pretrained(draft)
-        processor.save_pretrained(draft)
+        if not carries_tokenizer:
+            tokenizer.save_pretrained(draft)
+        for name in _carried(folder):
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, draft / name)
+        if knows_more_than_text(merged.config):
+            copy_companions(companions_of(base), draft)
+        if (draft / _CARD).is_file():
+            _rewrite_card(draft / _CARD)
     return out
+
+
+def _adapter_folder(adapter: str | Path) -> Path:
+    """The adapter's files on this machine."""
+    folder = Path(adapter)
+    if not folder.exists():
+        try:
+            folder = Path(snapshot_download(str(adapter), ignore_patterns=IGNORED))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{adapter} is no folder here (looked in {Path.cwd()}), and no adapter of the Hub that can be reached "
+                f"({str(error).splitlines()[0][:200]})"
+            ) from error
+    if not (folder / _CONFIG).is_file():
+        raise ValueError(f"{adapter} holds no LoRA adapter: it has no {_CONFIG}. Name the output_dir of a LoRA run.")
+    if not any(folder.glob("adapter_model.*")):
+        raise ValueError(
+            f"{adapter} has an {_CONFIG}, but no weights (adapter_model.safetensors): name the output_dir of a "
+            "finished LoRA run, or one of its checkpoints"
+        )
+    return folder
+
+
+def _config(adapter: str | Path, folder: Path) -> PeftConfig:
+    """The adapter's configuration, if it can be folded into a language model."""
+    config = PeftConfig.from_pretrained(str(folder))
+    if config.is_prompt_learning or config.task_type not in (None, "CAUSAL_LM"):
+        raise ValueError(
+            f"{adapter} is an adapter of type {config.peft_type} for {config.task_type}, which cannot be folded into "
+            "the weights of a language model: name a LoRA adapter"
+        )
+    return config
 
 
 def _load_base(base: str, adapter: str | Path, dtype: str) -> PreTrainedModel:
@@ -62,8 +127,40 @@ def _load_base(base: str, adapter: str | Path, dtype: str) -> PreTrainedModel:
     except OSError as error:
         if Path(base).exists():
             raise
-        # An adapter keeps the path that its training was given, which may have been relative to another folder.
-        raise ValueError(
-            f"the base {base!r} of the adapter {adapter} is no folder here (looked in {Path.cwd()}), and no model of "
-            "the Hub that can be reached: give it with --base"
-        ) from error
+        raise ValueError(f"{base_not_found(base, adapter)}: give it with --base") from error
+
+
+def _generation_config(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, of_base: GenerationConfig
+) -> GenerationConfig:
+    """The adapter's defaults, else those of the method, with every token at which the base stops too."""
+    if not (folder / _GENERATION).is_file():
+        return HERProcessor(tokenizer).generation_config(of_base) if has_her_template(tokenizer) else of_base
+    config = GenerationConfig.from_pretrained(folder)
+    stops = [*_listed(config.eos_token_id), *_listed(of_base.eos_token_id)]
+    config.eos_token_id = list(dict.fromkeys(stops)) or None
+    return config
+
+
+def _listed(value: int | list[int] | None) -> list[int]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _carried(folder: Path) -> list[str]:
+    """Names of the files beside the adapter's weights."""
+    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    return [name for name in names if not any(fnmatch(name, pattern) for pattern in _LEFT)]
+
+
+def _rewrite_card(file: Path) -> None:
+    """Lets the adapter's card say that this is a whole model."""
+    text = file.read_text(encoding="utf-8")
+    card = ModelCard(text, ignore_metadata_errors=True)
+    if card.data.get("library_name") != "peft":
+        return
+    card.data["library_name"] = "transformers"
+    if card.data.get("base_model_relation") == "adapter":
+        card.data["base_model_relation"] = "finetune"
+    body = card.text.lstrip("\n")
+    card.text = f"\n{body.rstrip()}\n\nMerged: the LoRA adapter that this card describes was folded into its base.\n"
+    file.write_text(str(card), encoding="utf-8")

@@ -37,6 +37,7 @@ from .runs import (
     RESULTS_FILE,
     RunLog,
     begun,
+    check_exact,
     deciding,
     forget_metrics,
     last_checkpoint,
@@ -90,7 +91,8 @@ def run_job(job: Job, model_config: ModelConfig, args: TrainingArguments) -> dic
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If `output_dir` holds another run.
-        `ValueError`: If the model cannot be trained on such rows.
+        `ValueError`: If the model cannot be trained on such rows, or if the newest checkpoint lacks what it takes to
+            go on exactly.
     """
     folder = Path(args.output_dir)
     decided = {
@@ -113,7 +115,9 @@ def run_job(job: Job, model_config: ModelConfig, args: TrainingArguments) -> dic
     trainer = job.trainer(load_model(job.base, model_config, args.device.type), [log])
     log.watch(trainer)
     checkpoint = last_checkpoint(folder)
+    _check_resume(args, checkpoint)
     if checkpoint:
+        check_exact(trainer, checkpoint)
         logger.info(f"going on from {checkpoint}")
         log.seconds_before = restore(trainer, checkpoint, folder)
     elif trainer.accelerator.is_main_process:
@@ -142,6 +146,26 @@ def run_job(job: Job, model_config: ModelConfig, args: TrainingArguments) -> dic
     if push:
         push_finished(folder, args, job.base, token, job.message)
     return results
+
+
+def _check_resume(args: TrainingArguments, checkpoint: Path | None) -> None:
+    """Tells of a run that cannot go on after a stop, and refuses to go on from elsewhere than it would."""
+    asked = args.resume_from_checkpoint
+    if (
+        asked
+        and str(asked).lower() != "true"
+        and (checkpoint is None or Path(asked).resolve() != checkpoint.resolve())
+    ):
+        raise ValueError(
+            f"resume_from_checkpoint is {asked!r}, but a run goes on by itself from the newest checkpoint in its "
+            f"output_dir ({checkpoint or 'there is none'}): leave the setting out. To train on from other weights, "
+            "name their folder as model_name_or_path."
+        )
+    if args.save_only_model and args.save_strategy != "no":
+        logger.warning(
+            "save_only_model is set: checkpoints hold no optimizer, so this run cannot go on after a stop and would "
+            "have to begin anew"
+        )
 
 
 def one_pass(

@@ -6,6 +6,7 @@ label. Its reward function, group size and learning rate are not published; ours
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,7 @@ from .rm_config import RewardRLDataConfig
 from .rm_data import PairReport, labelled_pairs
 from .rm_prompts import fitting_pairs, prompt_rows, taken_pairs
 from .rm_sft import METHOD, plain_tokenizer
+from .tokenizers import base_config
 
 logger = get_logger(__name__)
 
@@ -59,6 +61,25 @@ class RewardRLConfig(GRPOConfig):  # type: ignore[misc]
     def __post_init__(self) -> None:
         settle_device(self)
         super().__post_init__()
+        if self.sync_ref_model:
+            raise ValueError(
+                "sync_ref_model changes the reference model, which no checkpoint holds: a killed run could not go on "
+                "exactly. Leave it out."
+            )
+        self._check_saves()
+
+    def _check_saves(self) -> None:
+        """A checkpoint keeps no answers, so none may fall between two uses of the same ones."""
+        uses = self.steps_per_generation * self.num_iterations
+        steps = math.lcm(uses, self.gradient_accumulation_steps) // self.gradient_accumulation_steps
+        if self.save_strategy == "no" or steps == 1:
+            return
+        if self.save_strategy != "steps" or self.save_steps < 1 or self.save_steps % steps:
+            raise ValueError(
+                f"answers are used for {steps} steps (steps_per_generation, num_iterations), but a checkpoint between "
+                f"them could not be gone on from exactly: set save_strategy: steps and save_steps to a multiple of "
+                f"{steps}; got {self.save_strategy.value} and {self.save_steps}"
+            )
 
 
 class VerdictTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -122,6 +143,7 @@ def run_rm_rl(data: RewardRLDataConfig, model_config: ModelConfig, args: RewardR
     """
     base = resolve_base(str(model_config.model_name_or_path))
     tokenizer = plain_tokenizer(base, model_config.model_revision)
+    base_config(base, model_config.model_revision, tokenizer)
     reward = VerdictReward(form=data.form_reward, follows=data.follows_reward)
     report = PairReport()
     pairs = labelled_pairs(data.dataset, data.train_split, data.max_pairs, report)

@@ -11,11 +11,13 @@ from typing import Any
 from accelerate import PartialState
 from accelerate.logging import get_logger
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from trl import ModelConfig
 
 from her_hf.hub.cards import AT_ONCE_USE, REWARD_USE, ModelCard
 from her_hf.judging.reward_model import write_reward_settings
+from her_hf.processing import take_any_roles
+from her_hf.processing.attach import load_tokenizer
 
 from .config import OnePassConfig
 from .job import (
@@ -32,6 +34,7 @@ from .job import (
 )
 from .rm_config import RewardDataConfig
 from .rm_data import PARTS, PairReport, labelled_pairs, reward_rows
+from .tokenizers import base_config
 
 logger = get_logger(__name__)
 
@@ -60,7 +63,7 @@ def run_rm_sft(data: RewardDataConfig, model_config: ModelConfig, args: OnePassC
         raise ValueError("decision_share says what counts within an answer: set per_reply: true")
     base = resolve_base(str(model_config.model_name_or_path))
     tokenizer = plain_tokenizer(base, model_config.model_revision)
-    config = AutoConfig.from_pretrained(base, revision=model_config.model_revision)
+    config = base_config(base, model_config.model_revision, tokenizer)
     args.max_tokens = window_of(args.max_tokens, config)
     show = PartialState().is_main_process and not args.disable_tqdm
     rows, report = _rows(data, tokenizer, args.max_tokens, held_out=False, show=show)
@@ -89,17 +92,16 @@ def run_rm_sft(data: RewardDataConfig, model_config: ModelConfig, args: OnePassC
 
 
 def plain_tokenizer(base: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a base with its own chat template.
+    """The tokenizer of a base with its own chat template, which takes conversations with and without system message.
 
     Raises:
-        `ValueError`: If it cannot be loaded or has no chat template.
+        `ValueError`: If it cannot be loaded, or has no chat template that renders a conversation.
     """
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, revision=revision)
-    except OSError as error:
-        raise ValueError(f"no tokenizer could be loaded from {base!r}: name a model folder or a Hub id") from error
+    tokenizer = load_tokenizer(base, revision)
     if tokenizer.chat_template is None:
         raise ValueError(f"{base} has no chat template: a reward model is trained from a chat model")
+    if note := take_any_roles(tokenizer):
+        logger.info(note)
     return tokenizer
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from her_hf.durable import replace_text, whole_lines
@@ -68,6 +68,43 @@ def _state(checkpoint: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     return state
+
+
+def check_exact(trainer: Trainer, checkpoint: Path) -> None:
+    """Refuses a checkpoint from which the trainer would go on with a fresh optimizer, schedule or random state.
+
+    The trainer passes over what is not there without a word. DeepSpeed and FSDP keep the optimizer in folders of their
+    own. After the last step nothing of this is needed.
+
+    Raises:
+        `ValueError`: If something is missing; the message names the files and what to do.
+    """
+    state = _state(checkpoint)
+    if state is not None and state["global_step"] >= state["max_steps"]:
+        return
+    args = trainer.args
+    wanted: list[tuple[str, ...]] = []
+    if trainer.is_deepspeed_enabled:
+        wanted.append(("global_step*",))  # with the schedule, unless that raises an error when it is read
+    else:
+        wanted.append(("optimizer.bin", "optimizer_*") if trainer.is_fsdp_enabled else ("optimizer.pt",))
+        wanted.append(("scheduler.pt",))
+        if trainer.accelerator.scaler is not None:
+            wanted.append(("scaler.pt",))
+    wanted.append((f"rng_state_{args.process_index}.pth" if args.world_size > 1 else "rng_state.pth",))
+    missing = [" or ".join(names) for names in wanted if not any(any(checkpoint.glob(name)) for name in names)]
+    if not missing:
+        return
+    why = ""
+    if len(missing) == len(wanted):
+        why = " A run with save_only_model: true leaves such checkpoints: set it to false where runs may be stopped."
+    elif missing == [wanted[-1][0]] and (before := len(list(checkpoint.glob("rng_state*.pth")))):
+        why = f" Start the run with as many processes as wrote it, {before}; now there are {args.world_size}."
+    raise ValueError(
+        f"{checkpoint} lacks {', '.join(missing)}: from there the run would not go on as it would have without a "
+        f"stop.{why} Delete this folder to go on from the checkpoint before it, or all checkpoint-* folders to begin "
+        "anew."
+    )
 
 
 def restore(trainer: OnePassTrainer, checkpoint: Path, folder: str | Path) -> float:

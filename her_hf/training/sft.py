@@ -10,7 +10,7 @@ from typing import Any
 from accelerate import PartialState
 from accelerate.logging import get_logger
 from datasets import Dataset
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig
 
 from her_hf.dual_layer import parse_turn
@@ -33,7 +33,7 @@ from .job import (
     training_settings,
     window_of,
 )
-from .tokenizers import her_tokenizer
+from .tokenizers import base_config, her_tokenizer
 
 logger = get_logger(__name__)
 
@@ -55,7 +55,7 @@ def run_sft(data: DataConfig, model_config: ModelConfig, args: OnePassConfig) ->
     """
     base = resolve_base(str(model_config.model_name_or_path))
     tokenizer = her_tokenizer(base, model_config.model_revision)
-    config = AutoConfig.from_pretrained(base, revision=model_config.model_revision)
+    config = base_config(base, model_config.model_revision, tokenizer)
     args.max_tokens = window_of(args.max_tokens, config)
     settings = RowSettings(args.max_tokens, args.row_tokens, args.one_pass)
     show = PartialState().is_main_process and not args.disable_tqdm

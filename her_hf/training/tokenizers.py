@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 
 def her_tokenizer(base: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -19,22 +22,53 @@ def her_tokenizer(base: str, revision: str | None = None) -> PreTrainedTokenizer
         `PreTrainedTokenizerBase`: The tokenizer; its folder alone carries the method once it is saved.
 
     Raises:
-        `ValueError`: If the base has no chat template that the method can be attached to.
+        `ValueError`: If there is no tokenizer, or no chat template that the method can be attached to.
     """
-    from transformers import AutoTokenizer
-
     from her_hf.processing import HERProcessor
+    from her_hf.processing.attach import load_tokenizer
 
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, revision=revision)
-    except OSError as error:
-        raise ValueError(
-            f"no tokenizer could be loaded from {base!r}: name a model folder or a Hub id ({error})"
-        ) from error
+    tokenizer = load_tokenizer(base, revision)
     if has_her_template(tokenizer):
         return tokenizer
     attached: PreTrainedTokenizerBase = HERProcessor.attach(tokenizer).tokenizer
     return attached
+
+
+def base_config(base: str, revision: str | None, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
+    """The configuration of `base`, once it is known that the base can be trained with this tokenizer.
+
+    Raises:
+        `ValueError`: If it cannot be read, is no language model for text, or the tokenizer has tokens beyond the
+            embeddings.
+    """
+    from her_hf.processing import check_embeddings
+    from her_hf.processing.attach import read_config
+
+    config = read_config(base, revision)
+    _check_text_model(config, base)
+    check_embeddings(tokenizer, config, base)
+    return config
+
+
+def _check_text_model(config: PreTrainedConfig, base: str) -> None:
+    """Refuses a base that would not be trained and saved as a language model for text alone."""
+    from transformers import AutoModelForCausalLM
+
+    from her_hf.processing.companions import knows_more_than_text
+
+    known = AutoModelForCausalLM._model_mapping
+    kind = known.get(type(config), None)
+    if kind is not None and not (knows_more_than_text(config) and kind.config_class is type(config)):
+        if knows_more_than_text(config):
+            logger.warning(
+                f"{base} reads more than text: its text model is trained, and nothing else is in the result"
+            )
+        return
+    what = "reads more than text" if knows_more_than_text(config) else "is no language model"
+    raise ValueError(
+        f"{base} {what} (its config.json says model_type {config.model_type}), and transformers has no text model for "
+        "it: HER trains text. Name the language model that it was made from. (her-hf attach takes it, for serving.)"
+    )
 
 
 def has_her_template(tokenizer: PreTrainedTokenizerBase) -> bool:
