@@ -93,12 +93,26 @@ def settle_dtype(asked: str | None, device: str | None = None) -> Any:
         asked = "float32" if device == "cpu" else "auto"
     if asked == "auto":
         return "auto" if has_bf16(device) else torch.float32
-    found = getattr(torch, asked, None)
-    if not isinstance(found, torch.dtype):
-        raise ValueError(f"dtype must be the name of a torch dtype, such as float32 or bfloat16; got {asked!r}")
+    found = torch_dtype(asked)
     if found == torch.bfloat16 and not has_bf16(device):
         logger.warning(_emulated("bfloat16 weights"))
         return torch.float32
+    return found
+
+
+def torch_dtype(name: str | None) -> Any:
+    """The torch dtype of this name; `None` and `"auto"` stay what they are.
+
+    Raises:
+        `ValueError`: If torch knows no such dtype.
+    """
+    import torch
+
+    if name in (None, "auto"):
+        return name
+    found = getattr(torch, str(name), None)
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"dtype must be the name of a torch dtype, such as float32 or bfloat16; got {name!r}")
     return found
 
 

@@ -10,8 +10,8 @@ import hashlib
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
+from her_hf.devices import torch_dtype
 from her_hf.durable import digest, new_folder
 
 EMBEDDED = "smollm2-135m"
@@ -135,19 +135,3 @@ def _save(base: str, dtype: str, out: Path) -> None:
     model.config.name_or_path = EMBEDDED_ID if base == EMBEDDED else base
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-
-
-def torch_dtype(name: str | None) -> Any:
-    """The torch dtype of this name; `None` and `"auto"` stay what they are.
-
-    Raises:
-        `ValueError`: If torch knows no such dtype.
-    """
-    import torch
-
-    if name in (None, "auto"):
-        return name
-    found = getattr(torch, str(name), None)
-    if not isinstance(found, torch.dtype):
-        raise ValueError(f"dtype must be the name of a torch dtype, such as float32 or bfloat16; got {name!r}")
-    return found

@@ -16,8 +16,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from her_hf.devices import torch_dtype
 from her_hf.durable import new_folder
-from her_hf.hub.base import torch_dtype
 from her_hf.hub.push import IGNORED
 from her_hf.inference.local import base_not_found
 from her_hf.processing import HERProcessor, check_embeddings
