@@ -213,7 +213,15 @@ TURNS = [
     # white space and joints
     case("words stay apart", "a<role_thinking>b</role_thinking>c", None, None, "S:a|T:b|S:c"),
     case("paragraphs stay", "a\n\n  b ", None, None, "S:a\n\n  b"),
-    case("one layer is one run", "<role_action>a</role_action> <role_action>b</role_action>", None, None, "A:a b"),
+    case("two actions stay two", "<role_action>a</role_action> <role_action>b</role_action>", None, None, "A:a|A:b"),
+    case("two thoughts stay two", "<role_think>a</role_think><role_think>b</role_think>c", None, None, "T:a|T:b|S:c"),
+    case("speech is one run", "a <role_speech>b</role_speech><role_speech>c</role_speech>", None, None, "S:a b c"),
+    case("an element goes on", "<role_action>a <role_action>b</role_action> c</role_action>", None, None,
+         "A:a b c", "nested"),
+    case("an empty element parts two", "<role_action>a</role_action><role_speech></role_speech><role_action>b"
+         "</role_action>", None, None, "A:a|A:b", "empty"),
+    case("two late blocks stay two", "a <think>b</think> <think>c</think>", None, None, "S:a|H:b|H:c",
+         "misplaced_system_thinking"),
     case(
         "parts of a tag do not become one",
         "<</role_action>think>a",
@@ -426,7 +434,18 @@ VIEWS = [
      "Hi there", "Hi <role_thinking>x</role_thinking> there"),
     ("a later system block", "Hi <think>x</think> there", "Hi there", "Hi there"),
     ("actions that a thought parted", "<role_action>a</role_action><think>x</think><role_action>b</role_action>",
-     "<role_action>a b</role_action>", "<role_action>a b</role_action>"),
+     "<role_action>a</role_action> <role_action>b</role_action>", None),
+    ("actions that a thought parted, a line each",
+     "<role_action>a</role_action>\n<role_thinking>x</role_thinking>\n<role_action>b</role_action>",
+     "<role_action>a</role_action>\n\n<role_action>b</role_action>",
+     "<role_action>a</role_action>\n<role_thinking>x</role_thinking>\n<role_action>b</role_action>"),
+    ("a thought inside an action", "<role_action>a <role_thinking>x</role_thinking> b</role_action>",
+     "<role_action>a</role_action> <role_action>b</role_action>",
+     "<role_action>a</role_action> <role_thinking>x</role_thinking> <role_action>b</role_action>"),
+    ("thoughts that a system block parted", "<role_thinking>x<think>y</think>z</role_thinking>",
+     "", "<role_thinking>x</role_thinking> <role_thinking>z</role_thinking>"),
+    ("a break between two thoughts", "a <role_thinking>x</role_thinking>\n<role_thinking>y</role_thinking> b",
+     "a\nb", "a <role_thinking>x</role_thinking>\n<role_thinking>y</role_thinking> b"),
     ("an unclosed thought", "Hi <role_thinking>x", "Hi", "Hi <role_thinking>x</role_thinking>"),
     ("an unclosed system block", "Hi <think>x", "Hi", "Hi"),
     ("all is thought", "<role_thinking>x</role_thinking>", "", "<role_thinking>x</role_thinking>"),
@@ -441,7 +460,7 @@ VIEWS = [
     ("line breaks inside tags", "a <role_action>\nb\n</role_action> c", "a <role_action>b</role_action> c", None),
     ("line breaks in front", "\n\n<think>x</think>\n\na", "a", None),
     ("actions on two lines", "<role_action>a</role_action>\n<role_action>b</role_action>",
-     "<role_action>a\nb</role_action>", None),
+     "<role_action>a</role_action>\n<role_action>b</role_action>", None),
     ("parts of a tag", "<<think>x</think>role_action>a", f"< {ZERO_WIDTH_SPACE}role_action>a", None),
     ("paragraphs", "a\n\nb", "a\n\nb", None),
     ("empty", "", "", None),
@@ -470,6 +489,7 @@ PATTERNS = [
     ("<role_thinking>t</role_thinking> a <role_action>b</role_action> c <role_thinking>d</role_thinking>", "TSAST"),
     ("a <think>misplaced</think> b", "S"),
     ("<role_thinking>a <think>b</think> c</role_thinking>", "T"),
+    ("<role_action>a</role_action> <role_action>b</role_action> c <role_action>d</role_action>", "ASA"),
 ]
 
 

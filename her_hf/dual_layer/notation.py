@@ -28,7 +28,7 @@ def system_block(text: str) -> str:
 
 
 def visible_runs(segments: Iterable[Segment], view: View) -> tuple[Segment, ...]:
-    """What a viewer sees; runs that only hidden text parted become one."""
+    """What a viewer sees. Speech that only hidden text parted becomes one run; two actions or two thoughts stay two."""
     runs = RunAssembler()
     for segment in segments:
         runs.cross_tag()

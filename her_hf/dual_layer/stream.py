@@ -263,8 +263,8 @@ class TurnStream:
     def _open_bracket(self, piece: str) -> None:
         if self._stack:
             self._note(Issue.NESTED)
-        self._cross()
         self._push(_Frame(_BRACKET_LAYERS[piece], piece))
+        self._cross()
 
     def _close_bracket(self) -> None:
         if self._stack[-1].empty:
@@ -292,8 +292,8 @@ class TurnStream:
         return self._stack[-1].layer if self._stack else Layer.SPEECH
 
     def _cross(self) -> None:
-        self._system.cross_tag()
-        self._segments.cross_tag()
+        self._system.cross_tag(Layer.SYSTEM_THINKING)
+        self._segments.cross_tag(self._layer())
         self._label_breaks += "".join(self._label_white).count("\n")
         self._label_crossed, self._label_white = True, []
         if not self._open[Layer.SYSTEM_THINKING] and not self._system.empty:
