@@ -287,6 +287,7 @@ TURNS = [
     case("an address", "http://a.b", None, None, "S:http://a.b"),
     case("punctuation", "Well, Ann: gold", None, None, "S:Well, Ann: gold"),
     case("a Chinese phrase", "你看：金子", None, None, "S:你看：金子"),
+    case("a direction, no cast known", "安娜（低声）：走吧", None, None, "S:安娜（低声）：走吧"),
     case("a Chinese verb of speech", "安娜说：走吧", None, None, "S:安娜说：走吧"),
     case("no name at all", ": a", None, None, "S:: a"),
     # labels, cast known
@@ -389,6 +390,21 @@ COSER = [
     ),
     case("escaped bracket", f"a [{ZERO_WIDTH_SPACE}b] ({ZERO_WIDTH_SPACE}c", None, None, "S:a [b] (c"),
     case("smile", "Hi :)", None, None, "S:Hi :)"),
+    case("full-width brackets", "【他没来】（合上伞）走吧。［真冷］", None, None, "T:他没来|A:合上伞|S:走吧。|T:真冷"),
+    case("a label before them", "安娜：（点灯）谁？", "安娜", None, "A:点灯|S:谁？"),
+    case("of two widths", "（合上伞)走吧。[真冷】", None, None, "A:合上伞|S:走吧。|T:真冷"),
+    case("one in another of its kind", "【他（也许）说过[一次]】走", None, None, "T:他（也许）说过[一次]|S:走"),
+    case("a round one that is not closed", "走（合上", None, None, "S:走|A:合上", "unclosed"),
+    case("an end without a beginning", "一）看门，二】走", None, None, "S:一）看门，二】走"),
+    case("an empty one", "（）走", None, None, "S:走", "empty"),
+    case(
+        "one that is escaped",
+        f"（{ZERO_WIDTH_SPACE}笑）走【{ZERO_WIDTH_SPACE}旁白】",
+        None,
+        None,
+        "S:（笑）走【旁白】",
+    ),
+    case("in a tag", "<role_thinking>他【又】来（了）</role_thinking>走", None, None, "T:他【又】来（了）|S:走"),
 ]
 
 
@@ -405,6 +421,15 @@ def test_parse_coser(
 
 def test_brackets_are_text_in_her_notation() -> None:
     assert shape(parse_turn("[a] (b) c")) == (None, None, "S:[a] (b) c")
+    assert shape(parse_turn("【a】（b）c")) == (None, None, "S:【a】（b）c")
+
+
+def test_coser_notation_is_written_with_one_kind_of_brackets() -> None:
+    turn = parse_turn("安娜：【他没来】（合上伞）走吧。", notation="coser")
+    assert turn.render("coser") == "安娜: [他没来] (合上伞) 走吧。"
+    assert turn.render("coser", "others") == "安娜: (合上伞) 走吧。"
+    said = parse_turn("安娜：书名是【雨（上）】。")
+    assert said.render("coser") == f"安娜: 书名是【{ZERO_WIDTH_SPACE}雨（{ZERO_WIDTH_SPACE}上）】。"
 
 
 FULL = (

@@ -45,6 +45,7 @@ PIECES = [
         "]",
         "(",
         ")",
+        *"【】［］（）",
         ZERO_WIDTH_SPACE,
         "Ann",
         "Bob",
@@ -140,7 +141,7 @@ NODES = st.recursive(
     LEAF,
     lambda inner: st.builds(
         Node,
-        st.sampled_from([*READ, "[", "(", "role_thinking", "role_action"]),
+        st.sampled_from([*READ, "[", "(", "【", "（", "role_thinking", "role_action"]),
         st.just(()),
         SPACES,
         st.integers(0, 3),
@@ -186,20 +187,21 @@ class Writer:
         self.gap = " "
 
     def write_bracket(self, node: Node, around: str, bracket: str) -> None:
-        closing = {"[": "]", "(": ")"}[node.kind]
-        if not self.coser or bracket in ("<", "[", node.kind):  # here a bracket is text
+        closing = {"[": "]", "(": ")", "【": "】", "（": "）"}[node.kind]
+        kind = {"【": "[", "（": "("}.get(node.kind, node.kind)
+        if not self.coser or bracket in ("<", "[", kind):  # here a bracket is text
             self.mark(f" {node.kind} ")
             self.write(node.children, around, bracket)
             self.mark(f" {closing} ")
         else:
             self.mark(node.kind + node.spaces[0])
-            self.write(node.children, around + {"[": "T", "(": "A"}[node.kind], node.kind)
+            self.write(node.children, around + {"[": "T", "(": "A"}[kind], kind)
             self.mark(node.spaces[1] + closing)
 
 
 def spoken(text: str) -> list[str]:
     """Words without what notation adds: brackets, and zero-width spaces."""
-    return re.sub(rf"[\[\](){ZERO_WIDTH_SPACE}]", " ", text).split()
+    return re.sub(rf"[\[\]()【】（）{ZERO_WIDTH_SPACE}]", " ", text).split()
 
 
 def words_of(turn: Turn) -> Words:

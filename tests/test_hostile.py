@@ -51,6 +51,8 @@ UNITS = {
     "bracketed actions": "(a)b",
     "escaped brackets": "[\u200b",
     "brackets and tags": "[<role_action>",
+    "full-width brackets": "【（",
+    "mixed brackets": "（a)b【",
 }
 
 
@@ -95,7 +97,7 @@ def stream_by_character(text: str, notation: str = "her") -> Turn:
     return stream.close()
 
 
-BRACKETED = sorted(name for name, unit in UNITS.items() if set(unit) & set("[]()"))
+BRACKETED = sorted(name for name, unit in UNITS.items() if set(unit) & set("[]()【（"))
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ _STOP_SET_ZH = frozenset(_STOP_PHRASES_ZH.split())
 _SPEECH_VERBS_ZH = ("说", "道", "问", "答", "曰", "喊")
 _MAX_WORDS = 6
 _MAX_CJK = 12
-_NOT_IN_LABEL = re.compile(r"[<>\[\](){}\"“”!?;,，。！？；、「」『』…*=|]")
+_NOT_IN_LABEL = re.compile(r"[<>\[\](){}\"“”!?;,，。！？；、「」『』（）［］【】…*=|]")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _APOSTROPHE = re.compile("['’]")
 

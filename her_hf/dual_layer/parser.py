@@ -25,7 +25,7 @@ def parse_turn(
     Args:
         text (`str`): The turn, as written or generated.
         notation (`str`, *optional*, defaults to `"her"`):
-            `"her"` (tags) or `"coser"` (`[thought]`, `(action)`, tags as well).
+            `"her"` (tags) or `"coser"` (`[thought]`, `(action)`, their full-width forms, tags as well).
         prefilled (`bool`, *optional*, defaults to `False`): Whether `<system_thinking>` was already in the prompt.
         speaker (`str`, *optional*): Who should speak; another label is an issue.
         names (`Sequence[str]`, *optional*): The cast. If given, only these, `speaker` and Environment are labels.

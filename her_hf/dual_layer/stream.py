@@ -9,11 +9,10 @@ from .assembler import RunAssembler
 from .labels import find_label, foreign_lines
 from .layers import Issue, Layer, Turn
 from .scanner import Tag, TagScanner, has_unknown_tag, split_brackets
-from .text import ZERO_WIDTH_SPACE, has_open_angle, joint
+from .text import BRACKETS, CLOSE_ROUND, CLOSE_SQUARE, ROUND, SQUARE, ZERO_WIDTH_SPACE, has_open_angle, joint
 
-_BRACKET_LAYERS = {"[": Layer.ROLE_THINKING, "(": Layer.ROLE_ACTION}
-_OPENED_BY = {"]": "[", ")": "("}
-_BRACKETS = "[]()"
+_OPENS = dict.fromkeys(ROUND, Layer.ROLE_ACTION) | dict.fromkeys(SQUARE, Layer.ROLE_THINKING)
+_CLOSES = dict.fromkeys(CLOSE_ROUND, Layer.ROLE_ACTION) | dict.fromkeys(CLOSE_SQUARE, Layer.ROLE_THINKING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +34,10 @@ class TurnEvent:
 
 @dataclass(slots=True)
 class _Frame:
-    """An open tag or bracket: its layer, the bracket that opened it, and whether anything came since."""
+    """An open tag or bracket: its layer, which of the two it is, and whether anything came since."""
 
     layer: Layer
-    bracket: str = ""
+    bracket: bool = False
     depth: int = 0  # brackets of the same kind inside that are not closed yet
     empty: bool = True
     prefilled: bool = False  # opened by the prompt: the text may repeat its tag once
@@ -51,7 +50,8 @@ class TurnStream:
         prefilled (`bool`, *optional*, defaults to `True`): Whether the prompt already ends in `<system_thinking>`.
         speaker (`str`, *optional*): Who should speak; another label is an issue.
         names (`Sequence[str]`, *optional*): The cast; if given, only these and Environment are labels.
-        notation (`str`, *optional*, defaults to `"her"`): `"coser"` also reads `[thought]` and `(action)`.
+        notation (`str`, *optional*, defaults to `"her"`): `"coser"` also reads `[thought]` and `(action)`, and
+            the same in full-width brackets: `【…】`, `［…］` and `（…）`.
         labels (`bool`, *optional*, defaults to `True`): `False` leaves a leading `Name:` in the text.
 
     Raises:
@@ -222,7 +222,7 @@ class TurnStream:
     def _take_bracketed(self, text: str) -> None:
         """Takes text that may hold CoSER brackets; one at its end waits, since a zero-width space may escape it."""
         text = self._held_bracket + text
-        self._held_bracket = text[-1] if text[-1] in _BRACKETS else ""
+        self._held_bracket = text[-1] if text[-1] in BRACKETS else ""
         self._take_pieces(text[:-1] if self._held_bracket else text)
 
     def _take_pieces(self, text: str) -> None:
@@ -235,35 +235,37 @@ class TurnStream:
             if plain:
                 self._add("".join(plain))
                 plain = []
-            self._open_bracket(piece) if piece in _BRACKET_LAYERS else self._close_bracket()
+            self._open_bracket(_OPENS[piece]) if piece in _OPENS else self._close_bracket()
         if plain:
             self._add("".join(plain))
 
     def _as_text(self, piece: str) -> str | None:
         """The text that a piece stands for; `None` for a bracket that opens or closes a layer."""
-        if piece[0] not in _BRACKETS or self._tag_depth:
+        if piece[0] not in BRACKETS or self._tag_depth:
             return piece
         if len(piece) > 1:
             return piece.removesuffix(ZERO_WIDTH_SPACE)
         top = self._stack[-1] if self._stack else None
-        if top and top.layer is Layer.ROLE_THINKING and piece in "()":
+        layer = _OPENS.get(piece) or _CLOSES[piece]
+        if top and top.layer is Layer.ROLE_THINKING and layer is Layer.ROLE_ACTION:
             return piece
-        if piece in _BRACKET_LAYERS:
-            if not top or top.bracket != piece:
+        same = top is not None and top.bracket and top.layer is layer
+        if piece in _OPENS:
+            if not top or not same:
                 return None
-            top.depth += 1  # the same bracket again is text of the layer
+            top.depth += 1  # the same kind of bracket again is text of the layer
             return piece
-        if not top or top.bracket != _OPENED_BY[piece]:
+        if not top or not same:
             return piece
         if not top.depth:
             return None
         top.depth -= 1
         return piece
 
-    def _open_bracket(self, piece: str) -> None:
+    def _open_bracket(self, layer: Layer) -> None:
         if self._stack:
             self._note(Issue.NESTED)
-        self._push(_Frame(_BRACKET_LAYERS[piece], piece))
+        self._push(_Frame(layer, bracket=True))
         self._cross()
 
     def _close_bracket(self) -> None:
