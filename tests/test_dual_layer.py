@@ -25,6 +25,7 @@ from her_hf.dual_layer import (
     TurnStream,
     View,
     escape_tags,
+    foreign_start,
     looks_like_name,
     parse_turn,
     pattern_of,
@@ -353,6 +354,128 @@ def test_parse(
         stream.feed(character)
     assert stream.close() == turn
     assert set(stream.close().issues) == set(turn.issues)
+
+
+CAST: dict[str, Any] = {"names": ("Ann", "Bob", "the old man", "安娜"), "speaker": "Ann"}
+RESTYLED = [
+    ("**Ann:** Hi", "Ann", "S:Hi"),
+    ("**Ann**: Hi", "Ann", "S:Hi"),
+    ("__Ann__: Hi", "Ann", "S:Hi"),
+    ("*Ann*: *sighs* Hi", "Ann", "S:*sighs* Hi"),
+    ("***Ann:*** Hi", "Ann", "S:Hi"),
+    ("ANN: Hi", "Ann", "S:Hi"),
+    ("ANN : Hi", "Ann", "S:Hi"),
+    ("[Ann]: Hi", "Ann", "S:Hi"),
+    ("**[Ann]**: Hi", "Ann", "S:Hi"),
+    ("Ann (whispering): Hi", "Ann", "A:whispering|S:Hi"),
+    ("Ann(to Bob: low): Hi", "Ann", "A:to Bob: low|S:Hi"),
+    ("**Ann (whispering):** Hi", "Ann", "A:whispering|S:Hi"),
+    ("**Ann (whispering)**: Hi", "Ann", "A:whispering|S:Hi"),
+    ("**Ann** (whispering): Hi", "Ann", "A:whispering|S:Hi"),
+    ("[ANN] (whispering): Hi", "Ann", "A:whispering|S:Hi"),
+    ("Ann (nods):", "Ann", "A:nods"),
+    ("Ann (nods):\n\nHi", "Ann", "A:nods|S:Hi"),
+    ("The old man: Hi", "the old man", "S:Hi"),
+    ("安娜（低声）：走吧", "安娜", "A:低声|S:走吧"),
+    ("【安娜】：走吧", "安娜", "S:走吧"),
+    ("ENVIRONMENT: Wind.", ENVIRONMENT, "S:Wind."),
+    ("**Bob:** Hi", "Bob", "S:Hi"),
+]
+
+
+@pytest.mark.parametrize("notation", ["her", "coser"])
+@pytest.mark.parametrize("begin", ["", " \n", f"{BLOCK}\n"])
+@pytest.mark.parametrize(("text", "name", "segments"), RESTYLED)
+def test_labels_as_models_write_them(text: str, name: str, segments: str, begin: str, notation: str) -> None:
+    turn = parse_turn(begin + text, notation=notation, **CAST)
+    assert shape(turn)[0] == name and shape(turn)[2] == segments
+    assert issues(turn) == {"restyled_label"} | ({"foreign_speaker"} if name != "Ann" else set())
+    assert not turn.well_formed
+    written = turn.render(notation)
+    assert written.removeprefix(f"{system_block('plan')}\n").startswith(f"{name}: ")
+    again = parse_turn(written, notation=notation, **CAST)
+    assert again == turn and Issue.RESTYLED_LABEL not in again.issues
+    for size in (1, 2, 3):
+        stream = TurnStream(prefilled=False, notation=notation, **CAST)
+        events = [e for at in range(0, len(begin + text), size) for e in stream.feed((begin + text)[at : at + size])]
+        assert stream.close() == turn and set(stream.close().issues) == set(turn.issues)
+        events = [event for event in events + stream.last_events if event.layer is not Layer.SYSTEM_THINKING]
+        assert events[0] == TurnEvent("name", name)
+        for number, segment in enumerate(turn.segments):
+            assert "".join(event.text for event in events if event.segment == number) == segment.text
+
+
+NO_LABELS = [  # and what CoSER notation makes of them, where it is something else
+    ("ann: Hi", None),
+    ("**Ann: Hi**", None),
+    ("** Ann **: Hi", None),
+    ("**Ann* : Hi", None),
+    ("[Ann is late]: so?", "T:Ann is late|S:: so?"),
+    ("[Ann] : Hi", "T:Ann|S:: Hi"),
+    ("[Ann]", "T:Ann"),
+    ("[Ann", "T:Ann"),
+    ("Ann (smiles) Hi: there", "S:Ann|A:smiles|S:Hi: there"),
+    ("Ann (smiles) : there", "S:Ann|A:smiles|S:: there"),
+    (f"Ann ({'a' * 81}): Hi", f"S:Ann|A:{'a' * 81}|S:: Hi"),
+    ("Anna (smiles): Hi", "S:Anna|A:smiles|S:: Hi"),
+    ("*Ann waves* so: Hi", None),
+    ("ANN\n: Hi", None),
+    ("(smiles) ANN: Hi", "A:smiles|S:ANN: Hi"),
+    ("ZOE: Hi", None),
+    ("Hi. ANN: yo", None),
+]
+
+
+@pytest.mark.parametrize(("text", "in_coser"), NO_LABELS)
+def test_what_only_looks_like_a_label(text: str, in_coser: str | None) -> None:
+    for notation, expected in (("her", f"S:{text}"), ("coser", in_coser or f"S:{text}")):
+        turn = parse_turn(text, notation=notation, **CAST)
+        assert (turn.name, shape(turn)[2]) == (None, expected)
+        assert "restyled_label" not in issues(turn)
+
+
+def test_other_forms_of_a_label_need_known_names() -> None:
+    for text in ("**Ann:** Hi", "[Ann]: Hi", "Ann (whispering): Hi"):
+        assert shape(parse_turn(text)) == (None, None, f"S:{text}")
+        assert parse_turn(text, speaker="Ann").name == parse_turn(text, names=["Ann"]).name == "Ann"
+    assert parse_turn("ANN: Hi").name == "ANN"
+
+
+def test_the_plain_form_and_the_longer_name_come_first() -> None:
+    assert shape(parse_turn("Ann (old): Hi", names=["Ann", "Ann (old)"])) == ("Ann (old)", None, "S:Hi")
+    assert shape(parse_turn("ANN LEE: Hi", names=["Ann", "Ann Lee"])) == ("Ann Lee", None, "S:Hi")
+    assert parse_turn("ANN: Hi", names=["Ann", "ANN"]).issues == ()
+    assert parse_turn("**ANN:** Hi", names=["Ann", "ann"], speaker="ann").name == "ann"
+
+
+LINES_OF_OTHERS = [
+    "**Bob:** yo",
+    "  BOB: yo",
+    "[Bob]: yo",
+    "Bob (laughs): yo",
+    "**Bob** (laughs): yo",
+    "安娜（笑）：走",
+]
+LINES_OF_NO_OTHERS = [
+    "bob: yo",
+    "**Bob laughs:** yo",
+    "**Ann:** yo",
+    "ANN (low): yo",
+    "so BOB: yo",
+    "[Bob] : yo",
+    "Bobs: a",
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "foreign"), [*((x, True) for x in LINES_OF_OTHERS), *((x, False) for x in LINES_OF_NO_OTHERS)]
+)
+def test_lines_of_others_as_models_write_them(line: str, foreign: bool) -> None:
+    text = f"Ann: Hi.\n{line}"
+    turn = parse_turn(text, **CAST)
+    assert issues(turn) == ({"foreign_speaker"} if foreign else set())
+    assert foreign_start("Hi.\n" + line, CAST["names"], "Ann") == (4 if foreign else None)
+    assert turn.segments[0].text == f"Hi.\n{line}"
 
 
 @pytest.mark.parametrize("tag", sorted(TAGS))

@@ -49,12 +49,44 @@ PIECES = [
         ZERO_WIDTH_SPACE,
         "Ann",
         "Bob",
+        *("ANN", "BOB C", "*", "**", "_", "(x)", "[Ann]", "**Bob**", "Ann (x):"),
     ),
     *("<role-thinking>", "</inner voice>", "<思考>", "<role_", "<role_thinking "),
     *("Bob c", "安娜", "Environment", "Look", "a", "b c", " x", ":", "：", " ", "\n", "\u3000", "\ud800", "İ"),
 ]
 
 SOUP = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=16).map("".join)
+# What looks like a label in front: pieces drawn one by one hardly ever make one.
+PARTS = [
+    "",
+    "*",
+    "**",
+    "_",
+    "[",
+    "]",
+    "(",
+    ")",
+    "（x）",
+    "(x)",
+    "Ann",
+    "ANN",
+    "Bob c",
+    "ann",
+    "x",
+    " ",
+    ":",
+    "：",
+    "<role_speech>",
+    "\n",
+]
+BEGINNINGS = st.tuples(
+    *map(
+        st.sampled_from,
+        (["", " "], ["", "*", "**", "_", "[", "【"], ["", "[", "*"], ["Ann", "ANN", "bob c", "BOB C", "An"]),
+    ),
+    *[st.sampled_from(PARTS)] * 6,
+).map("".join)
+LABELLED = st.builds(str.__add__, st.just("") | BEGINNINGS, SOUP)
 SETTINGS = st.fixed_dictionaries(
     {
         "notation": st.sampled_from(["her", "coser"]),
@@ -279,7 +311,9 @@ def test_parse_gives_a_turn_in_normal_form(text: str, settings: dict[str, Any]) 
     assert hash(replace(turn, issues=(), origin_id=(7,))) == hash(turn)
 
 
-@given(text=SOUP, settings=SETTINGS)
+@given(text=LABELLED, settings=SETTINGS)
+@example(text="[Ann]<role_speech></role_speech>: a", settings={"notation": "coser", "names": ("Ann",)})
+@example(text="**Ann<role_speech></role_speech>:** a", settings={"notation": "coser", "names": ("Ann",)})
 def test_parsing_what_was_rendered_gives_the_same_turn(text: str, settings: dict[str, Any]) -> None:
     turn = parse_turn(text, **settings)
     rendered = turn.render(settings["notation"])
@@ -288,7 +322,9 @@ def test_parsing_what_was_rendered_gives_the_same_turn(text: str, settings: dict
     assert again.render(settings["notation"]) == rendered
 
 
-@given(text=SOUP, settings=SETTINGS)
+@given(text=LABELLED, settings=SETTINGS)
+@example(text="<role_thinking>Ann</role_thinking>: a", settings={"notation": "her", "names": ("Ann",)})
+@example(text="Ann <role_action>x</role_action>: a", settings={"notation": "her", "names": ("Ann",)})
 @example(text=f"a ){ZERO_WIDTH_SPACE} b", settings={"notation": "her"})
 @example(text=f"<role_thinking>[{ZERO_WIDTH_SPACE}a]</role_thinking> b", settings={"notation": "her"})
 @example(text=f"<role_action>{ZERO_WIDTH_SPACE}a (</role_action> b", settings={"notation": "her"})
@@ -298,7 +334,7 @@ def test_the_two_notations_say_the_same(text: str, settings: dict[str, Any]) -> 
     assert parse_turn(turn.render(other["notation"]), **other) == turn
 
 
-@given(text=SOUP, settings=SETTINGS, sizes=st.lists(st.integers(1, 6), min_size=1, max_size=5))
+@given(text=LABELLED, settings=SETTINGS, sizes=st.lists(st.integers(1, 6), min_size=1, max_size=5))
 @example(text="Bob c", settings={"names": ("Bob", "Bob c")}, sizes=[1])
 @example(text="<xy</role_action>z", settings={}, sizes=[2])
 @example(text="a" + " " * 70 + ": b", settings={}, sizes=[1, 40])

@@ -102,32 +102,9 @@ def test_streaming_equals_whole(name: str) -> None:
 
 SYSTEM_TAGS = sorted(tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING)
 WHITE = st.sampled_from(["", "", " ", "\n", "\u3000", "\x1c", "\n\n  "])
-JUNK = st.lists(
-    st.sampled_from(
-        [
-            *(
-                "<",
-                ">",
-                "</",
-                "/",
-                "think>",
-                "<b>",
-                "</ inner>",
-                "< ",
-                " " * 60,
-                "<|",
-                "\n",
-                "\x1d",
-                "a",
-                "Ann: ",
-                "\u200b",
-            )
-        ]
-        + ["</role_thinkin", "system_thinking", "<thin", "plan"]
-    )
-    | st.text(max_size=3),
-    max_size=8,
-).map("".join)
+ANGLES = ["<", ">", "</", "/", "think>", "<b>", "</ inner>", "< ", "<|", "</role_thinkin", "system_thinking", "<thin"]
+SPACED = [" " * 60, "\n", "\x1d", "\u200b", "a", "plan", "Ann: "]
+JUNK = st.lists(st.sampled_from(ANGLES + SPACED) | st.text(max_size=3), max_size=8).map("".join)
 REPLIES = st.lists(
     st.sampled_from(
         [

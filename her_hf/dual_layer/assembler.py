@@ -4,8 +4,8 @@ White space at either end of a run is dropped and white space inside is kept. Wh
 or of two, a single space joins them, or the line breaks that stood there outside tags (a blank line at most): a
 message may hold several speakers in paragraphs.
 
-A tagged element is a run of its own: two actions stay two, whatever stood between them, because nothing else says where
-the first one ended. Speech has no tags to be counted by, so its pieces are one run. The chat template
+A tagged element is a run of its own: two actions stay two, whatever stood between them, because nothing else says
+where the first one ended. Speech has no tags to be counted by, so its pieces are one run. The chat template
 (`her_hf/processing/templates`) has the same rules.
 """
 

@@ -41,7 +41,7 @@ def system_block(text: str) -> str:
 
 
 def visible_runs(segments: Iterable[Segment], view: View) -> tuple[Segment, ...]:
-    """What a viewer sees. Speech that only hidden text parted becomes one run; two actions or two thoughts stay two."""
+    """What a viewer sees. Speech that only hidden text parted becomes one run; actions and thoughts stay as many."""
     runs = RunAssembler()
     for segment in segments:
         runs.cross_tag()

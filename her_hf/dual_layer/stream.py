@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .assembler import RunAssembler
-from .labels import find_label, foreign_lines
+from .labels import Label, find_label, foreign_lines, known_label
 from .layers import Issue, Layer, Turn
 from .scanner import Tag, TagScanner, has_unknown_tag, split_brackets
 from .text import BRACKETS, CLOSE_ROUND, CLOSE_SQUARE, ROUND, SQUARE, ZERO_WIDTH_SPACE, has_open_angle, joint
@@ -49,7 +49,8 @@ class TurnStream:
     Args:
         prefilled (`bool`, *optional*, defaults to `True`): Whether the prompt already ends in `<system_thinking>`.
         speaker (`str`, *optional*): Who should speak; another label is an issue.
-        names (`Sequence[str]`, *optional*): The cast; if given, only these and Environment are labels.
+        names (`Sequence[str]`, *optional*): The cast; if given, only these and Environment are labels; see
+            [`parse_turn`] for the forms that count.
         notation (`str`, *optional*, defaults to `"her"`): `"coser"` also reads `[thought]` and `(action)`, and
             the same in full-width brackets: `【…】`, `［…］` and `（…）`.
         labels (`bool`, *optional*, defaults to `True`): `False` leaves a leading `Name:` in the text.
@@ -100,6 +101,8 @@ class TurnStream:
         self._label_breaks = 0  # line breaks around the tags that followed it
         self._label_crossed = self._label_angle = False
         self._held_bracket = ""
+        # The beginning of a turn in CoSER notation, while its brackets may be those of a label; None: they are not.
+        self._bracketed_label: str | None = "" if labels and self._brackets and (names or speaker) else None
         self._turn: Turn | None = None
         self.last_events: list[TurnEvent] = []
         if prefilled:
@@ -120,6 +123,7 @@ class TurnStream:
             return self._turn
         for piece in self._scanner.close():
             self._take(piece)
+        self._release_label()
         self._release_bracket()
         if self._label_text:
             self._decide_label(final=True)
@@ -162,9 +166,12 @@ class TurnStream:
 
     def _take(self, piece: str | Tag) -> None:
         if isinstance(piece, Tag):
+            self._release_label()
             self._release_bracket()
             self._close_tag(piece.layer) if piece.closing else self._open_tag(piece.layer)
             self._cross()
+        elif self._may_be_label(piece):
+            self._take_label(piece)
         elif self._brackets:
             self._take_bracketed(piece)
         else:
@@ -213,6 +220,33 @@ class TurnStream:
         self._count(self._stack.pop(), -1)
         if self._stack:
             self._stack[-1].empty = False
+
+    def _may_be_label(self, text: str) -> bool:
+        """Whether this text in CoSER notation belongs to the label, or is to be looked at for one."""
+        if self._bracketed_label:
+            return True
+        begins = not self._stack and self._leading and self._label_text == ""
+        return self._bracketed_label is not None and begins and not text.isspace()
+
+    def _take_label(self, text: str, final: bool = False) -> None:
+        """Takes the beginning of a turn in CoSER notation, where `[Name]:` is a label and no thought."""
+        self._bracketed_label = (self._bracketed_label or "") + text
+        begun = self._bracketed_label.lstrip()
+        line, newline, _ = begun.partition("\n")
+        label = known_label(line, self._names, self._speaker, final or bool(newline))
+        if label is None:
+            return
+        self._bracketed_label = None
+        if label.restyled:
+            self._label_text = None
+            self._set_label(label)
+            begun = begun[label.length :]
+        if begun:
+            self._take_bracketed(begun)
+
+    def _release_label(self) -> None:
+        if self._bracketed_label:
+            self._take_label("", final=True)
 
     def _release_bracket(self) -> None:
         held, self._held_bracket = self._held_bracket, ""
@@ -359,11 +393,19 @@ class TurnStream:
         if label is None:
             return
         self._label_text = None
-        if label.name is not None:
-            self._name = label.name
-            self._events.append(TurnEvent("name", label.name))
+        self._set_label(label)
         self._segments.add(Layer.SPEECH, text[label.length :] + "".join(self._label_white))
         self._segments.break_lines(self._label_breaks)
+
+    def _set_label(self, label: Label) -> None:
+        if label.name is None:
+            return
+        self._name = label.name
+        self._events.append(TurnEvent("name", label.name))
+        if label.restyled:
+            self._note(Issue.RESTYLED_LABEL)
+        if label.direction:
+            self._segments.add(Layer.ROLE_ACTION, label.direction)
 
 
 def parse_with(stream: TurnStream, text: str, origin_id: tuple[int, ...] = ()) -> Turn:

@@ -32,8 +32,8 @@ def response_template(frame: Frame) -> dict[str, Any]:
     does not swallow it. Every token at which such models stop ends the reply and is no text.
 
     A pattern cannot count: where thinking holds a system block of its own, it ends at the first closing tag, and the
-    closing tag of another layer that nothing opened ends nothing. `parse_turn` notes an issue in both cases. A tag that
-    repeats the prefilled one stays in `thinking`.
+    closing tag of another layer that nothing opened ends nothing. `parse_turn` notes an issue in both cases. A tag
+    that repeats the prefilled one stays in `thinking`.
 
     Args:
         frame (`Frame`): How the base frames turns.
