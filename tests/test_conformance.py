@@ -175,7 +175,7 @@ WRONG: dict[str, tuple[object, str]] = {
     "P-CRC-02": ("Hi", "system thinking closed by its alias leaked"),
     "P-CRC-03": ("", "unclosed system thinking leaked; it runs to the end"),
     "P-CRC-04": (
-        "<role_thinking>x y</role_thinking> Hi",
+        "<role_thinking>x</role_thinking> <role_thinking>y</role_thinking> Hi",
         "a long role thought was dropped, though it is role thinking like the one beside it",
     ),
     "H-RST-08": (

@@ -25,6 +25,7 @@ from her_hf.dual_layer import (
     TurnStream,
     View,
     escape_tags,
+    foreign_start,
     looks_like_name,
     parse_turn,
     pattern_of,
@@ -213,7 +214,33 @@ TURNS = [
     # white space and joints
     case("words stay apart", "a<role_thinking>b</role_thinking>c", None, None, "S:a|T:b|S:c"),
     case("paragraphs stay", "a\n\n  b ", None, None, "S:a\n\n  b"),
-    case("one layer is one run", "<role_action>a</role_action> <role_action>b</role_action>", None, None, "A:a b"),
+    case("two actions stay two", "<role_action>a</role_action> <role_action>b</role_action>", None, None, "A:a|A:b"),
+    case("two thoughts stay two", "<role_think>a</role_think><role_think>b</role_think>c", None, None, "T:a|T:b|S:c"),
+    case("speech is one run", "a <role_speech>b</role_speech><role_speech>c</role_speech>", None, None, "S:a b c"),
+    case(
+        "an element goes on",
+        "<role_action>a <role_action>b</role_action> c</role_action>",
+        None,
+        None,
+        "A:a b c",
+        "nested",
+    ),
+    case(
+        "an empty element parts two",
+        "<role_action>a</role_action><role_speech></role_speech><role_action>b</role_action>",
+        None,
+        None,
+        "A:a|A:b",
+        "empty",
+    ),
+    case(
+        "two late blocks stay two",
+        "a <think>b</think> <think>c</think>",
+        None,
+        None,
+        "S:a|H:b|H:c",
+        "misplaced_system_thinking",
+    ),
     case(
         "parts of a tag do not become one",
         "<</role_action>think>a",
@@ -261,6 +288,7 @@ TURNS = [
     case("an address", "http://a.b", None, None, "S:http://a.b"),
     case("punctuation", "Well, Ann: gold", None, None, "S:Well, Ann: gold"),
     case("a Chinese phrase", "你看：金子", None, None, "S:你看：金子"),
+    case("a direction, no cast known", "安娜（低声）：走吧", None, None, "S:安娜（低声）：走吧"),
     case("a Chinese verb of speech", "安娜说：走吧", None, None, "S:安娜说：走吧"),
     case("no name at all", ": a", None, None, "S:: a"),
     # labels, cast known
@@ -328,6 +356,128 @@ def test_parse(
     assert set(stream.close().issues) == set(turn.issues)
 
 
+CAST: dict[str, Any] = {"names": ("Ann", "Bob", "the old man", "安娜"), "speaker": "Ann"}
+RESTYLED = [
+    ("**Ann:** Hi", "Ann", "S:Hi"),
+    ("**Ann**: Hi", "Ann", "S:Hi"),
+    ("__Ann__: Hi", "Ann", "S:Hi"),
+    ("*Ann*: *sighs* Hi", "Ann", "S:*sighs* Hi"),
+    ("***Ann:*** Hi", "Ann", "S:Hi"),
+    ("ANN: Hi", "Ann", "S:Hi"),
+    ("ANN : Hi", "Ann", "S:Hi"),
+    ("[Ann]: Hi", "Ann", "S:Hi"),
+    ("**[Ann]**: Hi", "Ann", "S:Hi"),
+    ("Ann (whispering): Hi", "Ann", "A:whispering|S:Hi"),
+    ("Ann(to Bob: low): Hi", "Ann", "A:to Bob: low|S:Hi"),
+    ("**Ann (whispering):** Hi", "Ann", "A:whispering|S:Hi"),
+    ("**Ann (whispering)**: Hi", "Ann", "A:whispering|S:Hi"),
+    ("**Ann** (whispering): Hi", "Ann", "A:whispering|S:Hi"),
+    ("[ANN] (whispering): Hi", "Ann", "A:whispering|S:Hi"),
+    ("Ann (nods):", "Ann", "A:nods"),
+    ("Ann (nods):\n\nHi", "Ann", "A:nods|S:Hi"),
+    ("The old man: Hi", "the old man", "S:Hi"),
+    ("安娜（低声）：走吧", "安娜", "A:低声|S:走吧"),
+    ("【安娜】：走吧", "安娜", "S:走吧"),
+    ("ENVIRONMENT: Wind.", ENVIRONMENT, "S:Wind."),
+    ("**Bob:** Hi", "Bob", "S:Hi"),
+]
+
+
+@pytest.mark.parametrize("notation", ["her", "coser"])
+@pytest.mark.parametrize("begin", ["", " \n", f"{BLOCK}\n"])
+@pytest.mark.parametrize(("text", "name", "segments"), RESTYLED)
+def test_labels_as_models_write_them(text: str, name: str, segments: str, begin: str, notation: str) -> None:
+    turn = parse_turn(begin + text, notation=notation, **CAST)
+    assert shape(turn)[0] == name and shape(turn)[2] == segments
+    assert issues(turn) == {"restyled_label"} | ({"foreign_speaker"} if name != "Ann" else set())
+    assert not turn.well_formed
+    written = turn.render(notation)
+    assert written.removeprefix(f"{system_block('plan')}\n").startswith(f"{name}: ")
+    again = parse_turn(written, notation=notation, **CAST)
+    assert again == turn and Issue.RESTYLED_LABEL not in again.issues
+    for size in (1, 2, 3):
+        stream = TurnStream(prefilled=False, notation=notation, **CAST)
+        events = [e for at in range(0, len(begin + text), size) for e in stream.feed((begin + text)[at : at + size])]
+        assert stream.close() == turn and set(stream.close().issues) == set(turn.issues)
+        events = [event for event in events + stream.last_events if event.layer is not Layer.SYSTEM_THINKING]
+        assert events[0] == TurnEvent("name", name)
+        for number, segment in enumerate(turn.segments):
+            assert "".join(event.text for event in events if event.segment == number) == segment.text
+
+
+NO_LABELS = [  # and what CoSER notation makes of them, where it is something else
+    ("ann: Hi", None),
+    ("**Ann: Hi**", None),
+    ("** Ann **: Hi", None),
+    ("**Ann* : Hi", None),
+    ("[Ann is late]: so?", "T:Ann is late|S:: so?"),
+    ("[Ann] : Hi", "T:Ann|S:: Hi"),
+    ("[Ann]", "T:Ann"),
+    ("[Ann", "T:Ann"),
+    ("Ann (smiles) Hi: there", "S:Ann|A:smiles|S:Hi: there"),
+    ("Ann (smiles) : there", "S:Ann|A:smiles|S:: there"),
+    (f"Ann ({'a' * 81}): Hi", f"S:Ann|A:{'a' * 81}|S:: Hi"),
+    ("Anna (smiles): Hi", "S:Anna|A:smiles|S:: Hi"),
+    ("*Ann waves* so: Hi", None),
+    ("ANN\n: Hi", None),
+    ("(smiles) ANN: Hi", "A:smiles|S:ANN: Hi"),
+    ("ZOE: Hi", None),
+    ("Hi. ANN: yo", None),
+]
+
+
+@pytest.mark.parametrize(("text", "in_coser"), NO_LABELS)
+def test_what_only_looks_like_a_label(text: str, in_coser: str | None) -> None:
+    for notation, expected in (("her", f"S:{text}"), ("coser", in_coser or f"S:{text}")):
+        turn = parse_turn(text, notation=notation, **CAST)
+        assert (turn.name, shape(turn)[2]) == (None, expected)
+        assert "restyled_label" not in issues(turn)
+
+
+def test_other_forms_of_a_label_need_known_names() -> None:
+    for text in ("**Ann:** Hi", "[Ann]: Hi", "Ann (whispering): Hi"):
+        assert shape(parse_turn(text)) == (None, None, f"S:{text}")
+        assert parse_turn(text, speaker="Ann").name == parse_turn(text, names=["Ann"]).name == "Ann"
+    assert parse_turn("ANN: Hi").name == "ANN"
+
+
+def test_the_plain_form_and_the_longer_name_come_first() -> None:
+    assert shape(parse_turn("Ann (old): Hi", names=["Ann", "Ann (old)"])) == ("Ann (old)", None, "S:Hi")
+    assert shape(parse_turn("ANN LEE: Hi", names=["Ann", "Ann Lee"])) == ("Ann Lee", None, "S:Hi")
+    assert parse_turn("ANN: Hi", names=["Ann", "ANN"]).issues == ()
+    assert parse_turn("**ANN:** Hi", names=["Ann", "ann"], speaker="ann").name == "ann"
+
+
+LINES_OF_OTHERS = [
+    "**Bob:** yo",
+    "  BOB: yo",
+    "[Bob]: yo",
+    "Bob (laughs): yo",
+    "**Bob** (laughs): yo",
+    "安娜（笑）：走",
+]
+LINES_OF_NO_OTHERS = [
+    "bob: yo",
+    "**Bob laughs:** yo",
+    "**Ann:** yo",
+    "ANN (low): yo",
+    "so BOB: yo",
+    "[Bob] : yo",
+    "Bobs: a",
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "foreign"), [*((x, True) for x in LINES_OF_OTHERS), *((x, False) for x in LINES_OF_NO_OTHERS)]
+)
+def test_lines_of_others_as_models_write_them(line: str, foreign: bool) -> None:
+    text = f"Ann: Hi.\n{line}"
+    turn = parse_turn(text, **CAST)
+    assert issues(turn) == ({"foreign_speaker"} if foreign else set())
+    assert foreign_start("Hi.\n" + line, CAST["names"], "Ann") == (4 if foreign else None)
+    assert turn.segments[0].text == f"Hi.\n{line}"
+
+
 @pytest.mark.parametrize("tag", sorted(TAGS))
 def test_legacy_tags_are_read_and_never_written(tag: str) -> None:
     turn = parse_turn(f"a <{tag.upper()}>b</ {tag} > c")
@@ -363,6 +513,21 @@ COSER = [
     ),
     case("escaped bracket", f"a [{ZERO_WIDTH_SPACE}b] ({ZERO_WIDTH_SPACE}c", None, None, "S:a [b] (c"),
     case("smile", "Hi :)", None, None, "S:Hi :)"),
+    case("full-width brackets", "【他没来】（合上伞）走吧。［真冷］", None, None, "T:他没来|A:合上伞|S:走吧。|T:真冷"),
+    case("a label before them", "安娜：（点灯）谁？", "安娜", None, "A:点灯|S:谁？"),
+    case("of two widths", "（合上伞)走吧。[真冷】", None, None, "A:合上伞|S:走吧。|T:真冷"),
+    case("one in another of its kind", "【他（也许）说过[一次]】走", None, None, "T:他（也许）说过[一次]|S:走"),
+    case("a round one that is not closed", "走（合上", None, None, "S:走|A:合上", "unclosed"),
+    case("an end without a beginning", "一）看门，二】走", None, None, "S:一）看门，二】走"),
+    case("an empty one", "（）走", None, None, "S:走", "empty"),
+    case(
+        "one that is escaped",
+        f"（{ZERO_WIDTH_SPACE}笑）走【{ZERO_WIDTH_SPACE}旁白】",
+        None,
+        None,
+        "S:（笑）走【旁白】",
+    ),
+    case("in a tag", "<role_thinking>他【又】来（了）</role_thinking>走", None, None, "T:他【又】来（了）|S:走"),
 ]
 
 
@@ -379,6 +544,15 @@ def test_parse_coser(
 
 def test_brackets_are_text_in_her_notation() -> None:
     assert shape(parse_turn("[a] (b) c")) == (None, None, "S:[a] (b) c")
+    assert shape(parse_turn("【a】（b）c")) == (None, None, "S:【a】（b）c")
+
+
+def test_coser_notation_is_written_with_one_kind_of_brackets() -> None:
+    turn = parse_turn("安娜：【他没来】（合上伞）走吧。", notation="coser")
+    assert turn.render("coser") == "安娜: [他没来] (合上伞) 走吧。"
+    assert turn.render("coser", "others") == "安娜: (合上伞) 走吧。"
+    said = parse_turn("安娜：书名是【雨（上）】。")
+    assert said.render("coser") == f"安娜: 书名是【{ZERO_WIDTH_SPACE}雨（{ZERO_WIDTH_SPACE}上）】。"
 
 
 FULL = (
@@ -426,7 +600,18 @@ VIEWS = [
      "Hi there", "Hi <role_thinking>x</role_thinking> there"),
     ("a later system block", "Hi <think>x</think> there", "Hi there", "Hi there"),
     ("actions that a thought parted", "<role_action>a</role_action><think>x</think><role_action>b</role_action>",
-     "<role_action>a b</role_action>", "<role_action>a b</role_action>"),
+     "<role_action>a</role_action> <role_action>b</role_action>", None),
+    ("actions that a thought parted, a line each",
+     "<role_action>a</role_action>\n<role_thinking>x</role_thinking>\n<role_action>b</role_action>",
+     "<role_action>a</role_action>\n\n<role_action>b</role_action>",
+     "<role_action>a</role_action>\n<role_thinking>x</role_thinking>\n<role_action>b</role_action>"),
+    ("a thought inside an action", "<role_action>a <role_thinking>x</role_thinking> b</role_action>",
+     "<role_action>a</role_action> <role_action>b</role_action>",
+     "<role_action>a</role_action> <role_thinking>x</role_thinking> <role_action>b</role_action>"),
+    ("thoughts that a system block parted", "<role_thinking>x<think>y</think>z</role_thinking>",
+     "", "<role_thinking>x</role_thinking> <role_thinking>z</role_thinking>"),
+    ("a break between two thoughts", "a <role_thinking>x</role_thinking>\n<role_thinking>y</role_thinking> b",
+     "a\nb", "a <role_thinking>x</role_thinking>\n<role_thinking>y</role_thinking> b"),
     ("an unclosed thought", "Hi <role_thinking>x", "Hi", "Hi <role_thinking>x</role_thinking>"),
     ("an unclosed system block", "Hi <think>x", "Hi", "Hi"),
     ("all is thought", "<role_thinking>x</role_thinking>", "", "<role_thinking>x</role_thinking>"),
@@ -441,7 +626,7 @@ VIEWS = [
     ("line breaks inside tags", "a <role_action>\nb\n</role_action> c", "a <role_action>b</role_action> c", None),
     ("line breaks in front", "\n\n<think>x</think>\n\na", "a", None),
     ("actions on two lines", "<role_action>a</role_action>\n<role_action>b</role_action>",
-     "<role_action>a\nb</role_action>", None),
+     "<role_action>a</role_action>\n<role_action>b</role_action>", None),
     ("parts of a tag", "<<think>x</think>role_action>a", f"< {ZERO_WIDTH_SPACE}role_action>a", None),
     ("paragraphs", "a\n\nb", "a\n\nb", None),
     ("empty", "", "", None),
@@ -470,6 +655,7 @@ PATTERNS = [
     ("<role_thinking>t</role_thinking> a <role_action>b</role_action> c <role_thinking>d</role_thinking>", "TSAST"),
     ("a <think>misplaced</think> b", "S"),
     ("<role_thinking>a <think>b</think> c</role_thinking>", "T"),
+    ("<role_action>a</role_action> <role_action>b</role_action> c <role_action>d</role_action>", "ASA"),
 ]
 
 

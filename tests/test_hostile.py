@@ -42,6 +42,10 @@ UNITS = {
     "cut tags": "<role_",
     "colons": "a: ",
     "labels": "Bob:\n",
+    "half labels": "**Bob (",
+    "labels in bold": "**BOB (x)**\n",
+    "open directions": "\nBob (",
+    "directions": "\nBob (x)",
     "spaces": " ",
     "newlines": "\n",
     "words": "so it goes ",
@@ -51,6 +55,8 @@ UNITS = {
     "bracketed actions": "(a)b",
     "escaped brackets": "[\u200b",
     "brackets and tags": "[<role_action>",
+    "full-width brackets": "【（",
+    "mixed brackets": "（a)b【",
 }
 
 
@@ -95,7 +101,7 @@ def stream_by_character(text: str, notation: str = "her") -> Turn:
     return stream.close()
 
 
-BRACKETED = sorted(name for name, unit in UNITS.items() if set(unit) & set("[]()"))
+BRACKETED = sorted(name for name, unit in UNITS.items() if set(unit) & set("[]()【（"))
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import regex
 import torch
 from helpers_tokenizers import BASES, FRAMES, NAMES, assistant, attached, processor, render, user
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from transformers import AutoProcessor, AutoTokenizer
 
-from her_hf.dual_layer import Issue, parse_turn
+from her_hf.dual_layer import TAGS, Issue, Layer, escape_tags, parse_turn
 from her_hf.processing import HERProcessor
 from her_hf.scenes.prompt import LANGUAGES, scene_prompt_source
 
@@ -45,6 +48,15 @@ PARSED = [
     ("empty", "{end}", {}, None, None),
     ("another stop", REPLY + "{other}", {}, "Ann stalls.", REST),
     ("unclosed, another stop", "Ann stalls.{other}", {}, "Ann stalls.", None),
+    ("closed by an alias", f"Ann stalls.</think>{REST}{{end}}", {}, "Ann stalls.", REST),
+    ("closed by an alias, other case, spaces", f"Ann stalls. </ THOUGHT\n>\n{REST}", {}, "Ann stalls.", REST),
+    ("opened itself by an alias", f"<Think>Ann stalls.</SystemThinking>{REST}", {"enable_thinking": False},
+     "Ann stalls.", REST),
+    ("the tag repeated", f"<think>\nAnn stalls.</think>\n{REST}", {}, "<think>\nAnn stalls.", REST),
+    ("a tag that is too long", f"Ann stalls.<{' ' * 60}/think>", {}, f"Ann stalls.<{' ' * 60}/think>", None),
+    ("no system tag", "Ann stalls.</ thinking>", {}, "Ann stalls.</ thinking>", None),
+    ("a thought and its end inside", f"<role_thinking>No.</role_thinking> She stalls.</think>{REST}", {},
+     "<role_thinking>No.</role_thinking> She stalls.", REST),
 ]  # fmt: skip
 
 
@@ -86,6 +98,85 @@ def test_streaming_equals_whole(name: str) -> None:
             for field in ("thinking", "content"):
                 chunks = [e["text"] for e in events + last if e["type"] == "region_chunk" and e["field"] == field]
                 assert "".join(chunks) == whole.get(field, "")
+
+
+SYSTEM_TAGS = sorted(tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING)
+WHITE = st.sampled_from(["", "", " ", "\n", "\u3000", "\x1c", "\n\n  "])
+ANGLES = ["<", ">", "</", "/", "think>", "<b>", "</ inner>", "< ", "<|", "</role_thinkin", "system_thinking", "<thin"]
+SPACED = [" " * 60, "\n", "\x1d", "\u200b", "a", "plan", "Ann: "]
+JUNK = st.lists(st.sampled_from(ANGLES + SPACED) | st.text(max_size=3), max_size=8).map("".join)
+REPLIES = st.lists(
+    st.sampled_from(
+        [
+            "Ann: ",
+            "Tea?",
+            "<role_action>",
+            "</role_action>",
+            "<role_thinking>",
+            "</role_thinking>",
+            "<think>",
+            "</think>",
+        ]
+    )
+    | JUNK,
+    max_size=6,
+).map("".join)
+
+
+@st.composite
+def written_tags(draw: st.DrawFn, closing: bool) -> str:
+    """A tag of system thinking as models write it."""
+    name = draw(st.sampled_from(SYSTEM_TAGS))
+    name = draw(st.sampled_from([name, name.upper(), name.title(), name.replace("k", "\u212a")]))
+    slash = f"{draw(WHITE)}/" if closing else ""
+    return f"<{slash}{draw(WHITE)}{name}{draw(WHITE)}>"
+
+
+@given(
+    thinking=JUNK,
+    close=st.just("") | written_tags(closing=True),
+    reply=REPLIES,
+    opened=st.just("") | written_tags(closing=False),
+    size=st.integers(1, 9),
+)
+@example("a", "</think>", "Ann: hi", "", 1)
+@example("a <", "</ THOUGHT >", "Ann: hi", "<think>", 3)
+def test_plain_transformers_closes_where_the_parser_closes(
+    thinking: str, close: str, reply: str, opened: str, size: int
+) -> None:
+    """`opened`: how the model opens the block, if no prompt did."""
+    before = prompt(enable_thinking=not opened)
+    text = opened + escape_tags(thinking) + (close + reply if close else "")
+    message = attached().parse_response(text, prefix=before)
+    turn = processor("qwen3").parse_turn(text, prefix=before)
+    assume(turn.system_thinking or "<think" not in reply)  # behind an empty block the parser takes the next one
+    assert message.get("thinking", "") == (turn.system_thinking or "")
+    content = parse_turn(message.get("content", ""))
+    assert (content.name, content.segments) == (turn.name, turn.segments)
+
+    parser = attached().get_response_parser(prefix=before)
+    events = [*parser.initial_events]
+    events += [e for at in range(0, len(text), size) for e in parser.feed(text[at : at + size])]
+    streamed, last = parser.finalize()
+    assert streamed == message
+    chunks = [e["text"] for e in events + last if e["type"] == "region_chunk" and e["field"] == "thinking"]
+    assert "".join(chunks).strip() == message.get("thinking", "")
+
+
+@pytest.mark.parametrize("module", [re, regex])
+@pytest.mark.parametrize(
+    "unit", [" ", "<", "< ", "</", "</ ", " <", "</think", "<|im_end", "</" + " " * 60, "\n</t", "<think>"]
+)
+def test_the_patterns_take_linear_time(module: Any, unit: str) -> None:
+    """In both engines: vLLM and transformers need not use the same."""
+    fields = attached().response_template["fields"]["thinking"]
+    for pattern in (fields["open_pattern"], fields["close_pattern"]):
+        compiled = module.compile(pattern, module.DOTALL)
+        text = "<think>" + unit * (400_000 // len(unit))
+        start = time.process_time()
+        compiled.search(text, 8)
+        compiled.search(text)
+        assert time.process_time() - start < 5  # measured: 0.1; quadratic: minutes
 
 
 def test_a_parsed_reply_goes_back_into_the_history() -> None:

@@ -449,6 +449,7 @@ def test_dual_layer_refuses(predictions: list[Any], references: list[Any], messa
             (),
             [("Ann", "Hi.\n<system_thinking>never closed\nBob: x")],
         ),
+        ("**Ann:** Tea?\nBOB (low): No.", ("Ann", "Bob"), [("Ann", "Tea?"), ("Bob", "(low) No.")]),
         ('[{"name": "Ann", "text": "Hi."}]', (), [("Ann", "Hi.")]),
         ('{"turns": [{"name": "Ann", "text": "Hi."}]}', (), [("Ann", "Hi.")]),
     ],

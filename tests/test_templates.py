@@ -63,7 +63,9 @@ def shielded(text: str) -> str:
 @example("<<think>p</think>a<role_speech>b")  # but not behind a tag that hides nothing
 @example("<<think>p</think>a><think>p</think>b")
 @example("<role_action>a<</role_action>b<role_action>c</role_action>")
-@example("a <role_thinking>x</role_thinking>\n<role_thinking>y</role_thinking> b")  # a break inside what is hidden
+@example("a <role_thinking>x\n<role_action>y</role_thinking> b")  # a break inside what is hidden
+@example("a <role_thinking>x</role_thinking>\n<role_thinking>y</role_thinking> b")  # between two that are hidden
+@example("<role_action>a</role_action><role_speech> </role_speech><role_action>b<role_action>c</role_action>d")
 @example("Ann: a\n<role_thinking>x</role_thinking>\n\n<role_thinking>y</role_thinking>\nb")
 @example("a\n<role_thinking>x</role_thinking>\n<think>y</think> b")  # a break between two hidden runs counts
 @example("a <role_action>x</role_action>\n<role_action>y</role_action> b")
@@ -130,7 +132,24 @@ VIEWS = [
     ),
     ("close without match", "<role_thinking>b</role_action>a", "a", "<role_thinking>b</role_thinking> a"),
     ("spaces survive", "one<role_thinking>b</role_thinking>two", "one two", None),
-    ("adjacent runs merge", "<role_action>a</role_action><role_action>b</role_action>", None, None),
+    (
+        "actions stay two",
+        "<role_action>a</role_action><role_thinking>x</role_thinking><role_action>b</role_action>",
+        "<role_action>a</role_action> <role_action>b</role_action>",
+        None,
+    ),
+    (
+        "thoughts stay two",
+        "<role_thinking>a</role_thinking><think>x</think><role_thinking>b</role_thinking>c",
+        "c",
+        "<role_thinking>a</role_thinking> <role_thinking>b</role_thinking> c",
+    ),
+    (
+        "an element goes on behind what is nested in it",
+        "<role_action>a <role_action>b</role_action> c</role_action>",
+        "<role_action>a b c</role_action>",
+        "<role_action>a b c</role_action>",
+    ),
     ("a late block is hidden", "a <think>p</think> b", "a b", "a b"),
     ("a joint completes no tag", "<<think>p</think>role_action>x", f"< {Z}role_action>x", f"< {Z}role_action>x"),
     ("65 characters are no tag", "<" + " " * 60 + "think>a", "<" + " " * 60 + "think>a", None),

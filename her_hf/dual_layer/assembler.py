@@ -2,7 +2,11 @@
 
 White space at either end of a run is dropped and white space inside is kept. Where a tag parted two pieces, of one run
 or of two, a single space joins them, or the line breaks that stood there outside tags (a blank line at most): a
-message may hold several speakers in paragraphs. The chat template (`her_hf/processing/templates`) has the same rules.
+message may hold several speakers in paragraphs.
+
+A tagged element is a run of its own: two actions stay two, whatever stood between them, because nothing else says
+where the first one ended. Speech has no tags to be counted by, so its pieces are one run. The chat template
+(`her_hf/processing/templates`) has the same rules.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ class RunAssembler:
         self._runs: list[tuple[Layer, list[str], int]] = []
         self._white: list[str] = []
         self._crossed = False
+        self._left = False
         self._open_angle = False
         self._breaks = 0
 
@@ -38,8 +43,14 @@ class RunAssembler:
     def empty(self) -> bool:
         return not self._runs
 
-    def cross_tag(self) -> None:
-        """A tag stands here: white space around it is layout."""
+    def cross_tag(self, into: Layer | None = None) -> None:
+        """A tag stands here: white space around it is layout.
+
+        Args:
+            into (`Layer`, *optional*): Layer of what follows the tag. Another one than that of the last run ends the
+                run's element, even if nothing is written in it; so does `None`.
+        """
+        self._left = self._left or into is not self.current
         if self._crossed and not self._white:
             return
         if self.current is Layer.SPEECH:
@@ -54,7 +65,7 @@ class RunAssembler:
     def add(self, layer: Layer, text: str) -> None:
         """Adds text of `layer`; a change of layer counts as a tag."""
         if layer is not self.current:
-            self.cross_tag()
+            self.cross_tag(layer)
         if self._crossed:
             stripped = text.lstrip()
             if layer is Layer.SPEECH:
@@ -65,14 +76,14 @@ class RunAssembler:
             if not self._crossed:
                 self._white.append(text)
             return
-        if layer is self.current:
+        if layer is self.current and (layer is Layer.SPEECH or not self._left):
             lead = joint(self._open_angle, self._breaks) if self._crossed else "".join(self._white)
             self._open_angle = has_open_angle(body, self._open_angle)
         else:
             self._runs.append((layer, [], min(self._breaks, 2) if self._runs else 0))
             lead = ""
             self._open_angle = has_open_angle(body)
-        self._crossed = False
+        self._crossed = self._left = False
         self._breaks = 0
         self._white = [text[len(body) :]]
         self._runs[-1][1].append(lead + body)

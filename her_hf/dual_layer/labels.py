@@ -1,19 +1,24 @@
 """The label a turn begins with: `Name: `.
 
-With known names only those count. Without them, a label is what looks like a name and is not on the stop list, so that
-"look at this: gold" stays speech.
+With known names only those count, also as models write them although the prompt shows the plain form: bold, in
+capitals, in square brackets, with a stage direction. Without known names, a label is what looks like a name and is not
+on the stop list, so that "look at this: gold" stays speech.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .layers import ENVIRONMENT
+from .text import CLOSE_ROUND, ROUND
 
 MAX_LABEL = 60
 """Longest label in characters when no cast is known."""
+MAX_DIRECTION = 80
+"""Longest stage direction of a label in characters."""
 
 _COLONS = (":", "：")
 _PARTICLES = """
@@ -42,8 +47,13 @@ _STOP_SET_ZH = frozenset(_STOP_PHRASES_ZH.split())
 _SPEECH_VERBS_ZH = ("说", "道", "问", "答", "曰", "喊")
 _MAX_WORDS = 6
 _MAX_CJK = 12
-_NOT_IN_LABEL = re.compile(r"[<>\[\](){}\"“”!?;,，。！？；、「」『』…*=|]")
+_NOT_IN_LABEL = re.compile(r"[<>\[\](){}\"“”!?;,，。！？；、「」『』（）［］【】…*=|]")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_LEAD = re.compile(r"\A([*_]{0,3})([\[［【]?)")
+_CLOSING = {"[": "]", "［": "］", "【": "】"}
+_IN_DIRECTION = rf"[^{ROUND}{CLOSE_ROUND}\n]{{0,{MAX_DIRECTION}}}"
+_DIRECTION = re.compile(rf"[{ROUND}]({_IN_DIRECTION})[{CLOSE_ROUND}]")
+_OPEN_DIRECTION = re.compile(rf"[{ROUND}]{_IN_DIRECTION}")
 _APOSTROPHE = re.compile("['’]")
 
 
@@ -54,10 +64,14 @@ class Label:
     Args:
         name (`str`, *optional*): The name; `None` if the text has no label.
         length (`int`, *optional*, defaults to 0): How many characters of the text the label takes, colon included.
+        restyled (`bool`, *optional*, defaults to `False`): Whether it is a known name in another form than `Name:`.
+        direction (`str`, *optional*, defaults to `""`): The stage direction of a restyled label, without brackets.
     """
 
     name: str | None = None
     length: int = 0
+    restyled: bool = False
+    direction: str = ""
 
 
 def looks_like_name(candidate: str) -> bool:
@@ -107,14 +121,16 @@ def find_label(text: str, names: Sequence[str] = (), speaker: str | None = None,
 
     ```python
     >>> find_label("Mr. Darcy: Good day.")
-    Label(name='Mr. Darcy', length=10)
-    >>> find_label("look at this: gold"), find_label("Mr. Dar", final=False)
-    (Label(name=None, length=0), None)
+    Label(name='Mr. Darcy', length=10, restyled=False, direction='')
+    >>> find_label("look at this: gold").name, find_label("Mr. Dar", final=False)
+    (None, None)
+    >>> find_label("**Ann** (sighs): Well.", names=["Ann"])
+    Label(name='Ann', length=16, restyled=True, direction='sighs')
     ```
     """
     line, newline, _ = text.partition("\n")
     complete = final or bool(newline)
-    known = _find_known(line, {*names, ENVIRONMENT, speaker or ENVIRONMENT}, complete)
+    known = known_label(line, names, speaker, complete)
     if names or known is None or known.name is not None:
         return known
     head = line[: MAX_LABEL + 1]
@@ -125,16 +141,93 @@ def find_label(text: str, names: Sequence[str] = (), speaker: str | None = None,
     return Label(candidate, min(positions) + 1) if looks_like_name(candidate) else Label()
 
 
-def _find_known(line: str, names: set[str], complete: bool) -> Label | None:
-    """The longest known name that `line` begins with and a colon follows; `None` if more of the line is needed."""
-    best = Label()
-    for name in names:
-        rest = line[len(name) :].lstrip()
-        if len(name) > len(best.name or "") and line.startswith(name) and rest.startswith(_COLONS):
-            best = Label(name, len(line) - len(rest) + 1)
-    begun = line.rstrip()
-    undecided = not complete and any(len(name) > len(best.name or "") and name.startswith(begun) for name in names)
-    return None if undecided else best
+def known_label(line: str, names: Iterable[str], speaker: str | None, complete: bool) -> Label | None:
+    """The label of `line` among the known names: in the plain form, else in another; `None` if more is needed."""
+    known = {*names, ENVIRONMENT, speaker or ENVIRONMENT} - {""}
+    plain = _longest(((name, _read_plain(line, name)) for name in known), complete)
+    if plain is None or plain.name is not None or known == {ENVIRONMENT}:
+        return plain
+    # The speaker first, then by the alphabet: of two names that differ in case alone, always the same one counts.
+    ordered = sorted(known, key=lambda name: (name != speaker, name))
+    return _longest(((name, _read_restyled(line, name)) for name in ordered), complete)
+
+
+def _longest(readings: Iterable[tuple[str, Label | None]], complete: bool) -> Label | None:
+    """The label of the longest name; `None` while a longer name could still become one."""
+    best, open_length = Label(), 0
+    for name, found in readings:
+        if found is None:
+            open_length = max(open_length, len(name))
+        elif found.name is not None and len(name) > len(best.name or ""):
+            best = found
+    return best if complete or open_length <= len(best.name or "") else None
+
+
+def _read_plain(line: str, name: str) -> Label | None:
+    """`Name:` with white space before the colon or without."""
+    if not line.startswith(name):
+        return None if name.startswith(line.rstrip()) else Label()
+    rest = line[len(name) :].lstrip()
+    if not rest:
+        return None
+    return Label(name, len(line) - len(rest) + 1) if rest.startswith(_COLONS) else Label()
+
+
+def _read_restyled(line: str, name: str) -> Label | None:
+    """`NAME:`, `**Name:**`, `[Name]:`, `Name (direction):` and what these make together; `None` if more is needed.
+
+    But for white space in front of a direction, and of the colon of a name that stands alone, the parts must touch:
+    where tags or brackets of other layers stood between them, rendering leaves a space there, and no label arises.
+    """
+    mark, bracket = _LEAD.findall(line)[0]
+    start = len(mark + bracket)
+    at = start + len(name)
+    written = line[start:at]
+    if _folded(written) != _folded(name)[: len(written)]:
+        return Label()
+    if not start and written != name and written[:1].islower():
+        return Label()  # "will: …" may be a word; "WILL: …" is not
+    if at >= len(line):
+        return None
+    direction = ""
+    if bracket:
+        if line[at] != _CLOSING[bracket]:
+            return Label()
+        at += 1
+    pending = mark  # the emphasis must end: before the direction, behind it, or behind the colon
+    while True:
+        white = at + len(line[at:]) - len(line[at:].lstrip(" \t"))
+        if white == len(line):
+            return None
+        if pending and white == at and pending.startswith(line[at : at + len(pending)]):
+            if not line.startswith(pending, at):
+                return None
+            at, pending = at + len(pending), ""
+        elif not direction and line[white] in ROUND:
+            inner = _DIRECTION.match(line, white)
+            if inner is None:
+                return None if _OPEN_DIRECTION.fullmatch(line, white) else Label()
+            direction, at = inner[1].strip(), inner.end()
+            if not direction:
+                return Label()
+        else:
+            break
+    alone = not start and not direction
+    at = white if alone else at
+    if not line.startswith(_COLONS, at):
+        return Label()
+    at += 1
+    if pending:
+        if not line.startswith(pending, at):
+            return None if pending.startswith(line[at:]) else Label()
+        at += len(pending)
+    return Label(name, at, True, direction)
+
+
+@lru_cache(maxsize=4096)
+def _folded(text: str) -> str:
+    """Small letters, as many as there were letters."""
+    return "".join(small if len(small := letter.lower()) == 1 else letter for letter in text)
 
 
 def foreign_lines(text: str, names: Sequence[str], own: str | None) -> bool:
@@ -144,11 +237,30 @@ def foreign_lines(text: str, names: Sequence[str], own: str | None) -> bool:
 
 def foreign_start(text: str, names: Sequence[str], own: str | None) -> int | None:
     """Where the first line begins that has the label of another member of the cast; `None` if there is none."""
+    return next(labelled_lines(text, {*names, ENVIRONMENT} - {own or ""}), (None, None))[0]
+
+
+def labelled_lines(text: str, names: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Lines that begin with a label of one of `names`, in whatever form: where the line and where the name begins."""
     if not any(colon in text for colon in _COLONS):
-        return None
-    others = sorted({*names, ENVIRONMENT} - {own or "", ""})
-    if not others:
-        return None
-    lead = re.compile(r"^[ \t]*(?:" + "|".join(map(re.escape, others)) + r")[ \t]*[:：]", re.MULTILINE)
-    found = lead.search(text)
-    return found.start() if found else None
+        return
+    wanted = tuple(sorted(filter(None, names), key=lambda name: (-len(name), name)))
+    if not wanted:
+        return
+    for found in _line_pattern(wanted).finditer(text):
+        start = found.start("label")
+        end = text.find("\n", start)
+        line = text[start : end if end >= 0 else len(text)]
+        written = _folded(found["name"])
+        for name in (name for name in wanted if _folded(name) == written):
+            if any(reading and reading.name for reading in (_read_plain(line, name), _read_restyled(line, name))):
+                yield found.start(), found.start("name")
+                break
+
+
+@lru_cache(maxsize=64)
+def _line_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    """Lines that may have a label: a cheap net, whose catch is read by the rules above."""
+    known = "|".join(map(re.escape, names))
+    ends = rf"[\]］】]?[*_]{{0,3}}[ \t]*(?:[{ROUND}][^{ROUND}{CLOSE_ROUND}\n]*+[{CLOSE_ROUND}][*_]{{0,3}}[ \t]*)?[:：]"
+    return re.compile(rf"^[ \t]*+(?P<label>[*_]{{0,3}}[\[［【]?(?P<name>{known}){ends})", re.MULTILINE | re.IGNORECASE)

@@ -75,6 +75,7 @@ class Issue(StrEnum):
     MISPLACED_SYSTEM_THINKING = "misplaced_system_thinking"
     REPEATED_SYSTEM_THINKING = "repeated_system_thinking"
     FOREIGN_SPEAKER = "foreign_speaker"
+    RESTYLED_LABEL = "restyled_label"
     UNKNOWN_TAG = "unknown_tag"
     EMPTY = "empty"
 

@@ -1,4 +1,8 @@
-"""Writing turns in HER notation (tags) and CoSER notation (brackets)."""
+"""Writing turns in HER notation (tags) and CoSER notation (brackets).
+
+CoSER notation is read with full-width brackets as well and always written with ASCII ones, so that one notation goes
+into a prompt; a full-width bracket that is text is escaped like an ASCII one.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,19 @@ from collections.abc import Iterable
 
 from .assembler import RunAssembler
 from .layers import Layer, Segment, Turn, View
-from .text import ZERO_WIDTH_SPACE, escape_tags, separator
+from .text import (
+    BRACKETS,
+    CLOSE_ROUND,
+    CLOSE_SQUARE,
+    ROUND,
+    SQUARE,
+    ZERO_WIDTH_SPACE,
+    escape_tags,
+    separator,
+)
 
 _SYSTEM_TAG = Layer.SYSTEM_THINKING.value
-_BRACKET = re.compile(r"[\[\]()]")
+_BRACKET = re.compile(f"[{re.escape(BRACKETS)}]")
 
 
 def system_block(text: str) -> str:
@@ -28,7 +41,7 @@ def system_block(text: str) -> str:
 
 
 def visible_runs(segments: Iterable[Segment], view: View) -> tuple[Segment, ...]:
-    """What a viewer sees; runs that only hidden text parted become one."""
+    """What a viewer sees. Speech that only hidden text parted becomes one run; actions and thoughts stay as many."""
     runs = RunAssembler()
     for segment in segments:
         runs.cross_tag()
@@ -62,7 +75,7 @@ def render_turn(turn: Turn, notation: str = "her", view: View = View.FULL) -> st
     """See [`Turn.render`]."""
     body = render_segments(visible_runs(turn.segments, view), notation)
     if turn.name is not None:
-        name = _escape(turn.name, "[(") if notation == "coser" else turn.name
+        name = _escape(turn.name, ROUND + SQUARE) if notation == "coser" else turn.name
         body = f"{name}: {body}".rstrip()
     if turn.system_thinking is None or view is not View.FULL:
         return body
@@ -78,11 +91,12 @@ def _her(segment: Segment) -> str:
 def _coser(segment: Segment) -> str:
     text = escape_tags(segment.text)
     if segment.layer is Layer.SPEECH:
-        return _escape(text, "[(")
+        return _escape(text, ROUND + SQUARE)
     if segment.layer is Layer.ROLE_ACTION:
-        return f"({_inside(_escape(text, '[' if _plain(text, '()') else '[()'))})"
+        plain = _plain(text, ROUND, CLOSE_ROUND)
+        return f"({_inside(_escape(text, SQUARE if plain else ROUND + CLOSE_ROUND + SQUARE))})"
     if segment.layer is Layer.ROLE_THINKING:
-        return f"[{_inside(_escape(text, '' if _plain(text, '[]') else '[]'))}]"
+        return f"[{_inside(_escape(text, '' if _plain(text, SQUARE, CLOSE_SQUARE) else SQUARE + CLOSE_SQUARE))}]"
     return _her(segment)
 
 
@@ -94,13 +108,13 @@ def _inside(text: str) -> str:
 _WRITERS = {"her": _her, "coser": _coser}
 
 
-def _plain(text: str, pair: str) -> bool:
-    """Whether brackets of this pair can stand as they are: balanced, and none that looks escaped."""
+def _plain(text: str, opening: str, closing: str) -> bool:
+    """Whether brackets of this kind can stand as they are: balanced, and none that looks escaped."""
     depth = 0
     for index, character in enumerate(text):
-        if character not in pair:
+        if character not in opening + closing:
             continue
-        depth += 1 if character == pair[0] else -1
+        depth += 1 if character in opening else -1
         if depth < 0 or text[index + 1 : index + 2] == ZERO_WIDTH_SPACE:
             return False
     return depth == 0

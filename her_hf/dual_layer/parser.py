@@ -25,10 +25,13 @@ def parse_turn(
     Args:
         text (`str`): The turn, as written or generated.
         notation (`str`, *optional*, defaults to `"her"`):
-            `"her"` (tags) or `"coser"` (`[thought]`, `(action)`, tags as well).
+            `"her"` (tags) or `"coser"` (`[thought]`, `(action)`, their full-width forms, tags as well).
         prefilled (`bool`, *optional*, defaults to `False`): Whether `<system_thinking>` was already in the prompt.
         speaker (`str`, *optional*): Who should speak; another label is an issue.
-        names (`Sequence[str]`, *optional*): The cast. If given, only these, `speaker` and Environment are labels.
+        names (`Sequence[str]`, *optional*):
+            The cast. If given, only these, `speaker` and Environment are labels. Where the cast or the speaker is
+            known, `**Ann:**`, `ANN:`, `[Ann]:` and `Ann (whispering):` are labels as well, with an issue; what stands
+            in the brackets of the last becomes an action.
         origin_id (`tuple[int, ...]`, *optional*): Raw message indices to note in the turn.
 
     Returns:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .layers import TAGS, Layer
-from .text import MAX_TAG_INNER, ZERO_WIDTH_SPACE, read_tag
+from .text import BRACKETS, MAX_TAG_INNER, ZERO_WIDTH_SPACE, read_tag
 
-_BRACKET = re.compile(r"[\[\]()]" + ZERO_WIDTH_SPACE + "?")
+_BRACKET = re.compile(f"[{re.escape(BRACKETS)}]{ZERO_WIDTH_SPACE}?")
 _WORD = r"[^\W\d][\w-]*+(?:[.:][\w-]++)*+"
 _LAYER = "|".join(tag.replace("_", r"[\s_-]*+") for tag in TAGS if "_" in tag)
 _MEANT_AS_TAG = re.compile(

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .assembler import RunAssembler
-from .labels import find_label, foreign_lines
+from .labels import Label, find_label, foreign_lines, known_label
 from .layers import Issue, Layer, Turn
 from .scanner import Tag, TagScanner, has_unknown_tag, split_brackets
-from .text import ZERO_WIDTH_SPACE, has_open_angle, joint
+from .text import BRACKETS, CLOSE_ROUND, CLOSE_SQUARE, ROUND, SQUARE, ZERO_WIDTH_SPACE, has_open_angle, joint
 
-_BRACKET_LAYERS = {"[": Layer.ROLE_THINKING, "(": Layer.ROLE_ACTION}
-_OPENED_BY = {"]": "[", ")": "("}
-_BRACKETS = "[]()"
+_OPENS = dict.fromkeys(ROUND, Layer.ROLE_ACTION) | dict.fromkeys(SQUARE, Layer.ROLE_THINKING)
+_CLOSES = dict.fromkeys(CLOSE_ROUND, Layer.ROLE_ACTION) | dict.fromkeys(CLOSE_SQUARE, Layer.ROLE_THINKING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +34,10 @@ class TurnEvent:
 
 @dataclass(slots=True)
 class _Frame:
-    """An open tag or bracket: its layer, the bracket that opened it, and whether anything came since."""
+    """An open tag or bracket: its layer, which of the two it is, and whether anything came since."""
 
     layer: Layer
-    bracket: str = ""
+    bracket: bool = False
     depth: int = 0  # brackets of the same kind inside that are not closed yet
     empty: bool = True
     prefilled: bool = False  # opened by the prompt: the text may repeat its tag once
@@ -50,8 +49,10 @@ class TurnStream:
     Args:
         prefilled (`bool`, *optional*, defaults to `True`): Whether the prompt already ends in `<system_thinking>`.
         speaker (`str`, *optional*): Who should speak; another label is an issue.
-        names (`Sequence[str]`, *optional*): The cast; if given, only these and Environment are labels.
-        notation (`str`, *optional*, defaults to `"her"`): `"coser"` also reads `[thought]` and `(action)`.
+        names (`Sequence[str]`, *optional*): The cast; if given, only these and Environment are labels; see
+            [`parse_turn`] for the forms that count.
+        notation (`str`, *optional*, defaults to `"her"`): `"coser"` also reads `[thought]` and `(action)`, and
+            the same in full-width brackets: `【…】`, `［…］` and `（…）`.
         labels (`bool`, *optional*, defaults to `True`): `False` leaves a leading `Name:` in the text.
 
     Raises:
@@ -100,6 +101,8 @@ class TurnStream:
         self._label_breaks = 0  # line breaks around the tags that followed it
         self._label_crossed = self._label_angle = False
         self._held_bracket = ""
+        # The beginning of a turn in CoSER notation, while its brackets may be those of a label; None: they are not.
+        self._bracketed_label: str | None = "" if labels and self._brackets and (names or speaker) else None
         self._turn: Turn | None = None
         self.last_events: list[TurnEvent] = []
         if prefilled:
@@ -120,6 +123,7 @@ class TurnStream:
             return self._turn
         for piece in self._scanner.close():
             self._take(piece)
+        self._release_label()
         self._release_bracket()
         if self._label_text:
             self._decide_label(final=True)
@@ -162,9 +166,12 @@ class TurnStream:
 
     def _take(self, piece: str | Tag) -> None:
         if isinstance(piece, Tag):
+            self._release_label()
             self._release_bracket()
             self._close_tag(piece.layer) if piece.closing else self._open_tag(piece.layer)
             self._cross()
+        elif self._may_be_label(piece):
+            self._take_label(piece)
         elif self._brackets:
             self._take_bracketed(piece)
         else:
@@ -214,6 +221,33 @@ class TurnStream:
         if self._stack:
             self._stack[-1].empty = False
 
+    def _may_be_label(self, text: str) -> bool:
+        """Whether this text in CoSER notation belongs to the label, or is to be looked at for one."""
+        if self._bracketed_label:
+            return True
+        begins = not self._stack and self._leading and self._label_text == ""
+        return self._bracketed_label is not None and begins and not text.isspace()
+
+    def _take_label(self, text: str, final: bool = False) -> None:
+        """Takes the beginning of a turn in CoSER notation, where `[Name]:` is a label and no thought."""
+        self._bracketed_label = (self._bracketed_label or "") + text
+        begun = self._bracketed_label.lstrip()
+        line, newline, _ = begun.partition("\n")
+        label = known_label(line, self._names, self._speaker, final or bool(newline))
+        if label is None:
+            return
+        self._bracketed_label = None
+        if label.restyled:
+            self._label_text = None
+            self._set_label(label)
+            begun = begun[label.length :]
+        if begun:
+            self._take_bracketed(begun)
+
+    def _release_label(self) -> None:
+        if self._bracketed_label:
+            self._take_label("", final=True)
+
     def _release_bracket(self) -> None:
         held, self._held_bracket = self._held_bracket, ""
         if held:
@@ -222,7 +256,7 @@ class TurnStream:
     def _take_bracketed(self, text: str) -> None:
         """Takes text that may hold CoSER brackets; one at its end waits, since a zero-width space may escape it."""
         text = self._held_bracket + text
-        self._held_bracket = text[-1] if text[-1] in _BRACKETS else ""
+        self._held_bracket = text[-1] if text[-1] in BRACKETS else ""
         self._take_pieces(text[:-1] if self._held_bracket else text)
 
     def _take_pieces(self, text: str) -> None:
@@ -235,36 +269,38 @@ class TurnStream:
             if plain:
                 self._add("".join(plain))
                 plain = []
-            self._open_bracket(piece) if piece in _BRACKET_LAYERS else self._close_bracket()
+            self._open_bracket(_OPENS[piece]) if piece in _OPENS else self._close_bracket()
         if plain:
             self._add("".join(plain))
 
     def _as_text(self, piece: str) -> str | None:
         """The text that a piece stands for; `None` for a bracket that opens or closes a layer."""
-        if piece[0] not in _BRACKETS or self._tag_depth:
+        if piece[0] not in BRACKETS or self._tag_depth:
             return piece
         if len(piece) > 1:
             return piece.removesuffix(ZERO_WIDTH_SPACE)
         top = self._stack[-1] if self._stack else None
-        if top and top.layer is Layer.ROLE_THINKING and piece in "()":
+        layer = _OPENS.get(piece) or _CLOSES[piece]
+        if top and top.layer is Layer.ROLE_THINKING and layer is Layer.ROLE_ACTION:
             return piece
-        if piece in _BRACKET_LAYERS:
-            if not top or top.bracket != piece:
+        same = top is not None and top.bracket and top.layer is layer
+        if piece in _OPENS:
+            if not top or not same:
                 return None
-            top.depth += 1  # the same bracket again is text of the layer
+            top.depth += 1  # the same kind of bracket again is text of the layer
             return piece
-        if not top or top.bracket != _OPENED_BY[piece]:
+        if not top or not same:
             return piece
         if not top.depth:
             return None
         top.depth -= 1
         return piece
 
-    def _open_bracket(self, piece: str) -> None:
+    def _open_bracket(self, layer: Layer) -> None:
         if self._stack:
             self._note(Issue.NESTED)
+        self._push(_Frame(layer, bracket=True))
         self._cross()
-        self._push(_Frame(_BRACKET_LAYERS[piece], piece))
 
     def _close_bracket(self) -> None:
         if self._stack[-1].empty:
@@ -292,8 +328,8 @@ class TurnStream:
         return self._stack[-1].layer if self._stack else Layer.SPEECH
 
     def _cross(self) -> None:
-        self._system.cross_tag()
-        self._segments.cross_tag()
+        self._system.cross_tag(Layer.SYSTEM_THINKING)
+        self._segments.cross_tag(self._layer())
         self._label_breaks += "".join(self._label_white).count("\n")
         self._label_crossed, self._label_white = True, []
         if not self._open[Layer.SYSTEM_THINKING] and not self._system.empty:
@@ -357,11 +393,19 @@ class TurnStream:
         if label is None:
             return
         self._label_text = None
-        if label.name is not None:
-            self._name = label.name
-            self._events.append(TurnEvent("name", label.name))
+        self._set_label(label)
         self._segments.add(Layer.SPEECH, text[label.length :] + "".join(self._label_white))
         self._segments.break_lines(self._label_breaks)
+
+    def _set_label(self, label: Label) -> None:
+        if label.name is None:
+            return
+        self._name = label.name
+        self._events.append(TurnEvent("name", label.name))
+        if label.restyled:
+            self._note(Issue.RESTYLED_LABEL)
+        if label.direction:
+            self._segments.add(Layer.ROLE_ACTION, label.direction)
 
 
 def parse_with(stream: TurnStream, text: str, origin_id: tuple[int, ...] = ()) -> Turn:

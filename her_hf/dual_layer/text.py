@@ -10,6 +10,12 @@ ZERO_WIDTH_SPACE = "\u200b"
 MAX_TAG_INNER = 64
 """Longest text between `<` and `>` that is still read as a tag: room for inner spaces, a bound for a stream."""
 
+ROUND, SQUARE = "(（", "[［【"
+"""Brackets that open an action and a thought in CoSER notation: those of Chinese and Japanese text count too."""
+CLOSE_ROUND, CLOSE_SQUARE = ")）", "]］】"
+"""Those that close one, whichever of its kind opened it: models mix the two widths."""
+BRACKETS = ROUND + CLOSE_ROUND + SQUARE + CLOSE_SQUARE
+
 _TAG_SHAPE = re.compile(r"<([^<>]*)>")
 
 

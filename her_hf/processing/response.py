@@ -8,6 +8,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from her_hf.dual_layer import TAGS, Layer
+from her_hf.dual_layer.text import MAX_TAG_INNER
+
 from .frames import Frame, token_id
 
 if TYPE_CHECKING:
@@ -17,36 +20,52 @@ SAMPLING: dict[str, Any] = {"do_sample": True, "temperature": 0.7, "top_p": 0.9,
 """Generation defaults. Source: the chat demo of the HER repository (cydu24/HER)."""
 
 _GENERATION_CONFIG = "generation_config.json"
+_SPACE = r"[\s\x1c-\x1f]"  # what `str.strip` takes away: to `regex` the last four are no white space
 
 
 def response_template(frame: Frame) -> dict[str, Any]:
     """The declarative parser that plain transformers and vLLM (`--reasoning-parser hf`) read from a checkpoint.
 
     System thinking becomes `thinking`, the rest `content`: role thinking and actions stay inline, where their order is
-    kept. The opening is anchored, so that a second block stays text; the close also accepts the end of the turn, so
-    that an unclosed block does not swallow it. Every token at which such models stop ends the reply and is no text.
+    kept. It opens and closes at the tags at which [`parse_turn`] does: aliases, any case, inner spaces. The opening is
+    anchored, so that a later block stays text; the close also accepts the end of the turn, so that an unclosed block
+    does not swallow it. Every token at which such models stop ends the reply and is no text.
+
+    A pattern cannot count: where thinking holds a system block of its own, it ends at the first closing tag, and the
+    closing tag of another layer that nothing opened ends nothing. `parse_turn` notes an issue in both cases. A tag
+    that repeats the prefilled one stays in `thinking`.
 
     Args:
         frame (`Frame`): How the base frames turns.
 
     Returns:
-        `dict`: For `tokenizer.response_template`.
+        `dict`: For `tokenizer.response_template`. Its patterns mean the same to `re` and to `regex`, and take time
+        that is linear in the text.
     """
     ends = [frame.turn_end, *frame.other_ends]
     end = "|".join(map(re.escape, ends))
+    opened, closed = _system_tag(), _system_tag(closing=True)
     return {
         "version": 1,
         "defaults": {"role": "assistant"},
         "start_anchor_pattern": frame.header_pattern("assistant"),
         "fields": {
             "thinking": {
-                "open_pattern": r"\A\s*<system_thinking>\s*",
-                "close_pattern": rf"\s*</system_thinking>\s*|\s*(?={end})",
+                "open_pattern": rf"\A{_SPACE}*{opened}{_SPACE}*",
+                # White space is looked at from its first character only: else a long run would take quadratic time.
+                "close_pattern": rf"(?:(?<!{_SPACE}){_SPACE}+)?(?:{closed}{_SPACE}*|(?={end}))",
                 "content": "text",
             },
             "content": {"close": ends, "content": "text"},
         },
     }
+
+
+def _system_tag(closing: bool = False) -> str:
+    """Pattern of what the parser reads as a tag of system thinking."""
+    names = sorted((tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING), key=len, reverse=True)
+    inner = f"{_SPACE}*(?i:{'|'.join(names)}){_SPACE}*>"
+    return rf"<(?=[^<>]{{1,{MAX_TAG_INNER}}}>){f'{_SPACE}*/' if closing else ''}{inner}"
 
 
 def generation_config(

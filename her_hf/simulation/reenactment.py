@@ -38,7 +38,6 @@ OWN_SEEDS = Path(str(files("her_hf.simulation"))) / "seeds"
 """Six seeds of our own, three Chinese and three English, for use without the Hub."""
 
 _ROUND_BRACKETS = {"en": "({})", "zh": "（{}）"}
-_NARROW = str.maketrans("（）", "()")
 
 
 @dataclass(frozen=True)
@@ -292,6 +291,6 @@ def _spoken(text: str, name: str) -> Turn:
 
 def _staged(text: str, name: str) -> Turn:
     """Plain text as a turn with its actions, which stand in round brackets; nothing of it becomes a thought."""
-    turn = read_turn(text.translate(_NARROW), name, notation="coser")
+    turn = read_turn(text, name, notation="coser")
     hidden = turn.system_thinking is not None or any(part.layer.is_thinking for part in turn.segments)
     return _spoken(text, name) if hidden or turn.issues else turn

@@ -19,7 +19,8 @@ _CLOSING = re.compile(rf"</\s*{_SYSTEM}\s*>", re.IGNORECASE)
 def read_pasted(text: str, names: Sequence[str] = ()) -> list[Row]:
     """Reads JSON (a list of turns, or an object with `turns`), or lines `Name: text`.
 
-    System thinking may stand before the label of its turn, as models write it.
+    System thinking may stand before the label of its turn, as models write it; the stage direction of a label
+    (`Ann (whispering): …`, where the cast is known) becomes an action in round brackets.
 
     Args:
         text (`str`): What was pasted.
@@ -57,7 +58,8 @@ def _from_lines(text: str, names: Sequence[str]) -> list[Row]:
         inside = inside or bool(_OPENING.match(line))
         label = None if inside else find_label(line.lstrip(), names)
         if label is not None and label.name is not None:
-            found.append((label.name, [*plan, line.lstrip()[label.length :].strip()]))
+            direction = f"({label.direction}) " if label.direction else ""
+            found.append((label.name, [*plan, direction + line.lstrip()[label.length :].strip()]))
             plan = []
         elif inside or plan or not found:
             plan.append(line)
