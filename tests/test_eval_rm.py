@@ -57,7 +57,7 @@ def test_results_of_a_judge_with_every_failing(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
     missing = results["missing"]
     assert (missing["expected"], missing["missing"]) == (13, 5)
-    assert missing["by_cause"] == {"no_json": 2, "wrong_keys": 1, "request": 1, "pair": 1}
+    assert missing["by_cause"] == {"no_json": 2, "cut": 1, "request": 1, "pair": 1}
     # Of eight with a verdict six are right, one is a tie, one is wrong.
     assert results["pairs"] == 8 and results["accuracy"] == pytest.approx(6 / 8)
     assert results["half_credit"] == pytest.approx(6.5 / 8)

@@ -314,5 +314,6 @@ def test_only_the_files_of_the_config_are_downloaded(stand_in: StandIn, tmp_path
 def test_a_hub_that_cannot_be_reached(stand_in: StandIn, tmp_path: Path) -> None:
     said = load(stand_in, tmp_path, "o/other")
     assert "o/other: is no file or folder here, and the Hub gave no dataset of that name (RepositoryNotFound" in said
+    stand_in.server.shutdown()
     stand_in.server.server_close()
     assert "the Hub gave no dataset of that name (LocalEntryNotFoundError" in load(stand_in, tmp_path, "o/n")

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import SHARED
 from reenactment_helpers import caller, serving_rule
 
 from her_hf.evaluation.modules import coser_gca
@@ -97,9 +96,7 @@ def judging(manner: Manner) -> Callable[[Messages, Sampling], str]:
 def scenes(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     if request.param == "ours":
         return OURS
-    file = SHARED / "data" / "coser" / "scenes_example.json"
-    if not file.is_file():
-        pytest.skip("needs ../shared/data/coser/scenes_example.json, which is not there")
+    file = request.getfixturevalue("shared") / "data" / "coser" / "scenes_example.json"
     found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     assert len(found) == 3
     return found

@@ -17,9 +17,6 @@ _BROKEN_OFF = re.compile(
 )
 """Words in the finish reasons of a reply that neither its model nor its limit ended: filters, faults, tools."""
 
-_SEEDS = 2**31
-"""Servers take seeds below this."""
-
 
 def api_root(url: str) -> str:
     """The base URL of a server: with `/v1` where no path is given, without a trailing `/chat/completions`.
@@ -54,7 +51,7 @@ def chat_body(
     }
     body["max_completion_tokens" if "max_tokens" in refused else "max_tokens"] = sampling.max_tokens
     if sampling.seed is not None:
-        body["seed"] = sampling.seed % _SEEDS
+        body["seed"] = sampling.seed
     if sampling.stop:
         body["stop"] = list(sampling.stop)
     if schema is not None:
