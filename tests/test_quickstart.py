@@ -78,7 +78,7 @@ def test_keys_of_units_know_every_setting_and_draw() -> None:
 
 # -- the plan
 
-WORK = Work(train=[4500] * 30, prompts=[800] * 16, loss=[4000] * 6)
+WORK = Work(train=[4500] * 30, replies=[8] * 30, prompts=[800] * 16, loss=[4000] * 6)
 FAST = Speeds(forward=0.001, backward=0.0001, read=0.001, write=0.006)
 
 
@@ -109,6 +109,13 @@ def test_fewer_layers_are_trained_before_there_are_fewer_scenes_and_said() -> No
         )
     assert [plan.train_scenes for plan in plans[:2]] != [plan.train_scenes for plan in plans[-2:]]
     assert any("do not suffice" in line for line in plans[-1].in_words())
+
+
+def test_fewer_replies_make_smaller_steps_not_fewer() -> None:
+    for times in (1, 3, 5, 8):
+        plan = make_plan(WORK, slower(times), minutes=15)
+        replies = 8 * plan.train_scenes
+        assert plan.replies_per_step == min(4, max(1, replies // 33))
 
 
 def test_a_plan_comes_back_from_its_file() -> None:
@@ -185,7 +192,7 @@ def results(self, plan, data, log, replies, losses):
 
 def plan(self):
     # What each start would measure differs: the plan of the first one must stand.
-    work = plans.Work(train=[10] * 9, prompts=[10] * 4, loss=[10])
+    work = plans.Work(train=[10] * 9, replies=[8] * 9, prompts=[10] * 4, loss=[10])
     return plans.make_plan(work, plans.Speeds(os.getpid(), 1, 1, 1), minutes=1, bf16=True).as_dict()
 
 replies.LocalModel, replies._fingerprint, replies.BATCH_SIZE = Model, lambda folder: folder.name, 3

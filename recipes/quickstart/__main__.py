@@ -152,6 +152,7 @@ class Quickstart:
             speeds = measure(folder, [row for scene in rows["train"] for row in scene], prompts, bf16=bf16)
         work = Work(
             train=[sum(len(row["input_ids"]) for row in scene) for scene in rows["train"]],
+            replies=[sum(len(row["reply_ids"]) for row in scene) for scene in rows["train"]],
             prompts=[
                 len(tokenizer.apply_chat_template(list(messages), add_generation_prompt=True)["input_ids"])
                 for messages in prompts
@@ -182,10 +183,11 @@ class Quickstart:
         return [scene for scene in load_scenes(DATA, split=split) if scene.language == "en"]
 
     def _train_scenes(self) -> list[Scene]:
-        """Scenes to train on, in the order in which they are taken."""
+        """Scenes to train on, in the order in which they are taken: those of few characters first, whose replies share
+        most of their history, so that they cost the fewest tokens."""
         scenes = self._scenes("train")
         random.Random(self.settings.seed).shuffle(scenes)
-        return scenes
+        return sorted(scenes, key=lambda scene: len(scene.characters))
 
     def _units(self, most: int) -> list[Any]:
         from her_hf.evaluation.format import choose_units
@@ -216,6 +218,8 @@ class Quickstart:
             "seed": self.settings.seed,
             "bf16": plan.bf16,
             "train_last_layers": plan.train_last_layers,
+            "replies_per_step": plan.replies_per_step,
+            "gradient_accumulation_steps": plan.replies_per_step,  # about one row at a time: less memory
         }
         arguments = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
         command = [sys.executable, *launch.split(), str(HERE.parent / "sft.py"), *arguments]

@@ -17,6 +17,9 @@ DECODER_LAYERS = (20, 10)
 SCENES = 16
 """Training scenes that are kept as long as training fewer layers makes room for them."""
 
+STEPS, MOST_PER_STEP = 33, 4
+"""Optimizer steps that the form takes to be learned: of fewer replies, fewer make up a step."""
+
 PROMPTS, DRAWS = (16, 8, 4, 2), 2
 """Prompts, as many as `_SAMPLING` of the budget allows; each gets one reply of the base and `DRAWS` of HER-SFT."""
 
@@ -53,11 +56,13 @@ class Work:
 
     Args:
         train (`Sequence[int]`): Tokens of the rows of each training scene, in the order in which scenes are taken.
+        replies (`Sequence[int]`): Replies of each of them.
         prompts (`Sequence[int]`): Tokens of each prompt that could be sampled from.
         loss (`Sequence[int]`): Tokens of the rows of each held-out scene.
     """
 
     train: Sequence[int]
+    replies: Sequence[int]
     prompts: Sequence[int]
     loss: Sequence[int]
 
@@ -71,6 +76,7 @@ class Plan:
     device: str
     train_scenes: int
     train_last_layers: int
+    replies_per_step: int
     prompts: int
     draws: int
     max_new_tokens: int
@@ -174,6 +180,7 @@ def make_plan(
         device=device,
         train_scenes=scenes,
         train_last_layers=layers,
+        replies_per_step=max(1, min(MOST_PER_STEP, sum(work.replies[:scenes]) // STEPS)),
         prompts=min(prompts, len(work.prompts)),
         draws=DRAWS,
         max_new_tokens=MAX_NEW_TOKENS,
