@@ -1,5 +1,6 @@
 """The quickstart's bookkeeping and report; training and sampling are run by `make quickstart` itself."""
 
+import dataclasses
 import io
 import json
 import os
@@ -116,6 +117,11 @@ def test_fewer_replies_make_smaller_steps_not_fewer() -> None:
         plan = make_plan(WORK, slower(times), minutes=15)
         replies = 8 * plan.train_scenes
         assert plan.replies_per_step == min(4, max(1, replies // 33))
+
+
+def test_a_base_of_few_layers_is_trained_whole() -> None:
+    plan = make_plan(dataclasses.replace(WORK, layers=2), slower(3), minutes=15)
+    assert plan.train_last_layers == 2 and not any("decoder layers" in line for line in plan.limited_by)
 
 
 def test_a_plan_comes_back_from_its_file() -> None:

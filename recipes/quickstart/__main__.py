@@ -136,7 +136,7 @@ class Quickstart:
 
     def _plan(self) -> dict[str, Any]:
         """Times the machine and decides once how much is done."""
-        from transformers import AutoTokenizer
+        from transformers import AutoConfig, AutoTokenizer
 
         from recipes.quickstart.heldout import scene_rows
         from recipes.quickstart.timing import measure
@@ -158,6 +158,7 @@ class Quickstart:
                 for messages in prompts
             ],
             loss=[sum(len(row["input_ids"]) for row in scene) for scene in rows["loss"]],
+            layers=AutoConfig.from_pretrained(folder).get_text_config().num_hidden_layers,
         )
         return make_plan(
             work,

@@ -39,7 +39,7 @@ def measure(folder: Path, rows: Sequence[Row], prompts: Sequence[Any], *, bf16: 
 def _training(folder: Path, rows: Sequence[Row], *, bf16: bool) -> tuple[float, float]:
     """Seconds a token forward, and backward for each decoder layer."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
-    layers = min(DECODER_LAYERS)
+    layers = min(*DECODER_LAYERS, model.config.get_text_config().num_hidden_layers)
     freeze(model, last_layers=layers)
     implementation = use_branches(model)
     collate = OnePassCollator(pad_token_id=0)
