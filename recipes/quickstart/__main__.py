@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import os
 import random
 import sys
 import time
@@ -106,7 +107,6 @@ class Quickstart:
 
         from recipes.quickstart.report import write_report
 
-        logging.disable_progress_bar()  # the stages show their own progress
         logging.set_verbosity_error()
         self.stage("base", self._base)
         plan = Plan.from_dict(self.stage("plan", self._plan))
@@ -384,6 +384,7 @@ def main() -> None:
         text = entry.metadata["help"] + ("" if entry.default is None else f" (default: {entry.default})")
         parser.add_argument(f"--{entry.name}", type=kind, default=entry.default, help=text)
     given = vars(parser.parse_args())
+    os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported: the stages show their own progress
     try:
         report = Quickstart(out=given.pop("out"), settings=Settings(**given)).run()
     except (ValueError, OSError) as error:
