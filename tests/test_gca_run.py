@@ -119,7 +119,7 @@ def test_a_run_with_faults_and_kills_gives_what_a_quiet_one_gives(tmp_path: Path
     assert judged["played"]["scenes"] == 6 and judged["missing"]["expected"] == 4 * 6
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_hundred_scenes_with_faults_and_three_kills(tmp_path: Path) -> None:
     if not SHARED.exists():
         pytest.skip("../shared is not there")
