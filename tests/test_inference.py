@@ -232,6 +232,9 @@ def test_one_seed_one_reply_alone_streamed_or_in_a_batch(local: Any) -> None:
         assert batch[2].text != alone.text
         fresh = await local.chat_many([MESSAGES] * 3, sampling=sampling, batch_size=2)
         assert len({reply.text for reply in fresh}) == 3
+        seen: list[int] = []
+        counted = await local.chat_many([MESSAGES] * 2, sampling=sampling, each_token=lambda: seen.append(1))
+        assert len(seen) == max(reply.usage.completion_tokens for reply in counted)
         greedy = await local.chat_many([MESSAGES, other], sampling=Sampling(max_tokens=5, temperature=0))
         assert greedy[0] == await local.chat(MESSAGES, sampling=Sampling(max_tokens=5, temperature=0))
         with pytest.raises(ValueError, match="one seed a conversation"):

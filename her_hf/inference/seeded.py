@@ -52,7 +52,8 @@ class Stopper(StoppingCriteria):  # type: ignore[misc]
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: object) -> torch.BoolTensor:
         rows, device = input_ids.shape[0], input_ids.device
-        if self._cancelled() or self._found is None:
-            return torch.full((rows,), self._cancelled(), dtype=torch.bool, device=device)
+        cancelled = self._cancelled()  # once a token
+        if cancelled or self._found is None:
+            return torch.full((rows,), cancelled, dtype=torch.bool, device=device)
         done = [self._found(row[self._start :].tolist()) for row in input_ids]
         return torch.tensor(done, dtype=torch.bool, device=device)
