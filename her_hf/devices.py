@@ -90,7 +90,7 @@ def settle_dtype(asked: str | None, device: str | None = None) -> Any:
 
     device = device or best_device()
     if asked is None:
-        asked = "float32" if device == "cpu" else "auto"
+        asked = "float32" if device.partition(":")[0] == "cpu" else "auto"
     if asked == "auto":
         return "auto" if has_bf16(device) else torch.float32
     found = torch_dtype(asked)

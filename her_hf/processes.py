@@ -1,23 +1,25 @@
 """Child processes that end with the process that started them, however that one ends.
 
-A supervisor stands between the two, in a process group of its own. It reads its standard input, a pipe that the parent
-holds open and never writes to: when the parent ends, also by SIGKILL, the pipe ends, and the supervisor ends the whole
-group, grandchildren included. Standard library only.
+A supervisor stands between the two. It reads its standard input, a pipe that the parent holds open and never writes
+to: when the parent ends, also by SIGKILL, the pipe ends, and the supervisor ends the child's whole process group,
+grandchildren included. Standard library only.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 5.0
 """How long a child may take to end on SIGTERM before it is killed."""
 
 
@@ -84,25 +86,55 @@ def run_child(
                 waiting()
 
 
+def end_with_parent() -> None:
+    """Ends this worker of `multiprocessing` when its parent has ended, also by SIGKILL: an initializer for pools.
+
+    Workers otherwise wait for ever on a queue whose other end they hold themselves.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _supervise(command: Sequence[str]) -> int:
-    """Runs `command` until it ends or standard input does."""
-    # Signals to the group are for the others in it; a handler, unlike an ignored signal, is not inherited by them.
+    """Runs `command` in a group of its own until it ends or standard input does; then the whole group has ended."""
+    # Whoever signals the supervisor means the command; a handler, unlike an ignored signal, is not inherited by it.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    parent_ended = threading.Event()
 
-    def end_with_parent() -> None:
+    def watch() -> None:
         while os.read(0, 1024):
             pass
-        os.killpg(0, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE_SECONDS)
-        os.killpg(0, signal.SIGKILL)  # what is left of the group, this process among it
+        parent_ended.set()
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
+    while child.poll() is None and not parent_ended.wait(0.05):
+        pass
+    _end_group(child)
     code = child.wait()
-    os.killpg(0, signal.SIGTERM)  # what the command left running
     return code if code >= 0 else 128 - code
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    """Asks all processes of the child's group to end, and kills what has not ended in time."""
+    for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
+        deadline = time.monotonic() + seconds
+        try:
+            os.killpg(child.pid, number)
+            while time.monotonic() < deadline:
+                child.poll()
+                os.killpg(child.pid, 0)
+                time.sleep(0.02)
+        except ProcessLookupError:
+            return
 
 
 if __name__ == "__main__":

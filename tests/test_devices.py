@@ -83,3 +83,36 @@ def test_a_training_without_bfloat16_instructions_runs_in_float32(
         args = OnePassConfig(output_dir=str(tmp_path), bf16=True, use_cpu=True, report_to="none")
     assert args.bf16 is native and args.use_cpu
     assert ("float32 instead" in caplog.text) is not native
+
+
+def test_what_accelerate_was_asked_for_is_settled_alike(
+    native: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    from her_hf.training.config import OnePassConfig
+    from her_hf.training.rm_rl import RewardRLConfig
+
+    for kind in (OnePassConfig, RewardRLConfig):
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")  # accelerate launch --mixed_precision bf16
+        args = kind(output_dir=str(tmp_path), bf16=False, use_cpu=True, report_to="none")
+        AcceleratorState._reset_state(reset_partial_state=True)
+        assert args.bf16 is native
+        assert (args.mixed_precision, Accelerator(cpu=True).mixed_precision) == (
+            ("bf16",) * 2 if native else ("no",) * 2
+        )
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_a_model_in_process_is_loaded_in_what_the_cpu_computes(native: bool, tmp_path: object) -> None:
+    from helpers_tokenizers import attached
+    from one_pass_helpers import tiny_model
+
+    from her_hf.inference.local import LocalModel
+
+    tokenizer = attached("smollm2")
+    tiny_model("llama", len(tokenizer), dtype=torch.float32).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = LocalModel.load(str(tmp_path), device="cpu", dtype="bfloat16")
+    assert model._model.dtype == (torch.bfloat16 if native else torch.float32)

@@ -18,9 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A child that starts a grandchild; each writes its process id and sleeps.
 FAMILY = """
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, time
 from pathlib import Path
 folder = Path(sys.argv[1])
+if (folder / "stubborn").exists():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if len(sys.argv) == 2:
     grandchild = subprocess.Popen([sys.executable, __file__, str(folder), "grandchild"])
 name = "child" if len(sys.argv) == 2 else "grandchild"
@@ -34,6 +36,9 @@ import sys
 from her_hf.processes import run_child
 run_child([sys.executable, *sys.argv[1:]])
 """
+
+
+NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads states of processes in /proc")
 
 
 def alive(pid: int) -> bool:
@@ -63,7 +68,7 @@ def script(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the state of processes from /proc")
+@NEEDS_PROC
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_parent_that_is_ended_takes_child_and_grandchild_along(script: Path, end: signal.Signals) -> None:
     command = [sys.executable, "-c", PARENT, str(script), str(script.parent)]
@@ -81,7 +86,7 @@ def test_a_parent_that_is_ended_takes_child_and_grandchild_along(script: Path, e
     wait_for(lambda: not any(map(alive, processes)))
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the state of processes from /proc")
+@NEEDS_PROC
 def test_a_block_that_is_left_has_ended_its_child(script: Path) -> None:
     with (
         pytest.raises(RuntimeError, match="stop"),
@@ -90,6 +95,64 @@ def test_a_block_that_is_left_has_ended_its_child(script: Path) -> None:
         processes = family(script.parent)
         raise RuntimeError("stop")
     wait_for(lambda: not any(map(alive, processes)))
+
+
+@NEEDS_PROC
+def test_who_ignores_being_asked_to_end_is_killed(script: Path) -> None:
+    (script.parent / "stubborn").touch()
+    with child_process([sys.executable, str(script), str(script.parent)]):
+        processes = family(script.parent)
+    assert not any(map(alive, processes))
+
+
+LEAVES_ONE = """
+import subprocess, sys, time
+from pathlib import Path
+from her_hf.processes import run_child
+code = "import subprocess, sys; subprocess.Popen([sys.executable, *sys.argv[1:], 'grandchild'])"
+assert run_child([sys.executable, "-c", code, *sys.argv[1:]]) == 0
+"""
+
+
+@NEEDS_PROC
+def test_what_a_command_leaves_running_ends_with_it(script: Path) -> None:
+    command = [sys.executable, "-c", LEAVES_ONE, str(script), str(script.parent)]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=60)
+    left = script.parent / "grandchild"
+    assert not left.exists() or not alive(int(left.read_text()))
+
+
+WORKERS = """
+import os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from her_hf.processes import end_with_parent
+
+def pid(number):
+    time.sleep(0.5)
+    return os.getpid()
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+        found = set(pool.map(pid, range(4)))
+        Path(sys.argv[1]).with_suffix(".tmp").write_text(" ".join(map(str, found)))
+        Path(sys.argv[1]).with_suffix(".tmp").rename(sys.argv[1])
+        time.sleep(60)
+"""
+
+
+@NEEDS_PROC
+def test_workers_of_a_pool_end_with_their_killed_parent(tmp_path: Path) -> None:
+    script, note = tmp_path / "workers.py", tmp_path / "pids"
+    script.write_text(WORKERS)
+    parent = subprocess.Popen([sys.executable, str(script), str(note)], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    wait_for(note.exists, 60)
+    workers = list(map(int, note.read_text().split()))
+    assert all(map(alive, workers))
+    parent.kill()
+    parent.wait(20)
+    wait_for(lambda: not any(map(alive, workers)))
 
 
 def test_a_command_runs_to_its_end(tmp_path: Path) -> None:

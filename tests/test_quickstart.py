@@ -130,6 +130,17 @@ def test_a_plan_comes_back_from_its_file() -> None:
     assert "CPU: x; running in bfloat16." in plan.in_words()
 
 
+def test_a_plan_for_bfloat16_is_not_followed_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan(WORK, FAST, minutes=15, bf16=True, device="CPU: x")
+    run = Quickstart(Settings(), tmp_path)
+    monkeypatch.setattr(quickstart, "has_bf16", lambda device: False)
+    with pytest.raises(ValueError, match=r"plan\.json was made for bfloat16 \(CPU: x\).*Name another --out"):
+        run._check(plan)
+    for name in plan.seconds:
+        (tmp_path / f"{name}.json").touch()
+    run._check(plan)  # all is done: only the report is written
+
+
 @pytest.mark.parametrize("minutes", [0, -1, float("nan")])
 def test_minutes_are_above_zero(minutes: float) -> None:
     with pytest.raises(ValueError, match="minutes must be above 0"):

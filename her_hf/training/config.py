@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -174,11 +175,18 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
             )
 
 
+_LAUNCHED_WITH = "ACCELERATE_MIXED_PRECISION"
+
+
 def settle_device(args: TrainingArguments) -> None:
     """Settles precision before transformers does: no bf16 where the device emulates it, and `use_cpu` where bf16 runs
-    on a CPU, which transformers wants said."""
-    device = "cpu" if args.use_cpu else best_device()
-    args.bf16 = settle_bf16(bool(args.bf16), device)
+    on a CPU, which transformers wants said. What `accelerate launch` was asked for counts too."""
+    on_cpu = args.use_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on")
+    device = "cpu" if on_cpu else best_device()
+    launched_with_bf16 = os.environ.get(_LAUNCHED_WITH) == "bf16"
+    args.bf16 = settle_bf16(bool(args.bf16) or launched_with_bf16, device)
+    if launched_with_bf16 and not args.bf16:
+        os.environ[_LAUNCHED_WITH] = "no"  # transformers would follow it
     if args.bf16 and device == "cpu":
         args.use_cpu = True
 

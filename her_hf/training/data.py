@@ -14,6 +14,7 @@ from datasets import Sequence as SequenceFeature
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from her_hf.dual_layer import parse_turn
+from her_hf.processes import end_with_parent
 from her_hf.processing.rows import Row, RowReport, Rows, build
 from her_hf.scenes import ChatSample, Scene
 
@@ -174,7 +175,8 @@ def _built(
     if not processes or processes < 2:
         yield from (_build_one((item, tokenizer, settings)) for item in items)
         return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=end_with_parent) as pool:
         yield from pool.map(_build_one, ((item, tokenizer, settings) for item in items), chunksize=16)
 
 

@@ -134,7 +134,7 @@ def run_job(job: Job, model_config: ModelConfig, args: TrainingArguments) -> dic
         "resumed_from": checkpoint.name if checkpoint else None,
         **trainer.progress,
         **measured,
-        "precision": precision_of(trainer.model, bf16=args.bf16),
+        "precision": precision_of(trainer.model, bf16=trainer.accelerator.mixed_precision == "bf16"),
         "device": describe_device(args.device.type),
         "commit": source_commit(),
     }

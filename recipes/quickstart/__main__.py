@@ -10,11 +10,13 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +26,10 @@ from her_hf.devices import cpu_cores, describe_device, has_bf16
 from her_hf.durable import claim, read_json, replace_text, whole_lines, write_json
 from her_hf.hub.base import EMBEDDED, EMBEDDED_ID, write_base
 from her_hf.hub.cards import source_commit
-from her_hf.processes import run_child
+from her_hf.processes import end_with_parent, run_child
 from her_hf.scenes import Scene, load_scenes
 from her_hf.scoring.replies import SampledReply, score_replies
-from recipes.quickstart.plan import MINUTES, MINUTES_WITHOUT_BF16, Plan, Work, arrival, make_plan
+from recipes.quickstart.plan import MINUTES, MINUTES_WITHOUT_BF16, PROMPTS, Plan, Speeds, Work, arrival, make_plan
 from recipes.quickstart.progress import StageProgress
 
 T = TypeVar("T")
@@ -110,6 +112,7 @@ class Quickstart:
         logging.set_verbosity_error()
         self.stage("base", self._base)
         plan = Plan.from_dict(self.stage("plan", self._plan))
+        self._check(plan)
         self._announce(plan)
         data = self.stage("data", lambda: self._data(plan))
         log = self.stage("train", lambda: self._train(plan, data["train_replies"]))
@@ -123,11 +126,8 @@ class Quickstart:
 
     def _base(self) -> str:
         """The base, and the same weights with the HER template: what both models are prompted with."""
-        from her_hf.processing.attach import attach_model
-
         with StageProgress("base", 20, after=self._minutes * 60).shown():
-            plain = write_base(self.out / "base-plain", self.settings.base)
-            attach_model(plain, self.out / "base")
+            in_a_process(_write_bases, self.out, self.settings.base)
         return str(self.out / "base")
 
     @property
@@ -136,20 +136,32 @@ class Quickstart:
 
     def _plan(self) -> dict[str, Any]:
         """Times the machine and decides once how much is done."""
+        bf16 = has_bf16("cpu")
+        with StageProgress("plan", 30, after=self._minutes * 60).shown():
+            work, speeds = self._timed(bf16=bf16)
+        return make_plan(
+            work,
+            speeds,
+            minutes=self._minutes,
+            spent=time.monotonic() - STARTED,
+            bf16=bf16,
+            device=describe_device("cpu"),
+        ).as_dict()
+
+    def _timed(self, *, bf16: bool) -> tuple[Work, Speeds]:
+        """What could be done, and how fast this machine does it."""
         from transformers import AutoConfig, AutoTokenizer
 
         from recipes.quickstart.heldout import scene_rows
         from recipes.quickstart.timing import measure
 
-        folder, bf16 = self.out / "base", has_bf16("cpu")
+        folder = self.out / "base"
         tokenizer = AutoTokenizer.from_pretrained(folder)
         rows = {
             name: [scene_rows([scene], tokenizer) for scene in scenes]
             for name, scenes in (("train", self._train_scenes()), ("loss", self._scenes("test")))
         }
-        prompts = [scene.messages_for(name, turns=turn) for scene, name, turn in self._units(most=16)]
-        with StageProgress("plan", 30, after=self._minutes * 60).shown():
-            speeds = measure(folder, [row for scene in rows["train"] for row in scene], prompts, bf16=bf16)
+        prompts = [scene.messages_for(name, turns=turn) for scene, name, turn in self._units(most=max(PROMPTS))]
         work = Work(
             train=[sum(len(row["input_ids"]) for row in scene) for scene in rows["train"]],
             replies=[sum(len(row["reply_ids"]) for row in scene) for scene in rows["train"]],
@@ -160,14 +172,21 @@ class Quickstart:
             loss=[sum(len(row["input_ids"]) for row in scene) for scene in rows["loss"]],
             layers=AutoConfig.from_pretrained(folder).get_text_config().num_hidden_layers,
         )
-        return make_plan(
-            work,
-            speeds,
-            minutes=self._minutes,
-            spent=time.monotonic() - STARTED,
-            bf16=bf16,
-            device=describe_device("cpu"),
-        ).as_dict()
+        every = [row for scene in rows["train"] for row in scene]
+        return work, in_a_process(measure, folder, every, prompts, bf16=bf16)
+
+    def _check(self, plan: Plan) -> None:
+        """Refuses to go on with a plan in a precision that this machine has not.
+
+        Raises:
+            `ValueError`: If the plan was made with bfloat16 instructions and this CPU has none.
+        """
+        unfinished = [name for name in plan.seconds if not (self.out / f"{name}.json").exists()]
+        if unfinished and plan.bf16 and not has_bf16("cpu"):
+            raise ValueError(
+                f"{self.out / 'plan.json'} was made for bfloat16 ({plan.device}), and this machine has no bfloat16 "
+                f"instructions: {', '.join(unfinished)} would not be what it planned. Name another --out."
+            )
 
     def _announce(self, plan: Plan) -> None:
         left = sum(seconds for name, seconds in plan.seconds.items() if not (self.out / f"{name}.json").exists())
@@ -319,6 +338,19 @@ class Quickstart:
             "samples": _samples(replies, scenes),
             "seconds": self.kept("seconds"),
         }
+
+
+def in_a_process(work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Calls a function in a process of its own, whose memory is free again when it has returned."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) as pool:
+        return pool.submit(work, *args, **kwargs).result()
+
+
+def _write_bases(out: Path, base: str) -> None:
+    from her_hf.processing.attach import attach_model
+
+    attach_model(write_base(out / "base-plain", base), out / "base")
 
 
 def _metrics(output: Path) -> list[dict[str, Any]]:

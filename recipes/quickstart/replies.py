@@ -59,7 +59,7 @@ def sample_replies(
     done = Journal(out, key=lambda row: row["key"])
     # Equal prompts stand beside each other, so that a batch reads them once.
     waiting = sorted((key for key in wanted if key not in done.rows), key=lambda key: units.index(wanted[key][0]))
-    model = LocalModel.load(str(folder), dtype=dtype) if waiting else None
+    model = LocalModel.load(str(folder), device="cpu", dtype=dtype) if waiting else None
     for start in range(0, len(waiting), BATCH_SIZE):
         assert model is not None
         batch = waiting[start : start + BATCH_SIZE]
