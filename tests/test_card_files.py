@@ -194,8 +194,8 @@ def test_no_picture_at_all(tmp_path: Path) -> None:
 # -- archives
 
 
-def archive(path: Path, **files: bytes | str) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+def archive(path: Path, compression: int = zipfile.ZIP_DEFLATED, **files: bytes | str) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as file:
         for name, content in files.items():
             file.writestr(name.replace("__", "."), content)
     return path
@@ -225,8 +225,11 @@ def test_archives_that_hold_no_card(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         load_scenes(archive(tmp_path / "d.charx", card__json=json.dumps(NEWER)))
 
 
-def test_an_archive_damaged_anywhere_is_a_scene_error_or_a_card(tmp_path: Path) -> None:
-    data = archive(tmp_path / "a.charx", card__json=json.dumps(NEWER)).read_bytes()
+@pytest.mark.parametrize(
+    "compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_an_archive_damaged_anywhere_is_a_scene_error_or_a_card(tmp_path: Path, compression: int) -> None:
+    data = archive(tmp_path / "a.charx", compression, card__json=json.dumps(NEWER)).read_bytes()
     for at in range(4, len(data)):
         (tmp_path / "a.charx").write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
         try:

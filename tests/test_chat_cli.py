@@ -325,6 +325,20 @@ def test_what_a_card_holds_but_does_not_use_is_told(
     assert "Captain is lame." in server.chats[0]["messages"][0]["content"]
 
 
+def test_one_of_many_cards_may_be_called_as_the_visitor(
+    server: StandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cards = tmp_path / "cards"
+    cards.mkdir()
+    for name in ("Ada", "Bram"):
+        card_file(tmp_path, name=name, scenario="{{user}} knocks.").rename(cards / f"{name}.json")
+    done = talk(server.url, "--scenes", cards, "--me", "Bram", lines="Hello.\n")
+    assert "You are Bram; the model plays Ada." in done.output
+    assert "Bram.json, line 1, field 'data.name': is 'Bram', and the visitor is called so too" in caplog.text
+    done = talk(server.url, "--scenes", cards, "--scene", "bram", "--me", "Bram", lines="Hello.\n")
+    assert done.exit_code == 1 and "No scene has the words 'bram'" in str(done.exception)
+
+
 def test_a_character_called_user_is_met_by_somebody_else(server: StandIn, tmp_path: Path) -> None:
     path = card_file(tmp_path, name="User")
     done = talk(server.url, "--card", path, lines="Hello.\n")

@@ -69,6 +69,14 @@ TEXT = [{"type": "text", "text": "Is it"}, "late?", {"type": "input_text", "text
         ({"messages": [asked(TEXT), said([])]}, [asked("Is it\nlate?\nWell?"), said("")]),
         ({"messages": [asked(reasoning_content=""), said(reasoning_content="Bel stalls. ")]},
          [asked(), said(reasoning_content="Bel stalls. ")]),
+        ({"system_prompt": "You are Bel.", "messages": [asked()]}, [SYSTEM, asked()]),
+        ({"system": "You are Bel. ", "messages": [SYSTEM, asked()]}, [SYSTEM, asked()]),
+        ({"prompt": "Is it late?", "instruction": "", "messages": [asked()]}, [asked()]),
+        ({"messages": [asked(character="Ann"), said(name="Bel", speaker="Bel")]},
+         [asked(name="Ann"), said(name="Bel")]),
+        ({"messages": [asked(**{"from": "human", "value": "Is it late?"})]}, [asked()]),
+        ({"messages": [said(None, reasoning="Stall.", reasoning_details=[{"text": "Stall."}])]},
+         [said("", reasoning_content="Stall.")]),
         ({"messages": [said(thinking="Stall.", reasoning="Stall.")]}, [said(reasoning_content="Stall.")]),
         ({"messages": [said(sys_thinking="C", sys_thinking_revised="A", sys_thinking_original="B")]},
          [said(reasoning_content="A")]),
@@ -98,7 +106,21 @@ def test_what_is_kept(tmp_path: Path, row: dict[str, Any], messages: list[dict[s
         ({"messages": [asked([{"type": "text", "text": "x", "image": "y"}])]}, "messages[0].content[0].image", "kept"),
         ({"messages": [asked([["x"]])]}, "messages[0].content[0]", "must be a part with text"),
         ({"messages": [asked({"text": "x"})]}, "messages[0].content", "a list of text parts, got dict"),
-        ({"messages": [said(None, reasoning_content="x")]}, "messages[0].content", "must be text"),
+        ({"messages": [said(None)]}, "messages[0].content", "must be text"),
+        ({"messages": [asked()], "instruction": "Be dry."}, "instruction", "is in no message; put it into the system"),
+        ({"messages": [asked()], "persona": ["A smith."]}, "persona", "is in no message"),
+        ({"messages": [SYSTEM], "system_prompt": "You are Ann."}, "system_prompt", "is not what the system message"),
+        ({"messages": [asked()], "system": "A", "system_prompt": "B"}, "system_prompt", "differs from 'system'"),
+        ({"messages": [asked()], "mask": [0]}, "mask", "says which replies are trained"),
+        ({"messages": [asked()], "train": False}, "train", "says that this row is not trained, got bool False"),
+        ({"messages": [said(weight="0")]}, "messages[0].weight", "this reply is not trained, got str '0'"),
+        ({"messages": [said(thoughts="x")]}, "messages[0].thoughts", "call system thinking reasoning_content"),
+        ({"messages": [said(think="x", thinking="y")]}, "messages[0].think", "is thinking in a field that is not"),
+        ({"messages": [said(reasoning_details=[{"text": "x"}])]}, "messages[0].reasoning_details", "not read"),
+        ({"messages": [said(thinking_blocks=[1])]}, "messages[0].thinking_blocks", "not read"),
+        ({"messages": [said(name="Bel", character="Ann")]}, "messages[0].character", "differs from 'name'"),
+        ({"messages": [asked(**{"from": "gpt"}, value="No.")]}, "messages[0].from", "differs from 'role'; keep one"),
+        ({"messages": [asked(value="No.")]}, "messages[0].value", "differs from 'content'; keep one"),
         ({"messages": [said(weight=0)]}, "messages[0].weight", "this reply is not trained, got int 0"),
         ({"messages": [said(train=False)]}, "messages[0].train", "end the conversation before it"),
         ({"messages": [asked(reasoning_content="x")]}, "messages[0].reasoning_content", "only replies have it"),
@@ -121,12 +143,15 @@ def test_what_cannot_be_kept_is_refused(tmp_path: Path, row: dict[str, Any], fie
         assert len(str(caught.value)) < 500
 
 
-def test_what_is_not_used_is_named(tmp_path: Path) -> None:
+def test_what_is_not_used_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     part = {"type": "text", "text": "Late?", "cache_control": {"type": "x"}}
     row = {"id": 7, "source": "quay", "note": None, "language": "English", "messages": [asked([part], origin_id=[3])]}
     sample = read(tmp_path, row)
     assert sample.unused == ("id", "source", "messages[].origin_id", "messages[].content[].cache_control")
     assert sample.language == "en"
+    assert (
+        "fields of conversations that are not used: 'id (1)', 'source (1)', 'messages[].origin_id (1)'" in caplog.text
+    )
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def books(source: Path | str, split: str | None = None) -> list[str]:
 
 
 def wanted(names: list[str], card: str = "", split: str | None = None, config: str = "") -> list[str]:
-    return wanted_files(names, card, split, config, source="o/n", card_name="card")[0]
+    return wanted_files(names, card, split, config, source="o/n", card_name="card").files
 
 
 # -- which files make which split
@@ -148,6 +148,32 @@ def test_only_the_files_of_the_wanted_split_must_be_there() -> None:
     assert wanted(["b.jsonl"], card, "test") == ["b.jsonl"]
 
 
+@pytest.mark.parametrize(
+    ("entry", "split", "found", "unread"),
+    [
+        ("data_files: d/*", None, ["d/test.jsonl", "d/x.json"], ["d/train.jsonl.gz", "d/y.CSV"]),
+        ("data_files: d/x*", None, ["d/x.json"], []),
+        ("data_dir: d", None, ["d/test.jsonl"], ["d/train.jsonl.gz", "d/y.CSV"]),
+        ("data_dir: d", "test", ["d/test.jsonl"], []),
+    ],
+)
+def test_data_that_is_not_read_is_named(entry: str, split: str | None, found: list[str], unread: list[str]) -> None:
+    names = ["d/test.jsonl", "d/x.json", "d/y.CSV", "d/train.jsonl.gz", "d/notes.txt", "d/.old.zip", "e/z.zip"]
+    card = f"---\nconfigs:\n- {entry}\n---\n"
+    chosen = wanted_files(names, card, split, source="o/n", card_name="card")
+    assert (chosen.files, chosen.unread) == (found, unread)
+    with pytest.raises(SceneError, match=r"no split 'train'; it has \['test'\]; not read are 'd/train.jsonl.gz'"):
+        wanted(names, split="train")
+    with pytest.raises(SceneError, match=r"holds no data: .*; not read are 'a\.zip'"):
+        wanted(["a.zip"])
+
+
+def test_data_that_is_not_read_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert books(tree(tmp_path, {"train.jsonl": scene("A"), "test.jsonl.gz": ""})) == ["A"]
+    assert f"{tmp_path}: files that may be data are not read; unpack them" in caplog.text
+    assert caplog.text.rstrip().endswith("'test.jsonl.gz'")
+
+
 CONFIGS = """---
 configs:
 - config_name: full_info
@@ -214,6 +240,7 @@ class StandIn:
 
     def __init__(self, files: dict[str, str]) -> None:
         self.files, self.fetched = {name: text.encode() for name, text in files.items()}, list[str]()
+        self.told = ""
         stand_in = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -285,6 +312,7 @@ def load(stand_in: StandIn, cache: Path, source: str, split: str = "", offline: 
     stand_in.fetched.clear()
     done = subprocess.run([sys.executable, "-c", LOAD, source, split], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
+    stand_in.told = done.stderr
     return json.loads(done.stdout)
 
 
@@ -292,6 +320,12 @@ def test_only_the_files_of_the_split_are_downloaded(stand_in: StandIn, tmp_path:
     assert load(stand_in, tmp_path, "o/n", "test") == ["C"]
     assert sorted(stand_in.fetched) == ["README.md", "test/test_set.json"]
     assert load(stand_in, tmp_path, "o/n", "test", offline=True) == ["C"]
+    assert "o/n: The Hub could not be asked (OfflineModeIsEnabled" in stand_in.told
+    assert "only what was downloaded before is known here. Read are 1 files." in stand_in.told
+    said = load(stand_in, tmp_path, "o/n", offline=True)
+    assert said.startswith(
+        "o/n: may have more files than are known; name a split, or give a local copy. The Hub could"
+    )
     said = load(stand_in, tmp_path, "o/n", "train", offline=True)
     assert "o/n: has no split 'train'; it has ['test']. The Hub could not be asked (OfflineModeIsEnabled" in said
     assert stand_in.fetched == []
@@ -299,6 +333,20 @@ def test_only_the_files_of_the_split_are_downloaded(stand_in: StandIn, tmp_path:
     assert said == "o/n: has no split 'validation'; it has ['test', 'train']." and stand_in.fetched == []
     assert load(stand_in, tmp_path, "o/n", "train") == ["A", "B"]
     assert sorted(stand_in.fetched) == ["train/big [1].json", "train/big2.json"]
+
+
+def test_a_download_that_broke_off_is_no_whole_split(stand_in: StandIn, tmp_path: Path) -> None:
+    shards = [f"data/train-{index:05}-of-00002{mark}.json" for index, mark in ((0, "-a1"), (1, "-b2"))]
+    head = "configs:\n- data_files: [{split: train, path: data/train-*}]\n"
+    stand_in.files = {name: scene("A").encode() for name in shards}
+    stand_in.files["README.md"] = f"---\n{head}---\n".encode()
+    for split in ("", "train"):
+        assert load(stand_in, tmp_path, "o/n", split) == load(stand_in, tmp_path, "o/n", split, offline=True)
+    assert len(list(tmp_path.rglob("snapshots/*/data/*"))) == 2
+    next(tmp_path.rglob(Path(shards[1]).name)).unlink()
+    for split in ("", "train"):
+        said = load(stand_in, tmp_path, "o/n", split, offline=True)
+        assert said.startswith("o/n: has 1 of 2 files data/train-*; load it with the Hub in reach. The Hub could not")
 
 
 def test_only_the_files_of_the_config_are_downloaded(stand_in: StandIn, tmp_path: Path) -> None:

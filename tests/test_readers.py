@@ -694,11 +694,18 @@ def test_what_lies_among_cards_is_named(tmp_path: Path, caplog: pytest.LogCaptur
     Image.new("RGB", (2, 2)).save(tmp_path / "portrait.png")
     write(tmp_path / "lore.json", {"name": "Sea", "entries": {"0": {"keys": ["sea"], "content": "x"}}})
     write(tmp_path / "settings.json", {"theme": "dark"})
+    for name, content in {"list": "[1, 2]", "text": '"x"', "empty": " \n", "bom": "\ufeff", "none": "[]"}.items():
+        write(tmp_path / f"{name}.json", content)
+    write(tmp_path / "log.jsonl", json.dumps({"messages": [{"role": "user", "content": "Late?"}]}))
     assert [scene.book for scene in load_scenes(tmp_path)] == ["Ada", "Bea"]
     for words in (
         "portrait.png: is a picture without",
         "lore.json, line 1: is a lorebook",
         "settings.json, line 1: is of no",
+        "list.json: 2 bad rows",
+        "text.json, row 1: must be a dict, got str 'x'",
+        "log.jsonl, line 1: is a conversation without a scene",
+        *(f"{name}.json: is empty" for name in ("empty", "bom", "none")),
     ):
         assert words in caplog.text
     write(tmp_path / "Cor.json", {"name": "Cor", "first_mes": 3})
@@ -706,6 +713,21 @@ def test_what_lies_among_cards_is_named(tmp_path: Path, caplog: pytest.LogCaptur
         load_scenes(tmp_path)
     with pytest.raises(SceneError, match="is a picture without a character card"):
         load_scenes(tmp_path / "portrait.png")
+
+
+@pytest.mark.parametrize("one_file", [False, True])
+def test_cards_called_as_the_visitor_are_passed_over(
+    tmp_path: Path, one_file: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    cards = [{"name": name, "description": "A keeper.", "first_mes": "Hm."} for name in ("Ada", "Bea")]
+    if one_file:
+        write(tmp_path / "cards.json", cards)
+    else:
+        for card in cards:
+            write(tmp_path / f"{card['name']}.json", card)
+    source = tmp_path / "cards.json" if one_file else tmp_path
+    assert [scene.book for scene in load_scenes(source, visitor="bea")] == ["Ada"]
+    assert "left out: " in caplog.text and "is 'Bea', and the visitor is called so too" in caplog.text
 
 
 def test_a_folder_without_any_scene_says_what_is_there(tmp_path: Path) -> None:
@@ -826,6 +848,9 @@ def test_names_of_files_are_no_patterns(tmp_path: Path) -> None:
     [
         ("configs: 3", "configs", "must be a list of configs, got int 3"),
         ("configs: [3]", "configs", "must be a list of configs"),
+        ("date: 2023-02-30", "", "has a head that is no YAML which can be read (day is out of range"),
+        (f"x: {'9' * 5_000}", "", "has a head that is no YAML which can be read (Exceeds the limit"),
+        (f"a: {'[' * 3_000}", "", "has a head that is no YAML which can be read (maximum recursion"),
         ("configs:\n- data_files: ''", "data_files", "must be paths of files or patterns of them, got str ''"),
         ("configs:\n- data_files: 3", "data_files", "got int 3"),
         ("configs:\n- data_files: [{split: train}]", "data_files", "got NoneType"),
@@ -838,7 +863,8 @@ def test_a_card_with_a_bad_head(tmp_path: Path, head: str, field: str, match: st
     write(tmp_path / "README.md", f"---\n{head}\n---\n")
     with pytest.raises(SceneError) as caught:
         load_scenes(tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path / 'README.md'}, field '{field}': ")
+    where = f", field '{field}'" if field else ""
+    assert str(caught.value).startswith(f"{tmp_path / 'README.md'}{where}: ")
     assert match in str(caught.value)
 
 

@@ -146,11 +146,6 @@ def test_starred_runs_are_actions(said: str, expected: str) -> None:
         (changed(name="Environment"), "data.name", "the world around"),
         (changed(character_book="x"), "data.character_book", "must be a dict with 'entries'"),
         (changed(character_book={"entries": 3}), "data.character_book.entries", "must be a list"),
-        (
-            changed(character_book={"entries": [{"constant": True, "content": 3}]}),
-            "data.character_book.entries[0].content",
-            "must be text",
-        ),
         ({"spec": "chara_card_v9", "data": {}}, "spec", "chara_card_v9"),
         ({"spec": "chara_card_v2"}, "data", "must be a dict"),
     ],
@@ -171,10 +166,12 @@ def test_bad_cards(tmp_path: Path, card: dict[str, Any], field: str, match: str)
         ({"name": "Mira", "description": "Keeps a light.", "personality": "dry", "my_tool": 1}, "Mira"),
         ({"spec": "chara_card_v2", "name": "Mira", "description": "Keeps a light."}, "Mira"),
         ({"spec": "chara_card_v2", "name": "Mira", "data": {"description": "Keeps a light.", "name": None}}, "Mira"),
+        ({"spec": "chara_card_v2", "name": "Mira", "description": "Keeps a light.",
+          "data": {"name": " ", "description": ""}}, "Mira"),
         ({"spec": "chara_card_v2", "name": "Old", "data": {"description": "Keeps a light.", "name": "Mira"}}, "Mira"),
         ({"data": {"name": "Mira", "description": "Keeps a light."}}, "Mira"),
     ],
-)
+)  # fmt: skip
 def test_a_name_and_a_description_are_a_card(tmp_path: Path, row: dict[str, Any], name: str) -> None:
     (scene,) = load_scenes(written(tmp_path / "card.json", row))
     assert (scene.cast[0].name, scene.cast[0].profile, scene.dialogue) == (name, "Keeps a light.", [])
@@ -240,6 +237,22 @@ def test_constant_entries_are_in_every_prompt_in_their_order(caplog: pytest.LogC
         assert len(first.extra["card"]["character_book"]["entries"]) == 9
 
 
+def test_two_decorators_say_whether_an_entry_is_constant() -> None:
+    entries = [
+        entry("@@dont_activate\nNever."),
+        entry("@@depth 4\n@@constant\nAlways.", constant=False),
+        entry("@@constants\nKeyed.", constant=False),
+    ]
+    assert read_card(changed(character_book={"entries": entries}, description=""))[0].cast[0].profile == "Always."
+
+
+@pytest.mark.parametrize("bad", [None, 3, [], entry(3), entry({"text": "x"})])  # type: ignore[arg-type]
+def test_bad_entries_are_counted(bad: Any, caplog: pytest.LogCaptureFixture) -> None:
+    book = {"entries": [bad, entry("First."), bad]}
+    assert read_card(changed(character_book=book, description=""))[0].cast[0].profile == "First."
+    assert "2 of its lorebook's entries are no dict or have no text, and are not used" in caplog.text
+
+
 def test_a_card_may_say_everything_in_its_lorebook() -> None:
     (scene,) = read_card(
         {"name": "Mira", "first_mes": "Hm.", "character_book": {"entries": [entry("你是守灯塔的人。")]}}
@@ -295,7 +308,7 @@ def test_the_texts_among_alternate_greetings_count(
         ("{{roll:1}} {{roll:d1}} {{roll 3d1}} {{roll:2d1+4}}", "1 1 3 6"),
         ("{{{char}}}", "{Mi}"),
         ("{{newline}}x", "\nx"),
-        ('{{"json": 1}} {{}} }} {{ {{user', '{{"json": 1}} {{}} }} {{ {{user'),
+        (" }} {{ {{user", " }} {{ {{user"),
         ("{{random:}}|", "|"),
     ],
 )
@@ -318,6 +331,15 @@ def test_draws_are_seeded_by_card_and_place() -> None:
 def test_names_with_commas_are_one_option() -> None:
     macros = Macros("Mira, the Keeper", "Tom", "card")
     assert {macros.fill("{{random:{{char}},{{char}}}}", str(place)) for place in range(9)} == {"Mira, the Keeper"}
+    assert macros.fill("{{ x {{char}} rest", "here") == "{{ x Mira, the Keeper rest"
+    assert macros.fill("{{reverse:{{char}}}}", "here") == "repeeK eht ,ariM"
+    assert macros.fill("{{#if {{char}}}}", "here") == "" and macros.unknown == ["#if Mira, the Keeper"]
+
+
+@pytest.mark.parametrize("macro", ["#if x", "/if", ":else", ".var", "? 1+1", "角色", "", '"json": 1'])
+def test_macros_of_any_form_are_left_out_and_named(macro: str) -> None:
+    macros = Macros("Mi", "Tom", "card")
+    assert macros.fill(f"a{{{{{macro}}}}}b", "here") == "ab" and macros.unknown == [macro]
 
 
 def test_macros_of_the_moment_are_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,6 +18,7 @@ from her_hf.inference import ChatModel, is_url, open_model
 from her_hf.scenes import Scene, load_scenes
 from her_hf.scenes.errors import shortened
 from her_hf.scenes.prompt import one_line
+from her_hf.scenes.readers.tavern import is_card_scene
 from her_hf.session.builtin import builtin_scene
 
 from .terminal import clean, hub_note
@@ -203,8 +204,11 @@ def _find(scenes: Sequence[Scene], wanted: str) -> Scene:
     words = wanted.casefold().split()
 
     def about(scene: Scene) -> str:
-        names = (member.name for member in scene.cast)
-        return " ".join([scene.book, scene.chapter, scene.topic, scene.scenario, *names]).casefold()
+        names, scenario = [member.name for member in scene.cast], scene.scenario
+        if is_card_scene(scene):  # its text speaks of the visitor, who is no word for it
+            scenario = re.sub(rf"\b({'|'.join(map(re.escape, names[1:]))})\b", "", scenario)
+            names = names[:1]
+        return " ".join([scene.book, scene.chapter, scene.topic, scenario, *names]).casefold()
 
     found = [(number, scene) for number, scene in enumerate(scenes, 1) if all(word in about(scene) for word in words)]
     if len(found) == 1:

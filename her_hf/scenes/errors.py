@@ -45,6 +45,10 @@ class ForeignData(SceneError):
     """A file or row that is sound but of another kind, such as a plain picture: beside scenes it is passed over."""
 
 
+class SameName(ForeignData):
+    """A sound card whose character is called as the visitor: among other cards, in one file too, it is passed over."""
+
+
 def combined(errors: list[SceneError], source: str) -> SceneError:
     """One error for all bad rows of a source."""
     if len(errors) == 1:

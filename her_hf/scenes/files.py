@@ -70,7 +70,10 @@ def _lines(path: Path) -> Rows:
 
 
 def _whole(path: Path) -> Rows:
-    content = _parsed(path.read_bytes())
+    data = path.read_bytes()
+    if not data.strip(b"\xef\xbb\xbf \t\r\n"):
+        return
+    content = _parsed(data)
     rows = content if isinstance(content, list) else [content]
     yield from ((f"row {index}", row) for index, row in enumerate(rows, start=1))
 

@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from glob import has_magic
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
-from .errors import SceneError
+from .errors import SceneError, listed, shortened
 from .fields import shown
 from .files import SUFFIXES
 
@@ -33,13 +33,35 @@ _HEAD = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n---", re.DOTALL)
 _NOT_DATA = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
 """Files that describe a dataset or a model; only a card that names them makes them data."""
 
+_UNREAD = (
+    ".csv", ".tsv", ".ndjson", ".arrow", ".feather",
+    ".gz", ".zst", ".xz", ".bz2", ".lz4", ".zip", ".tar", ".tgz", ".7z", ".rar",
+)  # fmt: skip
+"""Endings of files that may well be data, and are not read."""
+
 Splits = dict[str, list[str]]
 """Split to names of files, or to patterns of them."""
 
 
+class Wanted(NamedTuple):
+    """The files of a split.
+
+    Args:
+        files (`list[str]`): Files of the split, at least one.
+        rest (`list[str]`): Data files of no split, if all splits are wanted; none if the card names files.
+        unread (`list[str]`): Files beside them that may well be data, of kinds that are not read.
+        named (`bool`): Whether the card names the files of each split.
+    """
+
+    files: list[str]
+    rest: list[str]
+    unread: list[str]
+    named: bool
+
+
 def wanted_files(
     names: Iterable[str], card: str, split: str | None = None, config: str = "", *, source: str, card_name: str
-) -> tuple[list[str], list[str]]:
+) -> Wanted:
     """Chooses the files of a split from the names of a dataset's files and the text of its card.
 
     A card that names data files decides. Without one, the first of these rules that finds a split makes it: files
@@ -55,8 +77,7 @@ def wanted_files(
         card_name (`str`): What errors call the card.
 
     Returns:
-        `tuple[list[str], list[str]]`: The files, at least one; and, for all splits, the data files of none, of which
-            there are none if the card names files.
+        [`Wanted`]: The files.
 
     Raises:
         `SceneError`: If the card cannot be read, has no such config, or names files that are not there; if there is
@@ -71,28 +92,35 @@ def wanted_files(
         patterns = _patterns(entry.get("data_files"))
         known = {name.removeprefix(folder): name for name in names if name.startswith(folder)}
         if patterns:
-            chosen = [name for part in _ordered(patterns, split, source) for name in _named(known, patterns[part])]
-            return [known[name] for name in dict.fromkeys(chosen)], []
+            parts = [patterns[part] for part in _ordered(patterns, split, source)]
+            chosen = [name for part in parts for name in _named(known, part)]
+            unread = [name for part in parts for path in part for name in filter(_matcher(path), _unread(known))]
+            files, passed = ([known[name] for name in dict.fromkeys(found)] for found in (chosen, unread))
+            return Wanted(files, [], [name for name in passed if name not in files], True)
     except SceneError as error:
         raise error if error.source else error.at(card_name) from error
-    data = _data(known)
+    data, unread = _data(known), _unread(known)
     if not data:
         where = f"its folder {folder!r}" if folder else "it"
         raise SceneError(
-            f"holds no data: {where} has no file with one of the endings {list(SUFFIXES)}.", source=source
+            f"holds no data: {where} has no file with one of the endings {list(SUFFIXES)}{_beside(unread)}.",
+            source=source,
         )
     splits = _splits(data)
-    found = [known[name] for part in _ordered(splits, split, source) for name in splits[part]]
-    taken = set(found)
-    return found, [known[name] for name in data if known[name] not in taken] if split is None else []
+    passed = unread if split is None else _splits(unread).get(split, [])
+    found = [name for part in _ordered(splits, split, source, passed) for name in splits[part]]
+    rest = [name for name in data if name not in set(found)] if split is None else []
+    files, others, passed = ([known[name] for name in part] for part in (found, rest, passed))
+    return Wanted(files, others, passed, False)
 
 
-def _ordered(splits: Splits, split: str | None, source: str) -> list[str]:
+def _ordered(splits: Splits, split: str | None, source: str, unread: Sequence[str] = ()) -> list[str]:
     """The splits to load, in order."""
     if split is None:
         return sorted(splits, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
     if split not in splits:
-        raise SceneError(f"has no split {split!r}; it has {_some(sorted(splits))}.", source=source)
+        have = f"it has [{listed(sorted(splits))}]{_beside(unread)}"
+        raise SceneError(f"has no split {split!r}; {have}.", source=source)
     return [split]
 
 
@@ -101,21 +129,23 @@ def _config(card: str, config: str, source: str, card_name: str) -> Mapping[str,
     head = _HEAD.match(card.removeprefix("\ufeff"))
     try:
         data = yaml.safe_load(head[1]) if head else {}
-    except yaml.YAMLError as error:
-        raise SceneError(f"has a head that is no YAML ({error}).", source=card_name) from error
+    # Values of YAML may be no value of Python (30 February, a number of 5,000 digits), or nested too deep.
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        problem = f"has a head that is no YAML which can be read ({shortened(str(error), 300)}); correct it."
+        raise SceneError(problem, source=card_name) from error
     configs = (data.get("configs") if isinstance(data, dict) else None) or []
     if not isinstance(configs, list) or not all(isinstance(entry, dict) for entry in configs):
         raise SceneError(f"must be a list of configs, got {shown(configs)}.", field="configs", source=card_name)
     names = [str(entry.get("config_name", "default")) for entry in configs]
     if config:
         if config not in names:
-            have = f"it has {_some(names)}" if names else "its head names none"
+            have = f"it has [{listed(names)}]" if names else "its head names none"
             raise SceneError(f"has no config {config!r}; {have}.", source=card_name)
         return configs[names.index(config)]
     chosen = [entry for entry, name in zip(configs, names, strict=True) if entry.get("default") or name == "default"]
     if len(configs) > 1 and not chosen:
         raise SceneError(
-            f"has several configs and none is the default; name one of {_some(names)} behind a colon, as in "
+            f"has several configs and none is the default; name one of [{listed(names)}] behind a colon, as in "
             f"{source}:{names[0]}",
             source=source,
         )
@@ -171,8 +201,8 @@ def _named(names: Iterable[str], paths: Sequence[str]) -> list[str]:
             raise SceneError(f"names {path!r}, and there is no such file.", field="data_files")
     if not found:
         others = sorted({PurePosixPath(name).suffix for path in paths for name in filter(_matcher(path), known)})
-        got = f"only files with the endings {_some(others)}" if others else "no file"
-        raise SceneError(f"{_some(paths)} matches {got}; those read are {list(SUFFIXES)}.", field="data_files")
+        got = f"only files with the endings [{listed(others)}]" if others else "no file"
+        raise SceneError(f"[{listed(paths)}] matches {got}; those read are {list(SUFFIXES)}.", field="data_files")
     return list(dict.fromkeys(found))
 
 
@@ -187,16 +217,26 @@ def _matcher(pattern: str) -> Callable[[str], Any]:
 
 def _data(names: Iterable[str]) -> list[str]:
     """Files that are data by their names, in order; neither hidden ones nor caches."""
-    return sorted(
-        (
-            name
-            for name in names
-            if PurePosixPath(name).suffix.lower() in SUFFIXES
-            and PurePosixPath(name).name not in _NOT_DATA
-            and not any(part.startswith((".", "__")) for part in name.split("/"))
-        ),
-        key=lambda name: name.split("/"),
+    return [name for name in _ending(names, SUFFIXES) if PurePosixPath(name).name not in _NOT_DATA]
+
+
+def _unread(names: Iterable[str]) -> list[str]:
+    """Files that may well be data, but are of kinds that are not read."""
+    return _ending(names, _UNREAD)
+
+
+def _ending(names: Iterable[str], endings: tuple[str, ...]) -> list[str]:
+    found = (
+        name
+        for name in names
+        if PurePosixPath(name).suffix.lower() in endings
+        and not any(part.startswith((".", "__")) for part in name.split("/"))
     )
+    return sorted(found, key=lambda name: name.split("/"))
+
+
+def _beside(unread: Sequence[str]) -> str:
+    return f"; not read are {listed(unread)}" if unread else ""
 
 
 def _splits(data: Sequence[str]) -> Splits:
@@ -211,11 +251,6 @@ def _splits(data: Sequence[str]) -> Splits:
         left = found.pop("", [])
         splits = {**found, **splits}
     return splits or {"train": list(data)}
-
-
-def _some(names: Sequence[str]) -> str:
-    """Names for an error, which has a bound."""
-    return f"{list(names[:20])}{f' and {len(names) - 20} more' if len(names) > 20 else ''}"
 
 
 def _by_shard(name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from .errors import ForeignData, SceneError, combined, listed
+from .errors import ForeignData, SameName, SceneError, combined, listed
 from .fields import MAX_DEPTH, check_row, shown
 from .files import rows_of
 from .kinds import SHAPES, Kind, kind_of
@@ -42,8 +43,9 @@ def load_scenes(
 
     The kind is told from the content: CoSER test scenes, CoSER books, rows of HER's form (her-mini too), scenes
     written by `Scene.model_dump_json`, and character cards of the Tavern kind; as JSON, JSONL, Parquet or, for cards,
-    PNG and CHARX. Files of a folder that are sound but hold something else (a plain picture, a lorebook) are passed
-    over; a warning is logged that names them, as it is of two spellings of one title.
+    PNG and CHARX. Files of a folder that are sound but hold something else (a plain picture, a lorebook), and cards
+    whose character is called as the visitor, are passed over; a warning is logged that names them, as it is of two
+    spellings of one title.
 
     Args:
         source (`str` or `Path`): A file, a folder with files of splits, or a Hub dataset (`owner/name`). A folder
@@ -91,7 +93,8 @@ def load_conversations(source: str | Path, split: str | None = None) -> list[lis
 
     Returns:
         `list[list[dict]]`: For each row its messages, with `role`, `content` and, where the row has them, `name` and
-            `reasoning_content`. What [`Scene.messages_for`] wrote comes back as it was.
+            `reasoning_content`. What [`Scene.messages_for`] wrote comes back as it was. A warning is logged that
+            counts the fields which are not used.
 
     Raises:
         `SceneError`: If there is no such source or split, or if rows are bad or say what a conversation in text
@@ -110,8 +113,12 @@ def load_conversations(source: str | Path, split: str | None = None) -> list[lis
         check_row(row)
         return [read_conversation(row)], []
 
-    loaded = _gathered(source, split, lambda file, row: read(row))
-    return [sample.messages for sample in _of_split(loaded, source, split)]
+    loaded = _of_split(_gathered(source, split, lambda file, row: read(row)), source, split)
+    unused = Counter(name for sample in loaded for name in sample.unused)
+    if unused:
+        counts = listed(f"{name} ({count})" for name, count in unused.most_common())
+        _LOG.warning("fields of conversations that are not used: %s", counts)
+    return [sample.messages for sample in loaded]
 
 
 def load_samples(source: str | Path, split: str | None = None) -> list[Scene | ChatSample]:
@@ -201,7 +208,7 @@ def _scenes(
         case Kind.COSER:
             return [read_coser(row)], []
         case Kind.CHAT:
-            raise SceneError(
+            raise ForeignData(
                 "is a conversation without a scene; recipes/sft.py trains on it, load_conversations reads it."
             )
     if is_lorebook(row):
@@ -245,8 +252,7 @@ def _gathered(
         loaded.extend(found)
         if error is None:
             continue
-        alone = Path(source).expanduser().is_file()
-        if on_error == "raise" and (alone or not isinstance(error, ForeignData)):
+        if on_error == "raise" and not isinstance(error, ForeignData):
             raise error
         passed.append(error)
     if not loaded:
@@ -270,7 +276,7 @@ def _collected(file: Path, read: Reader[T]) -> tuple[list[T], SceneError | None]
                 if isinstance(row, SceneError):
                     raise row
                 if not isinstance(row, dict):
-                    raise SceneError(f"must be a dict, got {shown(row)}.")
+                    raise ForeignData(f"must be a dict, got {shown(row)}.")
                 found, wrong = read(row)
                 good.extend(found)
                 bad.extend(error.at("", place) for error in wrong)
@@ -279,10 +285,10 @@ def _collected(file: Path, read: Reader[T]) -> tuple[list[T], SceneError | None]
     except SceneError as error:
         bad.append(error)
     if empty and not bad:
-        bad.append(SceneError("is empty: no rows."))
+        bad.append(ForeignData("is empty: no rows."))
     if not bad:
         return good, None
     whole = combined(bad, str(file))
-    if good:  # a file with scenes in it is not of another kind
+    if good and not all(isinstance(error, SameName) for error in bad):  # with scenes in it, it is of no other kind
         whole = SceneError(whole.problem, field=whole.field, source=str(file), row=whole.row)
     return good, whole

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from .errors import SceneError
-from .layout import wanted_files
+from .errors import SceneError, listed
+from .layout import Wanted, wanted_files
 
+_LOG = logging.getLogger(__name__)
 _CARD = "README.md"
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[^:/\\]+)?")
+_SHARD = re.compile(r"(.*-)(\d{5})(-of-(\d{5}).*)")
 
 
 def files_of(source: str | Path, split: str | None = None) -> list[Path]:
@@ -55,8 +58,18 @@ def folder_files(folder: Path, split: str | None = None, config: str = "") -> li
         `SceneError`: If there is no such split or no data.
     """
     card = folder / _CARD
-    found, rest = wanted_files(_names(folder), _text(card), split, config, source=str(folder), card_name=str(card))
-    return [folder / name for name in (*found, *rest)]
+    found = wanted_files(_names(folder), _text(card), split, config, source=str(folder), card_name=str(card))
+    return _paths(folder, found, str(folder))
+
+
+def _paths(folder: Path, found: Wanted, source: str) -> list[Path]:
+    if found.unread:
+        _LOG.warning(
+            "%s: files that may be data are not read; unpack them, or write them as JSONL or Parquet: %s",
+            source,
+            listed(found.unread),
+        )
+    return [folder / name for name in (*found.files, *found.rest)]
 
 
 def _names(folder: Path) -> Iterator[str]:
@@ -88,30 +101,48 @@ def _hub_files(source: str, split: str | None) -> list[Path]:
     def fetch(names: list[str]) -> Path:
         return Path(snapshot_download(repo, repo_type="dataset", allow_patterns=list(map(glob.escape, names))))
 
-    def listed(folder: Path) -> tuple[list[str], str]:
+    def names_in(folder: Path) -> tuple[list[str], str]:
         """The names of all files; without the Hub those downloaded before, and why it could not be asked."""
         try:
             return HfApi().list_repo_files(repo, repo_type="dataset"), ""
         except failures as error:
-            known = f" The Hub could not be asked ({_reason(error)}): only what was downloaded before is known here."
+            known = f"The Hub could not be asked ({_reason(error)}): only what was downloaded before is known here."
             return list(_names(folder)), known
 
     try:
         folder = fetch([_CARD])
-        names, known = listed(folder)
+        names, known = names_in(folder)
         card = _text(folder / _CARD)
         try:
-            found, rest = wanted_files(names, card, split, config, source=source, card_name=f"{repo}, {_CARD}")
+            found = wanted_files(names, card, split, config, source=source, card_name=f"{repo}, {_CARD}")
+            if known:
+                _check_whole(found, split, source)
         except SceneError as error:
-            raise SceneError(error.problem + known, field=error.field, source=error.source) from error
-        folder = fetch([*found, *rest, _CARD])
+            raise SceneError(f"{error.problem} {known}".strip(), field=error.field, source=error.source) from error
+        folder = fetch([*found.files, *found.rest, _CARD])
     except failures as error:
         raise SceneError(
             f"is no file or folder here, and the Hub gave no dataset of that name ({_reason(error)}); check the "
             "spelling, log in if it is private, or give the path of a local copy.",
             source=source,
         ) from error
-    return [folder / name for name in (*found, *rest)]
+    if known:
+        _LOG.warning("%s: %s Read are %d files.", source, known, len(found.files) + len(found.rest))
+    return _paths(folder, found, source)
+
+
+def _check_whole(found: Wanted, split: str | None, source: str) -> None:
+    """Refuses what was downloaded in part, as far as names tell: nothing else would say that data is missing."""
+    if split is None and not found.named:
+        raise SceneError("may have more files than are known; name a split, or give a local copy.", source=source)
+    shards: dict[tuple[str, str], set[str]] = {}
+    for match in filter(None, map(_SHARD.fullmatch, found.files)):
+        shards.setdefault((match[1], match[4]), set()).add(match[2])
+    for (name, count), known in shards.items():
+        if len(known) < int(count):
+            raise SceneError(
+                f"has {len(known)} of {int(count)} files {name}*; load it with the Hub in reach.", source=source
+            )
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import lzma
 import re
 import zipfile
 import zlib
@@ -77,7 +78,7 @@ def card_in_zip(path: Path) -> dict[str, Any]:
                 raise ForeignData(f"is a zip archive without {CARD_FILE}: it holds {listed(names, 8) or 'nothing'}.")
             with archive.open(name) as file:
                 content = file.read(MAX_CHUNK + 1)
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError) as error:
         raise SceneError(f"is no zip archive that can be read ({error}); export the card again.") from error
     if len(content) > MAX_CHUNK:
         raise SceneError(f"has more than {MAX_CHUNK:,} bytes; such a card is not read.", field=CARD_FILE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,10 @@ CHAT_SHAPES = "`messages` (role, content) or `conversations` (from, value)"
 """How chat data looks, for errors."""
 
 _LISTS = ("messages", "conversations")
+_PROMPTS = ("system", "system_prompt", "system_message")
+"""Fields of a row with the system prompt."""
+_SPEAKERS = ("name", "character", "speaker")
+"""Fields of a message with the name of who speaks, ours first."""
 _THINKING = ("reasoning_content", "reasoning", "thinking")
 """Fields of a message with system thinking, ours first."""
 _HER_THINKING = ("sys_thinking_revised", "sys_thinking_original", "sys_thinking")
@@ -36,7 +40,14 @@ _LOST = (
 )  # fmt: skip
 """Fields, of rows, messages and parts, that say more than a conversation in text can."""
 _SWITCHES = ("train", "weight", "loss", "loss_weight", "trainable")
-"""Fields of an assistant message that may say that it is not to be trained."""
+"""Fields of a row or an assistant message that may say that it is not to be trained."""
+_OFF = ("0", "0.0", "false", "no", "off")
+_MASKS = ("mask", "masks", "loss_mask")
+_INSTRUCTIONS = ("instruction", "instructions", "persona", "prompt")
+"""Fields of a row that say what a prompt should; often it is what a message says, too."""
+_OTHER_THINKING = ("think", "thought", "thoughts")
+_DETAILS = ("reasoning_details", "thinking_blocks")
+"""System thinking again, beside the text of it, as services give it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,40 +75,45 @@ def is_conversation(row: Row) -> bool:
 def read_conversation(row: Row) -> ChatSample:
     """Reads one chat sample.
 
-    Its own system prompt, as a message or as a column `system`, stays as it is, and so does system thinking: a
-    `reasoning_content` beside the content, or a block at its front. A reply that has some is trained behind a prompt
-    that opens system thinking, one without behind a prompt that does not.
+    Its own system prompt, as a message or as a column (`system`, `system_prompt`, `system_message`), stays as it is,
+    and so does system thinking: a `reasoning_content` beside the content, or a block at its front. A reply that has
+    some is trained behind a prompt that opens system thinking, one without behind a prompt that does not.
 
     Args:
         row (`dict`): `{"messages": [{"role", "content"}]}` or `{"conversations": [{"from", "value"}]}`, the list as
-            such or as JSON text; optionally with `system` and `language`. A message may have `name` and
-            `reasoning_content` (also called `reasoning`, `thinking`, or as HER's data calls it). Content may be a
-            list of text parts, which become lines.
+            such or as JSON text; optionally with `system` and `language`. A message may have `name` (also called
+            `character` or `speaker`) and `reasoning_content` (also called `reasoning`, `thinking`, or as HER's data
+            calls it). Content may be a list of text parts, which become lines.
 
     Returns:
         [`ChatSample`]: The conversation.
 
     Raises:
         `SceneError`: If a field is missing or wrong, a role is unknown, or something is said that a conversation in
-            text cannot keep: tools, pictures, sound, messages that are not to be trained.
+            text cannot keep: tools, pictures, sound, instructions or thinking in fields of their own, messages that
+            are not to be trained.
 
     Source: CoSER (ICML 2025), its SFT sample; HER-Dataset, configs `sft_multi_turn` and `sft_single_turn`.
     """
     key = _key(row)
-    unused = dict.fromkeys(name for name in _filled(row) if name not in (key, "system", "language"))
+    unused = dict.fromkeys(name for name in _filled(row) if name not in (key, *_PROMPTS, "language"))
     _refuse_lost(row, "")
+    _refuse_untrained(row, "")
+    _refuse(row, _MASKS, "says which replies are trained, but every reply of a conversation is; drop the field")
     messages = []
     for index, entry in enumerate(needed_items(row, key)):
         message, more = _message(entry, f"{key}[{index}].")
         messages.append(message)
         unused.update(dict.fromkeys(f"{key}[].{name}" for name in more))
-    prompt = text(row, "system")
-    if prompt.strip():
+    if prompt := _one(row, _PROMPTS, ""):
         given = [message["content"] for message in messages if message["role"] == "system"]
         if not given:
-            messages.insert(0, {"role": "system", "content": prompt})
-        elif given != [prompt]:
-            raise SceneError(f"is not what the system message says, {shown(given[0])}; keep one.", field="system")
+            messages.insert(0, {"role": "system", "content": prompt[1]})
+        elif [content.strip() for content in given] != [prompt[1].strip()]:
+            raise SceneError(f"is not what the system message says, {shown(given[0])}; keep one.", field=prompt[0])
+    said = {message["content"].strip() for message in messages}
+    apart = [name for name in _INSTRUCTIONS if not (isinstance(row.get(name), str) and row[name].strip() in said)]
+    _refuse(row, apart, "is in no message; put it into the system message, or drop the field")
     return ChatSample(messages, language_code(text(row, "language")), tuple(unused))
 
 
@@ -112,6 +128,7 @@ def _key(row: Row) -> str:
 def _message(entry: Row, path: str) -> tuple[dict[str, str], list[str]]:
     """A message, and names of its fields that are not used."""
     who, what = ("role", "content") if entry.get("from") is None and "role" in entry else ("from", "value")
+    _refuse_two(entry, path)
     given = entry.get(who)
     if not isinstance(given, str) or given.lower() not in ROLES:
         raise SceneError(
@@ -123,11 +140,13 @@ def _message(entry: Row, path: str) -> tuple[dict[str, str], list[str]]:
     _refuse_lost(entry, path)
     if role == "assistant":
         _refuse_untrained(entry, path)
-    content, more = _content(entry.get(what), path + what)
+    thinking = _thinking(entry, path)
+    value = entry.get(what)
+    content, more = _content("" if value is None and thinking else value, path + what)
     message = {"role": role, "content": content}
-    if name := text(entry, "name", path).strip():
-        message["name"] = name
-    if thinking := _thinking(entry, path):
+    if name := _one(entry, _SPEAKERS, path):
+        message["name"] = name[1].strip()
+    if thinking:
         if role != "assistant":
             raise SceneError(
                 f"is system thinking of a {role} message; only replies have it.", field=path + thinking[0]
@@ -136,7 +155,7 @@ def _message(entry: Row, path: str) -> tuple[dict[str, str], list[str]]:
         if inline is not None and inline.strip() != thinking[1].strip():
             raise SceneError(f"differs from the system thinking in {what!r}; keep one.", field=path + thinking[0])
         message["reasoning_content"] = thinking[1]
-    used = (who, what, "name", *_THINKING, *_HER_THINKING)
+    used = ("role", "from", "content", "value", *_SPEAKERS, *_THINKING, *_HER_THINKING)
     return message, [name for name in _filled(entry) if name not in used] + more
 
 
@@ -164,11 +183,40 @@ def _content(value: Any, path: str) -> tuple[str, list[str]]:
 
 def _thinking(entry: Row, path: str) -> tuple[str, str] | None:
     """The field with the system thinking of a message, and what it says."""
-    found = {name: said for name in _THINKING if (said := text(entry, name, path)).strip()}
-    if len(set(found.values())) > 1:
-        raise SceneError(f"differs from {next(iter(found))!r}; keep one.", field=path + list(found)[-1])
     best = ((name, said) for name in _HER_THINKING if (said := text(entry, name, path)).strip())
-    return next(iter(found.items()), None) or next(best, None)
+    found = _one(entry, _THINKING, path) or next(best, None)
+    apart = _OTHER_THINKING if found else (*_OTHER_THINKING, *_DETAILS)
+    why = (
+        "is thinking in a field that is not read; call system thinking reasoning_content, and put role thinking into "
+        "the content"
+    )
+    _refuse(entry, apart, why, path)
+    return found
+
+
+def _one(row: Row, names: Sequence[str], path: str) -> tuple[str, str] | None:
+    """The first field of those that mean the same, and its text."""
+    found = {name: said for name in names if (said := text(row, name, path)).strip()}
+    if len({said.strip() for said in found.values()}) > 1:
+        raise SceneError(f"differs from {next(iter(found))!r}; keep one.", field=path + list(found)[-1])
+    return next(iter(found.items()), None)
+
+
+def _refuse_two(entry: Row, path: str) -> None:
+    """A message may have the fields of both forms, but they must say the same."""
+    for ours, other in (("role", "from"), ("content", "value")):
+        first, second = (
+            ROLES.get(given.lower(), given) if ours == "role" and isinstance(given, str) else given
+            for given in (entry.get(ours), entry.get(other))
+        )
+        if first is not None and second is not None and first != second:
+            raise SceneError(f"differs from {ours!r}; keep one.", field=path + other)
+
+
+def _refuse(row: Row, names: Iterable[str], why: str, path: str = "") -> None:
+    for name in names:
+        if _says(row.get(name)):
+            raise SceneError(f"{why}, got {shown(row[name])}.", field=path + name)
 
 
 def _refuse_lost(row: Row, path: str) -> None:
@@ -183,10 +231,12 @@ def _refuse_lost(row: Row, path: str) -> None:
 
 def _refuse_untrained(entry: Row, path: str) -> None:
     for key in _SWITCHES:
-        if entry.get(key) is not None and not entry[key]:
+        value = entry.get(key)
+        if _says(value) and (not value or str(value).strip().lower() in _OFF):
+            what, remedy = ("reply", "end the conversation before it") if path else ("row", "leave it out")
             raise SceneError(
-                f"says that this reply is not trained, got {shown(entry[key])}, but every reply of a conversation is; "
-                "end the conversation before it, or drop the field.",
+                f"says that this {what} is not trained, got {shown(value)}, but every reply of a conversation is; "
+                f"{remedy}, or drop the field.",
                 field=path + key,
             )
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SceneError
-from ..fields import Row, shown, text
+from ..fields import Row, shown
 
 _DECORATORS = re.compile(r"\A(?:[ \t]*@@[^\n]*(?:\n|\Z))+")
+_CONSTANT, _OFF = "@@constant", "@@dont_activate"
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class Lore:
         before (`tuple[str, ...]`): Texts that stand before the character's description, in order.
         after (`tuple[str, ...]`): Texts that follow it.
         keyed (`int`): Enabled entries that would need a keyword in the conversation.
+        bad (`int`): Entries that are no dict, and constant ones whose content is no text.
     """
 
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     keyed: int = 0
+    bad: int = 0
 
 
 def is_lorebook(row: Row) -> bool:
@@ -39,12 +42,14 @@ def is_lorebook(row: Row) -> bool:
 def read_lorebook(book: object, path: str) -> Lore:
     """Reads `character_book`: enabled `constant` entries by `insertion_order`, without the decorators of V3.
 
+    Of the decorators `@@constant` and `@@dont_activate` count; the others are about a place or a moment in the chat.
+
     Args:
         book (`object`): The field; `None` is a card without one.
         path (`str`): Where it stands, for errors.
 
     Raises:
-        `SceneError`: If the lorebook or a constant entry is of the wrong kind.
+        `SceneError`: If the lorebook or its list of entries is of the wrong kind.
 
     Source: Character Card V2 and V3 specifications, lorebook.
     """
@@ -55,24 +60,28 @@ def read_lorebook(book: object, path: str) -> Lore:
     entries = book.get("entries") or []
     if not isinstance(entries, list | dict):
         raise SceneError(f"must be a list, got {shown(entries)}.", field=f"{path}.entries")
-    named = entries.items() if isinstance(entries, dict) else enumerate(entries)
     constant: list[tuple[float, bool, str]] = []
-    keyed = 0
-    for key, entry in named:
-        where = f"{path}.entries[{key}]"
+    keyed = bad = 0
+    for entry in entries.values() if isinstance(entries, dict) else entries:
         if not isinstance(entry, dict):
-            raise SceneError(f"must be a dict, got {shown(entry)}.", field=where)
-        if not _flag(entry.get("enabled"), missing=True) or _flag(entry.get("disable")):
+            bad += 1
             continue
-        if not _flag(entry.get("constant")):
+        content = entry.get("content")
+        said = content if isinstance(content, str) else ""
+        found = _DECORATORS.match(said)
+        decorators = [line.strip() for line in found[0].splitlines()] if found else []
+        on = _flag(entry.get("enabled"), missing=True) and not _flag(entry.get("disable"))
+        if not on or _OFF in decorators:
+            continue
+        if not _flag(entry.get("constant")) and _CONSTANT not in decorators:
             keyed += 1
-            continue
-        content = _DECORATORS.sub("", text(entry, "content", f"{where}.")).strip()
-        if content:
-            constant.append((_order(entry), entry.get("position") != "after_char", content))
+        elif content is not None and not isinstance(content, str):
+            bad += 1
+        elif said := _DECORATORS.sub("", said).strip():
+            constant.append((_order(entry), entry.get("position") != "after_char", said))
     constant.sort(key=lambda entry: entry[0])
     before = tuple(content for _, leads, content in constant if leads)
-    return Lore(before, tuple(content for _, leads, content in constant if not leads), keyed)
+    return Lore(before, tuple(content for _, leads, content in constant if not leads), keyed, bad)
 
 
 def _order(entry: dict[str, Any]) -> float:

@@ -14,6 +14,8 @@ _TOKEN = re.compile(r"\{\{(?!\{)|\}\}|<(?:user|bot|char)>", re.IGNORECASE)
 _MACRO = re.compile(r"\s*([A-Za-z_][\w-]*)\s*(?:::?|\s|$)(.*)", re.DOTALL)
 _DICE = re.compile(r"\s*(\d{0,3})d?(\d{1,6})\s*([+-]\s*\d{1,6})?\s*", re.IGNORECASE | re.ASCII)
 _COMMA = re.compile(r"(?<!\\),")
+_HELD = "\ud800"
+"""A comma of a value inside a macro: it parts no options of `random`. No text of a card has half a character."""
 _NOTHING = ("comment", "hidden_key", "original", "noop", "trim")
 
 
@@ -52,22 +54,21 @@ class Macros:
                 stack.append([])
             elif word == "}}" and len(stack) > 1:
                 value = self._value("".join(stack.pop()), f"{field}:{count}")
-                stack[-1].append(value if len(stack) == 1 else value.replace(",", "\\,"))
+                stack[-1].append(value if len(stack) == 1 else value.replace(",", _HELD))
             elif word in ("{{", "}}"):
                 stack[-1].append(word)
             else:
                 stack[-1].append(self.visitor if word.lower() == "<user>" else self.character)
         outer, *unclosed = stack
-        return "".join([*outer, *(piece for level in unclosed for piece in ("{{", *level)), template[at:]])
+        pieces = [*outer, *(piece for level in unclosed for piece in ("{{", *level)), template[at:]]
+        return "".join(pieces).replace(_HELD, ",")
 
     def _value(self, body: str, place: str) -> str:
         if body.lstrip().startswith("//"):
             return ""
         found = _MACRO.fullmatch(body)
-        if found is None:
-            return "{{" + body + "}}"
-        rest = found[2].strip()
-        match found[1].lower():
+        rest = found[2].strip() if found else ""
+        match found[1].lower() if found else None:
             case "char" | "bot" | "charifnotgroup":
                 return self.character
             case "user":
@@ -75,14 +76,14 @@ class Macros:
             case "newline":
                 return "\n"
             case "reverse":
-                return rest.replace("\\,", ",")[::-1]
+                return rest[::-1]
             case "random" | "pick":
                 return self._drawn(rest, place)
             case "roll" if dice := _DICE.fullmatch(rest):
                 return self._rolled(dice, place)
-            case name if name in _NOTHING:
+            case str(name) if name in _NOTHING:
                 return ""
-        self.unknown.append(body.strip())
+        self.unknown.append(body.strip().replace(_HELD, ","))
         return ""
 
     def _drawn(self, rest: str, place: str) -> str:

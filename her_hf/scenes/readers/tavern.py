@@ -7,13 +7,13 @@ import re
 from typing import Any
 
 from ...dual_layer import ENVIRONMENT
-from ..errors import SceneError, listed
+from ..errors import SameName, SceneError, listed
 from ..fields import Row, guess_language, needed_text, shown, text
 from ..models import Character, Scene
 from ..names import check_name, name_key, spelled
 from ..prompt import one_line
 from ..turns import read_turn
-from .lorebook import read_lorebook
+from .lorebook import Lore, read_lorebook
 from .macros import Macros
 
 VISITOR = "User"
@@ -32,6 +32,8 @@ _FIELDS = {
     *("post_history_instructions", "system_prompt", "tags", "talkativeness"),
 }
 _MAPPED = ("name", "description", "personality", "scenario")
+_NEVER_EMPTY = ("name", "description")
+"""Fields that a tool leaves empty only where it has not filled them in; without a greeting a card may well be."""
 
 _OPENS = r"(?<![^\s(\[{<*_'‘“«「『:：,，。、…~—–\-\u2e80-\uffef])"
 """Before a quotation: the start, white space, a mark that opens or parts, or a script without spaces."""
@@ -81,7 +83,8 @@ def read_card(row: Row, *, visitor: str | None = None) -> list[Scene]:
             dict `extra["card"]`, which may hold thousands of entries: change a copy of it.
 
     Raises:
-        `SceneError`: If the card has no name, another version, the visitor's name, or fields of the wrong kind.
+        `SameName`: If the character is called as the visitor.
+        `SceneError`: If the card has no name, another version, or fields of the wrong kind.
         `ValueError`: If the visitor's name could not be one.
 
     Source: Character Card V2 and V3 specifications.
@@ -128,7 +131,7 @@ def read_card(row: Row, *, visitor: str | None = None) -> list[Scene]:
                 extra=extra,
             )
         )
-    _tell(name, lore.keyed, odd, macros.unknown)
+    _tell(name, lore, odd, macros.unknown)
     return scenes
 
 
@@ -154,13 +157,15 @@ def _fields(row: Row) -> tuple[dict[str, Any], str]:
         return beside, ""
     if not isinstance(data, dict):
         raise SceneError(f"must be a dict with the card's fields, got {shown(data)}.", field="data")
-    return {**data, **{key: value for key, value in beside.items() if data.get(key) is None}}, "data."
+    empty = [key for key in _NEVER_EMPTY if isinstance(data.get(key), str) and not data[key].strip()]
+    lacks = {key: value for key, value in beside.items() if data.get(key) is None or key in empty}
+    return {**data, **lacks}, "data."
 
 
 def _visitor(given: str | None, name: str, field: str) -> str:
     visitor = check_name(given or (SECOND_VISITOR if name_key(name) == name_key(VISITOR) else VISITOR))
     if name_key(visitor) == name_key(name):
-        raise SceneError(
+        raise SameName(
             f"is {name!r}, and the visitor is called so too; give the visitor another one (in the chat: --me).",
             field=field,
         )
@@ -178,11 +183,13 @@ def _alternates(card: Row) -> tuple[list[str], int]:
     return found, len(given) - len(found)
 
 
-def _tell(name: str, keyed: int, odd: int, unknown: list[str]) -> None:
+def _tell(name: str, lore: Lore, odd: int, unknown: list[str]) -> None:
     """Says what of a card is kept but not used."""
     said = []
-    if keyed:
-        said.append(f"{keyed} of its lorebook's entries need keywords, and are not used (constant ones are)")
+    if lore.keyed:
+        said.append(f"{lore.keyed} of its lorebook's entries need keywords, and are not used (constant ones are)")
+    if lore.bad:
+        said.append(f"{lore.bad} of its lorebook's entries are no dict or have no text, and are not used")
     if odd:
         said.append(f"{odd} of its alternate greetings are no text, and are not used")
     if unknown:
