@@ -181,7 +181,7 @@ def test_a_checkpoint_of_another_trainer_is_named(inputs: dict[str, Path], stopp
 
 def test_no_run_ignores_what_it_has_seen(tmp_path: Path) -> None:
     for kind in (OnePassConfig, RewardRLConfig):
-        with pytest.raises(ValueError, match="ignore_data_skip.*train again what it has seen"):
+        with pytest.raises(ValueError, match=r"ignore_data_skip.*train again what it has seen"):
             kind(output_dir=str(tmp_path), use_cpu=True, ignore_data_skip=True)
 
 

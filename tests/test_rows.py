@@ -265,7 +265,9 @@ def test_system_thinking_that_is_not_trained_is_counted(tokenizer: Any, content:
     messages = [*conversation(1), {"role": "assistant", "content": content}, user("Odo: Go."), reply("Mara", 2)]
     rows = build(messages, tokenizer)
     assert (rows.report.stray_thinking, rows.report.replies) == (stray, 3)
-    last = tokenizer.decode([label for row in rows for at in range(len(row["branches"])) for label in trained(row, at)])
+    last = tokenizer.decode(
+        [label for row in rows for at in range(len(row["branches"])) for label in trained(row, at)]
+    )
     assert last.count("still") == 0
 
 

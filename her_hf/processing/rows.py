@@ -286,7 +286,8 @@ class _Sampler:
         prompt, thinks = self._prompt(until[:-1], ids)
         if not any(mask[len(prompt) :]):
             raise ValueError(
-                "the chat template marks no token of it for training. Its {% generation %} block must hold the last assistant turn: attach the HER template (her-hf attach)."
+                "the chat template marks no token of it for training. Its {% generation %} block must hold the last "
+                "assistant turn: attach the HER template (her-hf attach)."
             )
         end = len(ids) - behind
         trained = [bool(marked) and at >= len(prompt) for at, marked in enumerate(mask[:end])]

@@ -69,19 +69,21 @@ def _state(checkpoint: Path) -> dict[str, Any] | None:
         state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):  # bytes that are no text, text that is no JSON
         return None
-    steps = [state.get(name) for name in ("global_step", "max_steps")] if isinstance(state, dict) else [None]
-    return state if all(type(count) is int for count in steps) else None
+    if not isinstance(state, dict) or any(type(state.get(name)) is not int for name in ("global_step", "max_steps")):
+        return None
+    return state
 
 
 def check_exact(trainer: Trainer, checkpoint: Path) -> None:
     """Refuses a checkpoint from which the trainer would go on with a fresh optimizer, schedule or random state.
 
     The trainer passes over what is not there without a word, and fewer processes than before over the random states
-    of the others. DeepSpeed and FSDP keep the optimizer in folders of their
-    own. After the last step nothing of this is needed.
+    of the others. DeepSpeed and FSDP keep the optimizer in folders of their own. After the last step nothing of this
+    is needed.
 
     Raises:
-        `ValueError`: If something is missing or empty, or other processes wrote it; the message names the files and what to do.
+        `ValueError`: If something is missing or empty, or more processes wrote it; the message names what, and what
+            to do.
     """
     state = _state(checkpoint)
     if state is not None and state["global_step"] >= state["max_steps"]:
@@ -139,7 +141,8 @@ def restore(trainer: OnePassTrainer, checkpoint: Path, folder: str | Path) -> fl
         seconds = float(counts["seconds"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{checkpoint / _STATE} lacks the counters of {RunLog.__name__}: another trainer wrote it; delete the folder"
+            f"{checkpoint / _STATE} lacks the counters of {RunLog.__name__}: another trainer wrote it; delete "
+            "the folder"
         ) from error
     trainer.progress = counts
     metrics = Path(folder) / METRICS_FILE
