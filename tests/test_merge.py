@@ -12,6 +12,7 @@ import torch
 import typer
 from one_pass_helpers import FIXTURES, tiny_model
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -64,7 +65,7 @@ def carried(folder: Path) -> dict[str, bytes]:
     return {
         file.relative_to(folder).as_posix(): file.read_bytes()
         for file in folder.rglob("*")
-        if file.is_file() and file.name != "config.json" and file.suffix != ".safetensors"
+        if file.is_file() and file.name not in ("config.json", "model.safetensors", "adapter_model.safetensors")
     }
 
 
@@ -91,6 +92,7 @@ def test_whatever_lies_beside_the_adapter_goes_along(adapter: Path, tmp_path: Pa
     (lora / "README.md").write_text(CARD, encoding="utf-8")
     (lora / "notes").mkdir()
     kept = ["results.json", "metrics.jsonl", "LICENSE", "notes/a.txt", "reward_model.json"]
+    kept += ["adapter_notes.md", "head.safetensors", "model.bin", "optimizer_notes.txt"]
     left = ["run.json", "training_args.bin", "optimizer.pt", "rng_state.pth", "checkpoint-2/x.txt", ".git", "a.tmp"]
     (lora / "checkpoint-2").mkdir()
     for name in [*kept, *left]:
@@ -101,7 +103,8 @@ def test_whatever_lies_beside_the_adapter_goes_along(adapter: Path, tmp_path: Pa
     assert carried(lora) == before
     found = carried(out)
     changed = {"README.md", "generation_config.json"}
-    wanted = {name for name in before if name not in left and not name.startswith("adapter_")}
+    wanted = {name for name in before if name not in left and name != "adapter_config.json"}
+
     assert set(found) == wanted and wanted >= {*kept, "additional_chat_templates/mine.jinja", "tokenizer.json"}
     assert {name: found[name] for name in wanted - changed} == {name: before[name] for name in wanted - changed}
     assert json.loads((out / "generation_config.json").read_text())["temperature"] == 0.33
@@ -169,6 +172,67 @@ def test_adapters_that_cannot_be_folded_in(adapter: Path, tmp_path: Path) -> Non
     error = run("nobody/nothing", str(tmp_path / "out")).exception
     assert isinstance(error, ValueError) and "no adapter of the Hub that can be reached" in str(error)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def broken(adapter: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(adapter, tmp_path / "broken")
+
+
+def test_a_base_that_is_another_one_is_said(adapter: Path, tmp_path: Path) -> None:
+    vocabulary = len(AutoTokenizer.from_pretrained(adapter))
+    tiny_model("llama", vocabulary, dtype=torch.float32, hidden_size=64).save_pretrained(tmp_path / "wide")
+    error = run(str(adapter), str(tmp_path / "out"), "--base", str(tmp_path / "wide")).exception
+    assert isinstance(error, ValueError) and len(str(error)) < 900
+    for words in ("cannot be put on the base", "wide", "size mismatch", "--base"):
+        assert words in str(error)
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_weights_that_are_cut_short_are_said(broken: Path, tmp_path: Path, size: int) -> None:
+    file = broken / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:size])
+    error = run(str(broken), str(tmp_path / "out")).exception
+    assert isinstance(error, ValueError) and "broken cannot be put on the base" in str(error)
+    with pytest.raises(ValueError, match=r"No model could be loaded from .*broken"):
+        LocalModel.load(str(broken))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", b"\xff", '{"peft_type": "OTHER"}', "{}"])
+def test_a_configuration_that_cannot_be_read_is_said(broken: Path, tmp_path: Path, text: str | bytes) -> None:
+    (broken / "adapter_config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    error = run(str(broken), str(tmp_path / "out")).exception
+    assert isinstance(error, ValueError) and "broken/adapter_config.json" in str(error), error
+    with pytest.raises(ValueError, match="broken"):
+        LocalModel.load(str(broken))
+
+
+@pytest.mark.parametrize(
+    ("tied", "whole"), [(False, ["embed_tokens", "lm_head"]), (False, None), (True, ["embed_tokens"])]
+)
+def test_an_adapter_with_tokens_of_its_own(adapter: Path, tmp_path: Path, tied: bool, whole: list[str] | None) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    base, lora = tmp_path / "base", tmp_path / "lora"
+    tiny_model("llama", len(tokenizer), dtype=torch.float32, tie_word_embeddings=tied).save_pretrained(base)
+    tokenizer.add_tokens(["<x1>", "<x2>"])
+    model = AutoModelForCausalLM.from_pretrained(base)
+    model.resize_token_embeddings(len(tokenizer))
+    how = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False, modules_to_save=whole)
+    wrapped: Any = get_peft_model(model, how)
+    wrapped.save_pretrained(lora)
+    tokenizer.save_pretrained(lora)
+    result = run(str(lora), str(tmp_path / "out"))
+    assert result.exit_code == 0, result.exception
+    ids = torch.arange(len(tokenizer) - 20, len(tokenizer))[None]
+    with torch.no_grad():
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")(ids).logits
+        torch.testing.assert_close(merged, wrapped(ids).logits, rtol=1e-4, atol=1e-4)
+    if whole == ["embed_tokens", "lm_head"]:
+        weights = load_file(lora / "adapter_model.safetensors")
+        kept = {name: tensor for name, tensor in weights.items() if "lm_head" not in name}
+        save_file(kept, lora / "adapter_model.safetensors")
+        error = run(str(lora), str(tmp_path / "half")).exception
+        assert isinstance(error, ValueError) and "does not bring both embeddings and head" in str(error), error
 
 
 def test_chat_explains_a_base_that_moved(adapter: Path, tmp_path: Path) -> None:

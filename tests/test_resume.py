@@ -121,7 +121,7 @@ def test_each_launcher_keeps_its_optimizer_elsewhere(
     folder = tmp_path / "checkpoint-2"
     for name in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("")
+        (folder / name).write_text("x")
     (folder / "trainer_state.json").write_text('{"global_step": 2, "max_steps": 4}')
     assert last_checkpoint(tmp_path) == folder
     check_exact(trainer, folder)
@@ -130,12 +130,59 @@ def test_each_launcher_keeps_its_optimizer_elsewhere(
         check_exact(trainer, folder)
     trainer.args = SimpleNamespace(world_size=1, process_index=0)
     part = folder / files[0]
+    part.write_text("")
+    with pytest.raises(ValueError) as error:
+        check_exact(trainer, folder)
+    assert f"lacks {optimizer} (there, but empty):" in str(error.value)
     part.unlink()
     if part.parent != folder:
         part.parent.rmdir()
     with pytest.raises(ValueError) as error:
         check_exact(trainer, folder)
     assert f"lacks {optimizer}:" in str(error.value)
+
+
+@pytest.mark.parametrize(("wrote", "now"), [(4, 2), (2, 1), (2, 4)])
+def test_other_processes_than_wrote_it_are_refused(wrote: int, now: int, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint-2"
+    folder.mkdir()
+    for name in ("optimizer.pt", "scheduler.pt", *(f"rng_state_{rank}.pth" for rank in range(wrote))):
+        (folder / name).write_text("x")
+    (folder / "trainer_state.json").write_text('{"global_step": 2, "max_steps": 4}')
+    refused = []
+    for size in (now, wrote):
+        for rank in range(size):
+            trainer: Any = SimpleNamespace(
+                args=SimpleNamespace(world_size=size, process_index=rank), is_deepspeed_enabled=False,
+                is_fsdp_enabled=False, accelerator=SimpleNamespace(scaler=None),
+            )  # fmt: skip
+            try:
+                check_exact(trainer, folder)
+            except ValueError as error:
+                assert f"as many processes as wrote it, {wrote}; now there are {now}. Delete" in str(error)
+                refused.append(rank)
+    assert refused == list(range(wrote if now > wrote else 0, now))
+
+
+@pytest.mark.parametrize("state", [b"\xff", b"[]", b"{}", b"7", b'{"global_step": "2", "max_steps": 4}', b'{"glob'])
+def test_a_state_that_is_none_makes_no_checkpoint(state: bytes, tmp_path: Path) -> None:
+    for step, text in ((2, b'{"global_step": 2, "max_steps": 4}'), (3, state)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_bytes(text)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+
+
+def test_a_checkpoint_of_another_trainer_is_named(inputs: dict[str, Path], stopped: Path) -> None:
+    file = stopped / "checkpoint-2" / "trainer_state.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "stateful_callbacks": {}}))
+    with pytest.raises(ValueError, match=r"checkpoint-2/trainer_state\.json lacks the counters of RunLog"):
+        train(inputs, stopped)
+
+
+def test_no_run_ignores_what_it_has_seen(tmp_path: Path) -> None:
+    for kind in (OnePassConfig, RewardRLConfig):
+        with pytest.raises(ValueError, match=r"ignore_data_skip.*train again what it has seen"):
+            kind(output_dir=str(tmp_path), use_cpu=True, ignore_data_skip=True)
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,60 @@ def test_replies_without_system_thinking_are_counted(tokenizer: Any) -> None:
     assert [build(messages, tokenizer).report.without_thinking for messages in conversations()] == [0, 1, 0]
 
 
+GREETING = {"role": "assistant", "content": "Mara: <role_action>waves</role_action> You are early."}
+
+
+def test_a_greeting_without_a_prompt_is_history(tokenizer: Any) -> None:
+    plain = [{"role": "user", "content": "Odo: Hm."}, reply("Mara", 1)]
+    for opening in ([GREETING], [reply("Mara", 0)], [GREETING, reply("Mara", 3)]):
+        rows = build([*opening, *plain], tokenizer)
+        assert rows.report.unprompted == 1 and rows.report.replies == len(opening)
+        (row,) = rows
+        assert "You are early" in tokenizer.decode(row["input_ids"][: row["trunk_len"]])
+        assert 0 not in row["reply_ids"]
+    assert build([conversation(1)[0], GREETING], tokenizer).report.unprompted == 0
+    alone = Conversation("a", [GREETING])
+    with pytest.raises(ValueError, match=r"1 conversations, 1 openings without a prompt; use another split or other"):
+        make_rows([alone], tokenizer, RowSettings(), progress=False)
+    rest = [Conversation("b", conversation(2)), alone]
+    assert make_rows(rest, tokenizer, RowSettings(), progress=False)[1].unprompted == 1
+
+
+def test_what_the_template_refuses_is_named(tokenizer: Any) -> None:
+    odd = [*conversation(1), {"role": "tool", "content": "3"}, reply("Mara", 2)]
+    talks = [Conversation("first", conversation(1)), Conversation("second", odd)]
+    with pytest.raises(ValueError, match=r"^second, reply 5: HER chat template: roles are"):
+        make_rows(talks, tokenizer, RowSettings(), progress=False)
+
+
+def test_only_what_helps_is_advised_when_nothing_is_left(tokenizer: Any) -> None:
+    empty = [*conversation(0), {"role": "assistant", "content": "", "reasoning_content": "A plan and no move."}]
+    with pytest.raises(ValueError, match=r"1 empty replies; use another split or other data\.$"):
+        make_rows([Conversation("a", empty)], tokenizer, RowSettings(), progress=False)
+    with pytest.raises(ValueError, match=r"1 replies longer than the window of 16 tokens; set a larger max_tokens\.$"):
+        make_rows([Conversation("a", conversation(1))], tokenizer, RowSettings(16), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "stray"),
+    [
+        ("Mara: Wait, <think>she lies</think> now.", 1),
+        ("<think>she lies</think>Mara: Wait.<think>still</think>", 1),
+        ("<think>she lies</think><think>still</think>Mara: Wait.", 1),
+        ("<think>she lies</think>Mara: Wait.", 0),
+        ("Mara: Wait.", 0),
+    ],
+)
+def test_system_thinking_that_is_not_trained_is_counted(tokenizer: Any, content: str, stray: int) -> None:
+    messages = [*conversation(1), {"role": "assistant", "content": content}, user("Odo: Go."), reply("Mara", 2)]
+    rows = build(messages, tokenizer)
+    assert (rows.report.stray_thinking, rows.report.replies) == (stray, 3)
+    last = tokenizer.decode(
+        [label for row in rows for at in range(len(row["branches"])) for label in trained(row, at)]
+    )
+    assert last.count("still") == 0
+
+
 def test_rows_do_not_depend_on_how_many_wait_together(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = tiny_tokenizer()
     talks = [Conversation(str(at), messages) for at, messages in enumerate(conversations())]

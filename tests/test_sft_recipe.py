@@ -355,6 +355,7 @@ def recipe() -> Any:
         ("learning_rat: 0.1", "learning_rat"),
         ("max_length: 512", "max_tokens"),
         ("trust_remote_code: true", "trust_remote_code"),
+        ("ignore_data_skip: true", "train again what it has seen"),
         ("train_split: nosuch", "nosuch"),
         ("model_name_or_path: ./not_there", "not_there"),
         ("languages: [zh, fr]\nmax_scenes: 0", "no scene"),

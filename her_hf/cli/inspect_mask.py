@@ -169,6 +169,7 @@ def _summary(report: RowReport) -> str:
     return (
         f"\n{report.replies} replies in {report.rows} rows: {report.tokens} tokens, {report.trained_tokens} trained; "
         f"{ratio} times fewer than one sample a reply ({report.per_reply_tokens}). Turns dropped: "
-        f"{report.dropped_turns}, replies left out: {report.left_out}, empty: {report.empty}, without system "
-        f"thinking: {report.without_thinking}."
+        f"{report.dropped_turns}, replies left out: {report.left_out}, empty: {report.empty}, without a "
+        f"prompt: {report.unprompted}, without system thinking: {report.without_thinking}, with stray system "
+        f"thinking: {report.stray_thinking}."
     )

@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ from .gather import Gathered
 from .inline import OPENING, opens_thinking
 from .interface import Messages, ModelError, Prompt, Reply, Sampling, Schema, Usage
 from .seeded import SeededSampler, Stopper
+
+ADAPTER_CONFIG = "adapter_config.json"
 
 BATCH_SIZE = 16
 """Prompts generated at once; on two CPU cores a small model gains until about here."""
@@ -108,13 +111,14 @@ class LocalModel:
                 f"There is no folder {source}, and it is no Hub id (`owner/name`) nor a server's URL."
             )
         folder = str(path) if path.exists() else source
+        base = _base_of(path)
         device = _usable_device(device) if device else best_device()
         wanted = settle_dtype(dtype, device)
         try:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=wanted).to(device)
             tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
-            if (base := _base_of(path)) and not Path(base).exists() and isinstance(error, OSError):
+        except (OSError, ValueError, RuntimeError, EOFError, KeyError, UnpicklingError, SafetensorError) as error:
+            if base and not Path(base).exists() and isinstance(error, OSError):
                 raise FileNotFoundError(
                     f"{base_not_found(base, source)}. Merge the two from where the base lies now "
                     f"(her-hf merge {source} OUT --base BASE), and name the merged folder."
@@ -431,11 +435,26 @@ def base_not_found(base: str, adapter: str | Path) -> str:
 
 def _base_of(folder: Path) -> str | None:
     """The base that a folder with an adapter names."""
-    file = folder / "adapter_config.json"
-    if not file.is_file() or (folder / "config.json").is_file():
+    if not (folder / ADAPTER_CONFIG).is_file() or (folder / "config.json").is_file():
         return None
-    base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    base = adapter_config(folder).get("base_model_name_or_path")
     return base if isinstance(base, str) else None
+
+
+def adapter_config(folder: Path) -> dict[str, Any]:
+    """What an adapter says of itself.
+
+    Raises:
+        `ValueError`: If it cannot be read; the message names the file.
+    """
+    file = folder / ADAPTER_CONFIG
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON: {_first_line(error)}. Copy the adapter's folder again.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{file} must hold an object, got {type(config).__name__}. Copy the adapter's folder again.")
+    return config
 
 
 def _template_of(tokenizer: Any) -> str | None:
@@ -466,5 +485,6 @@ def _usable_device(name: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    text = f"unknown key {error}" if isinstance(error, KeyError) else str(error)
+    lines = text.strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -12,7 +12,9 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-from her_hf.dual_layer import ENVIRONMENT, Layer, Turn, parse_turn
+from jinja2 import TemplateError
+
+from her_hf.dual_layer import ENVIRONMENT, Issue, Layer, Turn, parse_turn
 from her_hf.scenes.trimming import Message
 
 from .window import WindowError, fit_window
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 """Label of a token that is not trained."""
+
+_STRAY = frozenset({Issue.MISPLACED_SYSTEM_THINKING, Issue.REPEATED_SYSTEM_THINKING})
 
 
 class Row(TypedDict):
@@ -60,8 +64,11 @@ class RowReport:
         left_out (`int`): Replies left out because they do not fit into the window even alone.
         environment (`int`): Assistant messages of the Environment, never trained.
         history (`int`): Assistant messages that the caller did not want trained.
+        unprompted (`int`): Assistant messages that open a conversation without any prompt, never trained: history.
         empty (`int`): Assistant messages in which nothing is thought, done or said, never trained.
         without_thinking (`int`): Replies trained without system thinking, as after a prompt that does not open it.
+        stray_thinking (`int`): Replies with system thinking elsewhere than once at their front, which no template
+            shows, so that it is not trained.
         left_out_replies (`list[str]`): Name of each reply left out: `"conversation:index"`.
     """
 
@@ -79,8 +86,10 @@ class RowReport:
     left_out: int = 0
     environment: int = 0
     history: int = 0
+    unprompted: int = 0
     empty: int = 0
     without_thinking: int = 0
+    stray_thinking: int = 0
     left_out_replies: list[str] = field(default_factory=list)
 
     @property
@@ -141,8 +150,8 @@ def build(
     """Builds the rows of one conversation.
 
     Args:
-        messages (`Sequence[Mapping]`): The conversation. Its assistant messages are trained, save the Environment's
-            and empty ones.
+        messages (`Sequence[Mapping]`): The conversation. Its assistant messages are trained, save the Environment's,
+            empty ones and one that opens it: nothing stands before it that a model could answer.
         tokenizer (`PreTrainedTokenizerBase`): Carries the HER chat template with its `{% generation %}` marks.
         max_length (`int`, *optional*): The window: what a reply may see and be, in tokens. The oldest turns go
             whole to fit. `row_length` if that is less.
@@ -160,7 +169,8 @@ def build(
             `report`.
 
     Raises:
-        `ValueError`: If the template marks no tokens of a reply, or a prompt is no prefix of the sample it begins.
+        `ValueError`: If the template refuses a message or marks no tokens of a reply, or a prompt is no prefix of
+            the sample it begins; the message names the conversation and the reply.
 
     Example:
 
@@ -172,7 +182,7 @@ def build(
     """
     report = RowReport(conversations=1)
     window = min((length for length in (max_length, row_length) if length is not None), default=None)
-    sampler = _Sampler(tokenizer, template_kwargs, window, name, names)
+    sampler = _Sampler(tokenizer, template_kwargs, window, names)
     samples: list[_Sample] = []
     for index, message in enumerate(messages):
         if message["role"] != "assistant":
@@ -187,11 +197,18 @@ def build(
         if all(segment.layer is Layer.SYSTEM_THINKING for segment in turn.segments):
             report.empty += 1
             continue
+        if index == 0:
+            report.unprompted += 1
+            continue
         try:
             samples.append(sampler.sample(messages, index))
         except WindowError:
             report.left_out += 1
             report.left_out_replies.append(f"{name}:{index}")
+        except (ValueError, TemplateError) as error:
+            raise ValueError(f"{name}, reply {index}: {error}") from error
+        else:
+            report.stray_thinking += not _STRAY.isdisjoint(turn.issues)
     room = row_length if row_length is not None else max_length
     rows = [_row(group) for group in _groups(samples, room, one_pass, report)]
     report.replies = len(samples)
@@ -248,11 +265,10 @@ class _Sampler:
         tokenizer: PreTrainedTokenizerBase,
         template_kwargs: dict[str, Any],
         max_length: int | None,
-        name: str,
         names: Sequence[str],
     ) -> None:
         self._tokenizer, self._kwargs, self._max_length = tokenizer, template_kwargs, max_length
-        self._name, self._names = name, names
+        self._names = names
         self._header_len: dict[bool, int] = {}
 
     def sample(self, messages: Sequence[Message], index: int) -> _Sample:
@@ -267,15 +283,15 @@ class _Sampler:
             window = self._max_length + behind
             until, dropped = fit_window(until, self._tokenizer, window, names=self._names, **self._kwargs)
             ids, mask = self._whole(until)
-        prompt, thinks = self._prompt(until[:-1], ids, index)
+        prompt, thinks = self._prompt(until[:-1], ids)
         if not any(mask[len(prompt) :]):
             raise ValueError(
-                f"{self._name}: the chat template marks no token of reply {index} for training. Its "
-                "{% generation %} block must hold the last assistant turn: attach the HER template (her-hf attach)."
+                "the chat template marks no token of it for training. Its {% generation %} block must hold the last "
+                "assistant turn: attach the HER template (her-hf attach)."
             )
         end = len(ids) - behind
         trained = [bool(marked) and at >= len(prompt) for at, marked in enumerate(mask[:end])]
-        history_len = len(prompt) - self._header(until[:-1], prompt, thinks)
+        history_len = len(prompt) - self._header(until[:-1], thinks)
         return _Sample(index, ids[:end], trained, history_len, dropped, thinks)
 
     def _whole(self, messages: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
@@ -290,7 +306,7 @@ class _Sampler:
             self._tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **kwargs)["input_ids"]
         )
 
-    def _prompt(self, history: list[dict[str, Any]], whole: list[int], index: int) -> tuple[list[int], bool]:
+    def _prompt(self, history: list[dict[str, Any]], whole: list[int]) -> tuple[list[int], bool]:
         """The prompt that the reply answers, and whether it opens system thinking."""
         for thinks in (True, False):
             extra = {} if thinks else {"enable_thinking": False}
@@ -298,20 +314,23 @@ class _Sampler:
             if whole[: len(prompt)] == prompt:
                 return prompt, thinks
         raise ValueError(
-            f"{self._name}: the prompt of reply {index} is no prefix of the sample it begins, so training would not "
+            "its prompt is no prefix of the sample it begins, so training would not "
             "see what generation sees. The prompt ends in "
             f"{self._tokenizer.decode(self._ids(history, add_generation_prompt=True)[-8:])!r}. Attach the HER "
             "template (her-hf attach), whose prompts end at a token boundary."
         )
 
-    def _header(self, history: list[dict[str, Any]], prompt: list[int], thinks: bool) -> int:
+    def _header(self, history: list[dict[str, Any]], thinks: bool) -> int:
         """Tokens of the generation prompt (assistant header and prefill); measured once, as it does not change."""
         if thinks not in self._header_len:
-            before = self._ids(history, add_generation_prompt=False)
+            asked = [*history, {"role": "user", "content": "?"}]  # a reply that ends a history is shown as trained
+            extra = {} if thinks else {"enable_thinking": False}
+            before = self._ids(asked, add_generation_prompt=False)
+            prompt = self._ids(asked, add_generation_prompt=True, **extra)
             if prompt[: len(before)] != before or len(before) == len(prompt):
                 raise ValueError(
-                    f"{self._name}: the chat template does not append its generation prompt to the history, so "
-                    "replies cannot branch off it. Attach the HER template (her-hf attach)."
+                    "the chat template does not append its generation prompt to the history, so replies cannot "
+                    "branch off it. Attach the HER template (her-hf attach)."
                 )
             self._header_len[thinks] = len(prompt) - len(before)
         return self._header_len[thinks]

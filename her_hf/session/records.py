@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,11 +34,11 @@ def _laid_out(turn: Turn) -> Turn:
 def _sampling(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
+    known = [field.name for field in fields(Sampling)]
+    if unknown := sorted(value.keys() - known):
+        raise ValueError(f"must hold nothing but {', '.join(known)}, got {shown(unknown)}")
     stop = value.get("stop", ())
-    try:
-        return Sampling(**{**value, "stop": tuple(stop) if isinstance(stop, list) else stop})
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+    return Sampling(**{**value, "stop": tuple(stop) if isinstance(stop, list) else stop})
 
 
 def _cast(scene: Scene) -> Scene:
@@ -132,8 +133,9 @@ def naming(path: Path, line: int) -> Iterator[None]:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "record"
-        got = "" if first["type"] == "missing" else f", got {shown(first['input'])}"
         said = first["msg"].removeprefix("Value error, ")
+        told = first["type"] == "missing" or ", got " in said
+        got = "" if told else f", got {shown(first['input'])}"
         raise ValueError(f"{path}, line {line}, {field}: {said}{got}. {_REMEDY}") from error
     except ValueError as error:
         raise ValueError(f"{path}, line {line}, {error}. {_REMEDY}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -27,9 +28,12 @@ _SYSTEM_TAG = re.compile(
 # Where a line begins for a reader of the prompt, and for Unicode: more than a line feed ends one.
 _BREAKS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
 _LINE = rf"(?:\A|(?<=[{_BREAKS}]))"
-_SPACE = r" \t\xa0\u2000-\u200a\u202f\u205f\u3000"
-_UNSEEN = r"\u200b-\u200f\u2060-\u2064\ufeff\xad"
-_HEADING = re.compile(rf"({_LINE}[{_SPACE}{_UNSEEN}]*=)(?==)")
+_SPACE = r" \t" + ZERO_WIDTH_SPACE
+_COLON = ":\u2236\ua789\u02d0\u02f8"
+"""Signs that look like a colon; those of other widths become one in the plain view."""
+_UNSEEN = re.compile(r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+"""Characters that show nothing without being of Unicode's category for that."""
+_HEADING = re.compile(rf"{_LINE}[{_SPACE}]*=(?==)")
 _UNREADABLE = {Issue.UNCLOSED, Issue.NESTED, Issue.STRAY_CLOSE, Issue.EMPTY}
 
 
@@ -112,16 +116,50 @@ def escape_lines(text: str, names: Sequence[str]) -> str:
         names (`Sequence[str]`): Whose labels begin no line, in whatever case and with what models put round them:
             `Ann:`, `**Ann:**`, `[Ann]:`, `Ann (whispering):`.
     """
+    view, places = _plain(text)
+    ends = [match.end() for match in _HEADING.finditer(view)]
+    ends += [match.start() + 1 for match in re.finditer(re.escape(START), view)]
     if label := _label(names):
-        behind = rf"(?=[*_\]）)]*(?:[{_SPACE}]*[(（][^()（）\n]{{0,60}}[)）])?[{_SPACE}]*[:：])"
-        text = re.sub(rf"({_LINE}{label}){behind}", rf"\1{ZERO_WIDTH_SPACE}", text)
-    return _HEADING.sub(rf"\1{ZERO_WIDTH_SPACE}", text).replace(START, f"={ZERO_WIDTH_SPACE}{START[1:]}")
+        ends += [match.end() for match in re.finditer(label, view)]
+    parts, at = [], 0
+    for place in sorted({places[end - 1] + 1 for end in ends}):
+        parts.append(text[at:place])
+        at = place
+    return ZERO_WIDTH_SPACE.join([*parts, text[at:]])
 
 
 def _label(names: Sequence[str]) -> str:
-    """Pattern of the names with what may stand before one in a line."""
-    found = "|".join(map(re.escape, sorted({*names} - {""}, key=len, reverse=True)))
-    return rf"(?i:[{_SPACE}{_UNSEEN}]*[*_\[（(]*(?:{found}))" if found else ""
+    """Pattern of the names at the start of a line, with what may stand around them."""
+    known = sorted({_plain(name)[0] for name in names} - {""}, key=len, reverse=True)
+    if not known:
+        return ""
+    found = "|".join(map(re.escape, known))
+    behind = rf"[*_\])]*(?:[ \t]*\([^()\n]{{0,60}}\))?[ \t]*[{_COLON}]"
+    return rf"{_LINE}(?i:[{_SPACE}]*[*_\[(]*(?:{found}))(?={behind})"
+
+
+def _plain(text: str) -> tuple[str, list[int]]:
+    """Text as it looks to a reader: of one width, with plain spaces, without characters that show nothing.
+
+    The zero-width space stays, as it is what keeps a guarded text from being read as a label.
+
+    Returns:
+        `tuple[str, list[int]]`: The view, and for each of its characters where in `text` it comes from.
+    """
+    if text.isascii():
+        return text, list(range(len(text)))
+    view: list[str] = []
+    places: list[int] = []
+    for place, char in enumerate(text):
+        kind = unicodedata.category(char)
+        if char != ZERO_WIDTH_SPACE and (kind == "Cf" or _UNSEEN.match(char)):
+            continue
+        plain = " " if kind == "Zs" else unicodedata.normalize("NFKD", char)
+        if len(plain) > 1 and "=" in plain:  # one character, which no mark can part
+            plain = char
+        view.append(plain)
+        places += [place] * len(plain)
+    return "".join(view), places
 
 
 def _read(text: str, notation: str) -> Turn:

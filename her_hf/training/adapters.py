@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from pickle import UnpicklingError
 
+import torch
 from huggingface_hub import ModelCard, snapshot_download
-from peft import PeftConfig, PeftModel
+from peft import PeftConfig, PeftModel, PeftType, load_peft_weights
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -19,19 +23,21 @@ from transformers import (
 from her_hf.devices import torch_dtype
 from her_hf.durable import new_folder
 from her_hf.hub.push import IGNORED
-from her_hf.inference.local import base_not_found
+from her_hf.inference.local import ADAPTER_CONFIG, adapter_config, base_not_found
 from her_hf.processing import HERProcessor, check_embeddings
 from her_hf.processing.companions import companions_of, copy_companions, knows_more_than_text
 
 from .tokenizers import has_her_template
 
-_CONFIG = "adapter_config.json"
 _CARD = "README.md"
 _GENERATION = "generation_config.json"
 _LEFT = [
     *IGNORED,
-    *("adapter_*", "config.json", "*.safetensors", "*.safetensors.index.json", "*.bin", _GENERATION),
-    *("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "trainer_state.json", "global_step*", "latest"),
+    *(ADAPTER_CONFIG, "adapter_model.*", "config.json", _GENERATION),
+    *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin*"),
+    "pytorch_model_fsdp_*/*",
+    *("optimizer.pt", "optimizer.bin", "optimizer_*/*", "scheduler.pt", "scaler.pt", "rng_state*.pth"),
+    *("trainer_state.json", "global_step*/*", "latest", "zero_to_fp32.py"),
 ]
 """What is the adapter's alone, or a run's to go on with; all else in its folder goes along."""
 
@@ -51,8 +57,8 @@ def merge_adapter(adapter: str | Path, out: str | Path, *, base: str | None = No
 
     Raises:
         `FileExistsError`: If `out` is not empty.
-        `ValueError`: If `adapter` holds no adapter that can be folded in, if its base cannot be found, or if its
-            tokenizer has tokens beyond the embeddings.
+        `ValueError`: If `adapter` holds no adapter that can be folded in, if its base cannot be found or is another
+            one, or if its tokenizer has tokens beyond the embeddings.
 
     Example:
 
@@ -69,8 +75,7 @@ def merge_adapter(adapter: str | Path, out: str | Path, *, base: str | None = No
     base = base or config.base_model_name_or_path
     if not base:
         raise ValueError(f"the adapter {adapter} does not name its base: give it with --base")
-    model = _load_base(base, adapter, dtype)
-    merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    merged = _merged(_load_base(base, adapter, dtype), folder, adapter, base)
     carries_tokenizer = (folder / "tokenizer_config.json").is_file()
     tokenizer = AutoTokenizer.from_pretrained(str(folder) if carries_tokenizer else base)
     check_embeddings(tokenizer, merged.config, str(adapter))
@@ -100,11 +105,13 @@ def _adapter_folder(adapter: str | Path) -> Path:
                 f"{adapter} is no folder here (looked in {Path.cwd()}), and no adapter of the Hub that can be reached "
                 f"({str(error).splitlines()[0][:200]})"
             ) from error
-    if not (folder / _CONFIG).is_file():
-        raise ValueError(f"{adapter} holds no LoRA adapter: it has no {_CONFIG}. Name the output_dir of a LoRA run.")
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise ValueError(
+            f"{adapter} holds no LoRA adapter: it has no {ADAPTER_CONFIG}. Name the output_dir of a LoRA run."
+        )
     if not any(folder.glob("adapter_model.*")):
         raise ValueError(
-            f"{adapter} has an {_CONFIG}, but no weights (adapter_model.safetensors): name the output_dir of a "
+            f"{adapter} has an {ADAPTER_CONFIG}, but no weights (adapter_model.safetensors): name the output_dir of a "
             "finished LoRA run, or one of its checkpoints"
         )
     return folder
@@ -112,6 +119,9 @@ def _adapter_folder(adapter: str | Path) -> Path:
 
 def _config(adapter: str | Path, folder: Path) -> PeftConfig:
     """The adapter's configuration, if it can be folded into a language model."""
+    kind = adapter_config(folder).get("peft_type")
+    if kind not in list(PeftType):
+        raise ValueError(f"{folder / ADAPTER_CONFIG}: peft_type {kind!r} is not known here: name a LoRA adapter")
     config = PeftConfig.from_pretrained(str(folder))
     if config.is_prompt_learning or config.task_type not in (None, "CAUSAL_LM"):
         raise ValueError(
@@ -128,6 +138,61 @@ def _load_base(base: str, adapter: str | Path, dtype: str) -> PreTrainedModel:
         if Path(base).exists():
             raise
         raise ValueError(f"{base_not_found(base, adapter)}: give it with --base") from error
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"the base {base} of the adapter {adapter} cannot be loaded: {_said(error)}. Give a whole model with "
+            "--base"
+        ) from error
+
+
+def _merged(model: PreTrainedModel, folder: Path, adapter: str | Path, base: str) -> PreTrainedModel:
+    """The base with the adapter folded in."""
+    try:
+        _make_room(model, load_peft_weights(str(folder), device="cpu"))
+        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"the adapter {adapter} cannot be put on the base {base}: {_said(error)}. Give the base that it was "
+            "trained on with --base; if a file of the adapter is damaged, copy its folder again"
+        ) from error
+
+
+def _make_room(model: PreTrainedModel, weights: Mapping[str, torch.Tensor]) -> None:
+    """Gives the base as many embeddings as an adapter that was trained with added tokens brings along."""
+    parts = [model.get_input_embeddings()]
+    if (head := model.get_output_embeddings()) is not None and head.weight is not parts[0].weight:
+        parts.append(head)
+    has = parts[0].weight.shape[0]
+    brings = [_rows(name, weights) for part in parts for name, module in model.named_modules() if module is part]
+    wanted = {rows for rows in brings if rows is not None} - {has}
+    if not wanted:
+        return
+    if len(wanted) > 1 or None in brings or has in brings:
+        raise ValueError(
+            f"it was trained with {max(wanted)} tokens, the base has {has}, and it does not bring both embeddings and "
+            "head (modules_to_save)"
+        )
+    model.resize_token_embeddings(wanted.pop(), mean_resizing=False)
+
+
+def _rows(module: str, weights: Mapping[str, torch.Tensor]) -> int | None:
+    """How many tokens the weights for a module are for; `None` if there are none of it as a whole."""
+    found = [
+        tensor.shape[0]
+        for name, tensor in weights.items()
+        if name.startswith(f"base_model.model.{module}.") and name.endswith(".weight") and ".lora_" not in name
+    ]
+    return found[0] if found else None
+
+
+_UNREADABLE = (RuntimeError, ValueError, KeyError, TypeError, EOFError, OSError, UnpicklingError, SafetensorError)
+"""What the libraries raise for weights that are damaged or do not fit."""
+
+
+def _said(error: BaseException) -> str:
+    """What an error says, on one line and cut short."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def _generation_config(

@@ -191,6 +191,9 @@ def settle_device(args: TrainingArguments) -> None:
         args.use_cpu = True
 
 
+SKIP = "a run that goes on after a stop would train again what it has seen"
+"""Why no run may ignore what it has seen."""
+
 _FIXED: dict[str, tuple[Any, str]] = {
     "max_length": (None, "TRL truncates and drops rows with it: use max_tokens"),
     "packing": (False, "use pack_rows"),
@@ -212,5 +215,6 @@ _FIXED: dict[str, tuple[Any, str]] = {
     "dataloader_drop_last": (False, "no reply is left out: the last step of an epoch may have fewer"),
     "train_sampling_strategy": ("random", "steps are planned in replies, shuffled by data_seed or seed"),
     "auto_find_batch_size": (False, "the batch size is stated in replies: use replies_per_step and row_tokens"),
+    "ignore_data_skip": (False, SKIP),
     "prediction_loss_only": (True, "the held-out loss needs no logits"),
 }

@@ -155,12 +155,21 @@ def make_rows(
     if waiting:
         parts.append(rows_dataset(waiting))
     if not parts:
-        raise ValueError(
-            f"no reply is left to train: {len(items)} conversations, {report.left_out} replies longer than the window "
-            f"of {settings.max_length} tokens, {report.empty} empty ones, {report.environment} turns of the "
-            "Environment. Use another split, or a larger max_tokens."
-        )
+        raise ValueError(_nothing_left(report, settings))
     return concatenate_datasets(parts), report
+
+
+def _nothing_left(report: RowReport, settings: RowSettings) -> str:
+    """What became of all replies, and what helps."""
+    losses = {
+        f"replies longer than the window of {settings.max_length} tokens": report.left_out,
+        "empty replies": report.empty,
+        "openings without a prompt": report.unprompted,
+        "turns of the Environment": report.environment,
+    }
+    told = [f"{report.conversations} conversations", *(f"{count} {name}" for name, count in losses.items() if count)]
+    remedy = "set a larger max_tokens" if report.left_out else "use another split or other data"
+    return f"no reply is left to train: {', '.join(told)}; {remedy}."
 
 
 def rows_dataset(rows: Sequence[Row]) -> Dataset:

@@ -22,7 +22,7 @@ from her_hf.hub.cards import AT_ONCE_USE, REWARD_USE, ModelCard
 from her_hf.judging.pair_prompts import prompts_used
 from her_hf.judging.reward_model import write_reward_settings
 
-from .config import settle_device
+from .config import SKIP, settle_device
 from .doubt import labelled_key
 from .job import (
     Job,
@@ -66,6 +66,8 @@ class RewardRLConfig(GRPOConfig):  # type: ignore[misc]
                 "sync_ref_model changes the reference model, which no checkpoint holds: a killed run could not go on "
                 "exactly. Leave it out."
             )
+        if self.ignore_data_skip:
+            raise ValueError(f"ignore_data_skip is set, but {SKIP}. Leave it out.")
         self._check_saves()
 
     def _check_saves(self) -> None:

@@ -21,6 +21,7 @@ METRICS_FILE = "metrics.jsonl"
 RESULTS_FILE = "results.json"
 _STATE = "trainer_state.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_RANK = re.compile(r"rng_state_(\d+)\.pth")
 
 # What may differ between a run and its continuation: where things go and how they are shown, not what is learned.
 _FREE = frozenset(
@@ -63,9 +64,12 @@ def last_checkpoint(folder: str | Path) -> Path | None:
 
 
 def _state(checkpoint: Path) -> dict[str, Any] | None:
+    """The trainer's state; `None` if it is missing, cut short or no state."""
     try:
-        state: dict[str, Any] = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # bytes that are no text, text that is no JSON
+        return None
+    if not isinstance(state, dict) or any(type(state.get(name)) is not int for name in ("global_step", "max_steps")):
         return None
     return state
 
@@ -73,11 +77,13 @@ def _state(checkpoint: Path) -> dict[str, Any] | None:
 def check_exact(trainer: Trainer, checkpoint: Path) -> None:
     """Refuses a checkpoint from which the trainer would go on with a fresh optimizer, schedule or random state.
 
-    The trainer passes over what is not there without a word. DeepSpeed and FSDP keep the optimizer in folders of their
-    own. After the last step nothing of this is needed.
+    The trainer passes over what is not there without a word, and fewer processes than before over the random states
+    of the others. DeepSpeed and FSDP keep the optimizer in folders of their own. After the last step nothing of this
+    is needed.
 
     Raises:
-        `ValueError`: If something is missing; the message names the files and what to do.
+        `ValueError`: If something is missing or empty, or more processes wrote it; the message names what, and what
+            to do.
     """
     state = _state(checkpoint)
     if state is not None and state["global_step"] >= state["max_steps"]:
@@ -92,19 +98,31 @@ def check_exact(trainer: Trainer, checkpoint: Path) -> None:
         if trainer.accelerator.scaler is not None:
             wanted.append(("scaler.pt",))
     wanted.append((f"rng_state_{args.process_index}.pth" if args.world_size > 1 else "rng_state.pth",))
-    missing = [" or ".join(names) for names in wanted if not any(any(checkpoint.glob(name)) for name in names)]
-    if not missing:
+    lacking = [
+        " or ".join(names) + (" (there, but empty)" if any(map(any, map(checkpoint.glob, names))) else "")
+        for names in wanted
+        if not any(_holds_data(path) for name in names for path in checkpoint.glob(name))
+    ]
+    ranks = [int(match[1]) + 1 for file in checkpoint.iterdir() if (match := _RANK.fullmatch(file.name))]
+    before = max(ranks, default=1 if (checkpoint / "rng_state.pth").exists() else 0)
+    if not lacking and before <= args.world_size:
         return
+    problem = f"lacks {', '.join(lacking)}" if lacking else f"is of {before} processes"
     why = ""
-    if len(missing) == len(wanted):
+    if len(lacking) == len(wanted):
         why = " A run with save_only_model: true leaves such checkpoints: set it to false where runs may be stopped."
-    elif missing == [wanted[-1][0]] and (before := len(list(checkpoint.glob("rng_state*.pth")))):
+    elif lacking in ([], [wanted[-1][0]]) and before not in (0, args.world_size):
         why = f" Start the run with as many processes as wrote it, {before}; now there are {args.world_size}."
     raise ValueError(
-        f"{checkpoint} lacks {', '.join(missing)}: from there the run would not go on as it would have without a "
-        f"stop.{why} Delete this folder to go on from the checkpoint before it, or all checkpoint-* folders to begin "
-        "anew."
+        f"{checkpoint} {problem}: from there the run would not go on as it would have without a stop.{why} Delete "
+        "this folder to go on from the checkpoint before it, or all checkpoint-* folders to begin anew."
     )
+
+
+def _holds_data(path: Path) -> bool:
+    """Whether a file, or some file of a folder, is not empty: a full disk leaves names without contents."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return any(file.is_file() and file.stat().st_size for file in files)
 
 
 def restore(trainer: OnePassTrainer, checkpoint: Path, folder: str | Path) -> float:
@@ -118,13 +136,20 @@ def restore(trainer: OnePassTrainer, checkpoint: Path, folder: str | Path) -> fl
         raise ValueError(
             f"{checkpoint} is not a whole checkpoint: {_STATE} is missing or cut short; delete the folder"
         )
-    counts = state["stateful_callbacks"][RunLog.__name__]["attributes"]
+    try:
+        counts = state["stateful_callbacks"][RunLog.__name__]["attributes"]
+        seconds = float(counts["seconds"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{checkpoint / _STATE} lacks the counters of {RunLog.__name__}: another trainer wrote it; delete "
+            "the folder"
+        ) from error
     trainer.progress = counts
     metrics = Path(folder) / METRICS_FILE
     if metrics.exists() and trainer.accelerator.is_main_process:
         kept = [line for line in whole_lines(metrics) if json.loads(line)["step"] <= state["global_step"]]
         replace_text(metrics, "".join(line + "\n" for line in kept))
-    return float(counts["seconds"])
+    return seconds
 
 
 def forget_metrics(folder: str | Path) -> None:

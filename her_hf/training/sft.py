@@ -153,12 +153,14 @@ def _tell(report: RowReport, what: str, data: DataConfig) -> None:
         "replies left out, longer than the window": report.left_out,
         "turns dropped whole to fit the window": report.dropped_turns,
         "empty replies, left out": report.empty,
+        "replies that open a conversation without a prompt, which are history": report.unprompted,
         "turns of the Environment, never trained": report.environment,
         "replies before the last, which are history": report.history,
         # The ablation has none on purpose.
         "replies without system thinking, trained as when it is switched off": (
             report.without_thinking if data.system_thinking else 0
         ),
+        "replies with system thinking elsewhere than once at their front, which is not trained": report.stray_thinking,
         "replies in a row of their own": report.own_rows,
         "replies moved to another window": report.other_window,
         "replies moved because a row was full": report.row_full,
@@ -239,9 +241,11 @@ def _card(
             "replies left out (longer than the window)": rows["left_out"],
             "turns dropped whole to fit the window": rows["dropped_turns"],
             "empty replies left out": rows["empty"],
+            "replies without a prompt, which are history": rows["unprompted"],
             "turns of the Environment, never trained": rows["environment"],
             "replies before the last, which are history": rows["history"],
             "replies without system thinking": rows["without_thinking"],
+            "replies with stray system thinking, which is not trained": rows["stray_thinking"],
         },
         figures=training_figures(results),
         command=launch_command(secret),
