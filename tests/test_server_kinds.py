@@ -137,8 +137,8 @@ def test_an_end_by_any_name_is_an_end_and_its_speech_is_speech(reason: str) -> N
     "reason",
     ["max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens", "token_limit", "model_context_window_exceeded"],
 )
-def test_a_length_by_any_name_is_a_cut_and_a_turn_in_it_stays_one(reason: str) -> None:
-    for said in (BODY[:70], "Ann: Sugar, Mr. Be", "<role_action>pours tea</role_action> Sug"):
+def test_a_length_by_any_name_is_a_cut_and_speech_stays_speech(reason: str) -> None:
+    for said in (BODY[:70], "Ann: Sugar, Mr. Be", "<role_action>pours tea</role_action> Sug", "I was just about"):
         with scripted(either({"content": said}, cut_up(said), finish_reason=reason)) as server:
             for reply in both_ways(server):
                 assert (reply.text, reply.finish_reason, reply.ended) == (said, "length", False)
@@ -204,7 +204,7 @@ def test_parts_without_text_and_a_refusal() -> None:
     [
         (VERDICT, "stop", VERDICT),
         (f"```json\n{VERDICT}\n```", "stop", f"```json\n{VERDICT}\n```"),
-        (f"Both are fine.\n</think>\n{VERDICT}", "stop", VERDICT),
+        (f"Both are fine.\n</think>\n{VERDICT}", "stop", ""),
         (BODY, "stop", BODY),
         (VERDICT, "length", VERDICT),
         (VERDICT[:-4], "length", ""),
@@ -223,6 +223,14 @@ def test_an_answer_that_came_as_reasoning_though_thinking_is_off(
         model = ServerModel(server.url)
         run(whole(model, thinking=False))
         assert len(model.notes) == bool(text)
+
+
+def test_a_draft_in_reasoning_is_no_answer_where_a_schema_was_sent() -> None:
+    drafts = (f"Analysis: perhaps {VERDICT}? No.", f'She says "</think>" and {VERDICT}', BODY)
+    for draft in drafts:
+        with scripted(lambda _, said=draft: in_one({"content": "", "reasoning_content": said})) as server:
+            reply = run(whole(ServerModel(server.url), thinking=False, schema={"type": "object"}))
+        assert (reply.text, reply.content, reply.reasoning) == ("", "", draft)
 
 
 # -- what it refuses

@@ -91,7 +91,7 @@ class ServerModel:
         schema: Schema | None = None,
     ) -> Reply:
         """See [`ChatModel.chat`]."""
-        inline = await self._inline() if thinking else InlineText(thinking=False)
+        inline = await self._inline() if thinking else InlineText(thinking=False, schema=schema is not None)
         asked = self._asked(messages, sampling or Sampling(), inline, stream=False, schema=schema)
         async with aclosing(asked) as coming:
             *_, reply = [piece async for piece in coming]
