@@ -114,7 +114,9 @@ def test_what_one_process_has_no_room_for_another_asks(tmp_path: Path) -> None:
 
     async def both(server: StandIn) -> list[int]:
         with Ledger(tmp_path / "l.sqlite") as one, Ledger(tmp_path / "l.sqlite") as other:
-            callers = [Caller(open_model(server.url, model="m"), ledger=ledger, concurrency=1) for ledger in (one, other)]
+            callers = [
+                Caller(open_model(server.url, model="m"), ledger=ledger, concurrency=1) for ledger in (one, other)
+            ]
             asked = [[{"role": "user", "content": f"Tea {number}?"}] for number in range(6)]
             calls = [
                 caller.ask(messages, sampling=Sampling(seed=1), thinking=False)
