@@ -322,7 +322,7 @@ def test_a_server_that_no_longer_listens_leaves_no_address_in_files(lost: str, t
 def test_speech_that_was_cut_is_a_turn_and_not_asked_for_again(tmp_path: Path) -> None:
     """A server that shows no prompts, and a model that speaks without thinking although it was asked to think."""
     said = "Hello, my friend, I was just about to"
-    with serving(thinking="", body=said, finish="length") as server:
+    with serving(models=[{"id": "m"}], thinking="", body=said, finish="length") as server:
         actor, other = Caller(open_model(server.url)), caller(lambda *_: "A word.")
         run = GcaRun(
             load_scenes(mini_scenes(tmp_path, 1)),

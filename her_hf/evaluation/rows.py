@@ -16,8 +16,9 @@ SceneKey = tuple[str, int, int]
 _GROUPS = r"[0-9a-f]{1,4}(?::[0-9a-f]{1,4})*"
 _IPV6 = rf"(?:(?:[0-9a-f]{{1,4}}:){{7}}[0-9a-f]{{1,4}}|{_GROUPS}::(?:{_GROUPS})?|::{_GROUPS})(?:%\w+)?"
 _NAME = r"(?<![\w.-])[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)*"
-_ENDINGS = "|".join(
-    "internal local localdomain lan corp intranet svc cluster com net org io ai dev app cloud edu gov eu de fr uk cn jp".split()
+_ENDINGS = (
+    r"(?:internal|local|localdomain|lan|corp|intranet|svc|cluster|com|net|org|io|ai|dev|app|cloud|edu|gov|"
+    r"eu|de|fr|uk|cn|jp)"
 )
 _ADDRESS = re.compile(
     r"\b[a-z]+://[^\s,;<>\"']*[^\s,;<>\"'.:!?)\]}]"  # a URL
@@ -26,7 +27,7 @@ _ADDRESS = re.compile(
     rf"|\[{_IPV6}\](?::\d+)?|(?<![\w:.]){_IPV6}(?![\w:])"
     # A host by name with its port; a short number after a plain word may be a line or a code.
     rf"|{_NAME}:(?:\d{{4,5}}|80|443)\b|(?<![\w.-])(?=[a-z]+[\d.-]){_NAME}:\d{{2,5}}\b"
-    rf"|(?<![\w.-])(?:[\w-]+\.)+(?:{_ENDINGS})\b(?![.\w-]*\w)"  # a host by name alone
+    rf"|(?<![\w.-])(?:[\w-]+\.)+{_ENDINGS}\b(?![.\w-]*\w)"  # a host by name alone
     r"|\bport[ :=]{1,3}\d{2,5}\b",
     re.IGNORECASE,
 )
