@@ -1,7 +1,7 @@
 """What survives a kill: files and folders that appear in one move, journals of finished units, folders that know
 their run.
 
-Standard library only, so that every layer can use it.
+Nothing heavy is imported, so that every layer can use it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
+
+_POLL_SECONDS = 0.005
+"""Between two looks at a lock that another process holds."""
 
 RUN_FILE = "run.json"
 """Holds the settings of the run that a folder belongs to."""
@@ -164,7 +169,8 @@ def claim(
 class Journal:
     """A JSONL file that takes one finished unit a line, each on the disk before the next step.
 
-    A last line that a kill cut short is dropped when the journal is opened.
+    A last line that a kill cut short is dropped when the journal is opened or written. Processes may share a file:
+    each writes under a lock (a hidden `.tmp` beside the file), and what others wrote stays.
 
     Args:
         file (`str` or `Path`): The file; made with the first line.
@@ -187,11 +193,26 @@ class Journal:
         self.file = Path(file)
         self._key = key
         self._lock = threading.Lock()
+        # Left in place: who removes a lock that another waits for lets two in.
+        self._file_lock = FileLock(
+            self.file.with_name(f".{self.file.name}.tmp"), thread_local=False, poll_interval=_POLL_SECONDS
+        )
         self.rows: dict[Any, dict[str, Any]] = {}
-        if self.file.exists():
-            self._load()
+        if self.file.exists() and not self._load():
+            with self._alone():
+                self._drop_cut_line()
+                self._load()
 
-    def _load(self) -> None:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other thread or process writes."""
+        with self._lock:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file_lock:
+                yield
+
+    def _load(self) -> bool:
+        """Reads the whole lines; whether there are no others."""
         data = self.file.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
@@ -203,15 +224,26 @@ class Journal:
                     f"{self.file}, line {number}: must be a JSON object of this run, got {line[:80]!r} "
                     f"({type(error).__name__}: {error}). Mend or delete the line."
                 ) from error
-        if len(whole) < len(data):
-            with self.file.open("rb+") as stream:
-                stream.truncate(len(whole))
+        return len(whole) == len(data)
+
+    def _drop_cut_line(self) -> None:
+        """Drops what a killed process left of a line; whoever is alive has written its lines whole, under the lock."""
+        with self.file.open("rb+") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            if size == 0:
+                return
+            stream.seek(size - 1)
+            if stream.read(1) == b"\n":
+                return
+            stream.seek(0)
+            stream.truncate(stream.read().rfind(b"\n") + 1)
 
     def add(self, row: dict[str, Any]) -> None:
         """Writes one unit and waits until it is on the disk."""
         line = json.dumps(row, ensure_ascii=False) + "\n"
-        with self._lock:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            if self.file.exists():
+                self._drop_cut_line()
             with self.file.open("a", encoding="utf-8") as stream:
                 stream.write(line)
                 stream.flush()
@@ -221,14 +253,16 @@ class Journal:
     def settle(self, order: list[Any]) -> list[dict[str, Any]]:
         """Rewrites the file with the units of these keys in this order, so that equal runs leave equal files.
 
-        Units of other keys, of a run with more of them, stay behind these.
+        Units of other keys, of a run with more of them or of another process, stay behind these.
 
         Returns:
             `list[dict]`: The units found, in that order.
         """
-        found = {key: self.rows[key] for key in order if key in self.rows}
-        others = [row for key, row in self.rows.items() if key not in found]
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in [*found.values(), *others])
-        replace_text(self.file, "".join(lines))
+        with self._alone():
+            if self.file.exists():
+                self._load()  # what other processes wrote since
+            found = {key: self.rows[key] for key in order if key in self.rows}
+            others = [row for key, row in self.rows.items() if key not in found]
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in [*found.values(), *others])
+            replace_text(self.file, "".join(lines))
         return list(found.values())

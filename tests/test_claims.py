@@ -109,6 +109,51 @@ def test_a_call_that_failed_is_free_for_others(tmp_path: Path) -> None:
         assert len(server.chats) == 2
 
 
+def test_what_one_process_has_no_room_for_another_asks(tmp_path: Path) -> None:
+    """Calls that wait for their turn are nobody's yet: two callers with room for one call each share a list."""
+
+    async def both(server: StandIn) -> list[int]:
+        with Ledger(tmp_path / "l.sqlite") as one, Ledger(tmp_path / "l.sqlite") as other:
+            callers = [
+                Caller(open_model(server.url, model="m"), ledger=ledger, concurrency=1) for ledger in (one, other)
+            ]
+            asked = [[{"role": "user", "content": f"Tea {number}?"}] for number in range(6)]
+            calls = [
+                caller.ask(messages, sampling=Sampling(seed=1), thinking=False)
+                for caller in callers
+                for messages in asked
+            ]
+            await asyncio.gather(*calls)
+            for caller in callers:
+                await caller.close()
+            return [caller.spent.asked for caller in callers]
+
+    with serving(silent=0.15) as server:
+        shares = asyncio.run(both(server))
+        assert sum(shares) == len(server.chats) == 6 and min(shares) >= 2
+
+
+def test_a_call_that_waits_to_be_tried_again_is_free_for_others(tmp_path: Path) -> None:
+    async def both(server: StandIn) -> float:
+        with Ledger(tmp_path / "l.sqlite") as one, Ledger(tmp_path / "l.sqlite") as other:
+            waits = Caller(open_model(server.url, model="m"), ledger=one, retries=Retries(first=60.0))
+            asks = Caller(open_model(server.url, model="m"), ledger=other)
+            messages = [{"role": "user", "content": "Tea?"}]
+            begun = time.monotonic()
+            first = asyncio.create_task(waits.ask(messages, sampling=Sampling(seed=1), thinking=False))
+            while not waits.spent.retried:
+                await asyncio.sleep(0.01)
+            await asyncio.wait_for(asks.ask(messages, sampling=Sampling(seed=1), thinking=False), 20)
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            for caller in (waits, asks):
+                await caller.close()
+            return time.monotonic() - begun
+
+    with serving(errors=[(503, "later")]) as server:
+        assert asyncio.run(both(server)) < 20 and len(server.chats) == 2
+
+
 def test_callers_of_one_ledger_make_a_call_once_and_a_cancelled_one_frees_it(tmp_path: Path) -> None:
     made: list[str] = []
 

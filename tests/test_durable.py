@@ -57,6 +57,46 @@ def test_a_journal_drops_a_line_that_was_cut_and_keeps_the_rest(tmp_path: Path) 
     assert [json.loads(line)["key"] for line in whole_lines(file)] == ["a", "b", "c"]
 
 
+def test_what_another_process_wrote_survives_settling(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    one, other = Journal(file, key=by_key), Journal(file, key=by_key)
+    one.add({"key": 1})
+    other.add({"key": 2})
+    assert one.settle([1]) == [{"key": 1}]
+    assert [json.loads(line)["key"] for line in whole_lines(file)] == [1, 2]
+    assert set(Journal(file, key=by_key).rows) == {1, 2}
+
+
+SHARING = """
+import sys
+from her_hf.durable import Journal
+
+name, file = sys.argv[1:]
+journal = Journal(file, key=lambda row: row["key"])
+for number in range(60):
+    journal.add({"key": f"{name}{number}", "text": "x" * 3000})
+    if number % 3 == 0:
+        journal.settle([f"{name}{number}"])
+"""
+
+
+def test_processes_that_add_and_settle_lose_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    working = [subprocess.Popen([sys.executable, "-c", SHARING, name, str(file)]) for name in "ab"]
+    assert [process.wait(120) for process in working] == [0, 0]
+    assert set(Journal(file, key=by_key).rows) == {f"{name}{number}" for name in "ab" for number in range(60)}
+
+
+def test_a_line_that_another_process_left_half_is_not_gone_on_with(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    journal = Journal(file, key=by_key)
+    journal.add({"key": 1})
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write('{"key": 2, "te')  # a process that was killed here
+    journal.add({"key": 3})
+    assert [json.loads(line)["key"] for line in whole_lines(file)] == [1, 3]
+
+
 @pytest.mark.parametrize("line", ["[1]", "no json", '{"other": 1}', "3"])
 def test_a_bad_line_is_named_and_nothing_is_lost(tmp_path: Path, line: str) -> None:
     file = tmp_path / "units.jsonl"

@@ -20,10 +20,11 @@ import pytest
 from chat_helpers import serving
 from reenactment_helpers import caller, model_of
 
-from her_hf.evaluation.gca import GcaRun, run_gca_now
+from her_hf.evaluation.gca import GcaRun, run_gca, run_gca_now
 from her_hf.evaluation.progress import together
 from her_hf.evaluation.reports import write_report
-from her_hf.inference import Messages, Sampling
+from her_hf.evaluation.rows import without_address
+from her_hf.inference import Caller, Messages, Retries, Sampling, open_model
 from her_hf.judging import Judging
 from her_hf.scenes import Scene, load_scenes
 from her_hf.simulation.gca import GcaSettings, Troupe
@@ -275,6 +276,103 @@ def test_files_name_no_address_and_another_port_is_the_same_run(tmp_path: Path) 
                 assert re.search(r"127\.0\.0\.1|http", (out / file).read_text(encoding="utf-8")) is None, file
         assert "[address]" in (outs[0] / "report.md").read_text().replace("\\", "") or name == "judged"
         assert files_of(outs[0]) == files_of(outs[1])  # two servers, each at a port of its own
+
+
+@pytest.mark.parametrize("lost", ["player", "judge"])
+def test_a_server_that_no_longer_listens_leaves_no_address_in_files(lost: str, tmp_path: Path) -> None:
+    scenes = load_scenes(mini_scenes(tmp_path, 1))
+
+    async def known(url: str) -> Caller:
+        """A caller that was answered once, and has no connection open."""
+        gone = Caller(open_model(url), retries=Retries(most=0), concurrency=1)
+        await gone.fingerprint()
+        await gone.close()
+        return gone
+
+    async def go_on(gone: Caller, out: Path) -> None:
+        there = caller(lambda *_: "A word.")
+        player, judge = (gone, there) if lost == "player" else (there, gone)
+        run = GcaRun(scenes, out, GcaSettings("plain", rounds=3), Judging(), Troupe(player, player, player), [judge])
+        await run_gca(replace(run, show=False))
+        await gone.close()
+
+    async def both() -> list[str]:
+        with serving() as one, serving() as other:
+            urls = [one.url, other.url, one.url.replace("127.0.0.1", "localhost")]
+            callers = [await known(url) for url in urls]
+        for at, gone in enumerate(callers):
+            await go_on(gone, tmp_path / str(at))
+        return [url.rpartition(":")[2] for url in urls]
+
+    ports = asyncio.run(both())
+    assert ports[0] != ports[1]
+    for at, port in enumerate(ports):
+        found = {name: (tmp_path / str(at) / name).read_text(encoding="utf-8") for name in FILES}
+        assert not any(
+            re.search(rf"{port}|127\.0\.0\.1|localhost|::1|Errno|Connect call", text) for text in found.values()
+        )
+    assert files_of(tmp_path / "0") == files_of(tmp_path / "1")
+    said = (tmp_path / "0" / ("dialogues.jsonl" if lost == "player" else "judgements.jsonl")).read_text("utf-8")
+    assert "No server answers at [address] (connection refused)." in said
+    if lost == "player":
+        failed = results(tmp_path / "0")["played"]["failed"][0]
+        assert (failed["kind"], failed["status"]) == ("connection", None)
+
+
+def test_speech_that_was_cut_is_a_turn_and_not_asked_for_again(tmp_path: Path) -> None:
+    """A server that shows no prompts, and a model that speaks without thinking although it was asked to think."""
+    said = "Hello, my friend, I was just about to"
+    with serving(models=[{"id": "m"}], thinking="", body=said, finish="length") as server:
+        actor, other = Caller(open_model(server.url)), caller(lambda *_: "A word.")
+        run = GcaRun(
+            load_scenes(mini_scenes(tmp_path, 1)),
+            tmp_path / "out",
+            GcaSettings("her", rounds=3),
+            Judging(),
+            Troupe(actor, other, other),
+            [],
+        )
+        played = run_gca_now(replace(run, show=False))["played"]
+    row = json.loads((tmp_path / "out" / "dialogues.jsonl").read_text(encoding="utf-8"))
+    spoken = [turn for turn in row["turns"] if turn["name"] != "Environment"]
+    assert spoken and all(turn["text"] == said and not turn["ended"] for turn in spoken)
+    assert played["asked_again"] == played["empty_turns"] == 0
+
+
+def test_a_failure_carries_the_status(tmp_path: Path) -> None:
+    scenes, out = mini_scenes(tmp_path, 1), tmp_path / "out"
+    with scripted(tmp_path / "server", broken_after=5, broken_status=400) as (url, _):
+        run(url, out, scenes, "--rounds", "4", "--concurrency", "1", check=False)
+    failed = results(out)["played"]["failed"][0]
+    assert (failed["kind"], failed["status"]) == ("status", 400)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "http://gpu-7:8000/v1",
+        "https://user:word@gpu.example.com/v1",
+        "('::1', 38499, 0, 0)",
+        "[2001:db8::7]:8000",
+        "fe80::1%eth0",
+        "10.0.0.7",
+        "gpu-7:80",
+        "node-07:443",
+        "web:80",
+        "gpu-7.cluster.internal",
+        "port 8123",
+    ],
+)
+def test_addresses_are_known_in_what_servers_say(named: str) -> None:
+    assert without_address(f"upstream {named}, refused ({named}).") == "upstream [address], refused ([address])."
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["code:400, line:12 at 12:30:45", "max_model_len:4096", "torch.cuda.OutOfMemoryError in v1.2.3", "std::vector"],
+)
+def test_what_is_no_address_stays(said: str) -> None:
+    assert without_address(said) == said
 
 
 def test_what_models_noted_is_in_the_report_and_outlives_a_kill(tmp_path: Path) -> None:

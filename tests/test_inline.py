@@ -23,7 +23,8 @@ from her_hf.inference.inline import InlineText, opens_thinking
         (None, "", FULL, "stop", FULL),
         (None, "", f"< Think >x</THINK>{BODY}", "stop", f"< Think >x</THINK>{BODY}"),
         (None, "", BODY, "stop", BODY),
-        (None, "", "Ann is about to", "length", "<system_thinking>\nAnn is about to"),
+        (None, "", "Hello, my friend, I was just about to", "length", "Hello, my friend, I was just about to"),
+        ("prefilled", "", "Ann is about to", "length", "<system_thinking>\nAnn is about to"),
         (None, "", "", "stop", ""),
     ],
 )
@@ -89,6 +90,49 @@ def test_hostile_replies_take_linear_time(unit: str) -> None:
             inline.content(content)
             inline.close("stop")
     assert time.process_time() - start < 2
+
+
+DRAFTS = [
+    'Analysis: perhaps {"flaws": []}? No, Ann repeats herself; severity 10.',
+    'She says "</think>" and then: {"flaws": []} which is wrong.',
+    '{"flaws": []} would be too kind.',
+    '{"flaws": []} {"flaws": [1]}',
+    '```json\n{"flaws": []}\n```\nNo, that is wrong.',
+    '{"flaws": [], "flaws": [1]}',
+    "{'flaws': []}",
+    '"none"',
+]
+
+
+@pytest.mark.parametrize("schema", [True, False])
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_a_draft_in_reasoning_is_no_answer(draft: str, schema: bool) -> None:
+    inline = InlineText(thinking=False, schema=schema)
+    assert inline.reasoning(draft) + inline.close("stop") == "" and not inline.aside_was_all
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "schema", "answer"),
+    [
+        ('{"flaws": []}', True, True),
+        (' ```json\n{"flaws": []}\n```\n', True, True),
+        ("Ann: Tea?", False, True),
+        ("<role_action>nods</role_action> Tea?", False, True),
+        ("Ann: Tea?", True, False),
+        ("I might write <role_action>nods</role_action>.", False, False),
+        ("Let me think.\n</think>\nTea?", False, False),
+    ],
+)
+def test_reasoning_is_the_answer_only_as_a_whole(reasoning: str, schema: bool, answer: bool) -> None:
+    """JSON for whoever asked for JSON; what is plainly a turn for an actor that was not to think."""
+    inline = InlineText(thinking=False, schema=schema)
+    assert inline.reasoning(reasoning) + inline.close("stop") == (reasoning if answer else "")
+
+
+def test_fenced_json_may_quote_a_tag() -> None:
+    said = '```json\n{"flaw": "a stray </think> in turn 2"}\n```'
+    inline = InlineText(thinking=False)
+    assert inline.content(said) + inline.close("stop") == said
 
 
 def test_without_thinking_an_answer_streams_where_the_prompt_opens_none() -> None:

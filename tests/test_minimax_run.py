@@ -195,6 +195,7 @@ def test_a_session_that_breaks_off_is_counted_and_played_again(tmp_path: Path) -
         "seed_id": "mill",
         "run": 1,
         "cause": "status",
+        "status": 400,
         "detail": "the server is on fire",
         "round": 4,
     }

@@ -137,8 +137,8 @@ def test_an_end_by_any_name_is_an_end_and_its_speech_is_speech(reason: str) -> N
     "reason",
     ["max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens", "token_limit", "model_context_window_exceeded"],
 )
-def test_a_length_by_any_name_is_a_cut_and_a_turn_in_it_stays_one(reason: str) -> None:
-    for said in (BODY[:70], "Ann: Sugar, Mr. Be", "<role_action>pours tea</role_action> Sug"):
+def test_a_length_by_any_name_is_a_cut_and_speech_stays_speech(reason: str) -> None:
+    for said in (BODY[:70], "Ann: Sugar, Mr. Be", "<role_action>pours tea</role_action> Sug", "I was just about"):
         with scripted(either({"content": said}, cut_up(said), finish_reason=reason)) as server:
             for reply in both_ways(server):
                 assert (reply.text, reply.finish_reason, reply.ended) == (said, "length", False)
@@ -204,7 +204,7 @@ def test_parts_without_text_and_a_refusal() -> None:
     [
         (VERDICT, "stop", VERDICT),
         (f"```json\n{VERDICT}\n```", "stop", f"```json\n{VERDICT}\n```"),
-        (f"Both are fine.\n</think>\n{VERDICT}", "stop", VERDICT),
+        (f"Both are fine.\n</think>\n{VERDICT}", "stop", ""),
         (BODY, "stop", BODY),
         (VERDICT, "length", VERDICT),
         (VERDICT[:-4], "length", ""),
@@ -225,12 +225,23 @@ def test_an_answer_that_came_as_reasoning_though_thinking_is_off(
         assert len(model.notes) == bool(text)
 
 
+def test_a_draft_in_reasoning_is_no_answer_where_a_schema_was_sent() -> None:
+    drafts = (f"Analysis: perhaps {VERDICT}? No.", f'She says "</think>" and {VERDICT}', BODY)
+    for draft in drafts:
+        with scripted(lambda _, said=draft: in_one({"content": "", "reasoning_content": said})) as server:
+            reply = run(whole(ServerModel(server.url), thinking=False, schema={"type": "object"}))
+        assert (reply.text, reply.content, reply.reasoning) == ("", "", draft)
+
+
 # -- what it refuses
 
 DEPRECATED = "`temperature` is deprecated for this model."
 NOT_BOTH = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
 ONLY_ONE = "invalid temperature: only 1 is allowed for this model"
 NO_TOP_P = "Unsupported parameter: 'top_p' is not supported with this model."
+UNSET = "`top_p` must be unset when temperature is specified"
+UNSET_OTHER = "temperature must not be set when `top_p` is specified"
+ONE_WHEN_THINKING = "temperature must be 1 when thinking is enabled."
 COMPLETION = (
     "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
 )
@@ -263,6 +274,9 @@ def sends(*names: str) -> Callable[[dict[str, Any]], bool]:
             {"temperature", "top_p"},
             set(),
         ),
+        ([(UNSET, sends("temperature", "top_p"))], {"top_p"}, {"temperature", "max_tokens"}),
+        ([(UNSET_OTHER, sends("temperature", "top_p"))], {"top_p"}, {"temperature", "max_tokens"}),
+        ([(ONE_WHEN_THINKING, sends("temperature"))], {"temperature"}, {"top_p", "max_tokens"}),
         ([(COMPLETION, sends("max_tokens"))], {"max_tokens"}, {"max_completion_tokens", "temperature"}),
     ],
 )
@@ -281,6 +295,29 @@ def test_what_is_refused_is_left_out_once_and_told_once(
     assert not gone & server.asked[-1].keys() and left <= server.asked[-1].keys()
     assert sorted(note.split("the field ")[1].split(":")[0] for note in model.notes) == sorted(gone)
     assert not any("http" in note for note in model.notes)  # they go into results, which name no host
+
+
+@pytest.mark.parametrize("said", ["temperature must be 1 or less", "top_p must be 1.0 at most when sampling"])
+def test_a_value_out_of_range_is_no_refusal_of_its_field(said: str) -> None:
+    with scripted(refusing((said, sends("temperature")))) as server, pytest.raises(ModelError, match=said):
+        run(whole(ServerModel(server.url)))
+
+
+def test_what_a_server_says_of_itself_is_told_without_its_address() -> None:
+    def rule(_: dict[str, Any]) -> Said:
+        port = server.url.rpartition(":")[2]
+        return 500, JSON, json.dumps({"error": {"message": f"127.0.0.1 and 127.0.0.1:{port} and 127.0.0.11 broke"}})
+
+    with scripted(rule) as server, pytest.raises(ModelError) as caught:
+        run(whole(ServerModel(server.url)))
+    assert "500: [address] and [address] and 127.0.0.11 broke" in str(caught.value)
+
+
+def test_a_url_with_a_password_is_refused_and_not_repeated() -> None:
+    for url in ("http://ann:s3cret@127.0.0.1:8000/v1", "http://s3cret@h", "ftp://ann:s3cret@h"):
+        with pytest.raises(ValueError, match="must not hold a user and password") as caught:
+            ServerModel(url)
+        assert "s3cret" not in str(caught.value)
 
 
 def test_many_calls_that_are_refused_together_tell_it_once() -> None:
@@ -379,6 +416,21 @@ def test_an_error_that_is_null_is_none_and_signs_of_life_are_no_events() -> None
         pytest.raises(ModelError, match="overloaded"),
     ):
         run(whole(ServerModel(server.url)))
+
+
+@pytest.mark.parametrize("error", [{"code": 0, "message": ""}, {"message": None}, {}, "", 0])
+def test_an_error_that_says_nothing_is_none(error: Any) -> None:
+    def rule(body: dict[str, Any]) -> Said:
+        if not body["stream"]:
+            status, kind, said = in_one({"content": BODY})
+            return status, kind, json.dumps({**json.loads(said), "error": error})
+        last = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+        events = [{"choices": [{"delta": delta, "finish_reason": None}]} for delta in cut_up(BODY)]
+        lines = [f"data: {json.dumps({**event, 'error': error})}\n\n" for event in [*events, last]]
+        return 200, EVENTS, [*lines, "data: [DONE]\n\n"]
+
+    with scripted(rule) as server:
+        assert [reply.text for reply in both_ways(server)] == [BODY] * 2
 
 
 @pytest.mark.parametrize("event", ["data: {half\n\n", "data: [1]\n\n", "data: 5\n\n"])

@@ -198,8 +198,9 @@ async def _reply(run: FormatRun, unit: Unit, messages: list[dict[str, Any]]) -> 
         fitted, dropped = await run.model.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)
         reply = await run.model.ask(fitted, sampling=sampling, thinking=thinking)
     except (ModelError, WindowFull) as error:
-        cause = error.kind if isinstance(error, ModelError) else "window"
-        return {"text": None, "failure": {"cause": cause, "detail": without_address(str(error))}}
+        cause, status = (error.kind, error.status) if isinstance(error, ModelError) else ("window", None)
+        failure = {"cause": cause, "status": status, "detail": without_address(str(error))}
+        return {"text": None, "failure": failure}
     return {
         "text": reply.text,
         "ended": reply.ended,

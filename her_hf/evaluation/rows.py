@@ -13,10 +13,22 @@ from her_hf.simulation.styles import style_named
 Row = dict[str, Any]
 SceneKey = tuple[str, int, int]
 
+_GROUPS = r"[0-9a-f]{1,4}(?::[0-9a-f]{1,4})*"
+_IPV6 = rf"(?:(?:[0-9a-f]{{1,4}}:){{7}}[0-9a-f]{{1,4}}|{_GROUPS}::(?:{_GROUPS})?|::{_GROUPS})(?:%\w+)?"
+_NAME = r"(?<![\w.-])[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)*"
+_ENDINGS = (
+    r"(?:internal|local|localdomain|lan|corp|intranet|svc|cluster|com|net|org|io|ai|dev|app|cloud|edu|gov|"
+    r"eu|de|fr|uk|cn|jp)"
+)
 _ADDRESS = re.compile(
-    r"[a-z]+://[^\s,;<>\"']*[^\s,;<>\"'.:!?)\]}]"  # a URL
-    r"|(?<![\w.])(?:(?:\d{1,3}\.){3}\d{1,3}|localhost|\[[0-9a-f]*:[0-9a-f:.]+\])(?::\d+)?(?!\w)"
-    r"|(?<![\w.-])[a-z][\w-]*(?:\.[\w-]+)*:\d{4,5}\b",  # a host by name with its port
+    r"\b[a-z]+://[^\s,;<>\"']*[^\s,;<>\"'.:!?)\]}]"  # a URL
+    r"|\('[^'\s]{1,255}', \d{1,5}(?:, \d+)*\)"  # a socket's address as Python shows it
+    r"|(?<![\w.])(?:(?:\d{1,3}\.){3}\d{1,3}|localhost)(?::\d+)?(?!\w)"
+    rf"|\[{_IPV6}\](?::\d+)?|(?<![\w:.]){_IPV6}(?![\w:])"
+    # A host by name with its port; a short number after a plain word may be a line or a code.
+    rf"|{_NAME}:(?:\d{{4,5}}|80|443)\b|(?<![\w.-])(?=[a-z]+[\d.-]){_NAME}:\d{{2,5}}\b"
+    rf"|(?<![\w.-])(?:[\w-]+\.)+{_ENDINGS}\b(?![.\w-]*\w)"  # a host by name alone
+    r"|\bport[ :=]{1,3}\d{2,5}\b",
     re.IGNORECASE,
 )
 
@@ -61,7 +73,7 @@ def notation_of(row: Row) -> str:
 
 
 def without_address(text: str) -> str:
-    """A server's words without hosts and ports: the same model at another address gives the same rows.
+    """What was said of a failure, without hosts and ports: the same model at another address gives the same rows.
 
     Example:
 

@@ -197,7 +197,7 @@ class Caller:
             return await asyncio.shield(self._asking[key])
         future = self._asking[key] = asyncio.get_running_loop().create_future()
         try:
-            reply = await self._once(key, lambda: self._answer(messages, sampling, thinking, schema))
+            reply = await self._answer(key, lambda: self._from_a_place(messages, sampling, thinking, schema))
         except BaseException as error:
             future.set_exception(error if isinstance(error, Exception) else ModelError("cancelled", kind="dropped"))
             future.exception()  # seen, if nobody else waits
@@ -230,11 +230,8 @@ class Caller:
         key = call_key(await self.fingerprint(), messages, sampling=reading, thinking=False, schema=asked)
 
         async def read() -> Reply:
-            async with self._limit:
-                found = await model.likelihoods(messages, continuations)
-            reply = Reply(text=json.dumps(found), finish_reason="likelihoods", ended=True, model=model.name)
-            self.spent.add(reply)
-            return reply
+            found = await model.likelihoods(messages, continuations)
+            return Reply(text=json.dumps(found), finish_reason="likelihoods", ended=True, model=model.name)
 
         reply = await self._once(key, read)
         return [float(value) for value in json.loads(reply.text)]
@@ -279,13 +276,12 @@ class Caller:
         for place in self._places:
             await place.model.close()
 
-    async def _answer(self, messages: Messages, sampling: Sampling, thinking: bool, schema: Schema | None) -> Reply:
-        """Asks until there is an answer, or until trying again is no use."""
+    async def _answer(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Asks until there is an answer, or until trying again is no use; between attempts others may ask the same."""
         attempt = 0
         while True:
             try:
-                async with self._limit:
-                    reply = await self._from_a_place(messages, sampling, thinking, schema)
+                return await self._once(key, ask)
             except ModelError as error:
                 if self._keeps_out(error):
                     self.spent.failed += 1
@@ -298,10 +294,6 @@ class Caller:
                 self.spent.retried += 1
                 await asyncio.sleep(self._retries.wait(attempt, error))
                 attempt += 1
-                continue
-            self.spent.add(reply)
-            self._tell()
-            return reply
 
     def _keeps_out(self, error: ModelError) -> bool:
         """Whether this refusal is of the key, not of one prompt, as some services answer 403 to what they filter."""
@@ -317,10 +309,18 @@ class Caller:
                 _log.warning("%s", note)
 
     async def _once(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
-        """The reply to a call, from the ledger if there is one."""
+        """The reply to a call, from the ledger if there is one; asked for once, within the limit."""
+
+        async def counted() -> Reply:
+            reply = await ask()
+            self.spent.add(reply)
+            self._tell()
+            return reply
+
         if self._ledger is None:
-            return await ask()
-        reply, asked = await self._ledger.once(key, ask)
+            async with self._limit:
+                return await counted()
+        reply, asked = await self._ledger.once(key, counted, limit=self._limit)
         self.spent.kept += not asked
         return reply
 

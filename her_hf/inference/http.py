@@ -7,6 +7,7 @@ their own, and a streamed reply costs five times as much with them.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
@@ -19,7 +20,7 @@ import httpx2
 import openai
 
 from .interface import ModelError
-from .wire import parse_object
+from .wire import error_of, parse_object
 
 T = TypeVar("T")
 
@@ -49,7 +50,19 @@ class Events(openai.AsyncStream[object]):
         async for event in super()._iter_events():
             self.complete = self.complete or event.data.startswith("[DONE]")
             if event.data.strip():
-                yield event
+                yield _without_empty_error(event) if '"error"' in event.data else event
+
+
+def _without_empty_error(event: Any) -> Any:
+    """An event without an `error` that says nothing, which the client would raise."""
+    try:
+        data = json.loads(event.data)
+    except (ValueError, RecursionError):
+        return event
+    if not isinstance(data, dict) or not data.get("error") or error_of(data):
+        return event
+    del data["error"]
+    return type(event)(event=event.event, data=json.dumps(data), id=event.id, retry=event.retry)
 
 
 class _Limit:
@@ -177,10 +190,9 @@ class Connection:
             causes.append(cause)
         for cause in causes:
             if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-                why = getattr(cause, "strerror", None) or str(cause)[:200] or "connection refused"
                 return ModelError(
-                    f"No server answers at {self._server} ({why}). Start one, for example `vllm serve CHECKPOINT "
-                    "--reasoning-parser hf`, or check host and port.",
+                    f"No server answers at {self._server} ({_why(cause)}). Start one, for example "
+                    "`vllm serve CHECKPOINT --reasoning-parser hf`, or check host and port.",
                     kind="connection",
                 )
         if any(isinstance(cause, TimeoutError) for cause in causes):
@@ -191,7 +203,7 @@ class Connection:
                 kind="timeout",
             )
         last = causes[-1]
-        said = f"{type(last).__name__}: {str(last)[:200]}"
+        said = _why(last) if isinstance(last, OSError) else f"{type(last).__name__}: {str(last)[:200]}"
         return ModelError(f"The connection to {self._server} broke ({said}). Try again.", kind="dropped")
 
     def _opened(self) -> openai.AsyncOpenAI:
@@ -215,3 +227,27 @@ class Connection:
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+
+_WHYS = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset",
+    errno.EPIPE: "connection closed",
+    errno.ETIMEDOUT: "no answer in time",
+    errno.EHOSTUNREACH: "no route to the host",
+    errno.ENETUNREACH: "network unreachable",
+}
+
+
+def _why(error: Exception) -> str:
+    """Why a connection failed, in words of our own: the system's differ by platform and name addresses and ports."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"no connection within {_CONNECT_SECONDS:g} seconds"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "host name not found"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not accepted"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "no TLS connection; the URL may need http:// in place of https://"
+    number = error.errno if isinstance(error, OSError) else None
+    return _WHYS.get(number, "no connection") if number is not None else "no connection"

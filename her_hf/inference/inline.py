@@ -2,19 +2,21 @@
 
 There are four ways. `split`: the server takes it out of the reply and sends it as `reasoning` or `reasoning_content`.
 `prefilled`: the prompt already ends in the opening tag, so the reply begins inside the block. `plain`: the model
-    writes the
-tags itself. Unknown (`None`): the reply is held back until its first system tag tells, or until it ends.
+writes the tags itself. Unknown (`None`): the reply is held back until its first system tag tells, or until it ends.
 
-The prompt before a reply can tell, and the reply itself, but never another reply: replies come in any order.
+Two things are evidence that a reply began inside a block: a prompt that is shown to end in the opening tag, and a
+close in the reply that nothing opened. Another reply is none, as replies come in any order, and neither is the reason
+why a reply ended: without evidence a reply is speech, also one that was cut.
 """
 
 from __future__ import annotations
 
-import json
 import re
 
 from her_hf.dual_layer import TAGS, Layer
 from her_hf.dual_layer.labels import find_label
+
+from .strict import is_whole_json
 
 OPENING = "<system_thinking>\n"
 CLOSING = "\n</system_thinking>\n"
@@ -23,13 +25,12 @@ _SYSTEM_TAG = re.compile(
     r"<\s*(?:(/)\s*)?(?:" + "|".join(tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING) + r")\s*>",
     re.IGNORECASE,
 )
-_ROLE_TAG = re.compile(
-    r"<\s*(?:"
+_ROLE_TAG_FIRST = re.compile(
+    r"\s*<\s*(?:"
     + "|".join(tag for tag, layer in TAGS.items() if layer in (Layer.ROLE_THINKING, Layer.ROLE_ACTION))
     + r")\s*>",
     re.IGNORECASE,
 )
-_FENCE = re.compile(r"\A```\w*\s*|\s*```\Z")
 _UNFINISHED_TAG = re.compile(r"(?:<[^>]{0,40})?\Z")
 
 
@@ -55,7 +56,7 @@ def answer_only(content: str) -> str:
     'Carl'
     ```
     """
-    if _is_json(content):
+    if is_whole_json(content):
         return content
     start, opened, leads = 0, None, True
     for tag in _SYSTEM_TAG.finditer(content):
@@ -67,16 +68,6 @@ def answer_only(content: str) -> str:
     return content[start:].lstrip() if start else content
 
 
-def _is_json(text: str) -> bool:
-    if not text.lstrip().startswith(("{", "[")):
-        return False
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
 class InlineText:
     """Puts the pieces of one reply together as text with its system thinking inline.
 
@@ -84,8 +75,10 @@ class InlineText:
         way (`str`, *optional*): `"split"`, `"prefilled"`, `"plain"`, or `None` if it is not known yet.
         thinking (`bool`, *optional*, defaults to `True`): `False` leaves reasoning out, and of the content the
             thinking before the answer; then all is held back until the end, unless `way` is `"plain"` and the reply
-            does not begin with a system tag. Where all of a reply came as reasoning, an answer in it is the answer: a
-            server's reasoning parser takes all before a closing tag, which a model that does not think never writes.
+            does not begin with a system tag. Where all of a reply came as reasoning, that is the answer if it is
+            JSON as a whole or plainly a turn: a server's reasoning parser takes all before a closing tag, which a
+            model that does not think never writes.
+        schema (`bool`, *optional*, defaults to `False`): Whether JSON was asked for, so that a turn is no answer.
 
     Example:
 
@@ -96,9 +89,10 @@ class InlineText:
     ```
     """
 
-    def __init__(self, way: str | None = None, *, thinking: bool = True) -> None:
+    def __init__(self, way: str | None = None, *, thinking: bool = True, schema: bool = False) -> None:
         self.way = way
         self.thinking = thinking
+        self._schema = schema
         self._in_reasoning = False
         self._started = False
         self._held = ""
@@ -135,19 +129,22 @@ class InlineText:
     def close(self, finish: str) -> str:
         """Ends the reply; returns the text that was held back.
 
-        A cut reply (`finish` is `"length"`) of which nothing tells how it begins is unclosed thinking, unless it looks
-        like a turn, with a speaker's label or role tags: thinking is never shown as speech. For all other reasons it
-        is plain.
+        A reply that nothing shows to have begun inside a block is plain, whatever ended it (`finish`).
         """
         held = self._release()
         if not self.thinking:
             if self._started or held.strip():
                 return answer_only(held)
-            aside = _answer_aside("".join(self._aside), cut=finish == "length")
+            aside = self._answer_aside(cut=finish == "length")
             self.aside_was_all = bool(aside)
             return aside or held
-        untold = self.way is None and finish == "length" and not _looks_like_a_turn(held)
-        return OPENING + held if held and (self.way == "prefilled" or untold) else held
+        return OPENING + held if held and self.way == "prefilled" else held
+
+    def _answer_aside(self, *, cut: bool) -> str:
+        """Reasoning after which nothing came, if it is an answer as a whole; what was cut is no whole turn."""
+        reasoning = "".join(self._aside)
+        turn = not self._schema and not cut and _is_plainly_a_turn(reasoning)
+        return reasoning if turn or is_whole_json(reasoning) else ""
 
     def _waits(self) -> bool:
         """Whether what is held does not tell yet how the reply begins."""
@@ -172,13 +169,9 @@ class InlineText:
         return held
 
 
-def _answer_aside(reasoning: str, *, cut: bool) -> str:
-    """The answer in reasoning after which nothing came: JSON, a turn, or what follows a closing tag. Else `""`."""
-    answer = answer_only(reasoning)
-    unfenced = _FENCE.sub("", answer.strip())
-    whole = _is_json(unfenced) or (not cut and (answer != reasoning or _looks_like_a_turn(answer)))
-    return answer if whole else ""
-
-
-def _looks_like_a_turn(text: str) -> bool:
-    return bool(_ROLE_TAG.search(text)) or bool((label := find_label(text.lstrip())) and label.name)
+def _is_plainly_a_turn(text: str) -> bool:
+    """Whether a text begins as a turn does, with a label or a role tag; one with an object in it drafts an answer."""
+    if "{" in text:
+        return False
+    label = find_label(text.lstrip())
+    return bool(_ROLE_TAG_FIRST.match(text)) or bool(label and label.name)

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -125,12 +126,18 @@ class Ledger:
             row = self._open().execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
         return _read(row[0]) if row else None
 
-    async def once(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> tuple[Reply, bool]:
+    async def once(
+        self, key: str, ask: Callable[[], Awaitable[Reply]], *, limit: asyncio.Semaphore | None = None
+    ) -> tuple[Reply, bool]:
         """The reply to a call: the one that is kept, else a call is made, by one process at a time.
+
+        A call is claimed when it is made, not while it waits, for its turn or for another process: what one process
+        has no room for, another may ask.
 
         Args:
             key (`str`): The call's.
             ask (`Callable`): Makes the call.
+            limit (`asyncio.Semaphore`, *optional*): Entered to claim and make the call.
 
         Returns:
             `tuple[Reply, bool]`: The reply, and whether it was asked for here and now.
@@ -138,17 +145,22 @@ class Ledger:
         Raises:
             `Exception`: What `ask` raises; the call is then free for others.
         """
-        known = self.get(key)
-        if known is not None:
-            return known, False
         pause = _SOON
-        while (found := self._claim(key)) is False:
+        while (known := self.get(key)) is None:
+            async with limit or nullcontext():
+                found = self._claim(key)
+                if found is True:
+                    return await self._make(key, ask), True
+            if isinstance(found, Reply):
+                return found, False
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LATER)
-        if isinstance(found, Reply):
-            return found, False
+        return known, False
+
+    async def _make(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Makes a call that is claimed, and keeps the reply; without one, the call is free again."""
         try:
-            return await self.put(key, await ask()), True
+            return await self.put(key, await ask())
         except BaseException:
             self._let_go(key)
             raise

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from her_hf.durable import digest
 
@@ -19,6 +21,7 @@ from .wire import (
     api_root,
     chat_body,
     ended,
+    error_of,
     estimate_tokens,
     finish_of,
     first_choice,
@@ -67,6 +70,8 @@ class ServerModel:
         self, url: str, *, model: str | None = None, window: int | None = None, timeout: float = 300.0
     ) -> None:
         self.url = api_root(url)
+        host = re.escape(urlsplit(self.url).hostname or "")
+        self._own_address = re.compile(rf"(?<![\w.-])\[?{host}\]?(?::\d+)?(?![\w-])", re.IGNORECASE)
         self.notes: list[str] = []
         self._model = model
         self._window, self._window_asked = window, window is not None
@@ -91,7 +96,7 @@ class ServerModel:
         schema: Schema | None = None,
     ) -> Reply:
         """See [`ChatModel.chat`]."""
-        inline = await self._inline() if thinking else InlineText(thinking=False)
+        inline = await self._inline() if thinking else InlineText(thinking=False, schema=schema is not None)
         asked = self._asked(messages, sampling or Sampling(), inline, stream=False, schema=schema)
         async with aclosing(asked) as coming:
             *_, reply = [piece async for piece in coming]
@@ -159,7 +164,7 @@ class ServerModel:
         answered = False
         async with self._ask(messages, sampling, inline.thinking, stream=stream, schema=schema) as answer:
             async for event in answer.objects():
-                if event.get("error"):
+                if error_of(event):
                     raise ModelError(
                         f"{self.url} broke off the reply: {self._hidden(error_text(json.dumps(event)))}",
                         kind="protocol",
@@ -248,6 +253,8 @@ class ServerModel:
             self.notes.append(note)
 
     def _hidden(self, text: str) -> str:
+        """A server's words without the key and without its own address, which the message names in front."""
+        text = self._own_address.sub("[address]", text)
         return text.replace(self._key, "***") if self._key else text
 
     def _status_error(self, answer: Answer, text: str, url: str) -> ModelError:

@@ -15,10 +15,14 @@ OPTIONAL_FIELDS = ("chat_template_kwargs", "stream_options", "response_format", 
 
 _SHOWN_BODY = 600
 _REFUSING = (400, 422, 501)
-_TOGETHER = r"\bboth\b|together|mutually exclusive|only one of|at the same time|simultaneously"
+_TOGETHER = (
+    r"\bboth\b|together|mutually exclusive|only one of|at the same time|simultaneously|"
+    r"must (?:be (?:unset|omitted)|not be (?:set|specified))"
+)
 _REFUSAL = re.compile(
     r"unsupported|(?:not|n't) support|unrecogni[sz]ed|unknown|\bextra(?![a-z])|not permitted|unexpected|unavailable|"
-    r"deprecated|no longer|not implemented|only \S+ is allowed|(?:may|can) only be set to 1\b|" + _TOGETHER,
+    r"deprecated|no longer|not implemented|only \S+ is allowed|(?:may|can) only be set to 1\b|"
+    r"must be (?:set to )?1(?:\.0)? (?:when|if|while|with)\b|" + _TOGETHER,
     re.IGNORECASE,
 )
 _BOTH = re.compile(_TOGETHER, re.IGNORECASE)

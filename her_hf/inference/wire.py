@@ -22,9 +22,14 @@ def api_root(url: str) -> str:
     """The base URL of a server: with `/v1` where no path is given, without a trailing `/chat/completions`.
 
     Raises:
-        `ValueError`: If there is no host.
+        `ValueError`: If there is no host, or if there is a user or password, which no message repeats.
     """
     parts = urlsplit(url.strip())
+    if "@" in parts.netloc:
+        raise ValueError(
+            "The URL of a server must not hold a user and password (`user:password@`), which would go into files. "
+            "Leave them out, and set HER_HF_API_KEY if the server asks for a key."
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"A server is named by its URL, such as http://127.0.0.1:8000/v1; got {url!r}")
     path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/models").rstrip("/")
@@ -102,6 +107,12 @@ def parse_object(text: str, url: str) -> dict[str, Any]:
             kind="protocol",
         )
     return value
+
+
+def error_of(data: dict[str, Any]) -> Any:
+    """The error in a response or chunk; `None` for one that says nothing, as `{"code": 0, "message": ""}`."""
+    error = data.get("error")
+    return None if isinstance(error, dict) and not any(error.values()) else error or None
 
 
 def first_choice(data: dict[str, Any]) -> dict[str, Any]:

@@ -137,14 +137,14 @@ class Performance:
         key (`tuple`): The scene's (book, i_p, i_c).
         turns (`list[Played]`): In order.
         ended_by (`str`): `"rounds"`, `"end_chat"` or `"failed"`.
-        failure (`dict`, *optional*): `kind` and `message` of the call that failed.
+        failure (`dict`, *optional*): `kind`, `status` (of HTTP) and `message` of the call that failed.
         named, drawn (`int`): How often the next speaker was named, and how often drawn because the answer named none.
     """
 
     key: tuple[str, int, int]
     turns: list[Played] = field(default_factory=list)
     ended_by: str = "rounds"
-    failure: dict[str, str] | None = None
+    failure: dict[str, Any] | None = None
     named: int = 0
     drawn: int = 0
 
@@ -240,8 +240,9 @@ class _Play:
                 self._add(await self._turn(speaker, index))
                 speaker = None
         except (ModelError, WindowFull) as error:
-            kind = error.kind if isinstance(error, ModelError) else "window"
-            self._done.ended_by, self._done.failure = "failed", {"kind": kind, "message": str(error)}
+            kind, status = (error.kind, error.status) if isinstance(error, ModelError) else ("window", None)
+            self._done.ended_by = "failed"
+            self._done.failure = {"kind": kind, "status": status, "message": str(error)}
         return self._done
 
     def _begin(self) -> None:

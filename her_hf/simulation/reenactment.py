@@ -129,7 +129,7 @@ class Session:
 
     Args:
         lines (`list[Line]`): The turns, the two of the opening first.
-        failure (`dict`, *optional*): Why it broke off: `cause`, `detail`, `round`.
+        failure (`dict`, *optional*): Why it broke off: `cause`, `status` (of HTTP), `detail`, `round`.
         dropped_turns (`dict[str, int]`): By role, the most turns that had to be left out of one prompt.
     """
 
@@ -173,8 +173,8 @@ async def play_session(
         try:
             line, left_out = await _next(seed, run, scene, lines, role, callers[role], settings)
         except (ModelError, WindowFull) as error:
-            cause = error.kind if isinstance(error, ModelError) else "window"
-            failure = {"cause": cause, "detail": str(error), "round": len(lines)}
+            cause, status = (error.kind, error.status) if isinstance(error, ModelError) else ("window", None)
+            failure = {"cause": cause, "status": status, "detail": str(error), "round": len(lines)}
             continue
         dropped[role] = max(dropped[role], left_out)
         lines.append(line)
