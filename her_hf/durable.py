@@ -132,7 +132,7 @@ def claim(
     Args:
         folder (`str` or `Path`): Output folder.
         settings (`Mapping`): All that decides the results, JSON values.
-        begun (`Callable`): Whether the folder holds results already; if not, its settings may still be mended.
+        begun (`Callable`): Whether the folder holds results already; if not, its settings may still be corrected.
         note (`str`, *optional*, defaults to `"run.json"`): The file that keeps the settings.
         beside (`Collection[str]`, *optional*): Files that may be there before the first claim.
 
@@ -146,7 +146,7 @@ def claim(
         known = read_json(file)
         differing = sorted(name for name in known.keys() | wanted.keys() if known.get(name) != wanted.get(name))
         if differing and not begun(folder):
-            write_json(file, wanted)  # nothing was done there yet: a start that failed may be mended
+            write_json(file, wanted)  # nothing was done there yet: a start that failed may be corrected
         elif differing:
             shown = "; ".join(f"{name}: {known.get(name)!r} there, {wanted.get(name)!r} now" for name in differing[:6])
             raise OtherRunError(

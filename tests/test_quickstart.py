@@ -30,7 +30,7 @@ MINI = Path(__file__).parent / "fixtures" / "scenes" / "mini.jsonl"
 
 def test_a_folder_takes_no_other_settings(tmp_path: Path) -> None:
     Quickstart(Settings(seed=1), tmp_path)
-    Quickstart(Settings(seed=2), tmp_path).stage("base", lambda: "done")  # nothing was done yet: mended
+    Quickstart(Settings(seed=2), tmp_path).stage("base", lambda: "done")  # nothing was done yet: corrected
     Quickstart(Settings(seed=2), tmp_path)
     with pytest.raises(OtherRunError, match="seed: 2 there, 3 now"):
         Quickstart(Settings(seed=3), tmp_path)

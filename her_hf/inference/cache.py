@@ -1,4 +1,4 @@
-"""A cache of keys and values for many replies at once: no copy a token, and equal prompts are read once."""
+"""A cache of keys and values for many replies together: no copy a token, and equal prompts are read once."""
 
 from __future__ import annotations
 

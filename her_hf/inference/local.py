@@ -30,7 +30,7 @@ from .seeded import SeededSampler, Stopper
 ADAPTER_CONFIG = "adapter_config.json"
 
 BATCH_SIZE = 16
-"""Prompts generated at once; on two CPU cores a small model gains until about here."""
+"""Prompts generated together; on two CPU cores a small model gains until about here."""
 
 
 _NO_SCHEMA = (

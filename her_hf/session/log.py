@@ -74,7 +74,7 @@ class Log:
 
 
 def read_log(path: Path) -> list[Record]:
-    """Reads a log. Once it is known to be one, its last line is mended: what a kill tore off is cut from the file,
+    """Reads a log. Once it is known to be one, its last line is repaired: what a kill tore off is cut from the file,
     since it was never a whole record, and a whole record gets the line break that it lacks.
 
     Raises:
