@@ -72,7 +72,10 @@ MISSING: dict[str, tuple[Manner, set[str]]] = {
     "stops before the last bracket": (lambda whole, *_: whole[:-1], {"cut"}),
     "stops early in thinking": (lambda whole, name, _: f'<think>She says "{OWN_SCORE % name}" which', {"no_json"}),
     "contradicts itself": (lambda whole, name, _: f"{whole}\nNo: {whole.replace('10', '1')}", {"several"}),
-    "quotes the line first": (lambda whole, name, _: f"I leave {NONE_FOUND % name} alone. Mine:\n{whole}", {"several"}),
+    "quotes the line first": (
+        lambda whole, name, _: f"I leave {NONE_FOUND % name} alone. Mine:\n{whole}",
+        {"several"},
+    ),
     "quotes the line last": (lambda whole, name, _: f"{whole}\nI pass over {NONE_FOUND % name}.", {"several"}),
     "ends with the line": (lambda _, name, __: f"I pass over her line:\n{NONE_FOUND % name}", {"no_json"}),
     "does not escape": (lambda whole, *_: whole.replace('\\"', '"'), {"cut", "no_json"}),

@@ -206,14 +206,14 @@ def read_flaws(found: JsonReply, dimension: str) -> GcaJudgement | Missing:
     keys = (name, dimension, "flaws")
     try:
         value = with_known_keys(found.value, keys)
-        inner = [value[key] for key in keys[:2] if isinstance(value.get(key), Mapping)]
-        places = [with_known_keys(place, ("flaws",)) for place in inner] + [value] * ("flaws" in value)
+        named = [value[key] for key in keys[:2] if key in value]
+        inner = [with_known_keys(one, ("flaws",)) if isinstance(one, Mapping) else {} for one in named]
     except ValueError as error:
         return Missing("bad_value", str(error))
-    stray = stray_keys(value, keys) + [key for place in places for key in stray_keys(place, keys)]
+    stray = stray_keys(value, keys) + [key for place in inner for key in stray_keys(place, ("flaws",))]
     if stray:
         return Missing("wrong_keys", f'wanted "{name}": {{"flaws": […]}} alone, got {shorten(repr(stray))} beside it')
-    lists = [place.get("flaws") for place in places]
+    lists = [place.get("flaws") for place in inner] + [value[key] for key in ("flaws",) if key in value]
     if any(other != lists[0] for other in lists):
         return Missing("several", shorten(repr(found.value)))
     flaws = lists[0] if lists else None

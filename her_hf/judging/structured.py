@@ -25,10 +25,12 @@ T = TypeVar("T")
 
 _EVENT = re.compile(rf"(?P<close>{CLOSES_THINKING})|{OPENS_THINKING}|(?P<json>{STARTS})", re.IGNORECASE)
 _CLOSING = re.compile(CLOSES_THINKING, re.IGNORECASE)
-_QUOTES = tuple("\"'”’»」』")
-_FRAME = re.compile(r"(?:[\s`\ufeff]|json|</?answer>)*+", re.IGNORECASE)
-_ENDING = re.compile(r"(?:[\s`}\]]|</answer>)*+", re.IGNORECASE)
+_QUOTED_FROM, _QUOTED_TO = tuple("\"'“‘«「『"), tuple("\"'”’»」』")
+_FRAME = re.compile(r"(?:[\s`~\ufeff]|json|</?answer>)*+", re.IGNORECASE)
+_ENDING = re.compile(r"(?:[\s`~}\]]|</answer>)*+", re.IGNORECASE)
 _SHOWN = 300
+_MOST_OBJECTS = 200
+"""Objects of an answer that are looked at before it is given up: a hostile one costs no more than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class _Parts:
     @property
     def leads_up(self) -> bool:
         """Whether the last object begins its own line, or follows a colon."""
-        lead = self.lead.rstrip(" \t`*")
+        lead = self.lead.rstrip(" \t`~*")
         return lead.endswith((":", "：")) or _FRAME.fullmatch(lead) is not None
 
 
@@ -116,7 +118,9 @@ def shorten(text: str) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-def read_answer(text: str, read: Callable[[JsonReply], T | Missing], *, cut: bool = False, shown: str = "") -> T | Missing:
+def read_answer(
+    text: str, read: Callable[[JsonReply], T | Missing], *, cut: bool = False, shown: str = ""
+) -> T | Missing:
     """Reads a judge's answer: one JSON object, bare, in a code fence, or at the end of prose, after any thinking.
 
     Args:
@@ -162,16 +166,20 @@ def _parts(text: str) -> _Parts | Missing:
 
 def _look_through(text: str) -> _Parts | Missing:
     """Takes an answer apart that is no JSON as a whole; linear time."""
-    parts, at, answer_from = _Parts(), 0, 0
+    parts, at, answer_from, objects = _Parts(), 0, 0, 0
     while event := _EVENT.search(text, at):
         start = event.start()
         parts.rest.append(text[at:start])
         if event["json"]:
+            objects += 1
+            if objects > _MOST_OBJECTS:
+                return Missing("no_json", f"more than {_MOST_OBJECTS} objects: {shorten(text)}")
             found = json_at(text, start)
             if found is None:
                 return Missing("cut", shorten(text[start:]))
             at = found.end
-            if not text.startswith(_QUOTES, at):  # else it stands between quotation marks
+            opened = start == answer_from or text.startswith(_QUOTED_FROM, start - 1)  # a quoted tag may be between
+            if not (start and opened and text.startswith(_QUOTED_TO, at)):
                 parts.objects += _objects(found.value, text[start:at], repaired=found.repaired)
                 parts.passed += parts.rest
                 parts.rest = []
