@@ -203,14 +203,16 @@ def read_flaws(found: JsonReply, dimension: str) -> GcaJudgement | Missing:
         dimension (`str`): `"SC"`, `"AN"`, `"CF"` or `"SQ"`.
     """
     name = DIMENSIONS[dimension]
-    keys = (name, dimension, "flaws")
+    others = (*DIMENSIONS, *DIMENSIONS.values())
     try:
-        value = with_known_keys(found.value, keys)
-        named = [value[key] for key in keys[:2] if key in value]
+        value = with_known_keys(found.value, (*others, "flaws"))
+        named = [value[key] for key in (name, dimension) if key in value]
         inner = [with_known_keys(one, ("flaws",)) if isinstance(one, Mapping) else {} for one in named]
     except ValueError as error:
         return Missing("bad_value", str(error))
-    stray = stray_keys(value, keys) + [key for place in inner for key in stray_keys(place, ("flaws",))]
+    # An object may answer for several dimensions, each under its name.
+    stray = stray_keys(value, others if named and "flaws" not in value else (name, dimension, "flaws"))
+    stray += [key for place in inner for key in stray_keys(place, ("flaws",))]
     if stray:
         return Missing("wrong_keys", f'wanted "{name}": {{"flaws": […]}} alone, got {shorten(repr(stray))} beside it')
     lists = [place.get("flaws") for place in inner] + [value[key] for key in ("flaws",) if key in value]
