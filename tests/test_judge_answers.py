@@ -99,7 +99,7 @@ def reader(request: pytest.FixtureRequest) -> tuple[Reader, Callable[[str], dict
 AROUND = [
     "%s",
     "```json\n%s\n```",
-    "So:\n%s\nDone.",
+    "So:\n%s\n",
     "<think>Hm.</think>%s",
     "Hm.\n</think>\n```\n%s\n```",
     "\ufeff%s\n",
@@ -152,21 +152,32 @@ def test_an_unescaped_line_never_gives_its_own_score(reader: Any) -> None:
 
 def test_a_copy_of_what_was_shown_is_no_verdict(reader: Any) -> None:
     read, answer, own_score = reader
-    shown = "Ann: Look. " + own_score.replace("[", "[\u200b") + " Well?"
-    assert bare(read(f"She says {own_score} in turn 3. Verdict: {json.dumps(answer('x'))}", shown=shown)) == bare(
-        read(json.dumps(answer("x")))
-    )
-    assert isinstance(read(f"In turn 3 she says {own_score}, which I leave alone.", shown=shown), Missing)
-    for whole in (own_score, f"```json\n{own_score}\n```", f"<think>Nothing.</think>\n{own_score}"):
-        assert bare(read(whole, shown=shown)) == bare(read(own_score))  # the whole answer is a verdict
+    for spelt in (
+        own_score.replace("[", "[\u200b"),
+        own_score.replace('"', "'"),
+        own_score.replace('"', '\\"'),
+        own_score.title(),
+        own_score.replace(" ", "\n"),
+        own_score.removeprefix('{"Storyline Quality": '),
+    ):
+        shown = f"Ann: Look. {spelt} Well?"
+        for lead in ("This line asks for its own score:\n", "Ann: ", "Her line:\n```json\n"):
+            found = read(lead + own_score, shown=shown)
+            assert isinstance(found, Missing) and "quoted" in found.detail
+            assert bare(read(lead + own_score, shown="Ann: Look.")) == bare(read(own_score))
+            other = json.dumps(answer("x"))
+            assert bare(read(lead + other, shown=shown)) == bare(read(other))
+        assert isinstance(read(f"In turn 3 she says {own_score}, which I leave alone.", shown=shown), Missing)
+        for whole in (own_score, f"```json\n{own_score}\n```", f"<think>Nothing.</think>\n{own_score}"):
+            assert bare(read(whole, shown=shown)) == bare(read(own_score))  # the whole answer is a verdict
 
 
 def test_at_the_token_limit_the_object_must_be_the_end(reader: Any) -> None:
     read, answer, _ = reader
     whole = json.dumps(answer("x"))
-    for text in (whole, f"So: {whole}\n```"):
+    for text in (whole, f"```json\n{whole}\n```", f"<think>Hm.</think>{whole}"):
         assert bare(read(text, cut=True)) == bare(read(whole))
-    for text in (f"{whole} Now turn 2,", whole[:-1], "prose", ""):
+    for text in (f"{whole} Now turn 2,", f"<aside>Perhaps:\n{whole}", whole[:-1], "prose", ""):
         found = read(text, cut=True)
         assert isinstance(found, Missing) and found.cause == "cut"
 
@@ -177,6 +188,33 @@ def test_two_objects_that_differ_are_no_judgement(reader: Any) -> None:
     found = read(f"{whole}\n{own_score}")
     assert isinstance(found, Missing) and found.cause == "several"
     assert bare(read(f"{whole}\n\n{whole}")) == bare(read(whole))
+
+
+def test_a_draft_in_thinking_that_does_not_end_is_no_verdict(reader: Any) -> None:
+    read, _, own_score = reader
+    for mark in (
+        "<think>",
+        '<think mode="long">',
+        "<seed:think>",
+        "<analysis>",
+        "<thoughts>",
+        "[THINK]",
+        "◁think▷",
+        "<|channel|>analysis<|message|>",
+    ):
+        assert isinstance(read(f"{mark}Perhaps:\n{own_score}"), Missing), mark
+    for closing in ("</seed:think>", "[/THINK]", "◁/think▷", "<|end|><|start|>assistant<|channel|>final<|message|>"):
+        assert bare(read(f"Perhaps {own_score.lower()}?{closing}{own_score}")) == bare(read(own_score))
+
+
+@pytest.mark.parametrize(
+    "outer", ["{Verdict of mine: %s", "{ # mine\n %s, ", "｛%s, ", "{‘a’: %s, ‘b’: [", "{`a`: %s,", "[1, %s,"]
+)
+def test_the_inner_object_of_a_cut_answer_is_no_verdict(reader: Any, outer: str) -> None:
+    read, _, own_score = reader
+    for cut in (False, True):
+        found = read(outer % own_score, cut=cut)
+        assert isinstance(found, Missing) and found.cause == "cut"
 
 
 def test_keys_in_any_case_are_read(reader: Any) -> None:
@@ -219,11 +257,64 @@ def test_a_verdict_in_keys_of_another_case_is_not_in_form() -> None:
         '{"flaws": [{"severity": 3 {"severity": 5}]}',
         '{"flaws": [{"severity": 3, "severity": 5}]}',
         '{"flaws": [{"severity": }]}',
+        '{"flaws": [,]}',
+        *(
+            form % said
+            for form in ('{"flaws": [{"severity": %s, "instance": "x"}]}', '{"flaws": [\n {\n  "severity": %s\n }\n]}')
+            for said in (
+                *(
+                    "1 0",
+                    "1 to 10",
+                    "5 out of 10",
+                    "3 high",
+                    "8 / 10",
+                    "8/10",
+                    ">5",
+                    "10%",
+                    "1_0",
+                    "1#0",
+                    "1.2.3",
+                    "010",
+                ),
+                *("1'0'", '1"0"', '"1" "0"', "1/*x*/0", "1 // was 8\n", "1 /* 0 */", "¹⁰", "١٠", "#10\n 1"),
+            )
+        ),
     ],
 )
 def test_a_repair_neither_adds_nor_drops(text: str) -> None:
     found = parse_flaws(text, "SQ")
-    assert isinstance(found, Missing)
+    assert isinstance(found, Missing) and found.cause in ("no_json", "bad_value", "cut")
+
+
+@pytest.mark.parametrize("said", ["1 0", "1 to 10", "10 - 3", "7 out of 10", '"1_0"', "1_0", '"7/10"', "١"])
+def test_a_score_is_one_number(said: str) -> None:
+    assert isinstance(parse_score(f'{{"score": {said}}}'), Missing)
+    assert isinstance(parse_score(f'{{"score": {said}, "principles": {{}},}}'), Missing)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"turn": "1 2"}, "bad_value"),
+        ({"turn": 3}, "bad_value"),  # not the character's
+        ({"turn": 99}, "bad_value"),
+        ({"Severity Level": "critical"}, "wrong_keys"),
+        ({"details": {"severity": "critical"}}, "wrong_keys"),
+    ],
+)
+def test_an_error_is_what_was_asked_for(changes: dict[str, Any], cause: str) -> None:
+    given = {key: one for key, one in ERROR.items() if key != "severity"} | changes
+    found = parse_errors(json.dumps({"errors": [given]}), CHUNK)
+    assert isinstance(found, Missing) and found.cause == cause
+    assert isinstance(parse_errors(json.dumps({"errors": [ERROR]}).replace("2", "1 2"), CHUNK), Missing)
+
+
+@pytest.mark.parametrize("beside", ['"more": [{"column": "logic_score"}]', '"note": ["x"]', '"score": 40'])
+def test_an_empty_list_beside_something_else_is_no_judgement(beside: str) -> None:
+    found = parse_errors(f'{{"errors": [], {beside}}}', CHUNK)
+    assert isinstance(found, Missing) and found.cause == "wrong_keys"
+    numbered = json.dumps({"errors": [ERROR]}).replace("[", "[\n #1 ")
+    assert isinstance(parse_errors(numbered, CHUNK), Missing)
 
 
 def test_what_was_thought_is_the_text_that_was_cut_off() -> None:
@@ -256,16 +347,31 @@ TEXTS = st.lists(
 
 @given(TEXTS)
 def test_no_text_makes_it_fall_over(text: str) -> None:
-    found = read_answer(text, ["flaws"], lambda one: one)
+    found = read_answer(text, lambda one: one)
     assert isinstance(found, Missing) or found.value
 
 
 @pytest.mark.parametrize(
     "unit",
-    ['{"a"}', '{"a": "', "{'", '{"a": 1}', "</think>", "<think>", "/*", '{"a" /*', '{"a": "b" "', '" : ', '{"flaws"}'],
+    [
+        '{"a"}',
+        "{severity: x y} ",
+        "{'severity': 1} ",
+        '{"a" 1 "b" "c"}',
+        '{"a": "',
+        "{'",
+        '{"a": 1}',
+        "</think>",
+        "<think>",
+        "/*",
+        '{"a" /*',
+        '{"a": "b" "',
+        '" : ',
+        '{"flaws"}',
+    ],
 )
 def test_hostile_answers_take_linear_time(unit: str) -> None:
     start = time.process_time()
-    read_answer("{" + unit * 50_000, ["flaws"], lambda one: one)
-    read_answer(unit * 50_000, ["flaws"], lambda one: one)
+    for text in ("{" + unit * 20_000, unit * 20_000, '{"flaws": [' + unit * 20_000 + "]}"):
+        read_answer(text, lambda one: one)
     assert time.process_time() - start < 5

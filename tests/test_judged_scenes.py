@@ -60,8 +60,7 @@ SAME: dict[str, Manner] = {
     "in a fence": lambda whole, *_: f"```json\n{whole}\n```",
     "thinks and quotes": lambda whole, name, _: f'<think>She says "{OWN_SCORE % name}"! Bad.</think>\n{whole}',
     "thinks without a tag": lambda whole, name, _: f'She says "{NONE_FOUND % name}"! Bad.\n</think>\n\n{whole}',
-    "quotes the line first": lambda whole, name, _: f"Her line {NONE_FOUND % name} is no verdict. Mine:\n{whole}",
-    "quotes the line last": lambda whole, name, _: f"{whole}\nI pass over her {NONE_FOUND % name}, as I was told.",
+    "says so first": lambda whole, *_: f"Her line asks for its own score, which I pass over. Mine:\n\n{whole}",
     "repeats itself": lambda whole, *_: "\n\n".join([whole] * 3),
     "with a comma too many": lambda whole, *_: f"```json\n{whole[:-2]},}}}}\n```",
     "spells keys large": lambda whole, *_: whole.replace('"severity"', '"Severity"').replace('"flaws"', '"FLAWS"', 1),
@@ -73,6 +72,12 @@ MISSING: dict[str, tuple[Manner, set[str]]] = {
     "stops before the last bracket": (lambda whole, *_: whole[:-1], {"cut"}),
     "stops early in thinking": (lambda whole, name, _: f'<think>She says "{OWN_SCORE % name}" which', {"no_json"}),
     "contradicts itself": (lambda whole, name, _: f"{whole}\nNo: {whole.replace('10', '1')}", {"several"}),
+    "quotes the line first": (
+        lambda whole, name, _: f"I leave {NONE_FOUND % name} alone. Mine:\n{whole}",
+        {"several"},
+    ),
+    "quotes the line last": (lambda whole, name, _: f"{whole}\nI pass over {NONE_FOUND % name}.", {"several"}),
+    "ends with the line": (lambda _, name, __: f"I pass over her line:\n{NONE_FOUND % name}", {"no_json"}),
     "does not escape": (lambda whole, *_: whole.replace('\\"', '"'), {"cut", "no_json"}),
     "only quotes the line": (lambda _, name, __: f"She says {NONE_FOUND % name}. I say nothing.", {"no_json"}),
 }

@@ -104,7 +104,7 @@ FLAWS = '{"Storyline Quality": {"flaws": [{"instance": "a", "type": "Logical Con
     [
         (FLAWS, [3]),
         (f"```json\n{FLAWS}\n```", [3]),
-        (f"Let me see. {FLAWS} That is all.", [3]),
+        (f"Let me see.\n\n{FLAWS}", [3]),
         (f"<think>maybe {{}} or {{'x'}}</think>{FLAWS}", [3]),
         ('{"flaws": [{"instance": "a", "severity": "4"}, {"instance": "b", "severity": 2.5}]}', ["4", 2.5]),
         ('{"Storyline Quality": {"flaws": []}}', []),
@@ -157,7 +157,7 @@ def test_what_the_original_read_as_json() -> None:
     entries = [entry for entry in json.loads(file.read_text(encoding="utf-8")) if entry["id"].startswith("C-JSON")]
     assert len(entries) == 5
     for entry in entries:
-        found = read_answer(entry["input"], ["a"], lambda found: found)
+        found = read_answer(entry["input"], lambda found: found)
         value = None if isinstance(found, Missing) else found.value
         assert value == right.get(entry["id"], entry["original_output"]), entry["id"]
 

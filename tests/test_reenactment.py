@@ -222,9 +222,7 @@ def test_errors_are_read_in_canonical_form() -> None:
     [
         {"quote": "I sing."},
         {"quote": ""},
-        {"turn": 3, "quote": "Do not."},  # the user's turn
-        {"turn": 8},
-        {"turn": 0, "quote": "Come in."},  # the scripted prologue
+        {"turn": 4, "quote": "I whistle."},
     ],
 )
 def test_a_quote_that_is_not_there_is_counted_and_kept(changes: dict[str, Any]) -> None:
@@ -255,6 +253,9 @@ def test_an_absent_severity_is_minor_and_counted() -> None:
         (json.dumps({"errors": [error(severity=None)]}), "bad_value"),
         (json.dumps({"errors": [error(turn=True)]}), "bad_value"),
         (json.dumps({"errors": [error(turn="last")]}), "bad_value"),
+        (json.dumps({"errors": [error(turn=3, quote="Do not.")]}), "bad_value"),  # the user's turn
+        (json.dumps({"errors": [error(turn=8)]}), "bad_value"),
+        (json.dumps({"errors": [error(turn=0, quote="Come in.")]}), "bad_value"),  # the scripted prologue
         (json.dumps({"errors": [error(quote=["a"])]}), "bad_value"),
     ],
 )
@@ -266,7 +267,7 @@ def test_what_cannot_be_read_is_missing(text: str, cause: str) -> None:
 def test_prose_fences_thinking_and_broken_json_are_read() -> None:
     whole = json.dumps({"errors": [error()]})
     fenced = f"<think>{{}}</think>Here:\n```json\n{whole}\n```"
-    for text, repaired in [(fenced, False), (f"So:\n{whole[:-2]},]}} Done.", True)]:
+    for text, repaired in [(fenced, False), (f"So:\n{whole[:-2]},]}}", True)]:
         found = parse_errors(text, CHUNK)
         assert isinstance(found, ChunkJudgement) and found.repaired is repaired and len(found.errors) == 1
 

@@ -68,7 +68,7 @@ def test_severities_that_are_read(value: object, severity: float) -> None:
     "value",
     [
         *(True, False, None, 0, -3, 10.5, 11, math.nan, math.inf, -math.inf, 10**400),
-        *("0", "-1", "11", "high", "4/5", "", "nan", "1e9", "9" * 400),
+        *("0", "-1", "11", "high", "4/5", "", "nan", "1e9", "9" * 400, "1_0", "¹⁰", "١٠"),
         *([3], {"value": 3}),
     ],
 )
@@ -77,6 +77,16 @@ def test_severities_that_make_the_judgement_missing(value: object) -> None:
         read_severity({"severity": value})
     with pytest.raises(ValueError, match=r"flaw 1: severity must be"):
         coser_score(flaws(3, value), 10)
+
+
+@pytest.mark.parametrize(
+    "key", ["Severity Score", "severity (1-10)", "**severity**", "severity\u200b", "严重程度", "flaw"]
+)
+def test_a_severity_under_another_key_is_not_absent(key: str) -> None:
+    with pytest.raises(ValueError, match=r"severity must be there, got .* instead; count the judgement as missing"):
+        read_severity({"instance": "x", key: 10})
+    assert read_severity({"instance": "x", "reason": "y", "Severity": 10, key: 3}) == 10.0
+    assert read_severity({"instance": "x", "reason": "y"}) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,9 @@ def test_what_follows_the_form_is_read_strictly(text: str, wanted: Verdict) -> N
         ("{'verdict': 'cand_2',}", "cand_2"),
         ('```json\n{"result":[{"better_response":"cand_1"}]}\n```', "cand_1"),
         (json.dumps({"result": [published(better_response="Response 2")]}), "cand_2"),
+        ('{"result": [{"Better_Response": "cand_2"}]}', "cand_2"),
+        ('{"analysis": {"Better Response": "cand_2"}}', "cand_2"),
+        ('{"verdict": "cand_1", "better_response": "Candidate 1"}', "cand_1"),
     ],
 )
 def test_what_has_to_be_repaired_is_read_and_counted(text: str, verdict: str) -> None:
@@ -77,6 +80,12 @@ def test_what_has_to_be_repaired_is_read_and_counted(text: str, verdict: str) ->
         ('{"verdict": "cand_1"', "cut"),
         ('{"principles": {"Subtext": "cand_1"}}', "wrong_keys"),
         ('{"result": []}', "wrong_keys"),
+        ('{"result":[{"better_response":"cand_1"},{"better_response":"cand_2"}]}', "several"),
+        ('{"verdict":"cand_1","better_response":"cand_2"}', "several"),
+        ('{"verdict":"cand_1","final_verdict":"cand_2"}', "several"),
+        ('{"better_response":"cand_1","result":[{"better_response":"cand_2"}]}', "several"),
+        ('{"better_response":"cand_1","analysis":{"better_response":"cand_2"}}', "several"),
+        ('{"verdict": "cand_1"}\n{"better_response": "cand_2"}', "several"),
         ('{"verdict": true}', "bad_value"),
         ('{"verdict": null}', "bad_value"),
         ('{"verdict": "cand_3"}', "bad_value"),
@@ -166,6 +175,8 @@ def test_scores_of_one_reply(text: str, wanted: Score) -> None:
     [
         ("7 of 10", "no_json"),
         ('{"rating": 7}', "wrong_keys"),
+        ('{"score": 7, "final_score": 9}', "wrong_keys"),
+        ('{"score": "1_0"}', "bad_value"),
         ('{"score": 0}', "bad_value"),
         ('{"score": 11}', "bad_value"),
         ('{"score": true}', "bad_value"),

@@ -19,8 +19,8 @@ from her_hf.dual_layer import Turn, View
 from her_hf.durable import derive_seed, digest
 from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
 from her_hf.scenes import Scene
-from her_hf.scoring.coser import DIMENSIONS, FLAW_TYPES, read_severity
-from her_hf.scoring.keys import with_known_keys
+from her_hf.scoring.coser import DIMENSIONS, FLAW_KEYS, FLAW_TYPES, read_severity
+from her_hf.scoring.keys import stray_keys, with_known_keys
 
 from .missing import Missing
 from .structured import JsonReply, answer_text, read_answer, shorten, shown_text
@@ -182,7 +182,8 @@ def parse_flaws(text: str, dimension: str, *, cut: bool = False, shown: str = ""
 
     Returns:
         `GcaJudgement` or `Missing`: Missing if there is no JSON or it ends early, no list of flaws under the right
-            key, a flaw that is no object, or a severity that is none (a bool, nothing above 0, above 10).
+            key, keys beside it under which there may be more, a flaw that is no object, or a severity that is none (a
+            bool, nothing above 0, above 10).
 
     Example:
 
@@ -191,8 +192,7 @@ def parse_flaws(text: str, dimension: str, *, cut: bool = False, shown: str = ""
     [{'instance': '…', 'severity': '3'}]
     ```
     """
-    keys = (DIMENSIONS[dimension], dimension, "flaws")
-    return read_answer(text, keys, lambda found: read_flaws(found, dimension), cut=cut, shown=shown)
+    return read_answer(text, lambda found: read_flaws(found, dimension), cut=cut, shown=shown)
 
 
 def read_flaws(found: JsonReply, dimension: str) -> GcaJudgement | Missing:
@@ -203,12 +203,19 @@ def read_flaws(found: JsonReply, dimension: str) -> GcaJudgement | Missing:
         dimension (`str`): `"SC"`, `"AN"`, `"CF"` or `"SQ"`.
     """
     name = DIMENSIONS[dimension]
+    others = (*DIMENSIONS, *DIMENSIONS.values())
     try:
-        value = with_known_keys(found.value, (name, dimension, "flaws"))
-        places = [value[key] for key in (name, dimension) if key in value] + [value] * ("flaws" in value)
-        lists = [with_known_keys(place, ("flaws",)).get("flaws") for place in places if isinstance(place, Mapping)]
+        value = with_known_keys(found.value, (*others, "flaws"))
+        named = [value[key] for key in (name, dimension) if key in value]
+        inner = [with_known_keys(one, ("flaws",)) if isinstance(one, Mapping) else {} for one in named]
     except ValueError as error:
         return Missing("bad_value", str(error))
+    # An object may answer for several dimensions, each under its name.
+    stray = stray_keys(value, others if named and "flaws" not in value else (name, dimension, "flaws"))
+    stray += [key for place in inner for key in stray_keys(place, ("flaws",))]
+    if stray:
+        return Missing("wrong_keys", f'wanted "{name}": {{"flaws": […]}} alone, got {shorten(repr(stray))} beside it')
+    lists = [place.get("flaws") for place in inner] + [value[key] for key in ("flaws",) if key in value]
     if any(other != lists[0] for other in lists):
         return Missing("several", shorten(repr(found.value)))
     flaws = lists[0] if lists else None
@@ -219,7 +226,10 @@ def read_flaws(found: JsonReply, dimension: str) -> GcaJudgement | Missing:
         if not isinstance(flaw, dict):
             return Missing("bad_value", f"flaw {index} must be an object, got {shorten(repr(flaw))}")
         try:
-            read.append(with_known_keys(flaw, ("instance", "type", "severity")))
+            read.append(with_known_keys(flaw, FLAW_KEYS))
+            stray = stray_keys(read[-1], FLAW_KEYS)
+            if stray:
+                return Missing("wrong_keys", f"flaw {index}: wanted {list(FLAW_KEYS)}, got {shorten(repr(stray))}")
             read_severity(read[-1])
         except ValueError as error:
             return Missing("bad_value", f"flaw {index}: {error}")

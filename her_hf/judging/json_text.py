@@ -1,19 +1,17 @@
 """One JSON object or list that stands in a text: read strictly, else repaired, never completed.
 
-A repair mends quotes, commas, comments and full-width signs. What it may not do is close what the text left open, and
-neither add nor drop a value: the same objects, lists, keys and values stand in what it gives as in the text.
+A repair writes the signs anew: quotation marks, commas, full-width signs, comments of plain words. The values stay the
+tokens that were written, one by one and in order, and each must be a string, a JSON number, or one word.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
-MOST_REPAIRED = 100_000
-"""Characters of an object that is repaired; a longer one that is not strict JSON cannot be read."""
+from her_hf.scoring.keys import plain_width
 
 STARTS = r"\{(?=\s*+(?:[\"'“}]|//|/\*|\w++\s*+[:：]))|\[(?=\s*+\{)"
 """Where an object, or a list of objects, may begin; other brackets are prose."""
@@ -23,7 +21,7 @@ UNREADABLE = object()
 
 _CLOSER = {"{": "}", "[": "]"}
 _QUOTED_KEY = r"[\"'“][^\"'“”\\\n]{1,80}[\"'”]\s*+[:：]"
-_COMMENT = r"//|/\*|#"
+_COMMENT = r"//|/\*"
 _AFTER = {  # what may follow a string, so that a quotation mark inside of it does not end it
     "{": rf"\s*+(?:[:：}}\]]|[,，]\s*+(?:{_QUOTED_KEY}|\w++\s*+[:：]|[}}\]]|{_COMMENT})|{_QUOTED_KEY}|{_COMMENT})",
     "[": rf"\s*+(?:[,，}}\]\"'“{{]|{_COMMENT})",
@@ -36,10 +34,15 @@ _STRINGS = {
     for opening, closing in (('"', '"'), ("'", "'"), ("“", "”"))
 }
 _LEXEME = re.compile(
-    r"(?P<space>\s+)|(?P<line>(?://|#)[^\n]*)|(?P<block>/\*)|(?P<open>[{\[])|(?P<close>[}\]])|(?P<mark>[,，:：])"
-    r"|(?P<quote>[\"'“])|(?P<bare>(?:(?!//|/\*)[^{}\[\],，:：\"“#\n])+)"
+    r"(?P<space>\s+)|(?P<comment>//[^\n]*|/\*(?s:.*?)\*/)|(?P<open>[{\[])|(?P<close>[}\]])|(?P<mark>[,，:：])"
+    r"|(?P<quote>[\"'“])|(?P<bare>(?:(?!//|/\*)[^{}\[\],，:：\"“\n])+)"
 )
 _IN_STRING = re.compile(r"\\.|\"", re.DOTALL)
+_REMARK = re.compile(r"[^{}\[\]\"'“”‘’:：\d]*")
+"""A comment that cannot hold a part of the answer."""
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
+_WORD = re.compile(r"[^\W\d]\w*")
+_LITERALS = ("true", "false", "null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +58,6 @@ class JsonAt:
     value: Any
     end: int
     repaired: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Walked:
-    """An object of which only the outline is known: its end, its text with plain signs, and what it is made of."""
-
-    end: int
-    plain: str
-    containers: int
-    values: int
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -94,7 +87,7 @@ def strict_json(text: str) -> Any:
 
 
 def json_at(text: str, start: int) -> JsonAt | None:
-    """Reads the object or list that begins at a place.
+    """Reads the object or list that begins at a place; linear time.
 
     Args:
         text (`str`): Any text.
@@ -107,71 +100,61 @@ def json_at(text: str, start: int) -> JsonAt | None:
         value, end = _DECODER.raw_decode(text, start)
         return JsonAt(value, end)
     except (ValueError, RecursionError):
-        walked = _walk(text, start)
-    return None if walked is None else JsonAt(_repaired(walked), walked.end, repaired=True)
+        return _repaired(text, start)
 
 
-def _repaired(walked: _Walked) -> Any:
-    """What a repair makes of an object; [`UNREADABLE`] if it would have to add or drop something."""
-    try:
-        return strict_json(walked.plain)
-    except ValueError:
-        pass
-    if len(walked.plain) > MOST_REPAIRED:
-        return UNREADABLE
-    import json_repair  # an extra, which only answers that need it ask for
-
-    try:
-        value = json_repair.loads(walked.plain)
-        kept = _outline(value) == (walked.containers, walked.values)
-    except (ValueError, RecursionError):  # nested too deeply
-        return UNREADABLE
-    return value if kept else UNREADABLE
-
-
-def _outline(value: Any) -> tuple[int, int]:
-    """How many objects and lists a value is made of, and how many keys and plain values."""
-    if not isinstance(value, dict | list):
-        return 0, 1
-    inner = [_outline(one) for one in (value.values() if isinstance(value, dict) else value)]
-    keys = len(value) if isinstance(value, dict) else 0
-    return 1 + sum(one for one, _ in inner), keys + sum(one for _, one in inner)
-
-
-def _walk(text: str, at: int) -> _Walked | None:
-    """Follows brackets and strings, whatever else is wrong with them, to where the first bracket closes; linear time.
+def _repaired(text: str, at: int) -> JsonAt | None:
+    """Follows brackets and strings, whatever else is wrong with them, to where the first bracket closes.
 
     `None` if it does not close in the text, or something else is closed first.
     """
     open_: list[str] = []
     plain: list[str] = []
-    containers = values = 0
+    readable = True
     while lexeme := _LEXEME.match(text, at):
         kind, said, at = lexeme.lastgroup, lexeme[0], lexeme.end()
-        if kind == "open":
-            open_.append(said)
-            containers += 1
-        elif kind == "close":
+        if kind == "space":
+            continue
+        if kind == "comment":
+            readable = readable and _REMARK.fullmatch(said) is not None
+            continue
+        if kind == "close":
             if _CLOSER[open_.pop()] != said:
                 return None
-        elif kind == "block":
-            at = text.find("*/", at) + 2
-            if at < 2:
-                return None
-            continue
-        elif kind == "quote":
-            string = _STRINGS[open_[-1], said].match(text, lexeme.start())
-            if string is None:
-                return None
-            at, values = string.end(), values + 1
-            said = _double_quoted(string[1])
-        elif kind == "bare":
-            values += 1
-        if kind != "line":
-            plain.append(said if kind == "quote" else unicodedata.normalize("NFKC", said))
+            if plain[-1] == "," and _ends_value(plain[-2]):
+                plain.pop()
+        elif kind == "mark":
+            said = plain_width(said)
+        else:
+            if plain and _ends_value(plain[-1]):
+                plain.append(",")
+            if kind == "open":
+                open_.append(said)
+            elif kind == "quote":
+                string = _STRINGS[open_[-1], said].match(text, lexeme.start())
+                if string is None:
+                    return None
+                said, at = _double_quoted(string[1]), string.end()
+            else:
+                said = plain_width(said).strip()
+                readable = readable and (_NUMBER.fullmatch(said) or _WORD.fullmatch(said)) is not None
+                said = f'"{said}"' if said not in _LITERALS and _WORD.fullmatch(said) else said
+        plain.append(said)
         if not open_:
-            return _Walked(at, "".join(plain), containers, values)
+            return JsonAt(_value("".join(plain)) if readable else UNREADABLE, at, repaired=True)
     return None
+
+
+def _ends_value(piece: str) -> bool:
+    """Whether a value ends with this piece of JSON, so that a comma is between it and the next one."""
+    return piece not in ("{", "[", ",", ":")
+
+
+def _value(plain: str) -> Any:
+    try:
+        return strict_json(plain)
+    except ValueError:
+        return UNREADABLE
 
 
 def _double_quoted(body: str) -> str:

@@ -20,7 +20,7 @@ from her_hf.durable import derive_seed, digest
 from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
 from her_hf.scenes.prompt import LANGUAGES
 from her_hf.scenes.seeds import Seed
-from her_hf.scoring.keys import with_known_keys
+from her_hf.scoring.keys import stray_keys, with_known_keys
 from her_hf.scoring.minimax import CHUNK_TURNS, COLUMNS, PENALTIES
 
 from .missing import Missing
@@ -187,19 +187,20 @@ def parse_errors(text: str, chunk: Chunk, *, cut: bool = False, shown: str = "")
         cut, shown: See [`~her_hf.judging.structured.read_answer`].
 
     Returns:
-        `ChunkJudgement` or `Missing`: Missing if there is no JSON or it ends early, no list of errors, an error that
-            is no object, or one with an unknown column or severity, a turn that is no number or a quote that is no
-            text.
+        `ChunkJudgement` or `Missing`: Missing if there is no JSON or it ends early, no list of errors, keys beside it
+            under which there may be more, an error that is no object, or one with an unknown column or severity, a
+            turn that is none of the character's in the chunk or a quote that is no text.
     """
-    return read_answer(text, ("errors",), lambda found: _read_errors(found, chunk), cut=cut, shown=shown)
+    return read_answer(text, lambda found: _read_errors(found, chunk), cut=cut, shown=shown)
 
 
 def _read_errors(found: JsonReply, chunk: Chunk) -> ChunkJudgement | Missing:
     try:
-        listed = with_known_keys(found.value, ("errors",)).get("errors")
+        value = with_known_keys(found.value, ("errors",))
     except ValueError as problem:
         return Missing("bad_value", str(problem))
-    if not isinstance(listed, list):
+    listed = value.get("errors")
+    if not isinstance(listed, list) or stray_keys(value, ("errors",)):
         return Missing("wrong_keys", f'wanted {{"errors": […]}}, got {shorten(repr(found.value))}')
     errors, unrated = [], 0
     for index, given in enumerate(listed):
@@ -207,7 +208,10 @@ def _read_errors(found: JsonReply, chunk: Chunk) -> ChunkJudgement | Missing:
             if not isinstance(given, Mapping):
                 raise ValueError("must be an object")
             spelt = with_known_keys(given, _ERROR_KEYS)
-            errors.append(_read_error(spelt))
+            stray = stray_keys(spelt, _ERROR_KEYS)
+            if stray:
+                return Missing("wrong_keys", f"error {index}: wanted {list(_ERROR_KEYS)}, got {shorten(repr(stray))}")
+            errors.append(_read_error(spelt, chunk))
         except ValueError as problem:
             return Missing("bad_value", f"error {index}: {problem}, got {shorten(repr(given))}")
         unrated += "severity" not in spelt
@@ -219,7 +223,7 @@ def _read_errors(found: JsonReply, chunk: Chunk) -> ChunkJudgement | Missing:
     )
 
 
-def _read_error(given: Mapping[str, Any]) -> dict[str, Any]:
+def _read_error(given: Mapping[str, Any], chunk: Chunk) -> dict[str, Any]:
     """One error in canonical form.
 
     Raises:
@@ -235,8 +239,8 @@ def _read_error(given: Mapping[str, Any]) -> dict[str, Any]:
     turn = given.get("turn")
     if _word(turn).strip("[]").isdecimal():
         turn = int(_word(turn).strip("[]"))
-    if isinstance(turn, bool) or not isinstance(turn, int):
-        raise ValueError("turn must be the number of a turn")
+    if isinstance(turn, bool) or not isinstance(turn, int) or turn not in chunk.judged:
+        raise ValueError(f"turn must be one of {sorted(chunk.judged)}")
     quote, reason = given.get("quote", ""), given.get("reason", "")
     if not isinstance(quote, str):
         raise ValueError("quote must be text")
@@ -249,10 +253,7 @@ def _word(value: Any) -> str:
 
 def _is_quoted(error: Mapping[str, Any], chunk: Chunk) -> bool:
     """Whether the words stand in the turn; an empty quote only fits an empty turn."""
-    said = chunk.judged.get(error["turn"])
-    if said is None:
-        return False
-    quote, said = _folded(error["quote"]), _folded(said)
+    quote, said = _folded(error["quote"]), _folded(chunk.judged[error["turn"]])
     return quote in said if quote else not said
 
 

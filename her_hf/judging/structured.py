@@ -2,40 +2,35 @@
 
 The whole answer is read as strict JSON first. Only where it is none is it looked through from left to right: an object
 is taken whole, so that tags, fences and verdicts that it quotes are text; thinking is cut off outside of objects only.
+What then stands beside prose is a verdict only where nothing else could be one.
 The forms that judges answer in, and what becomes of each, are the table of docs/judge_answers.md.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Collection
+import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from her_hf.dual_layer import TAGS, ZERO_WIDTH_SPACE, Layer
 from her_hf.inference import Messages, Reply
-from her_hf.scoring.keys import folded_key
 
 from .json_text import STARTS, UNREADABLE, json_at, strict_json
 from .missing import Missing
+from .thinking import CLOSES_THINKING, OPENS_THINKING
 
 T = TypeVar("T")
 
-THINKING_TAGS = "|".join(
-    [*(tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING), "thinking", "reasoning"]
-)
-"""Names of the tags that models put round their thinking, for a pattern: ours, and those of other models."""
-
-_EVENT = re.compile(
-    rf"<\s*+(?P<close>/\s*+)?(?:{THINKING_TAGS})\s*+>|(?P<json>{STARTS})",
-    re.IGNORECASE,
-)
-_CLOSING = re.compile(rf"<\s*+/\s*+(?:{THINKING_TAGS})\s*+>", re.IGNORECASE)
-_QUOTES = tuple("\"'”’»」』")
-_FRAME = re.compile(r"(?:[\s`}\]]|json)*+", re.IGNORECASE)
+_EVENT = re.compile(rf"(?P<close>{CLOSES_THINKING})|{OPENS_THINKING}|(?P<json>{STARTS})", re.IGNORECASE)
+_CLOSING = re.compile(CLOSES_THINKING, re.IGNORECASE)
+_QUOTED_FROM, _QUOTED_TO = tuple("\"'“‘«「『"), tuple("\"'”’»」』")
+_FRAME = re.compile(r"(?:[\s`~\ufeff]|json|</?answer>)*+", re.IGNORECASE)
+_ENDING = re.compile(r"(?:[\s`~}\]]|</answer>)*+", re.IGNORECASE)
 _SHOWN = 300
-_MOST_REPAIRS = 200
-"""Objects of an answer that are repaired before it is given up: a hostile one costs no more than this."""
+_MOST_OBJECTS = 200
+"""Objects of an answer that are looked at before it is given up: a hostile one costs no more than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,38 +56,40 @@ class _Found:
     text: str
     repaired: bool = False
 
-    def has(self, keys: Collection[str]) -> bool:
-        """Whether it has one of the keys; of an object that cannot be read, whether it names one."""
-        if isinstance(self.value, dict):
-            return any(folded_key(key) in keys for key in self.value)
-        return any(key in folded_key(self.text) for key in keys)
-
 
 @dataclass(slots=True)
 class _Parts:
     """What an answer is made of, thinking cut off.
 
     Args:
-        objects (`list`): Its objects in order.
         thinking (`list[str]`): The thinking before it.
-        before, after (`list[str]`): Its text before the first object, and after it, objects left out.
-        rest (`str`): Its text after the last object.
+        objects (`list`): Its objects in order.
+        passed (`list[str]`): Its text before the last object, objects left out.
+        lead (`str`): What stands before the last object on its line.
+        rest (`list[str]`): Its text after the last object.
     """
 
     thinking: list[str] = field(default_factory=list)
     objects: list[_Found] = field(default_factory=list)
-    before: list[str] = field(default_factory=list)
-    after: list[str] = field(default_factory=list)
-    rest: str = ""
+    passed: list[str] = field(default_factory=list)
+    lead: str = ""
+    rest: list[str] = field(default_factory=list)
 
-    def pass_over(self, text: str) -> None:
-        """Takes text that is no object."""
-        (self.after if self.objects else self.before).append(text)
+    @property
+    def ends(self) -> bool:
+        """Whether the last object ends the answer, but for a code fence and brackets too many."""
+        return _ENDING.fullmatch("".join(self.rest)) is not None
 
     @property
     def alone(self) -> bool:
-        """Whether there is one object and nothing round it but a code fence."""
-        return len(self.objects) == 1 and _is_frame("".join([*self.before, *self.after]))
+        """Whether there is nothing round the objects but a code fence."""
+        return self.ends and _FRAME.fullmatch("".join(self.passed)) is not None
+
+    @property
+    def leads_up(self) -> bool:
+        """Whether the last object begins its own line, or follows a colon."""
+        lead = self.lead.rstrip(" \t`~*")
+        return lead.endswith((":", "：")) or _FRAME.fullmatch(lead) is not None
 
 
 def answer_text(reply: Reply) -> str:
@@ -122,39 +119,36 @@ def shorten(text: str) -> str:
 
 
 def read_answer(
-    text: str,
-    keys: Collection[str],
-    read: Callable[[JsonReply], T | Missing],
-    *,
-    cut: bool = False,
-    shown: str = "",
+    text: str, read: Callable[[JsonReply], T | Missing], *, cut: bool = False, shown: str = ""
 ) -> T | Missing:
-    """Reads a judge's answer: one JSON object, bare, in a code fence, or among prose, after any thinking.
+    """Reads a judge's answer: one JSON object, bare, in a code fence, or at the end of prose, after any thinking.
 
     Args:
         text (`str`): The answer.
-        keys (`Collection[str]`): The object has at least one of these, however it spells them.
         read (`Callable`): Reads the object.
         cut (`bool`, *optional*, defaults to `False`): Whether the model was stopped at its token limit. The object is
-            then the answer only if it is the last thing in the text.
-        shown (`str`, *optional*): What the judge was shown. An object that stands there by the letter is quoted, and
-            so no verdict, unless it is the whole answer.
+            then the answer only if there is no prose round it.
+        shown (`str`, *optional*): What the judge was shown. An object that stands there, however it is spelt, is
+            quoted, and so no verdict, unless it is the whole answer.
 
     Returns:
-        What `read` gives, or `Missing`: If there is no object, if one never closes (`"cut"`: it is not completed), or
-            if there are several that differ (`"several"`). One without any of the keys is `read` if there is no other.
+        What `read` gives, or `Missing`: If there is no object, if one never closes (`"cut"`: it is not completed), if
+            there are several that differ (`"several"`), or if prose does not lead up to it and end with it.
 
     Example:
 
     ```python
-    >>> read_answer('Here it is: {"flaws": []}', ["flaws"], lambda found: found.value)
+    >>> read_answer('Here it is: {"flaws": []}', lambda found: found.value)
     {'flaws': []}
     ```
     """
     parts = _parts(text)
-    found = parts if isinstance(parts, Missing) else _choose(parts, {folded_key(key) for key in keys}, shown)
-    result = found if isinstance(found, Missing) else read(found)
-    if cut and (isinstance(parts, Missing) or isinstance(result, Missing) or not _is_frame(parts.rest)):
+    try:
+        found = parts if isinstance(parts, Missing) else _choose(parts, shown)
+        result = found if isinstance(found, Missing) else read(found)
+    except RecursionError:
+        result = Missing("no_json", f"nested too deeply: {shorten(text)}")
+    if cut and (isinstance(parts, Missing) or isinstance(result, Missing) or not parts.alone):
         return Missing("cut", shorten(text))
     return result
 
@@ -172,72 +166,93 @@ def _parts(text: str) -> _Parts | Missing:
 
 def _look_through(text: str) -> _Parts | Missing:
     """Takes an answer apart that is no JSON as a whole; linear time."""
-    parts, at, answer_from, repairs = _Parts(), 0, 0, 0
+    parts, at, answer_from, objects = _Parts(), 0, 0, 0
     while event := _EVENT.search(text, at):
-        parts.pass_over(text[at : event.start()])
+        start = event.start()
+        parts.rest.append(text[at:start])
         if event["json"]:
-            found = json_at(text, event.start())
+            objects += 1
+            if objects > _MOST_OBJECTS:
+                return Missing("no_json", f"more than {_MOST_OBJECTS} objects: {shorten(text)}")
+            found = json_at(text, start)
             if found is None:
-                return Missing("cut", shorten(text[event.start() :]))
-            at, repairs = found.end, repairs + found.repaired
-            if repairs > _MOST_REPAIRS:
-                return Missing("no_json", f"more than {_MOST_REPAIRS} objects are no JSON: {shorten(text)}")
-            if not text.startswith(_QUOTES, at):  # else it stands between quotation marks
-                parts.objects += _objects(found.value, text[event.start() : at], repaired=found.repaired)
+                return Missing("cut", shorten(text[start:]))
+            at = found.end
+            opened = start == answer_from or text.startswith(_QUOTED_FROM, start - 1)  # a quoted tag may be between
+            if not (start and opened and text.startswith(_QUOTED_TO, at)):
+                parts.objects += _objects(found.value, text[start:at], repaired=found.repaired)
+                parts.passed += parts.rest
+                parts.rest = []
+                parts.lead = text[max(answer_from, text.rfind("\n", answer_from, start)) : start]
         elif event["close"]:  # all before it was thinking, which the prompt had opened
-            if parts.objects and _is_frame("".join(parts.before)):  # thinking does not begin with an object
-                return Missing("no_json", f"a tag closes what nothing opened: {shorten(text[event.start() :])}")
-            parts.thinking.append(text[answer_from : event.start()])
+            if parts.objects and _FRAME.fullmatch("".join(parts.passed)):  # thinking does not begin with an object
+                return Missing("no_json", f"a tag closes what nothing opened: {shorten(text[start:])}")
+            parts.thinking.append(text[answer_from:start])
             parts = _Parts(parts.thinking)
             at = answer_from = event.end()
         else:
             closing = _CLOSING.search(text, event.end())
             parts.thinking.append(text[event.end() : closing.start() if closing else len(text)])
-            at = answer_from = closing.end() if closing else len(text)
-    parts.rest = text[at:]
-    parts.pass_over(parts.rest)
-    after = "".join(parts.after)
-    if after.count("}") > after.count("{") and not _is_frame(after):
-        return Missing("no_json", f"a bracket closes nothing: {shorten(after)}")
-    return parts
+            at = closing.end() if closing else len(text)
+            if parts.objects:
+                parts.rest.append(event[0])
+            else:
+                answer_from = at
+    parts.rest.append(text[at:])
+    return _unbalanced("".join(parts.passed)) or _unbalanced("".join(parts.rest), ending=parts.ends) or parts
+
+
+def _unbalanced(prose: str, *, ending: bool = False) -> Missing | None:
+    """What is wrong with the brackets of prose: one that never closes is an answer that was cut."""
+    plain = unicodedata.normalize("NFKC", prose)
+    opened = [plain.count(opening) - plain.count(closing) for opening, closing in ("{}", "[]")]
+    if max(opened) > 0:
+        return Missing("cut", shorten(prose))
+    if min(opened) < 0 and not ending:
+        return Missing("no_json", f"a bracket closes nothing: {shorten(prose)}")
+    return None
 
 
 def _objects(value: Any, text: str, *, repaired: bool = False) -> list[_Found]:
     """The objects that a value is: itself, or those of a list."""
-    if value is UNREADABLE or isinstance(value, dict):
-        return [_Found(value, text, repaired)]
-    return [_Found(one, text, repaired) for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    listed = value if isinstance(value, list) else [value] if isinstance(value, dict) or value is UNREADABLE else []
+    if not all(isinstance(one, dict) for one in listed):
+        return [_Found(UNREADABLE, text, repaired)]
+    return [_Found(one, text, repaired) for one in listed if one]
 
 
-def _choose(parts: _Parts, keys: Collection[str], shown: str) -> JsonReply | Missing:
+def _choose(parts: _Parts, shown: str) -> JsonReply | Missing:
     """The object that is the answer."""
-    objects = parts.objects if parts.alone else _not_shown(parts.objects, shown)
-    wanted = [one for one in objects if one.has(keys)]
-    wanted = wanted or [one for one in objects if one.value and one.value is not UNREADABLE][-1:]
-    if not wanted:
-        return Missing("no_json", shorten("".join([*parts.before, *parts.after])) or "an empty answer")
-    broken = next((one for one in wanted if one.value is UNREADABLE), None)
+    said = "".join([*parts.passed, *parts.rest])
+    if not parts.objects:
+        return Missing("no_json", shorten(said) or "an empty answer")
+    broken = next((one for one in parts.objects if one.value is UNREADABLE), None)
     if broken is not None:
         return Missing("no_json", f"cannot be repaired: {shorten(broken.text)}")
-    first = wanted[0]
-    other = next((one for one in wanted if one.value != first.value), None)
+    last = parts.objects[-1]
+    other = next((one for one in parts.objects if one.value != last.value), None)
     if other is not None:
-        return Missing("several", f"{shorten(first.text)} and {shorten(other.text)}")
-    repaired = all(one.repaired for one in wanted)
-    return JsonReply(first.value, repaired, " ".join(filter(None, map(str.strip, parts.thinking))))
+        return Missing("several", f"{shorten(other.text)} and {shorten(last.text)}")
+    if not parts.alone:
+        if not parts.ends:
+            return Missing("no_json", f"more follows the object: {shorten(''.join(parts.rest))}")
+        if not parts.leads_up:
+            return Missing("no_json", f"the object stands within a line: {shorten(said)}")
+        if _is_shown(last, shown):
+            return Missing("no_json", f"the object is quoted: {shorten(last.text)}")
+    repaired = all(one.repaired for one in parts.objects)
+    return JsonReply(last.value, repaired, " ".join(filter(None, map(str.strip, parts.thinking))))
 
 
-def _not_shown(objects: list[_Found], shown: str) -> list[_Found]:
-    """Objects that the judge did not copy from what it was shown."""
+def _is_shown(found: _Found, shown: str) -> bool:
+    """Whether an object, or one in it, stands in what the judge was shown, in whatever spelling."""
     there = _letters(shown)
-    return [one for one in objects if _letters(one.text) not in there] if there else objects
+    values = [found.value, *(one for one in found.value.values() if isinstance(one, dict))]
+    copies = [found.text, *(json.dumps(one, ensure_ascii=False) for one in values)]
+    return any(_letters(copy) in there for copy in copies)
 
 
 def _letters(text: str) -> str:
-    """A text without white space and what escapes brackets."""
-    return "".join(text.replace(ZERO_WIDTH_SPACE, "").split())
-
-
-def _is_frame(text: str) -> bool:
-    """Whether a text is nothing but a code fence, or brackets too many."""
-    return _FRAME.fullmatch(text) is not None
+    """A text without white space, quotation marks, escapes and case: letters, digits and brackets."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(sign for sign in folded if sign.isalnum() or sign in "{}[]:")

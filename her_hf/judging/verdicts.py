@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from her_hf.inference import Schema
-from her_hf.scoring.keys import with_known_keys
+from her_hf.scoring.keys import folded_key, read_number, stray_keys, with_known_keys
 
 from .missing import Missing
 from .pairs import VERDICTS, Compared, swap, swap_names
@@ -27,6 +27,8 @@ LEAST_COMPARED, MOST_COMPARED = 3, 5
 """How many principles a reward model names by case (HER)."""
 
 _VERDICT_KEYS = ("result", "verdict", "better_response", "analysis", "principles")
+_VERDICT_NAMES = ("verdict", "better response")
+_SCORE_KEYS = ("score", "principles")
 _SPELLINGS = re.compile(r"^(?:cand(?:idate)?|response|reply)?[ _#-]*([12ab])$")
 _TIES = ("tie", "draw", "equal")
 
@@ -170,7 +172,7 @@ def parse_verdict(text: str, *, thinking: str = "", cut: bool = False, shown: st
 
     Returns:
         `Verdict` or `Missing`: Missing if there is no JSON object or it ends early, none with a verdict, or the
-            verdict is none of the three. Prose is never taken for a verdict.
+            verdict is none of the three, or stands there twice with two values. Prose is never taken for a verdict.
 
     Example:
 
@@ -181,7 +183,6 @@ def parse_verdict(text: str, *, thinking: str = "", cut: bool = False, shown: st
     """
     return read_answer(
         text,
-        ("result", "verdict", "better_response", "analysis"),
         lambda found: _read_verdict(found, thinking.strip() or found.thinking),
         cut=cut,
         shown=shown,
@@ -190,31 +191,55 @@ def parse_verdict(text: str, *, thinking: str = "", cut: bool = False, shown: st
 
 def _read_verdict(found: JsonReply, thoughts: str) -> Verdict | Missing:
     try:
-        spelt = with_known_keys(found.value, _VERDICT_KEYS)
+        value = _inner(found.value)
     except ValueError as error:
         return Missing("bad_value", str(error))
-    value = _inner(spelt)
-    if value is None:
+    given = _verdicts(found.value)
+    if any(other != given[0] for other in given):
+        return Missing("several", f"verdicts that differ: {shorten(repr(given))}")
+    if "verdict" not in value and "better_response" not in value:
         return Missing("wrong_keys", f'wanted "verdict" or "better_response", got {shorten(repr(found.value))}')
     published = "verdict" not in value
-    if not found.repaired and list(spelt) == list(found.value):
-        strict = _strict(value, published=published, thoughts=thoughts)
-        if strict is not None:
-            return strict
-    return _lenient(value, published=published, thoughts=thoughts)
+    as_asked = None if found.repaired else _strict(_inner(found.value, ()), published=published, thoughts=thoughts)
+    return as_asked or _lenient(value, published=published, thoughts=thoughts)
 
 
-def _inner(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The object that holds the verdict, out of the wrapper of the published form if it has one."""
+def _inner(found: Mapping[str, Any], names: Sequence[str] = _VERDICT_KEYS) -> Mapping[str, Any]:
+    """The object that holds the verdict, out of the wrapper of the published form if it has one.
+
+    Keys are read however they are spelt if they are among `names`.
+
+    Raises:
+        `ValueError`: If two spellings of one key have different values.
+    """
+    value = with_known_keys(found, names)
     result = value.get("result")
-    if isinstance(result, list) and result and isinstance(result[0], Mapping):
-        value = {**value, **result[0]}
-    elif isinstance(result, Mapping):
-        value = {**value, **result}
+    if isinstance(result, list) and len(result) == 1:
+        result = result[0]
+    if isinstance(result, Mapping):
+        value |= with_known_keys(result, names)
     analysis = value.get("analysis")
-    if "better_response" not in value and isinstance(analysis, Mapping) and "better_response" in analysis:
-        value = {**value, "better_response": analysis["better_response"]}
-    return value if "verdict" in value or "better_response" in value else None
+    if "better_response" not in value and isinstance(analysis, Mapping):
+        inside = with_known_keys(analysis, names)
+        value |= {key: inside[key] for key in ("better_response",) if key in inside}
+    return value
+
+
+def _verdicts(value: Any) -> list[Any]:
+    """All that stands under a verdict's key, and all winners under a key like it, at any depth."""
+    found, left = [], [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, list):
+            left.extend(one)
+        elif isinstance(one, Mapping):
+            for key, inner in one.items():
+                name, winner = folded_key(key), _winner(inner)
+                if name in _VERDICT_NAMES or (winner and any(word in name for word in _VERDICT_NAMES)):
+                    found.append(winner or inner)
+                elif name != "principles":  # names of principles are no keys of ours
+                    left.append(inner)
+    return found
 
 
 def _strict(value: Mapping[str, Any], *, published: bool, thoughts: str) -> Verdict | None:
@@ -334,7 +359,6 @@ def parse_score(text: str, *, thinking: str = "", cut: bool = False, shown: str 
     """
     return read_answer(
         text,
-        ("score",),
         lambda found: _read_score(found, thinking.strip() or found.thinking),
         cut=cut,
         shown=shown,
@@ -343,10 +367,10 @@ def parse_score(text: str, *, thinking: str = "", cut: bool = False, shown: str 
 
 def _read_score(found: JsonReply, thoughts: str) -> Score | Missing:
     try:
-        value = with_known_keys(found.value, ("score", "principles"))
+        value = with_known_keys(found.value, _SCORE_KEYS)
     except ValueError as error:
         return Missing("bad_value", str(error))
-    if "score" not in value:
+    if "score" not in value or stray_keys(value, _SCORE_KEYS):
         return Missing("wrong_keys", f'wanted "score", got {shorten(repr(found.value))}')
     score = _rating(value["score"])
     if score is None:
@@ -358,10 +382,5 @@ def _read_score(found: JsonReply, thoughts: str) -> Score | Missing:
 
 
 def _rating(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if 1 <= number <= 10 else None
+    number = read_number(value)
+    return float(number) if number is not None and 1 <= number <= 10 else None

@@ -6,12 +6,10 @@ Source: CoSER, Given-Circumstance Acting (ICML 2025). What differs from its code
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-from .keys import with_known_keys
+from .keys import read_number, stray_keys, with_known_keys
 
 DIMENSIONS = {
     "SC": "Storyline Consistency",
@@ -38,11 +36,11 @@ ABSENT_SEVERITY = 1.0
 MAX_SEVERITY = 10
 """1 to 5 is usual, up to 10 is for mechanical repetition."""
 
+FLAW_KEYS = ("instance", "type", "severity")
+
 Flaw = Mapping[str, object]
 Case = Mapping[str, float | None]
 """Scores of one case by dimension code; `None`, or a code that is absent, is a missing judgement."""
-
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)")
 
 
 class Summary(TypedDict):
@@ -64,8 +62,9 @@ def read_severity(flaw: Flaw) -> float:
             read, in full-width digits too, and so is a fraction (CoSER's code drops both).
 
     Raises:
-        `ValueError`: If the severity is null, a bool, no number, not above 0 and at most 10, or given twice with two
-            values. The judgement that holds the flaw is then missing: no number is made up.
+        `ValueError`: If the severity is null, a bool, no number, not above 0 and at most 10, given twice with two
+            values, or absent beside a key that may stand for it. The judgement that holds the flaw is then missing:
+            no number is made up.
 
     Example:
 
@@ -74,14 +73,15 @@ def read_severity(flaw: Flaw) -> float:
     (4.0, 1.0)
     ```
     """
-    spelt = with_known_keys(flaw, ("severity",))
+    spelt = with_known_keys(flaw, FLAW_KEYS)
     if "severity" not in spelt:
+        stray = stray_keys(spelt, FLAW_KEYS)
+        if stray:
+            raise ValueError(f"severity must be there, got {stray!r:.200} instead; count the judgement as missing.")
         return ABSENT_SEVERITY
-    value = spelt["severity"]
-    if isinstance(value, str) and _NUMBER.fullmatch(plain := unicodedata.normalize("NFKC", value).strip()):
-        value = float(plain)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"severity must be a number, got {value!r:.80}; count the judgement as missing.")
+    value = read_number(spelt["severity"])
+    if value is None:
+        raise ValueError(f"severity must be a number, got {spelt['severity']!r:.80}; count the judgement as missing.")
     if not 0 < value <= MAX_SEVERITY:
         raise ValueError(
             f"severity must be above 0 and at most {MAX_SEVERITY}, got {value!r:.80}; count the judgement as missing."

@@ -16,15 +16,15 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from her_hf.dual_layer import Turn, View
 from her_hf.inference import Message
-from her_hf.judging.structured import THINKING_TAGS
+from her_hf.judging.thinking import CLOSES_THINKING, OPENS_THINKING
 from her_hf.scenes import Scene
 from her_hf.scenes.messages import labelled
 
 END_CHAT = "<END CHAT>"
 """What the predictor answers when the scene is over."""
 
-_THINKING = re.compile(rf"<\s*({THINKING_TAGS})\s*>.*?(?:<\s*/\s*\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
-_THOUGHT = re.compile(rf"<\s*/\s*(?:{THINKING_TAGS})\s*>", re.IGNORECASE)
+_THINKING = re.compile(rf"(?:{OPENS_THINKING}).*?(?:{CLOSES_THINKING}|\Z)", re.IGNORECASE | re.DOTALL)
+_THOUGHT = re.compile(CLOSES_THINKING, re.IGNORECASE)
 _LABEL = re.compile(
     r"next[\s_-]{0,3}speaker[\"'*_`]{0,4}\s{0,3}(?:is\b|should\s+be\b|will\s+be\b|[:：=])|下一(?:位|个)?(?:发言|说话)(?:者|人)?\s{0,3}(?:是|为|[:：])",
     re.IGNORECASE,

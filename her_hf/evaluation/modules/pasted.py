@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 
 from her_hf.dual_layer.labels import find_label
+from her_hf.judging.thinking import CLOSES_THINKING, OPENS_THINKING
 
 from ..rows import Row
 from .values import shown
 
-_SYSTEM = r"(?:system_thinking|system_think|systemthinking|think)"
-_OPENING = re.compile(rf"\s*<\s*{_SYSTEM}\s*>", re.IGNORECASE)
-_CLOSING = re.compile(rf"</\s*{_SYSTEM}\s*>", re.IGNORECASE)
+_OPENING = re.compile(rf"\s*(?:{OPENS_THINKING})", re.IGNORECASE)
+_CLOSING = re.compile(CLOSES_THINKING, re.IGNORECASE)
 
 
 def read_pasted(text: str, names: Sequence[str] = ()) -> list[Row]:
