@@ -20,7 +20,7 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 # Raw line breaks inside strings are common and harmless, hence strict=False.
-_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_no_key_twice)
+DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_no_key_twice)
 
 
 def strict_json(text: str) -> Any:
@@ -30,7 +30,7 @@ def strict_json(text: str) -> Any:
         `ValueError`: If it is no JSON, an object in it has two values for one key, or it is nested too deeply.
     """
     try:
-        return _DECODER.decode(text.strip().removeprefix("\ufeff"))
+        return DECODER.decode(text.strip().removeprefix("\ufeff"))
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
 

@@ -6,11 +6,11 @@ tokens that were written, one by one and in order, and each must be a string, a 
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from her_hf.inference.strict import DECODER, strict_json
 from her_hf.scoring.keys import plain_width
 
 STARTS = r"\{(?=\s*+(?:[\"'“}]|//|/\*|\w++\s*+[:：]))|\[(?=\s*+\{)"
@@ -60,32 +60,6 @@ class JsonAt:
     repaired: bool = False
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; one key with two values is none, because it does not say which counts."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found and found[key] != value:
-            raise ValueError(f"the key {key[:80]!r} has two values")
-        found[key] = value
-    return found
-
-
-# Raw line breaks inside strings are common and harmless, hence strict=False.
-_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_no_key_twice)
-
-
-def strict_json(text: str) -> Any:
-    """The value that a whole text is.
-
-    Raises:
-        `ValueError`: If it is no JSON, or an object in it has two values for one key.
-    """
-    try:
-        return _DECODER.decode(text.strip().removeprefix("\ufeff"))
-    except RecursionError:
-        raise ValueError("the JSON is nested too deeply") from None
-
-
 def json_at(text: str, start: int) -> JsonAt | None:
     """Reads the object or list that begins at a place; linear time.
 
@@ -97,7 +71,7 @@ def json_at(text: str, start: int) -> JsonAt | None:
         `JsonAt` or `None`: `None` if it never closes: the text ends before it, or a bracket is missing.
     """
     try:
-        value, end = _DECODER.raw_decode(text, start)
+        value, end = DECODER.raw_decode(text, start)
         return JsonAt(value, end)
     except (ValueError, RecursionError):
         return _repaired(text, start)

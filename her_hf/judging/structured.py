@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from her_hf.inference import Messages, Reply
+from her_hf.inference.strict import strict_json
 
-from .json_text import STARTS, UNREADABLE, json_at, strict_json
+from .json_text import STARTS, UNREADABLE, json_at
 from .missing import Missing
 from .thinking import CLOSES_THINKING, OPENS_THINKING
 
