@@ -2,7 +2,8 @@
 
 `HER_HF_SLOW=1 pytest -m slow` (`make test-slow`) runs the tests that are marked slow, which are skipped otherwise.
 `HER_HF_FULL=1 pytest -m "slow or full"` (`make test-full`) adds those marked full, and gives the property tests of the
-format 20,000 examples each. `HER_HF_SEARCH=1` draws new examples each time.
+format 20,000 examples each, those of template and processor, which are slower, 2,000. `HER_HF_SEARCH=1` draws new
+examples each time.
 """
 
 from __future__ import annotations
@@ -18,13 +19,20 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 FULL = os.environ.get("HER_HF_FULL") == "1"
 SLOW = FULL or os.environ.get("HER_HF_SLOW") == "1"
+PROPERTIES = {
+    "test_dual_layer_properties.py": 20_000,
+    "test_templates.py": 2_000,
+    "test_processor.py": 2_000,
+    "test_injection.py": 2_000,
+}
+"""Files whose property tests belong to the full run, and how many examples they draw there."""
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # The same verdict on the same code; with HER_HF_SEARCH=1 the full run looks for what nobody has seen yet.
 settings.register_profile("default", max_examples=200, deadline=None, derandomize=True, database=None)
 settings.register_profile(
     "full",
-    max_examples=20_000,
+    max_examples=max(PROPERTIES.values()),
     deadline=None,
     derandomize=os.environ.get("HER_HF_SEARCH") != "1",
     database=None,
@@ -35,10 +43,14 @@ settings.load_profile("full" if FULL else "default")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    sized = set()
     for item in items:
-        of_the_format = item.path.name == "test_dual_layer_properties.py"
-        if FULL and of_the_format and is_hypothesis_test(getattr(item, "obj", None)):
+        examples, test = PROPERTIES.get(item.path.name), getattr(item, "obj", None)
+        if FULL and examples and is_hypothesis_test(test):
             item.add_marker(pytest.mark.full)
+            if test not in sized:  # several items may share one function, which takes settings once
+                settings(max_examples=examples)(test)
+                sized.add(test)
         for name, run in (("slow", SLOW), ("full", FULL)):
             if not run and item.get_closest_marker(name):
                 item.add_marker(pytest.mark.skip(reason=f"set HER_HF_{name.upper()}=1 (make test-{name})"))

@@ -54,6 +54,13 @@ def issues(turn: Turn) -> set[str]:
     return {str(issue) for issue in turn.issues}
 
 
+def streamed(text: str, size: int, **settings: Any) -> Turn:
+    stream = TurnStream(prefilled=False, **settings)
+    for at in range(0, len(text), size):
+        stream.feed(text[at : at + size])
+    return stream.close()
+
+
 def case(
     title: str, text: str, name: str | None, system: str | None, segments: str, found: str = "", **kwargs: Any
 ) -> Any:
@@ -356,7 +363,10 @@ def test_parse(
     assert set(stream.close().issues) == set(turn.issues)
 
 
-CAST: dict[str, Any] = {"names": ("Ann", "Bob", "the old man", "安娜"), "speaker": "Ann"}
+CAST: dict[str, Any] = {
+    "names": ("Ann", "Bob", "the old man", "安娜", "Mrs. O'Neil", "d’Artagnan", "Αχιλλέας", "Straße", "Weiss"),
+    "speaker": "Ann",
+}
 RESTYLED = [
     ("**Ann:** Hi", "Ann", "S:Hi"),
     ("**Ann**: Hi", "Ann", "S:Hi"),
@@ -380,12 +390,35 @@ RESTYLED = [
     ("【安娜】：走吧", "安娜", "S:走吧"),
     ("ENVIRONMENT: Wind.", ENVIRONMENT, "S:Wind."),
     ("**Bob:** Hi", "Bob", "S:Hi"),
+    ("**Ann** : Hi", "Ann", "S:Hi"),
+    ("**Ann :** Hi", "Ann", "S:Hi"),
+    ("ANN\u3000：Hi", "Ann", "S:Hi"),
+    ("MRS. O’NEIL: Hi", "Mrs. O'Neil", "S:Hi"),
+    ("Mrs. O’Neil: Hi", "Mrs. O'Neil", "S:Hi"),
+    ("d'Artagnan (bows): Hi", "d’Artagnan", "A:bows|S:Hi"),
+    ("ΑΧΙΛΛΈΑΣ: Hi", "Αχιλλέας", "S:Hi"),
+    ("STRASSE: Hi", "Straße", "S:Hi"),
+    ("**Weiß** (nods): Hi", "Weiss", "A:nods|S:Hi"),
+]
+# Where a bracket may be a layer, these are no labels.
+RESTYLED_WITHOUT_LAYERS = [
+    ("[Ann] : Hi", "Ann", "S:Hi"),
+    ("Ann (whispering) : Hi", "Ann", "A:whispering|S:Hi"),
+    ("**Ann (whispering)** : Hi", "Ann", "A:whispering|S:Hi"),
+    ("[Ann (whispering)]: Hi", "Ann", "A:whispering|S:Hi"),
+    ("**[Ann (whispering)]** : Hi", "Ann", "A:whispering|S:Hi"),
+    ("【安娜（低声）】：走吧", "安娜", "A:低声|S:走吧"),
 ]
 
 
-@pytest.mark.parametrize("notation", ["her", "coser"])
 @pytest.mark.parametrize("begin", ["", " \n", f"{BLOCK}\n"])
-@pytest.mark.parametrize(("text", "name", "segments"), RESTYLED)
+@pytest.mark.parametrize(
+    ("text", "name", "segments", "notation"),
+    [
+        *((*row, notation) for row in RESTYLED for notation in ("her", "coser")),
+        *((*row, "her") for row in RESTYLED_WITHOUT_LAYERS),
+    ],
+)
 def test_labels_as_models_write_them(text: str, name: str, segments: str, begin: str, notation: str) -> None:
     turn = parse_turn(begin + text, notation=notation, **CAST)
     assert shape(turn)[0] == name and shape(turn)[2] == segments
@@ -411,11 +444,14 @@ NO_LABELS = [  # and what CoSER notation makes of them, where it is something el
     ("** Ann **: Hi", None),
     ("**Ann* : Hi", None),
     ("[Ann is late]: so?", "T:Ann is late|S:: so?"),
-    ("[Ann] : Hi", "T:Ann|S:: Hi"),
+    ("[Ann (late]: so?", "T:Ann (late|S:: so?"),
+    ("[Ann (late) is]: so?", "T:Ann (late) is|S:: so?"),
+    ("d' Artagnan: Hi", None),
+    ("straße: Hi", None),
+    ("STRASE: Hi", None),
     ("[Ann]", "T:Ann"),
     ("[Ann", "T:Ann"),
     ("Ann (smiles) Hi: there", "S:Ann|A:smiles|S:Hi: there"),
-    ("Ann (smiles) : there", "S:Ann|A:smiles|S:: there"),
     (f"Ann ({'a' * 81}): Hi", f"S:Ann|A:{'a' * 81}|S:: Hi"),
     ("Anna (smiles): Hi", "S:Anna|A:smiles|S:: Hi"),
     ("*Ann waves* so: Hi", None),
@@ -432,6 +468,50 @@ def test_what_only_looks_like_a_label(text: str, in_coser: str | None) -> None:
         turn = parse_turn(text, notation=notation, **CAST)
         assert (turn.name, shape(turn)[2]) == (None, expected)
         assert "restyled_label" not in issues(turn)
+
+
+@pytest.mark.parametrize(
+    ("text", "segments"),
+    [
+        ("[Ann] : Hi", "T:Ann|S:: Hi"),
+        ("Ann (smiles) : there", "S:Ann|A:smiles|S:: there"),
+        ("[Ann (the liar)]: Hi", "T:Ann (the liar)|S:: Hi"),
+    ],
+)
+def test_a_layer_in_coser_notation_is_no_part_of_a_label(text: str, segments: str) -> None:
+    turn = parse_turn(text, notation="coser", **CAST)
+    assert (turn.name, shape(turn)[2], issues(turn)) == (None, segments, set())
+    assert parse_turn(turn.render("her"), **CAST) == parse_turn(turn.render("coser"), notation="coser", **CAST) == turn
+
+
+SECRETS = [  # a thought inside the stage direction of a label, in CoSER notation
+    ("Ann (whispering [I hate him]): hi", "A:whispering|T:I hate him|S:hi", "Ann: (whispering) hi"),
+    ("**Ann** (smiles [liar]): hi", "A:smiles|T:liar|S:hi", "Ann: (smiles) hi"),
+    ("**Ann (smiles [liar]):** hi", "A:smiles|T:liar|S:hi", "Ann: (smiles) hi"),
+    ("[Ann] ([liar] smiles [and fool] on): hi", "T:liar|A:smiles|T:and fool|A:on|S:hi", "Ann: (smiles) (on) hi"),
+    ("ANN（低声【我恨他】）：走", "A:低声|T:我恨他|S:走", "Ann: (低声) 走"),
+    ("Ann ([all of it]): hi", "T:all of it|S:hi", "Ann: hi"),
+    ("Ann (whispering [I hate him): hi", "A:whispering|T:I hate him) hi", "Ann: (whispering)"),
+    ("Ann (a] b): hi", "A:a] b|S:hi", "Ann: (a] b) hi"),
+    (f"Ann (a [{ZERO_WIDTH_SPACE}b]): hi", "A:a [b]|S:hi", f"Ann: (a [{ZERO_WIDTH_SPACE}b]) hi"),
+]
+
+
+@pytest.mark.parametrize(("text", "segments", "others"), SECRETS)
+def test_a_thought_in_a_stage_direction_stays_one(text: str, segments: str, others: str) -> None:
+    turn = parse_turn(text, notation="coser", **CAST)
+    assert shape(turn) == ("Ann", None, segments)
+    assert Issue.RESTYLED_LABEL in turn.issues
+    assert turn.render("coser", "others") == others
+    assert parse_turn(turn.render("coser"), notation="coser", **CAST) == parse_turn(turn.render(), **CAST) == turn
+    for size in (1, 2, 5):
+        stream = TurnStream(prefilled=False, notation="coser", **CAST)
+        events = [e for at in range(0, len(text), size) for e in stream.feed(text[at : at + size])]
+        assert stream.close() == turn and set(stream.close().issues) == set(turn.issues)
+        for number, segment in enumerate(turn.segments):
+            told = [event for event in events + stream.last_events if event.segment == number]
+            assert "".join(event.text for event in told) == segment.text
+            assert {event.layer for event in told} == {segment.layer}
 
 
 def test_other_forms_of_a_label_need_known_names() -> None:
@@ -455,6 +535,15 @@ LINES_OF_OTHERS = [
     "Bob (laughs): yo",
     "**Bob** (laughs): yo",
     "安娜（笑）：走",
+    "[Bob] : yo",
+    "**Bob** : yo",
+    "Bob (laughs) : yo",
+    "[Bob (laughs)]: yo",
+    "Mrs. O’Neil: yo",
+    "D'ARTAGNAN: yo",
+    "ΑΧΙΛΛΈΑΣ (low): yo",
+    "STRASSE: yo",
+    "Weiß (nods): yo",
 ]
 LINES_OF_NO_OTHERS = [
     "bob: yo",
@@ -462,8 +551,10 @@ LINES_OF_NO_OTHERS = [
     "**Ann:** yo",
     "ANN (low): yo",
     "so BOB: yo",
-    "[Bob] : yo",
+    "[Ann] : yo",
     "Bobs: a",
+    "(Bob: yo)",
+    "[Bob: yo]",
 ]
 
 
@@ -476,6 +567,33 @@ def test_lines_of_others_as_models_write_them(line: str, foreign: bool) -> None:
     assert issues(turn) == ({"foreign_speaker"} if foreign else set())
     assert foreign_start("Hi.\n" + line, CAST["names"], "Ann") == (4 if foreign else None)
     assert turn.segments[0].text == f"Hi.\n{line}"
+    in_coser = {"notation": "coser", **CAST}
+    turn = parse_turn(text, **in_coser)
+    assert issues(turn) == ({"foreign_speaker"} if foreign else set())
+    for size in (1, 4):
+        assert set(streamed(text, size, **in_coser).issues) == set(turn.issues)
+
+
+@pytest.mark.parametrize(
+    ("text", "foreign"),
+    [
+        ("Ann: hi\nBob (whispering [I hate her]): yo", True),
+        ("Ann: (nods)\n(bows)\n[Bob]: yo", True),
+        ("Ann: hi [no\nBob (x): yo]", False),
+        ("Ann: (nods\nBob (x): yo)", False),
+        ("Ann: hi\n[no] Bob (x): yo", False),
+        ("Ann: hi\n<role_thinking>\nBob (x): yo</role_thinking> ho", False),
+        ("Ann: hi\n<role_thinking>no</role_thinking>[Bob]: yo", False),
+        ("Ann (Bob: low): hi", False),
+        (f"Ann: hi\n[{ZERO_WIDTH_SPACE}Bob]: yo", True),
+        ("[Bob]: yo", True),
+    ],
+)
+def test_lines_of_others_in_coser_notation_begin_outside_layers(text: str, foreign: bool) -> None:
+    turn = parse_turn(text, notation="coser", **CAST)
+    assert (Issue.FOREIGN_SPEAKER in turn.issues) is foreign
+    for size in (1, 3):
+        assert set(streamed(text, size, notation="coser", **CAST).issues) == set(turn.issues)
 
 
 @pytest.mark.parametrize("tag", sorted(TAGS))

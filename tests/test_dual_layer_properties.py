@@ -49,7 +49,7 @@ PIECES = [
         ZERO_WIDTH_SPACE,
         "Ann",
         "Bob",
-        *("ANN", "BOB C", "*", "**", "_", "(x)", "[Ann]", "**Bob**", "Ann (x):"),
+        *("ANN", "BOB C", "*", "**", "_", "(x)", "[Ann]", "**Bob**", "Ann (x):", "Ann ([x] y):", "[Bob] :"),
     ),
     *("<role-thinking>", "</inner voice>", "<思考>", "<role_", "<role_thinking "),
     *("Bob c", "安娜", "Environment", "Look", "a", "b c", " x", ":", "：", " ", "\n", "\u3000", "\ud800", "İ"),
@@ -78,6 +78,9 @@ PARTS = [
     "：",
     "<role_speech>",
     "\n",
+    "[x]",
+    "([x] y)",
+    "【",
 ]
 BEGINNINGS = st.tuples(
     *map(
@@ -277,6 +280,36 @@ def test_every_word_is_where_it_was_written(
         if not coser and not prefilled:
             seen = view_text(text, view).removeprefix(label[0].strip())
             assert spoken(re.sub(r"</?role_(thinking|action)>", " ", seen)) == expected
+
+
+RESTYLED = [("Ann ", ""), ("**Ann** ", ""), ("**Ann ", "**"), ("[Ann] ", ""), ("ANN", ""), ("__ann__ ", "")]
+SHORT_TREES = st.lists(NODES, max_size=2).map(tuple)
+
+
+@given(label=st.sampled_from(RESTYLED), direction=SHORT_TREES, wide=st.booleans(), tree=TREES, plan=PLANS)
+@example(("Ann ", ""), (Node("[", children=(Node("words", ("",)),)),), False, (Node("words", ("",)),), None)
+def test_every_word_of_a_stage_direction_is_in_its_layer(
+    label: tuple[str, str], direction: tuple[Node, ...], wide: bool, tree: tuple[Node, ...], plan: str | None
+) -> None:
+    """Whether a label is found or not: no thought in its brackets is seen, and no other word is hidden."""
+    writer = Writer(coser=True)
+    writer.mark(label[0] + ("（" if wide else "("))
+    writer.write(direction, "A", "(")
+    inside = writer.text.removeprefix(label[0])[1:]
+    writer.mark(("）" if wide else ")") + label[1] + ": ")
+    writer.write(tree)
+    block = "" if plan is None else f"<think>{plan}</think>"
+    turn = parse_turn(block + writer.text, notation="coser", names=("Ann",))
+
+    plain = len(inside) <= 80 and inside.strip() and not re.search("[(（)）\n]|<[^<>]+>", inside)
+    assert turn.name == "Ann" or not plain
+    marked = [(letter, word) for letter, word in words_of(turn) if re.match(r"[HTAS]\d", word)]
+    assert only("TAS", marked) == only("TAS", writer.expected)
+    for view, letters in (("self", "TAS"), ("others", "AS")):
+        expected = [word for _, word in only(letters, writer.expected)]
+        for notation in ("her", "coser"):
+            seen = spoken(re.sub(r"</?role_(thinking|action)>", " ", turn.render(notation, view)))
+            assert [word for word in seen if re.match(r"[HTAS]\d", word)] == expected
 
 
 @given(trees=st.lists(TREES, min_size=1, max_size=4))

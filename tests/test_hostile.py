@@ -44,6 +44,8 @@ UNITS = {
     "labels": "Bob:\n",
     "half labels": "**Bob (",
     "labels in bold": "**BOB (x)**\n",
+    "labels and thoughts": "\nBob ([x] y):",
+    "labels and spaces": "\nBob  (x)  ",
     "open directions": "\nBob (",
     "directions": "\nBob (x)",
     "spaces": " ",
@@ -173,6 +175,18 @@ def test_a_megabyte_of_white_space_by_character(begin: str) -> None:
     stream = TurnStream(prefilled=False)
     assert seconds(lambda: [stream.feed(character) for character in text]) < SECONDS_PER_MEGABYTE / 2
     assert stream.close() == parse_turn(text)
+
+
+@pytest.mark.parametrize(("begin", "unit"), [("Ann", " "), ("**Ann", "\t"), ("[Ann]", " "), ("Ann (x)", "\u3000")])
+def test_white_space_where_a_label_could_go_on_is_linear(begin: str, unit: str) -> None:
+    def work(size: int) -> None:
+        stream = TurnStream(notation="coser", prefilled=False, names=CAST)
+        for character in begin + unit * size:
+            stream.feed(character)
+
+    assert_linear(work, 20_000)
+    text = begin + unit * 20_000 + ":b"
+    assert stream_by_character(text, "coser") == parse_turn(text, notation="coser", names=CAST)
 
 
 def test_deep_nesting_then_closes() -> None:

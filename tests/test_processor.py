@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from transformers import AutoProcessor, AutoTokenizer
 
 from her_hf.dual_layer import TAGS, Issue, Layer, escape_tags, parse_turn
-from her_hf.processing import HERProcessor
+from her_hf.dual_layer.text import read_tag
+from her_hf.processing import HERProcessor, response
 from her_hf.scenes.prompt import LANGUAGES, scene_prompt_source
 
 REST = "Ann: <role_thinking>He knows.</role_thinking> <role_action>pours</role_action> Tea?"
@@ -54,6 +55,8 @@ PARSED = [
      "Ann stalls.", REST),
     ("the tag repeated", f"<think>\nAnn stalls.</think>\n{REST}", {}, "<think>\nAnn stalls.", REST),
     ("a tag that is too long", f"Ann stalls.<{' ' * 60}/think>", {}, f"Ann stalls.<{' ' * 60}/think>", None),
+    ("a letter like another", f"plan</ſystem_thinking>s</thİnk>t</thin\u212a>{REST}", {},
+     "plan</ſystem_thinking>s</thİnk>t", REST),
     ("no system tag", "Ann stalls.</ thinking>", {}, "Ann stalls.</ thinking>", None),
     ("a thought and its end inside", f"<role_thinking>No.</role_thinking> She stalls.</think>{REST}", {},
      "<role_thinking>No.</role_thinking> She stalls.", REST),
@@ -123,11 +126,17 @@ REPLIES = st.lists(
 ).map("".join)
 
 
+LIKE_LETTERS = {"ſ": "s", "İ": "i", "ı": "i", "ｋ": "k", "т": "t"}
+"""Letters that a pattern without case, or the eye, takes for those of a tag."""
+
+
 @st.composite
 def written_tags(draw: st.DrawFn, closing: bool) -> str:
     """A tag of system thinking as models write it."""
     name = draw(st.sampled_from(SYSTEM_TAGS))
     name = draw(st.sampled_from([name, name.upper(), name.title(), name.replace("k", "\u212a")]))
+    letter = draw(st.sampled_from(["", "", "", *LIKE_LETTERS]))  # with another letter it is no tag
+    name = name.replace(LIKE_LETTERS.get(letter, ""), letter) if letter else name
     slash = f"{draw(WHITE)}/" if closing else ""
     return f"<{slash}{draw(WHITE)}{name}{draw(WHITE)}>"
 
@@ -146,6 +155,8 @@ def test_plain_transformers_closes_where_the_parser_closes(
 ) -> None:
     """`opened`: how the model opens the block, if no prompt did."""
     before = prompt(enable_thinking=not opened)
+    if close and read_tag(close[1:-1]) is None:
+        reply = escape_tags(reply)  # thinking goes on, and tags in it are text to plain transformers
     text = opened + escape_tags(thinking) + (close + reply if close else "")
     message = attached().parse_response(text, prefix=before)
     turn = processor("qwen3").parse_turn(text, prefix=before)
@@ -161,6 +172,21 @@ def test_plain_transformers_closes_where_the_parser_closes(
     assert streamed == message
     chunks = [e["text"] for e in events + last if e["type"] == "region_chunk" and e["field"] == "thinking"]
     assert "".join(chunks).strip() == message.get("thinking", "")
+
+
+@pytest.mark.parametrize("module", [re, regex])
+def test_the_patterns_and_the_parser_read_the_same_letters(module: Any) -> None:
+    """Every letter that is another one in some case, in every place of every tag."""
+    odd = [
+        c for c in map(chr, range(0x80, 0x11000)) if (c.upper() + c.lower() + c.casefold()).isascii() or c in "ſİıK"
+    ]
+    patterns = [module.compile(response._system_tag(closing)) for closing in (False, True)]
+    for tag in SYSTEM_TAGS:
+        for at in range(len(tag)):
+            for letter in [tag[at].upper(), *odd]:
+                name = tag[:at] + letter + tag[at + 1 :]
+                for pattern, written in zip(patterns, (name, f"/{name}"), strict=True):
+                    assert bool(pattern.fullmatch(f"<{written}>")) == (read_tag(written) is not None), written
 
 
 @pytest.mark.parametrize("module", [re, regex])

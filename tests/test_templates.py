@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jinja2 import TemplateError
 
-from her_hf.dual_layer import ZERO_WIDTH_SPACE, escape_tags, split_system, view_text
+from her_hf.dual_layer import ZERO_WIDTH_SPACE, escape_tags, parse_turn, split_system, view_text
 from her_hf.processing.frames import CHATML
 from her_hf.processing.templates import chat_template
 
@@ -236,6 +236,18 @@ NAMED = [
     ("Ann", "<role_action>nods</role_action>", *["Ann: <role_action>nods</role_action>"] * 2),
     ("Ann", THOUGHT, "Ann:", f"Ann: {THOUGHT}"),
     (" Ann\n Lee ", "hi", "Ann Lee: hi", "Ann Lee: hi"),
+    ("Ann", "**Ann** (smiles): yes", *["**Ann** (smiles): yes"] * 2),
+    ("Bob", "Bob (x): hm", *["Bob (x): hm"] * 2),
+    ("Ann", "ANN : hi", *["ANN : hi"] * 2),
+    ("Ann", "**Ann (so [b]):** hi", *["**Ann (so [b]):** hi"] * 2),
+    ("Ann", "[Ann]: hi", *["[Ann]: hi"] * 2),
+    ("安娜", "【安娜】（低声）：走", *["【安娜】（低声）：走"] * 2),
+    ("O'Neil", "O’Neil: hi", *["O’Neil: hi"] * 2),
+    ("Ann", "**Bob:** hi", *["Ann: **Bob:** hi"] * 2),
+    ("Ann", "Anna (x): hi", *["Ann: Anna (x): hi"] * 2),
+    ("Ann", "Ann (x) hi", *["Ann: Ann (x) hi"] * 2),
+    ("Will", "will: hi", *["Will: will: hi"] * 2),
+    ("Will", "WILL: hi", *["WILL: hi"] * 2),
     ("", "hi", "hi", "hi"),
     (None, "hi", "hi", "hi"),
 ]
@@ -246,6 +258,23 @@ def test_name(name: str | None, text: str, others: str, own: str) -> None:
     assert turns(render([user("x"), user(text, name=name)]))[0][1] == f"x\n\n{others}"
     assert turns(render([user("x"), assistant(text, name=name), user("y")]))[1][1] == own
     assert turns(render([user("x"), assistant(text, name=name)]))[1][1] == own
+
+
+LABELS = st.tuples(
+    st.sampled_from(["", "*", "**", "_", "[", "**[", "【"]),
+    st.sampled_from(["Ann", "ANN", "ann", "O’Neil", "o'neil", "Bob"]),
+    *[st.sampled_from(["", "", " ", "*", "**", "_", "]", "】", "(x)", "（x [y]）", ":", "："])] * 5,
+).map("".join)
+
+
+@given(LABELS, st.sampled_from(["Ann", "O'Neil"]))
+@example("**Ann** (x [y]):", "Ann")
+def test_a_label_that_is_read_is_not_written_again(label: str, name: str) -> None:
+    text = f"{label} hi"
+    seen = turns(render([user("x"), user(text, name=name)]))[0][1].removeprefix("x\n\n")
+    assert seen in (text, f"{name}: {text}")
+    if parse_turn(text, names=[name]).name == name:
+        assert seen == text
 
 
 def test_a_name_does_not_come_before_the_conversation_start() -> None:

@@ -55,6 +55,7 @@ _IN_DIRECTION = rf"[^{ROUND}{CLOSE_ROUND}\n]{{0,{MAX_DIRECTION}}}"
 _DIRECTION = re.compile(rf"[{ROUND}]({_IN_DIRECTION})[{CLOSE_ROUND}]")
 _OPEN_DIRECTION = re.compile(rf"[{ROUND}]{_IN_DIRECTION}")
 _APOSTROPHE = re.compile("['’]")
+_WHITE = r"[^\S\n]*+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +142,20 @@ def find_label(text: str, names: Sequence[str] = (), speaker: str | None = None,
     return Label(candidate, min(positions) + 1) if looks_like_name(candidate) else Label()
 
 
-def known_label(line: str, names: Iterable[str], speaker: str | None, complete: bool) -> Label | None:
-    """The label of `line` among the known names: in the plain form, else in another; `None` if more is needed."""
+def known_label(
+    line: str, names: Iterable[str], speaker: str | None, complete: bool, brackets: bool = False
+) -> Label | None:
+    """The label of `line` among the known names: in the plain form, else in another; `None` if more is needed.
+
+    `brackets`: whether those of the line may be layers, as they are in CoSER notation.
+    """
     known = {*names, ENVIRONMENT, speaker or ENVIRONMENT} - {""}
     plain = _longest(((name, _read_plain(line, name)) for name in known), complete)
     if plain is None or plain.name is not None or known == {ENVIRONMENT}:
         return plain
     # The speaker first, then by the alphabet: of two names that differ in case alone, always the same one counts.
     ordered = sorted(known, key=lambda name: (name != speaker, name))
-    return _longest(((name, _read_restyled(line, name)) for name in ordered), complete)
+    return _longest(((name, _read_restyled(line, name, brackets)) for name in ordered), complete)
 
 
 def _longest(readings: Iterable[tuple[str, Label | None]], complete: bool) -> Label | None:
@@ -173,37 +179,34 @@ def _read_plain(line: str, name: str) -> Label | None:
     return Label(name, len(line) - len(rest) + 1) if rest.startswith(_COLONS) else Label()
 
 
-def _read_restyled(line: str, name: str) -> Label | None:
+def _read_restyled(line: str, name: str, brackets: bool = False) -> Label | None:
     """`NAME:`, `**Name:**`, `[Name]:`, `Name (direction):` and what these make together; `None` if more is needed.
 
-    But for white space in front of a direction, and of the colon of a name that stands alone, the parts must touch:
-    where tags or brackets of other layers stood between them, rendering leaves a space there, and no label arises.
+    White space may stand in front of a direction and of the colon. Where brackets may be layers, the colon must touch
+    those of the label, and square ones hold a name alone: rendering leaves a space between a layer and the speech
+    behind it, so that no label arises from `[thought] : …`, and what is more than a name is a thought.
     """
     mark, bracket = _LEAD.findall(line)[0]
     start = len(mark + bracket)
-    at = start + len(name)
-    written = line[start:at]
-    if _folded(written) != _folded(name)[: len(written)]:
-        return Label()
-    if not start and written != name and written[:1].islower():
+    if not start and line[:1].islower() and line[:1] != name[:1]:
         return Label()  # "will: …" may be a word; "WILL: …" is not
-    if at >= len(line):
-        return None
-    direction = ""
-    if bracket:
-        if line[at] != _CLOSING[bracket]:
-            return Label()
-        at += 1
+    end = _name_end(line, start, name)
+    if end is None or end < 0:
+        return None if end is None else Label()
+    at, direction = end, ""
+    closing = _CLOSING.get(bracket, "")
     pending = mark  # the emphasis must end: before the direction, behind it, or behind the colon
     while True:
-        white = at + len(line[at:]) - len(line[at:].lstrip(" \t"))
+        white = at + len(line[at:]) - len(line[at:].lstrip())
         if white == len(line):
             return None
-        if pending and white == at and pending.startswith(line[at : at + len(pending)]):
+        if closing and line[at] == closing:
+            at, closing = at + 1, ""
+        elif pending and not closing and pending.startswith(line[at : at + len(pending)]):
             if not line.startswith(pending, at):
                 return None
             at, pending = at + len(pending), ""
-        elif not direction and line[white] in ROUND:
+        elif not direction and line[white] in ROUND and not (closing and brackets):
             inner = _DIRECTION.match(line, white)
             if inner is None:
                 return None if _OPEN_DIRECTION.fullmatch(line, white) else Label()
@@ -212,9 +215,8 @@ def _read_restyled(line: str, name: str) -> Label | None:
                 return Label()
         else:
             break
-    alone = not start and not direction
-    at = white if alone else at
-    if not line.startswith(_COLONS, at):
+    at = at if brackets and (bracket or direction) else white
+    if closing or not line.startswith(_COLONS, at):
         return Label()
     at += 1
     if pending:
@@ -224,10 +226,23 @@ def _read_restyled(line: str, name: str) -> Label | None:
     return Label(name, at, True, direction)
 
 
+def _name_end(line: str, start: int, name: str) -> int | None:
+    """Where `name`, which begins at `start`, ends; -1 if something else stands there, `None` if more is needed."""
+    wanted, found = _folded(name), 0
+    for at in range(start, len(line)):
+        if found == len(wanted):
+            return at
+        letter = _folded(line[at])
+        if not wanted.startswith(letter, found):
+            return -1
+        found += len(letter)
+    return None
+
+
 @lru_cache(maxsize=4096)
 def _folded(text: str) -> str:
-    """Small letters, as many as there were letters."""
-    return "".join(small if len(small := letter.lower()) == 1 else letter for letter in text)
+    """Without the difference of case (`STRASSE`, `Straße`) and of the two apostrophes."""
+    return text.casefold().replace("’", "'")
 
 
 def foreign_lines(text: str, names: Sequence[str], own: str | None) -> bool:
@@ -261,6 +276,9 @@ def labelled_lines(text: str, names: Iterable[str]) -> Iterator[tuple[int, int]]
 @lru_cache(maxsize=64)
 def _line_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
     """Lines that may have a label: a cheap net, whose catch is read by the rules above."""
-    known = "|".join(map(re.escape, names))
-    ends = rf"[\]］】]?[*_]{{0,3}}[ \t]*(?:[{ROUND}][^{ROUND}{CLOSE_ROUND}\n]*+[{CLOSE_ROUND}][*_]{{0,3}}[ \t]*)?[:：]"
-    return re.compile(rf"^[ \t]*+(?P<label>[*_]{{0,3}}[\[［【]?(?P<name>{known}){ends})", re.MULTILINE | re.IGNORECASE)
+    written = dict.fromkeys(form for name in names for form in (name, _folded(name)))
+    known = "|".join(re.escape(form).replace("ss", "(?:ss|ß)").replace("'", "['’]") for form in written)
+    direction = rf"(?:{_WHITE}[{ROUND}][^{ROUND}{CLOSE_ROUND}\n]*+[{CLOSE_ROUND}])?"
+    ends = rf"{direction}[\]］】]?[*_]{{0,3}}{direction}[*_]{{0,3}}{_WHITE}[:：]"
+    label = rf"[*_]{{0,3}}[\[［【]?(?P<name>{known}){ends}"
+    return re.compile(rf"^{_WHITE}(?P<label>{label})", re.MULTILINE | re.IGNORECASE)

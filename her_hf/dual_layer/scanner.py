@@ -1,6 +1,6 @@
 """Cuts text into plain text and layer tags, piece by piece, holding back no more than an unfinished tag.
 
-And tells what in plain text was meant as a tag but is none that is read.
+And tells what in plain text was meant as a tag but is not read as one.
 """
 
 from __future__ import annotations

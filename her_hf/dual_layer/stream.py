@@ -101,8 +101,10 @@ class TurnStream:
         self._label_breaks = 0  # line breaks around the tags that followed it
         self._label_crossed = self._label_angle = False
         self._held_bracket = ""
-        # The beginning of a turn in CoSER notation, while its brackets may be those of a label; None: they are not.
-        self._bracketed_label: str | None = "" if labels and self._brackets and (names or speaker) else None
+        # The beginning of a turn in CoSER notation, while its brackets may be those of a label.
+        self._seeks_bracketed_label = labels and self._brackets and bool(names or speaker)
+        self._bracketed_label: list[str] = []
+        self._written: list[str] = []  # what CoSER notation reads outside tags, brackets included, line by line
         self._turn: Turn | None = None
         self.last_events: list[TurnEvent] = []
         if prefilled:
@@ -157,8 +159,11 @@ class TurnStream:
         for segment in segments:
             if segment.layer is not Layer.SYSTEM_THINKING and has_unknown_tag(segment.text):
                 self._note(Issue.UNKNOWN_TAG)
-            if segment.layer is Layer.SPEECH and foreign_lines(segment.text, self._names, self._name or self._speaker):
-                self._note(Issue.FOREIGN_SPEAKER)
+        # Another one's label may hold brackets, which CoSER notation has made layers of.
+        said = [segment.text for segment in segments if segment.layer is Layer.SPEECH]
+        own = self._name or self._speaker
+        if any(foreign_lines(text, self._names, own) for text in (*said, "".join(self._written))):
+            self._note(Issue.FOREIGN_SPEAKER)
         thinking = (system[0].text if system else "") if self._system_started else None
         return Turn(self._name, thinking, segments, tuple(self._issues))
 
@@ -170,6 +175,7 @@ class TurnStream:
             self._release_bracket()
             self._close_tag(piece.layer) if piece.closing else self._open_tag(piece.layer)
             self._cross()
+            self._write("<>")
         elif self._may_be_label(piece):
             self._take_label(piece)
         elif self._brackets:
@@ -226,23 +232,35 @@ class TurnStream:
         if self._bracketed_label:
             return True
         begins = not self._stack and self._leading and self._label_text == ""
-        return self._bracketed_label is not None and begins and not text.isspace()
+        return self._seeks_bracketed_label and begins and not text.isspace()
 
     def _take_label(self, text: str, final: bool = False) -> None:
         """Takes the beginning of a turn in CoSER notation, where `[Name]:` is a label and no thought."""
-        self._bracketed_label = (self._bracketed_label or "") + text
-        begun = self._bracketed_label.lstrip()
+        self._bracketed_label.append(text)
+        if text.isspace() and "\n" not in text:
+            return  # it decides nothing, and a look at all that is held for each space would take quadratic time
+        begun = "".join(self._bracketed_label).lstrip()
         line, newline, _ = begun.partition("\n")
-        label = known_label(line, self._names, self._speaker, final or bool(newline))
+        label = known_label(line, self._names, self._speaker, final or bool(newline), brackets=True)
         if label is None:
+            self._bracketed_label = [begun]
             return
-        self._bracketed_label = None
+        self._bracketed_label, self._seeks_bracketed_label = [], False
         if label.restyled:
             self._label_text = None
             self._set_label(label)
+            self._write(begun[: label.length])
+            self._take_direction(label.direction)
             begun = begun[label.length :]
         if begun:
             self._take_bracketed(begun)
+
+    def _take_direction(self, direction: str) -> None:
+        """Takes the stage direction of a label in CoSER notation: a thought in it stays one."""
+        if direction:
+            self._open_bracket(Layer.ROLE_ACTION)
+            self._take_pieces(direction)
+            self._take_pieces(CLOSE_ROUND[0])
 
     def _release_label(self) -> None:
         if self._bracketed_label:
@@ -260,9 +278,10 @@ class TurnStream:
         self._take_pieces(text[:-1] if self._held_bracket else text)
 
     def _take_pieces(self, text: str) -> None:
-        plain: list[str] = []  # added at once: bracket by bracket takes several times as long
+        plain: list[str] = []  # added together: bracket by bracket takes several times as long
         for piece in split_brackets(text):
             written = self._as_text(piece)
+            self._write(piece if written is None else written)
             if written is not None:
                 plain.append(written)
                 continue
@@ -272,6 +291,11 @@ class TurnStream:
             self._open_bracket(_OPENS[piece]) if piece in _OPENS else self._close_bracket()
         if plain:
             self._add("".join(plain))
+
+    def _write(self, text: str) -> None:
+        """Keeps what CoSER notation reads, in which a layer begins no line."""
+        if self._brackets and not self._tag_depth:
+            self._written.append(text.replace("\n", " ") if self._stack else text)
 
     def _as_text(self, piece: str) -> str | None:
         """The text that a piece stands for; `None` for a bracket that opens or closes a layer."""
@@ -394,6 +418,8 @@ class TurnStream:
             return
         self._label_text = None
         self._set_label(label)
+        if label.direction:
+            self._segments.add(Layer.ROLE_ACTION, label.direction)
         self._segments.add(Layer.SPEECH, text[label.length :] + "".join(self._label_white))
         self._segments.break_lines(self._label_breaks)
 
@@ -404,8 +430,6 @@ class TurnStream:
         self._events.append(TurnEvent("name", label.name))
         if label.restyled:
             self._note(Issue.RESTYLED_LABEL)
-        if label.direction:
-            self._segments.add(Layer.ROLE_ACTION, label.direction)
 
 
 def parse_with(stream: TurnStream, text: str, origin_id: tuple[int, ...] = ()) -> Turn:

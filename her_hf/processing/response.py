@@ -20,6 +20,7 @@ SAMPLING: dict[str, Any] = {"do_sample": True, "temperature": 0.7, "top_p": 0.9,
 """Generation defaults. Source: the chat demo of the HER repository (cydu24/HER)."""
 
 _GENERATION_CONFIG = "generation_config.json"
+_KELVIN = "\u212a"
 _SPACE = r"[\s\x1c-\x1f]"  # what `str.strip` takes away: to `regex` the last four are no white space
 
 
@@ -64,8 +65,14 @@ def response_template(frame: Frame) -> dict[str, Any]:
 def _system_tag(closing: bool = False) -> str:
     """Pattern of what the parser reads as a tag of system thinking."""
     names = sorted((tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING), key=len, reverse=True)
-    inner = f"{_SPACE}*(?i:{'|'.join(names)}){_SPACE}*>"
+    inner = f"{_SPACE}*(?:{'|'.join(map(_any_case, names))}){_SPACE}*>"
     return rf"<(?=[^<>]{{1,{MAX_TAG_INNER}}}>){f'{_SPACE}*/' if closing else ''}{inner}"
+
+
+def _any_case(name: str) -> str:
+    """A pattern for `name` in any case as `read_tag` reads it: `(?i:…)` would take more letters for one, such as ſ."""
+    # Of all letters but the capitals, only the Kelvin sign has an ASCII letter for its small one.
+    return "".join(f"[{c}{c.upper()}{_KELVIN if c == 'k' else ''}]" if c.isalpha() else c for c in name)
 
 
 def generation_config(
