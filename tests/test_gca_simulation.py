@@ -281,7 +281,7 @@ def test_a_failed_call_ends_the_scene_and_says_why() -> None:
 
     played = play(Agent(breaking), rounds=5)
     assert played.ended_by == "failed" and len(played.turns) == 2
-    assert played.failure == {"kind": "status", "message": "the engine died"}
+    assert played.failure == {"kind": "status", "status": 400, "message": "the engine died"}
 
 
 def test_oldest_turns_go_when_the_window_is_small_and_are_counted() -> None:
