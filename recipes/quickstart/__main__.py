@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from her_hf.devices import cpu_cores, describe_device, has_bf16
 from her_hf.durable import claim, read_json, replace_text, whole_lines, write_json
-from her_hf.hub.base import EMBEDDED, EMBEDDED_ID, write_base
+from her_hf.hub.base import EMBEDDED, EMBEDDED_ID
 from her_hf.hub.cards import source_commit
 from her_hf.processes import end_with_parent, run_child
 from her_hf.scenes import Scene, load_scenes
@@ -127,7 +127,9 @@ class Quickstart:
     def _base(self) -> str:
         """The base, and the same weights with the HER template: what both models are prompted with."""
         with StageProgress("base", 20, after=self._minutes * 60).shown():
-            in_a_process(_write_bases, self.out, self.settings.base)
+            from recipes.quickstart.base import write_bases
+
+            in_a_process(write_bases, self.out, self.settings.base)
         return str(self.out / "base")
 
     @property
@@ -341,16 +343,10 @@ class Quickstart:
 
 
 def in_a_process(work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Calls a function in a process of its own, whose memory is free again when it has returned."""
+    """Calls a function of another module in a process of its own, whose memory is free again when it has returned."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) as pool:
         return pool.submit(work, *args, **kwargs).result()
-
-
-def _write_bases(out: Path, base: str) -> None:
-    from her_hf.processing.attach import attach_model
-
-    attach_model(write_base(out / "base-plain", base), out / "base")
 
 
 def _metrics(output: Path) -> list[dict[str, Any]]:
