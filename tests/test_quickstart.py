@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="figures need matplotlib: pip install her_hf[train]")
 
-from her_hf.durable import OtherRunError, read_json
+from her_hf.durable import OtherRunError, read_json, write_json
 from her_hf.scenes import load_scenes
 from her_hf.scoring.replies import SampledReply, score_replies
 from recipes.quickstart import __main__ as quickstart
@@ -128,6 +128,16 @@ def test_a_plan_comes_back_from_its_file() -> None:
     plan = make_plan(WORK, FAST, minutes=15, bf16=True, device="CPU: x")
     assert Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan
     assert "CPU: x; running in bfloat16." in plan.in_words()
+
+
+def test_later_stages_count_for_the_time_of_arrival(tmp_path: Path) -> None:
+    plan = make_plan(WORK, FAST, minutes=15)
+    write_json(tmp_path / "plan", plan.as_dict())
+    read = Plan.from_dict(read_json(tmp_path / "plan"))  # a file's keys come back in another order
+    run = Quickstart(Settings(), tmp_path / "run")
+    after = {name: run._progress(name, read)._after for name in plan.seconds}
+    assert after["loss"] == 0 and after["replies"] == plan.seconds["loss"]
+    assert after["train"] == pytest.approx(plan.seconds["replies"] + plan.seconds["loss"])
 
 
 def test_a_plan_for_bfloat16_is_not_followed_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

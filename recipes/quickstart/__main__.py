@@ -197,8 +197,7 @@ class Quickstart:
         print(f"   All done about {arrival(left)}.", flush=True)
 
     def _progress(self, name: str, plan: Plan) -> StageProgress:
-        order = list(plan.seconds)
-        after = sum(plan.seconds[later] for later in order[order.index(name) + 1 :])
+        after = sum(plan.seconds.get(later, 0.0) for later in STAGES[STAGES.index(name) + 1 :])
         return StageProgress(name, plan.seconds[name], after=after)
 
     def _scenes(self, split: str) -> list[Scene]:
