@@ -238,9 +238,9 @@ def test_a_greeting_without_a_prompt_is_history(tokenizer: Any) -> None:
 
 def test_what_the_template_refuses_is_named(tokenizer: Any) -> None:
     odd = [*conversation(1), {"role": "tool", "content": "3"}, reply("Mara", 2)]
-    talks = [Conversation("first", conversation(1)), Conversation("second", odd)]
+    items = [Conversation("first", conversation(1)), Conversation("second", odd)]
     with pytest.raises(ValueError, match=r"^second, reply 5: HER chat template: roles are"):
-        make_rows(talks, tokenizer, RowSettings(), progress=False)
+        make_rows(items, tokenizer, RowSettings(), progress=False)
 
 
 def test_only_what_helps_is_advised_when_nothing_is_left(tokenizer: Any) -> None:
@@ -273,11 +273,11 @@ def test_system_thinking_that_is_not_trained_is_counted(tokenizer: Any, content:
 
 def test_rows_do_not_depend_on_how_many_wait_together(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = tiny_tokenizer()
-    talks = [Conversation(str(at), messages) for at, messages in enumerate(conversations())]
-    whole, report = make_rows(talks, tokenizer, RowSettings(), progress=False)
+    items = [Conversation(str(at), messages) for at, messages in enumerate(conversations())]
+    whole, report = make_rows(items, tokenizer, RowSettings(), progress=False)
     for size in (1, 2):
         monkeypatch.setattr(data, "_CHUNK", size)
-        parted, again = make_rows(talks, tokenizer, RowSettings(), progress=False)
+        parted, again = make_rows(items, tokenizer, RowSettings(), progress=False)
         assert parted.to_list() == whole.to_list() and again == report and digest(parted) == digest(whole)
         assert parted.features == whole.features
 

@@ -5,19 +5,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import hashlib
-import json
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.generation.streamers import BaseStreamer
 
-from her_hf.devices import best_device, settle_dtype
 from her_hf.durable import digest
 
 from .cache import read_once, roomy_cache
@@ -25,9 +20,8 @@ from .detokenize import Detokenizer
 from .gather import Gathered
 from .inline import OPENING, opens_thinking
 from .interface import Messages, ModelError, Prompt, Reply, Sampling, Schema, Usage
+from .loading import first_line, load_parts, template_of
 from .seeded import SeededSampler, Stopper
-
-ADAPTER_CONFIG = "adapter_config.json"
 
 BATCH_SIZE = 16
 """Prompts generated together; on two CPU cores a small model gains until about here."""
@@ -105,43 +99,7 @@ class LocalModel:
             `ValueError`: If it is no whole model folder, if the tokenizer cannot carry the HER template or has tokens
                 beyond the embeddings, or if torch does not know the dtype or cannot use the device.
         """
-        path = Path(source).expanduser()
-        if not path.exists() and (source.count("/") > 1 or source.startswith((".", "~", "/"))):
-            raise FileNotFoundError(
-                f"There is no folder {source}, and it is no Hub id (`owner/name`) nor a server's URL."
-            )
-        folder = str(path) if path.exists() else source
-        base = _base_of(path)
-        device = _usable_device(device) if device else best_device()
-        wanted = settle_dtype(dtype, device)
-        try:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=wanted).to(device)
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, RuntimeError, EOFError, KeyError, UnpicklingError, SafetensorError) as error:
-            if base and not Path(base).exists() and isinstance(error, OSError):
-                raise FileNotFoundError(
-                    f"{base_not_found(base, source)}. Merge the two from where the base lies now "
-                    f"(her-hf merge {source} OUT --base BASE), and name the merged folder."
-                ) from error
-            kind = FileNotFoundError if isinstance(error, OSError) else ValueError
-            raise kind(
-                f"No model could be loaded from {source!r}: {_first_line(error).rstrip('.')}. Give a whole folder "
-                "that `save_pretrained` wrote, a Hub id, or a server's URL."
-            ) from error
-        from her_hf.processing import attach_tokenizer, check_embeddings, take_any_roles
-
-        check_embeddings(tokenizer, model.config, source)
-        notes = []
-        if _template_of(tokenizer) is None and not attach:
-            raise ValueError(f"{source} has no chat template of its own: name a chat model, or a reward model.")
-        if attach and OPENING.strip() not in (_template_of(tokenizer) or ""):
-            tokenizer = attach_tokenizer(tokenizer)
-            notes.append(
-                f"{source} does not carry the HER chat template; it was added for this run. "
-                "`her-hf attach` writes a folder that has it."
-            )
-        elif note := take_any_roles(tokenizer):
-            notes.append(note)
+        model, tokenizer, notes = load_parts(source, device=device, dtype=dtype, attach=attach)
         local = cls(tokenizer, model.eval(), name=source, window=window)
         local.notes += notes
         return local
@@ -166,7 +124,7 @@ class LocalModel:
         return await asyncio.to_thread(
             lambda: {
                 "model": Path(self._name).name,
-                "template": digest(_template_of(self._tokenizer)),
+                "template": digest(template_of(self._tokenizer)),
                 "weights": _weights_digest(self._model),
                 "dtype": str(self._model.dtype),
                 "vocabulary": digest(sorted(self._tokenizer.get_vocab().items())),
@@ -320,7 +278,7 @@ class LocalModel:
                 read.past_key_values.batch_repeat_interleave(len(answers))
                 rest = self._model(padded, past_key_values=read.past_key_values).logits.float().log_softmax(-1)
             except (RuntimeError, IndexError) as error:
-                raise ModelError(f"{self._name} failed while reading: {_first_line(error)}", kind="local") from error
+                raise ModelError(f"{self._name} failed while reading: {first_line(error)}", kind="local") from error
         return [
             float(first[ids[0]]) + sum(float(rest[row, at, ids[at + 1]]) for at in range(len(ids) - 1))
             for row, ids in enumerate(answers)
@@ -412,54 +370,12 @@ class LocalModel:
                     streamer=streamer,
                 )
             except (RuntimeError, IndexError) as error:  # out of memory, or positions beyond the model's window
-                raise ModelError(
-                    f"{self._name} failed while generating: {_first_line(error)}", kind="local"
-                ) from error
+                raise ModelError(f"{self._name} failed while generating: {first_line(error)}", kind="local") from error
         return [self._until_end(row) for row in out[:, width:].tolist()]
 
     def _until_end(self, ids: list[int]) -> list[int]:
         end = next((index for index, token in enumerate(ids) if token in self._ends), len(ids))
         return ids[: end + 1]
-
-
-def base_not_found(base: str, adapter: str | Path) -> str:
-    """What to say of an adapter whose base is not where it says.
-
-    It keeps the path that its training was given, which may have been relative to another folder.
-    """
-    return (
-        f"the base {base!r} of the adapter {adapter} is no folder here (looked in {Path.cwd()}), and no model of the "
-        "Hub that can be reached"
-    )
-
-
-def _base_of(folder: Path) -> str | None:
-    """The base that a folder with an adapter names."""
-    if not (folder / ADAPTER_CONFIG).is_file() or (folder / "config.json").is_file():
-        return None
-    base = adapter_config(folder).get("base_model_name_or_path")
-    return base if isinstance(base, str) else None
-
-
-def adapter_config(folder: Path) -> dict[str, Any]:
-    """What an adapter says of itself.
-
-    Raises:
-        `ValueError`: If it cannot be read; the message names the file.
-    """
-    file = folder / ADAPTER_CONFIG
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is no JSON: {_first_line(error)}. Copy the adapter's folder again.") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{file} must hold an object, got {type(config).__name__}. Copy the adapter's folder again.")
-    return config
-
-
-def _template_of(tokenizer: Any) -> str | None:
-    template = tokenizer.chat_template
-    return template.get("default") if isinstance(template, dict) else template
 
 
 def _weights_digest(model: Any) -> str:
@@ -470,21 +386,3 @@ def _weights_digest(model: Any) -> str:
         sample = flat[:: max(1, flat.numel() // 1024)].float().cpu().contiguous()
         sha.update(name.encode() + sample.numpy().tobytes())
     return sha.hexdigest()
-
-
-def _usable_device(name: str) -> str:
-    """The device, tried before weights are read for it."""
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"torch cannot use the device {name!r} here: {_first_line(error).partition('. ')[0]}. Name another one, "
-            f"such as {best_device()}, or none for the best there is."
-        ) from error
-    return name
-
-
-def _first_line(error: BaseException) -> str:
-    text = f"unknown key {error}" if isinstance(error, KeyError) else str(error)
-    lines = text.strip().splitlines()
-    return lines[0] if lines else type(error).__name__

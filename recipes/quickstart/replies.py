@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from her_hf.durable import Journal
+from her_hf.durable import SEED_LIMIT, Journal
 from her_hf.evaluation.format import Unit
 from her_hf.inference.interface import Sampling
 from her_hf.inference.local import LocalModel
@@ -77,7 +77,7 @@ def sample_replies(
                     for (scene, character, index), _ in (wanted[key] for key in batch)
                 ],
                 sampling=sampling,
-                seeds=[int(key, 16) % 2**31 for key in batch],
+                seeds=[int(key, 16) % SEED_LIMIT for key in batch],
                 batch_size=BATCH_SIZE,
                 each_token=each_token,
             )
