@@ -1,9 +1,9 @@
 """How much of the reference dialogue a simulated one repeats: BLEU and ROUGE-L, as CoSER counts them.
 
 CoSER compares whole dialogues, each turn with its label (`Ann: Hello.`), see [`dialogue_text`]; both sides in the same
-view. Its BLEU is nltk's, of lower-cased Penn Treebank tokens. Its ROUGE-L is that of the PyPI package `rouge` 1.0.1: at
-the level of the summary, of distinct words, in the case they are written in. Chinese, Japanese and Korean characters,
-which CoSER's data does not have, count as words in both.
+view. Its BLEU is nltk's, of lower-cased Penn Treebank tokens. Its ROUGE-L is that of the PyPI package `rouge` 1.0.1:
+at the level of the summary, of distinct words, in the case they are written in. Chinese, Japanese and Korean
+characters, which CoSER's data does not have, count as words in both.
 
 Of three published cases (CoSER, `exp/evaluation/id_set_gpt-4o-no_length_penalty.json`) ROUGE-L comes out to the last
 digit, BLEU within 0.0006: the sentence splitter of nltk has trained data there, which no package carries.
