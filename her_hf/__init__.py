@@ -37,9 +37,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .dual_layer import Layer, Segment, Turn, TurnStream, View, parse_turn
-    from .processing import HERProcessor
-    from .scenes import Character, Scene, load_scenes
+    from her_hf.dual_layer import Layer, Segment, Turn, TurnStream, View, parse_turn
+    from her_hf.processing import HERProcessor
+    from her_hf.scenes import Character, Scene, load_scenes
 
 
 def __getattr__(name: str) -> Any:

@@ -16,9 +16,9 @@ import sys
 
 from trl import ModelConfig
 
-from her_hf.training.launch import launch
-from her_hf.training.rm_config import RewardRLDataConfig
-from her_hf.training.rm_rl import RewardRLConfig, run_rm_rl
+from her_hf.training.reward_model.config import RewardRLDataConfig
+from her_hf.training.reward_model.rl import RewardRLConfig, run_rm_rl
+from her_hf.training.run.launch import launch
 
 
 def main() -> int:

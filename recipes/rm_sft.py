@@ -16,10 +16,10 @@ import sys
 
 from trl import ModelConfig
 
-from her_hf.training.config import OnePassConfig
-from her_hf.training.launch import launch
-from her_hf.training.rm_config import RewardDataConfig
-from her_hf.training.rm_sft import run_rm_sft
+from her_hf.training.one_pass.config import OnePassConfig
+from her_hf.training.reward_model.config import RewardDataConfig
+from her_hf.training.reward_model.sft import run_rm_sft
+from her_hf.training.run.launch import launch
 
 
 def main() -> int:

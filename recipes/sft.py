@@ -17,8 +17,8 @@ import sys
 
 from trl import ModelConfig
 
-from her_hf.training.config import DataConfig, OnePassConfig
-from her_hf.training.launch import launch
+from her_hf.training.one_pass.config import DataConfig, OnePassConfig
+from her_hf.training.run.launch import launch
 from her_hf.training.sft import run_sft
 
 

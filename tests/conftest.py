@@ -14,19 +14,20 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, is_hypothesis_test, settings
 
+from tests.support.paths import SHARED
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 FULL = os.environ.get("HER_HF_FULL") == "1"
 SLOW = FULL or os.environ.get("HER_HF_SLOW") == "1"
 PROPERTIES = {
-    "test_dual_layer_properties.py": 20_000,
-    "test_templates.py": 2_000,
-    "test_processor.py": 2_000,
-    "test_injection.py": 2_000,
+    "dual_layer/test_properties.py": 20_000,
+    "processing/test_templates.py": 2_000,
+    "processing/test_processor.py": 2_000,
+    "processing/test_injection.py": 2_000,
 }
 """Files whose property tests belong to the full run, and how many examples they draw there."""
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # The same verdict on the same code; with HER_HF_SEARCH=1 the full run looks for what nobody has seen yet.
 settings.register_profile("default", max_examples=200, deadline=None, derandomize=True, database=None)
@@ -45,7 +46,7 @@ settings.load_profile("full" if FULL else "default")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     sized = set()
     for item in items:
-        examples, test = PROPERTIES.get(item.path.name), getattr(item, "obj", None)
+        examples, test = PROPERTIES.get("/".join(item.path.parts[-2:])), getattr(item, "obj", None)
         if FULL and examples and is_hypothesis_test(test):
             item.add_marker(pytest.mark.full)
             if test not in sized:  # several items may share one function, which takes settings once

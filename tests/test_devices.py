@@ -77,7 +77,7 @@ def test_a_dtype_that_torch_does_not_know_is_named() -> None:
 def test_a_training_without_bfloat16_instructions_runs_in_float32(
     native: bool, caplog: pytest.LogCaptureFixture, tmp_path: object
 ) -> None:
-    from her_hf.training.config import OnePassConfig
+    from her_hf.training.one_pass.config import OnePassConfig
 
     with caplog.at_level(logging.WARNING):
         args = OnePassConfig(output_dir=str(tmp_path), bf16=True, use_cpu=True, report_to="none")
@@ -91,8 +91,8 @@ def test_what_accelerate_was_asked_for_is_settled_alike(
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    from her_hf.training.config import OnePassConfig
-    from her_hf.training.rm_rl import RewardRLConfig
+    from her_hf.training.one_pass.config import OnePassConfig
+    from her_hf.training.reward_model.rl import RewardRLConfig
 
     for kind in (OnePassConfig, RewardRLConfig):
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")  # accelerate launch --mixed_precision bf16
@@ -106,10 +106,9 @@ def test_what_accelerate_was_asked_for_is_settled_alike(
 
 
 def test_a_model_in_process_is_loaded_in_what_the_cpu_computes(native: bool, tmp_path: object) -> None:
-    from helpers_tokenizers import attached
-    from one_pass_helpers import tiny_model
-
     from her_hf.inference.local import LocalModel
+    from tests.support.one_pass import tiny_model
+    from tests.support.tokenizers import attached
 
     tokenizer = attached("smollm2")
     tiny_model("llama", len(tokenizer), dtype=torch.float32).save_pretrained(tmp_path)

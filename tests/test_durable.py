@@ -21,6 +21,7 @@ from her_hf.durable import (
     whole_lines,
     write_json,
 )
+from tests.support.paths import ROOT
 
 
 def by_key(row: dict[str, object]) -> object:
@@ -152,7 +153,7 @@ def test_what_a_kill_left_is_in_nobodys_way(tmp_path: Path) -> None:
         "with new_folder(sys.argv[1]) as draft:\n"
         "    (draft / 'model').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    process = subprocess.run([sys.executable, "-c", code, str(out)], cwd=Path(__file__).parents[1])
+    process = subprocess.run([sys.executable, "-c", code, str(out)], cwd=ROOT)
     assert process.returncode == -signal.SIGKILL
     (tmp_path / "run.json.1.tmp").write_text("{")
     assert not out.exists() and len(list(tmp_path.iterdir())) == 2

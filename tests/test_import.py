@@ -6,11 +6,11 @@ import json
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.paths import ROOT
+
 HEAVY = ("transformers", "torch", "trl", "gradio", "vllm")
 PROBE = """
 import json, sys, time

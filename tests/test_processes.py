@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from her_hf.processes import child_process, run_child
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.paths import ROOT
 
 # A child that starts a grandchild; each writes its process id and sleeps.
 FAMILY = """

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
@@ -24,7 +25,7 @@ def test_parse_and_render() -> None:
 
 def test_plain_transformers(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="needs transformers: pip install her_hf[train]")
-    from helpers_tokenizers import attached
+    from tests.support.tokenizers import attached
 
     tokenizer = attached("smollm2")
     config = transformers.LlamaConfig(

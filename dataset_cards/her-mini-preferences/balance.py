@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from her_hf.judging.pairs import Pair
+from her_hf.judging.pairwise.pairs import Pair
 from her_hf.scenes import read_turn
 
 FOLDS = 5

@@ -20,7 +20,7 @@ from kinds import KINDS, SAMPLED
 
 from her_hf.dual_layer import View
 from her_hf.durable import replace_text
-from her_hf.judging.principles import load_principles
+from her_hf.judging.pairwise.principles import load_principles
 from her_hf.scenes import Scene, load_scenes, read_turn
 from her_hf.scenes.messages import labelled
 

@@ -22,8 +22,8 @@ from balance import predictability, words_alone
 from kinds import KINDS, SAMPLED, SEEN, UNSEEN
 
 from her_hf.dual_layer import View, parse_turn
-from her_hf.judging.pairs import Pair
-from her_hf.judging.principles import load_principles
+from her_hf.judging.pairwise.pairs import Pair
+from her_hf.judging.pairwise.principles import load_principles
 from her_hf.scenes import Scene, load_scenes
 from her_hf.scenes.messages import labelled
 

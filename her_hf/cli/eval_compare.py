@@ -85,7 +85,7 @@ def _notes(found: dict[str, Any]) -> list[str]:
         "dropped.",
         f"p: paired permutation test over {unit}s, two-sided, not corrected for the number of scores.",
     ]
-    if found["evaluation"] == "format":
+    if found["evaluation"] == "form":
         notes.append(
             "Percent of replies. A dash: where one side was scored without scenes, what others thought is not known."
         )

@@ -116,13 +116,13 @@ def coser(
 
     her-hf eval coser --scenes scenes.json --actor http://127.0.0.1:8000 --judge http://127.0.0.1:8001 --out runs/a
     """
-    from her_hf.evaluation.gca import GcaRun, run_gca_now
-    from her_hf.evaluation.models import opener
-    from her_hf.evaluation.reports import write_report
+    from her_hf.evaluation.coser.report import write_coser_report
+    from her_hf.evaluation.coser.run import CoserRun, run_coser_now
     from her_hf.inference import Ledger
+    from her_hf.inference.callers import opener
     from her_hf.judging import Judging
     from her_hf.scenes import load_scenes
-    from her_hf.simulation.gca import GcaSettings, Troupe
+    from her_hf.simulation.coser import CoserSettings, Troupe
 
     refuse_a_run(out, resume)
     if simulate_only and judge_only:
@@ -131,7 +131,7 @@ def coser(
         raise ValueError("name the model under test (--actor), or judge what was played before (--judge-only)")
     if not simulate_only and not judge:
         raise ValueError("name a judge (--judge), or only play (--simulate-only)")
-    settings = GcaSettings(
+    settings = CoserSettings(
         style, rounds=rounds, continue_from=continue_from, max_tokens=max_tokens, temperature=temperature, seed=seed
     )
     judging = Judging(thoughts, samples=judge_samples, max_tokens=judge_tokens, seed=seed)
@@ -151,9 +151,9 @@ def coser(
             director = open_one(next_speaker, next_speaker_model) if next_speaker else world
             troupe = Troupe(playing, world, director)
         judges = [] if simulate_only else _judges(judge or [], judge_model or [], open_one)
-        run = GcaRun(found, out, settings, judging, troupe, judges, memory=memory, memory_name=memory_name)
-        results = run_gca_now(run)
-    report = write_report(results, out)
+        run = CoserRun(found, out, settings, judging, troupe, judges, memory=memory, memory_name=memory_name)
+        results = run_coser_now(run)
+    report = write_coser_report(results, out)
     typer.echo(f"Report: {report}")
     if failed := results["played"]["failed"]:
         typer.secho(f"{len(failed)} scenes could not be played; the same command tries again.", err=True, fg="red")

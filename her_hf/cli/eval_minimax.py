@@ -102,17 +102,17 @@ def minimax(
     her-hf eval minimax --npc http://127.0.0.1:8000 --npc-style her --user http://127.0.0.1:8001 --judge
     http://127.0.0.1:8001 --out outputs/minimax
     """
-    from her_hf.evaluation.minimax import LEDGER, MinimaxRun, run_minimax_now
-    from her_hf.evaluation.models import opener
-    from her_hf.evaluation.reports import write_minimax_report
+    from her_hf.evaluation.minimax.report import write_minimax_report
+    from her_hf.evaluation.minimax.run import LEDGER, MinimaxRun, run_minimax_now
     from her_hf.inference import Ledger
-    from her_hf.judging.reenactment import ChunkJudging
+    from her_hf.inference.callers import opener
+    from her_hf.judging.critics.minimax import ChunkJudging
     from her_hf.scenes.seeds import load_seeds
-    from her_hf.simulation.reenactment import OWN_SEEDS, ReenactmentSettings
+    from her_hf.simulation.minimax import OWN_SEEDS, MinimaxSettings
 
     refuse_a_run(out, resume)
     _check(simulate_only, judge_only, playing=(npc, user, npc_style), judge=judge)
-    settings = None if judge_only else ReenactmentSettings(str(npc_style), turns=turns, seed=seed)
+    settings = None if judge_only else MinimaxSettings(str(npc_style), turns=turns, seed=seed)
     judging = ChunkJudging(chunk, max_tokens=judge_tokens, seed=seed)
     found = load_seeds(seeds or OWN_SEEDS, language)[:limit]
     with Ledger(out / LEDGER) as ledger:
@@ -160,11 +160,11 @@ def calibrate(
 
     her-hf eval minimax calibrate --judge http://127.0.0.1:8001 --limit 300 --out outputs/calibration
     """
-    from her_hf.evaluation.calibrate import Calibration, calibrate_now
-    from her_hf.evaluation.minimax import LEDGER
-    from her_hf.evaluation.models import open_caller
+    from her_hf.evaluation.minimax.calibrate import Calibration, calibrate_now
+    from her_hf.evaluation.minimax.run import LEDGER
     from her_hf.inference import Ledger
-    from her_hf.judging.reenactment import ChunkJudging
+    from her_hf.inference.callers import open_caller
+    from her_hf.judging.critics.minimax import ChunkJudging
 
     judging = ChunkJudging(chunk, max_tokens=judge_tokens, seed=seed)
     with Ledger(out / LEDGER) as ledger:

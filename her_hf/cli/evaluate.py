@@ -6,9 +6,9 @@ import typer
 
 from .eval_compare import compare
 from .eval_coser import coser
-from .eval_format import format_
+from .eval_form import form
 from .eval_minimax import app as minimax_app
-from .eval_rm import rm
+from .eval_reward import reward
 
 app = typer.Typer(
     help="Evaluate models: CoSER, MiniMax-style reenactment, form, reward models; compare two runs.",
@@ -16,6 +16,6 @@ app = typer.Typer(
 )
 app.command("coser")(coser)
 app.command("compare")(compare)
-app.command("format")(format_)
-app.command("rm")(rm)
+app.command("form")(form)
+app.command("reward")(reward)
 app.add_typer(minimax_app, name="minimax")

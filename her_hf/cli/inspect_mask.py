@@ -43,8 +43,8 @@ def inspect_mask(
 
     from her_hf.processing.rows import build
     from her_hf.scenes import load_samples
-    from her_hf.training.data import conversations
-    from her_hf.training.tokenizers import her_tokenizer
+    from her_hf.training.one_pass.data import conversations
+    from her_hf.training.run.tokenizers import her_tokenizer
 
     found = load_samples(scenes, split=split)
     if not 0 <= example < len(found):
@@ -111,7 +111,7 @@ def describe(row: Row, tokenizer: Any, *, trunk: bool = True, colour: bool = Tru
     """
     from rich.text import Text
 
-    from her_hf.training.layers import LAYERS, label_layers
+    from her_hf.training.one_pass.layers import LAYERS, label_layers
 
     layers = label_layers(row, tokenizer)
     leaving: dict[int, list[int]] = {}

@@ -64,7 +64,7 @@ def judge(
 
     her-hf judge --model outputs/smollm2-135m-her-rm-sft --pairs pairs.jsonl --out verdicts.jsonl
     """
-    from her_hf.evaluation.rm import judge_file_now
+    from her_hf.evaluation.reward.run import judge_file_now
     from her_hf.inference import Ledger
     from her_hf.judging import read_pairs
 

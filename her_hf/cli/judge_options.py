@@ -1,4 +1,4 @@
-"""How a pairwise judge is asked: the options that `her-hf judge` and `her-hf eval rm` share."""
+"""How a pairwise judge is asked: the options that `her-hf judge` and `her-hf eval reward` share."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ def open_judge(
         `ValueError`: If settings exclude each other, or the model cannot be opened.
         `FileNotFoundError`: If a folder or Hub id is not there.
     """
-    from her_hf.evaluation.models import open_caller
     from her_hf.inference import Retries
+    from her_hf.inference.callers import open_caller
     from her_hf.judging import PairwiseJudge
-    from her_hf.judging.reward_model import trained_settings
+    from her_hf.judging.pairwise.reward_model import trained_settings
 
     if read == "probability":  # of the compact answer without thinking; there is no other
         form, reasoning = form or "compact", False

@@ -17,6 +17,6 @@ def merge(
     ] = "auto",
 ) -> None:
     """Fold a LoRA adapter into its base, with tokenizer, template and generation defaults."""
-    from her_hf.training.adapters import merge_adapter
+    from her_hf.training.run.adapters import merge_adapter
 
     typer.echo(f"The merged model is in {merge_adapter(adapter, out, base=base, dtype=dtype)}")

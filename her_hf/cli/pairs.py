@@ -91,10 +91,10 @@ def pairs(
 
     her-hf pairs --scenes scenes.json --policy http://127.0.0.1:8000 --teacher http://127.0.0.1:8001 --out runs/pairs
     """
-    from her_hf.data.candidates import Policy
-    from her_hf.data.pair_builder import PairRun, build_pairs_now
-    from her_hf.evaluation.models import open_caller
+    from her_hf.data.preferences.builder import PairRun, build_pairs_now
+    from her_hf.data.preferences.candidates import Policy
     from her_hf.inference import Ledger, Retries
+    from her_hf.inference.callers import open_caller
     from her_hf.judging import PairJudging, PairwiseJudge
     from her_hf.scenes import load_scenes
     from her_hf.simulation.styles import style_named

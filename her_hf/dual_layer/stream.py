@@ -9,7 +9,16 @@ from .assembler import RunAssembler
 from .labels import Label, find_label, foreign_lines, known_label
 from .layers import Issue, Layer, Turn
 from .scanner import Tag, TagScanner, has_unknown_tag, split_brackets
-from .text import BRACKETS, CLOSE_ROUND, CLOSE_SQUARE, ROUND, SQUARE, ZERO_WIDTH_SPACE, has_open_angle, joint
+from .text import (
+    BRACKETS,
+    CLOSE_ROUND,
+    CLOSE_SQUARE,
+    ROUND,
+    SQUARE,
+    ZERO_WIDTH_SPACE,
+    has_open_angle,
+    joint,
+)
 
 _OPENS = dict.fromkeys(ROUND, Layer.ROLE_ACTION) | dict.fromkeys(SQUARE, Layer.ROLE_THINKING)
 _CLOSES = dict.fromkeys(CLOSE_ROUND, Layer.ROLE_ACTION) | dict.fromkeys(CLOSE_SQUARE, Layer.ROLE_THINKING)

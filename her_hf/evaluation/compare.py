@@ -175,7 +175,7 @@ def _read(folder: Path) -> Row:
         results: Any = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is no JSON ({error}). Run the evaluation again; it goes on where it was.") from error
-    of_form = isinstance(results, dict) and results.get("evaluation") == "format"
+    of_form = isinstance(results, dict) and results.get("evaluation") == "form"
     if not isinstance(results, dict) or not {"settings", "missing" if of_form else "played"} <= results.keys():
         raise ValueError(f"{file} holds no results of her-hf eval coser, minimax or format.")
     if of_form:
@@ -195,7 +195,7 @@ def _read(folder: Path) -> Row:
 def _settings(results: Row) -> Row:
     """The settings, and what stands beside them and decides what the scores mean."""
     settings = {**results["settings"], **{name: results[name] for name in SCALE if name in results}}
-    if results.get("evaluation") == "format":
+    if results.get("evaluation") == "form":
         settings["replies"] = "in played dialogues" if "dialogues" in settings else "to turns of scenes"
     return settings
 

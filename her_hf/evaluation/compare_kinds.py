@@ -142,7 +142,7 @@ KINDS = {
         key=_seed_key,
         text="seed_digest",
     ),
-    "format": Kind(
+    "form": Kind(
         unit="scene",
         counted="reply",
         player="model",

@@ -25,10 +25,10 @@ from her_hf.evaluation.rows import Row, turns_of
 from her_hf.inference import Caller, Messages, ModelError, Prompt, Reply, Retries, Sampling, Schema, Usage
 from her_hf.inference.inline import InlineText
 from her_hf.inference.wire import estimate_tokens, thinking_switch
-from her_hf.judging import DIMENSIONS, GcaJudgement, Judging, Missing, judge_dialogue
+from her_hf.judging import DIMENSIONS, CoserJudgement, Judging, Missing, judge_dialogue
 from her_hf.scenes import Scene, load_scenes
 from her_hf.scoring.coser import coser_score, summarize_cases
-from her_hf.simulation.gca import GcaSettings, Memory, Performance, Troupe, play_scene
+from her_hf.simulation.coser import CoserSettings, Memory, Performance, Troupe, play_scene
 from her_hf.simulation.retrieval import open_memory
 
 try:
@@ -87,8 +87,8 @@ def coser(
         split (`str`, *optional*): Split of the scenes' source.
         style (`str`, *optional*, defaults to `"her"`): How the model under test is spoken to: `"her"`, `"coser"` or
             `"plain"`. Chosen, never guessed.
-        rounds, continue_from, max_tokens, temperature (*optional*): See [`~her_hf.simulation.gca.GcaSettings`]; they
-            count instead of inspect's own options.
+        rounds, continue_from, max_tokens, temperature (*optional*): See [`~her_hf.simulation.coser.CoserSettings`];
+            they count instead of inspect's own options.
         thoughts (`str`, *optional*, defaults to `"coser"`): `"coser"` hides inner thoughts from judges, `"her"` shows
             them. The two do not compare.
         judge_tokens (`int`, *optional*, defaults to 2048): Most tokens of a judgement.
@@ -110,7 +110,7 @@ def coser(
     Source: CoSER (ICML 2025); HER, arXiv 2601.21459.
     """
     found = load_scenes(scenes, split=split)
-    settings = GcaSettings(
+    settings = CoserSettings(
         style, rounds=rounds, continue_from=continue_from, max_tokens=max_tokens, temperature=temperature, seed=seed
     )
     memory = open_memory(retrieval, Path(books).expanduser() if books else None, found)
@@ -142,12 +142,12 @@ def coser_play(settings: dict[str, Any], memory: Memory | None = None, judged: b
     """Plays the sample's scene and leaves the dialogue in its store.
 
     Args:
-        settings (`dict`): [`GcaSettings.as_dict`], so that the log tells how it was played.
+        settings (`dict`): [`CoserSettings.as_dict`], so that the log tells how it was played.
         memory (`Callable`, *optional*): Looks up passages of the book for the actor.
         judged (`bool`, *optional*, defaults to `True`): Whether a grader will be needed: then its absence ends the
             sample before anything is played.
     """
-    given = GcaSettings(**settings)
+    given = CoserSettings(**settings)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         if judged:
@@ -168,7 +168,7 @@ def _scene_of(state: TaskState) -> Scene:
     return Scene.model_validate(state.metadata["scene"])
 
 
-def _troupe(settings: GcaSettings) -> Troupe:
+def _troupe(settings: CoserSettings) -> Troupe:
     """Who plays; models that are the same are asked in the same way."""
     actor, world = get_model(), get_model(role="environment")
     director = get_model(role="next_speaker", default=world)
@@ -253,7 +253,7 @@ def _unplayed(failure: Mapping[str, str]) -> Score:
     )
 
 
-def _score(found: Mapping[str, GcaJudgement | Missing], row: Row, judging: Judging, grader: str) -> Score:
+def _score(found: Mapping[str, CoserJudgement | Missing], row: Row, judging: Judging, grader: str) -> Score:
     """Points by dimension; one that is missing is NaN, which inspect counts as unscored and leaves out of means."""
     count = sum(turn["name"] != ENVIRONMENT for turn in row["turns"] if turn["origin"] == "model")
     points = {
@@ -274,7 +274,7 @@ def _score(found: Mapping[str, GcaJudgement | Missing], row: Row, judging: Judgi
     )
 
 
-def _explained(code: str, points: float, found: GcaJudgement | Missing) -> list[str]:
+def _explained(code: str, points: float, found: CoserJudgement | Missing) -> list[str]:
     """A dimension's score and flaws, or why there is none."""
     if isinstance(found, Missing):
         return [f"{DIMENSIONS[code]}: unscored ({found.cause}): {found.detail}"]

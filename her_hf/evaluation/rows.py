@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Any
 
 from her_hf.dual_layer import Turn
-from her_hf.simulation.gca import replayed
+from her_hf.simulation.coser import replayed
 from her_hf.simulation.styles import style_named
 
 Row = dict[str, Any]
 SceneKey = tuple[str, int, int]
-
-_GROUPS = r"[0-9a-f]{1,4}(?::[0-9a-f]{1,4})*"
-_IPV6 = rf"(?:(?:[0-9a-f]{{1,4}}:){{7}}[0-9a-f]{{1,4}}|{_GROUPS}::(?:{_GROUPS})?|::{_GROUPS})(?:%\w+)?"
-_NAME = r"(?<![\w.-])[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)*"
-_ENDINGS = (
-    r"(?:internal|local|localdomain|lan|corp|intranet|svc|cluster|com|net|org|io|ai|dev|app|cloud|edu|gov|"
-    r"eu|de|fr|uk|cn|jp)"
-)
-_ADDRESS = re.compile(
-    r"\b[a-z]+://[^\s,;<>\"']*[^\s,;<>\"'.:!?)\]}]"  # a URL
-    r"|\('[^'\s]{1,255}', \d{1,5}(?:, \d+)*\)"  # a socket's address as Python shows it
-    r"|(?<![\w.])(?:(?:\d{1,3}\.){3}\d{1,3}|localhost)(?::\d+)?(?!\w)"
-    rf"|\[{_IPV6}\](?::\d+)?|(?<![\w:.]){_IPV6}(?![\w:])"
-    # A host by name with its port; a short number after a plain word may be a line or a code.
-    rf"|{_NAME}:(?:\d{{4,5}}|80|443)\b|(?<![\w.-])(?=[a-z]+[\d.-]){_NAME}:\d{{2,5}}\b"
-    rf"|(?<![\w.-])(?:[\w-]+\.)+{_ENDINGS}\b(?![.\w-]*\w)"  # a host by name alone
-    r"|\bport[ :=]{1,3}\d{2,5}\b",
-    re.IGNORECASE,
-)
 
 
 def scene_key(row: Row) -> SceneKey:
@@ -70,23 +49,3 @@ def notation_of(row: Row) -> str:
         `ValueError`: If there is no such style.
     """
     return style_named((row.get("settings") or {}).get("style", "her")).notation
-
-
-def without_address(text: str) -> str:
-    """What was said of a failure, without hosts and ports: the same model at another address gives the same rows.
-
-    Example:
-
-    ```python
-    >>> without_address("No server answers at http://127.0.0.1:8000/v1 (refused by localhost:8000).")
-    'No server answers at [address] (refused by [address]).'
-    ```
-    """
-    return _ADDRESS.sub("[address]", text)
-
-
-def missing_row(missing: Mapping[str, Any]) -> Row:
-    """A missing judgement for a file. What failed may name an address; what a judge wrote stays as it is."""
-    if missing["cause"] != "request":
-        return dict(missing)
-    return {**missing, "detail": without_address(str(missing["detail"]))}

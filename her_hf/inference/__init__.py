@@ -1,7 +1,18 @@
 """Every model call goes through here: one small async interface, servers and transformers in process."""
 
 from .caller import Caller, Retries, Spent
-from .interface import AccessRefused, ChatModel, Message, Messages, ModelError, Prompt, Reply, Sampling, Schema, Usage
+from .interface import (
+    AccessRefused,
+    ChatModel,
+    Message,
+    Messages,
+    ModelError,
+    Prompt,
+    Reply,
+    Sampling,
+    Schema,
+    Usage,
+)
 from .ledger import Ledger
 from .open import is_url, open_model
 

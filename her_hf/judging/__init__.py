@@ -1,20 +1,20 @@
 """Judges: critics, pairwise judges, reward models. Prompts in files, schemas of answers, one type for a lack."""
 
 from her_hf.scoring.coser import DIMENSIONS
+from her_hf.scoring.missing import Missing
 
-from .gca import GcaJudgement, Judging, critic_messages, judge_dialogue, parse_flaws
-from .missing import Missing
-from .pairs import BadPair, Pair, read_pairs
-from .pairwise import PairJudging, PairVerdict, PairwiseJudge
-from .principles import Principle, Principles, load_principles
-from .reward_model import HERRewardModel
+from .critics.coser import CoserJudgement, Judging, critic_messages, judge_dialogue, parse_flaws
+from .pairwise.judge import PairJudging, PairVerdict, PairwiseJudge
+from .pairwise.pairs import BadPair, Pair, read_pairs
+from .pairwise.principles import Principle, Principles, load_principles
+from .pairwise.reward_model import HERRewardModel
+from .pairwise.verdicts import Verdict, parse_verdict
 from .structured import JsonReply, read_answer
-from .verdicts import Verdict, parse_verdict
 
 __all__ = [
     "DIMENSIONS",
     "BadPair",
-    "GcaJudgement",
+    "CoserJudgement",
     "HERRewardModel",
     "JsonReply",
     "Judging",

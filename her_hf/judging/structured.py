@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from her_hf.inference import Messages, Reply
 from her_hf.inference.strict import strict_json
+from her_hf.scoring.missing import Missing
 
 from .json_text import STARTS, UNREADABLE, json_at
-from .missing import Missing
 from .thinking import CLOSES_THINKING, OPENS_THINKING
 
 T = TypeVar("T")

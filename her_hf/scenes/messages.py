@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ..dual_layer import Segment, Turn, View, escape_tags, render_segments, visible_runs
+from her_hf.dual_layer import Segment, Turn, View, escape_tags, render_segments, visible_runs
+
 from .prompt import one_line, scene_prompt
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ..dual_layer import ENVIRONMENT, Turn
+from her_hf.dual_layer import ENVIRONMENT, Turn
+
 from .errors import listed
 from .prompt import one_line
 from .turns import merge_turns

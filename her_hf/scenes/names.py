@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from ..dual_layer import ENVIRONMENT
+from her_hf.dual_layer import ENVIRONMENT
+
 from .prompt import one_line
 
 MAX_NAME = 40

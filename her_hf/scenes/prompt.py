@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ..dual_layer import ZERO_WIDTH_SPACE, escape_tags
+from her_hf.dual_layer import ZERO_WIDTH_SPACE, escape_tags
 
 if TYPE_CHECKING:
     from .models import Scene
@@ -28,7 +28,7 @@ def scene_prompt_source(language: str = "en") -> str:
     """
     if language not in LANGUAGES:
         raise ValueError(f"language must be one of {list(LANGUAGES)}, got {language!r}")
-    return (files(__package__) / "prompts" / f"scene_{language}.jinja").read_text(encoding="utf-8")
+    return (files(__package__) / "templates" / f"scene_{language}.jinja").read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=len(LANGUAGES))

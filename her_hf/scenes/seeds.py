@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ..dual_layer import ENVIRONMENT
+from her_hf.dual_layer import ENVIRONMENT
+
 from .errors import SceneError
 from .fields import guess_language, language_of, needed_text, shown, text
 from .load import read_file

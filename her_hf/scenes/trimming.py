@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..dual_layer import ENVIRONMENT, escape_tags
+from her_hf.dual_layer import ENVIRONMENT, escape_tags
+
 from .messages import START
 from .prompt import one_line
 

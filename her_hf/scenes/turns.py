@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..dual_layer import ENVIRONMENT, Issue, Layer, Segment, Turn, View, parse_turn, visible_runs
+from her_hf.dual_layer import ENVIRONMENT, Issue, Layer, Segment, Turn, View, parse_turn, visible_runs
 
 
 def read_turn(text: str, speaker: str, *, notation: str = "her", origin_id: Iterable[int] = ()) -> Turn:

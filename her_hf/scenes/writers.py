@@ -9,7 +9,8 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from ..dual_layer import ENVIRONMENT, Turn, View, render_segments, visible_runs
+from her_hf.dual_layer import ENVIRONMENT, Turn, View, render_segments, visible_runs
+
 from .errors import SceneError
 from .fields import guess_language, table
 from .models import Character, Scene

@@ -133,7 +133,7 @@ def _joins(character: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _prompt() -> Template:
-    source = (files(__package__) / "prompts" / "next_speaker.jinja").read_text(encoding="utf-8")
+    source = (files(__package__) / "templates" / "coser" / "next_speaker.jinja").read_text(encoding="utf-8")
     return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(source)
 
 

@@ -29,7 +29,7 @@ from her_hf.scenes.readers.coser import coser_turn
 from her_hf.scenes.readers.coser_book import conversations_of, entries_of, plot_index, title_of
 from her_hf.scoring.diversity import Gram, grams, is_cjk, tokenize
 
-from .gca import Memory
+from .coser import Memory
 
 KINDS = ("none", "bm25", "embeddings")
 EMBEDDER = "BAAI/bge-m3"
@@ -109,8 +109,8 @@ def open_memory(kind: str, books: Path | None, scenes: Sequence[Scene], *, model
         model (`str`, *optional*, defaults to `"BAAI/bge-m3"`): For `"embeddings"`: a sentence-transformers model.
 
     Returns:
-        `Callable` or `None`: For [`~her_hf.simulation.gca.play_scene`]; `None` for `"none"`. The newest 3 messages, as
-            all see them, are the query (before the first turn the scenario). Found are up to 1 piece of text, 3
+        `Callable` or `None`: For [`~her_hf.simulation.coser.play_scene`]; `None` for `"none"`. The newest 3 messages,
+            as all see them, are the query (before the first turn the scenario). Found are up to 1 piece of text, 3
             experiences of the speaker and 1 piece of a conversation without thoughts, each with a score above 0.
 
     Raises:

@@ -67,7 +67,7 @@ def style_named(name: str) -> Style:
 
 @lru_cache(maxsize=1)
 def _actor() -> Template:
-    source = (files(__package__) / "prompts" / "actor.jinja").read_text(encoding="utf-8")
+    source = (files(__package__) / "templates" / "coser" / "actor.jinja").read_text(encoding="utf-8")
     return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(source)
 
 

@@ -19,9 +19,9 @@ from her_hf.processing import HERProcessor
 from her_hf.processing.rows import RowReport
 from her_hf.scenes import ChatSample, Scene, SceneError, load_samples
 
-from .config import DataConfig, OnePassConfig
-from .data import Conversation, RowSettings, conversations, make_rows, replies_of
-from .job import (
+from .one_pass.config import DataConfig, OnePassConfig
+from .one_pass.data import Conversation, RowSettings, conversations, make_rows, replies_of
+from .run.job import (
     Job,
     card_name,
     launch_command,
@@ -33,7 +33,7 @@ from .job import (
     training_settings,
     window_of,
 )
-from .tokenizers import base_config, her_tokenizer
+from .run.tokenizers import base_config, her_tokenizer
 
 logger = get_logger(__name__)
 

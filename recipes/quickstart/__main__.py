@@ -211,7 +211,7 @@ class Quickstart:
         return sorted(scenes, key=lambda scene: len(scene.characters))
 
     def _units(self, most: int) -> list[Any]:
-        from her_hf.evaluation.format import choose_units
+        from her_hf.evaluation.form.run import choose_units
 
         return choose_units(self._scenes("test"), most)
 

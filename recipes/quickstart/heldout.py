@@ -10,9 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from her_hf.processing.rows import IGNORED, Row, build
 from her_hf.scenes import Scene
-from her_hf.training.collator import OnePassCollator
-from her_hf.training.layers import LAYERS, label_layers
-from her_hf.training.loss import token_losses
+from her_hf.training.one_pass.collator import OnePassCollator
+from her_hf.training.one_pass.layers import LAYERS, label_layers
+from her_hf.training.one_pass.loss import token_losses
 
 
 def scene_rows(scenes: Iterable[Scene], tokenizer: PreTrainedTokenizerBase) -> list[Row]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from her_hf.durable import SEED_LIMIT, Journal
-from her_hf.evaluation.format import Unit
+from her_hf.evaluation.form.run import Unit
 from her_hf.inference.interface import Sampling
 from her_hf.inference.local import LocalModel
 

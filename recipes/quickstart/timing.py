@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM
 from her_hf.inference.interface import Sampling
 from her_hf.inference.local import LocalModel
 from her_hf.processing.rows import Row
-from her_hf.training.branches import use_branches
-from her_hf.training.collator import OnePassCollator
-from her_hf.training.freezing import freeze
-from her_hf.training.loss import token_losses
+from her_hf.training.one_pass.branches import use_branches
+from her_hf.training.one_pass.collator import OnePassCollator
+from her_hf.training.one_pass.loss import token_losses
+from her_hf.training.run.freezing import freeze
 
 from .plan import DECODER_LAYERS, Speeds
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from her_hf.evaluation.modules import coser_gca, read_pasted
-from her_hf.evaluation.modules.apps import MOST_CHARACTERS, chosen_judge, may_type_judge, number, said
 from her_hf.inference import ModelError
+from her_hf.metrics import coser_gca, read_pasted
+from her_hf.metrics.apps import MOST_CHARACTERS, chosen_judge, may_type_judge, number, said
 from her_hf.scenes import scenes_in
 from her_hf.scoring.coser import DIMENSIONS
 

@@ -6,7 +6,7 @@ import datasets
 import evaluate
 
 try:
-    from her_hf.evaluation import modules
+    from her_hf import metrics as modules
 except ImportError as error:
     raise ImportError(
         f"coser_gca computes with her_hf, which cannot be imported ({error}). Install it from a checkout of the "
@@ -50,7 +50,7 @@ _CITATION = """
 
 
 class CoserGca(modules.JsonColumns, evaluate.Metric):
-    """See `her_hf.evaluation.modules.coser_gca`."""
+    """See `her_hf.metrics.coser_gca`."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from her_hf.dual_layer import Layer, Turn, parse_turn
-from her_hf.evaluation.modules import dual_layer
-from her_hf.evaluation.modules.apps import MOST_CHARACTERS, number, said
+from her_hf.metrics import dual_layer
+from her_hf.metrics.apps import MOST_CHARACTERS, number, said
 
 ABOUT = """
 # Dual-layer form

@@ -6,7 +6,7 @@ import datasets
 import evaluate
 
 try:
-    from her_hf.evaluation import modules
+    from her_hf import metrics as modules
 except ImportError as error:
     raise ImportError(
         f"dual_layer computes with her_hf, which cannot be imported ({error}). Install it from a checkout of the "
@@ -46,7 +46,7 @@ _CITATION = """
 
 
 class DualLayer(modules.JsonColumns, evaluate.Metric):
-    """See `her_hf.evaluation.modules.dual_layer`."""
+    """See `her_hf.metrics.dual_layer`."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(

@@ -8,9 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from her_hf.evaluation.modules import minimax_rpb, read_pasted
-from her_hf.evaluation.modules.apps import MOST_CHARACTERS, chosen_judge, may_type_judge, number, said
 from her_hf.inference import ModelError
+from her_hf.metrics import minimax_rpb, read_pasted
+from her_hf.metrics.apps import MOST_CHARACTERS, chosen_judge, may_type_judge, number, said
 from her_hf.scoring.minimax import CHUNK_TURNS, PILLARS, WEIGHTS
 
 ABOUT = f"""

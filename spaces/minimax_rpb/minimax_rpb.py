@@ -6,7 +6,7 @@ import datasets
 import evaluate
 
 try:
-    from her_hf.evaluation import modules
+    from her_hf import metrics as modules
 except ImportError as error:
     raise ImportError(
         f"minimax_rpb computes with her_hf, which cannot be imported ({error}). Install it from a checkout of the "
@@ -53,7 +53,7 @@ _CITATION = r"""
 
 
 class MinimaxRpb(modules.JsonColumns, evaluate.Metric):
-    """See `her_hf.evaluation.modules.minimax_rpb`."""
+    """See `her_hf.metrics.minimax_rpb`."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(

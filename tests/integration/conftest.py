@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tiny_checkpoint import DATA, tiny_checkpoint
-from venvs import ROOT
-from vllm_server import log_tail
+
+from tests.integration.tiny_checkpoint import DATA, tiny_checkpoint
+from tests.integration.venvs import ROOT
+from tests.integration.vllm_server import log_tail
 
 if TYPE_CHECKING:
     from her_hf.scenes import Scene

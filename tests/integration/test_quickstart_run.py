@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 import pytest
-from venvs import ROOT
 
 from her_hf.processes import child_process
+from tests.integration.venvs import ROOT
 
 pytestmark = pytest.mark.integration
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from venvs import INTEGRATION, ROOT, clean_environment, ensure_venv
 
 from her_hf.dual_layer import Layer, Turn, View, parse_turn
 from her_hf.scenes import scene_variables
+from tests.integration.venvs import INTEGRATION, ROOT, clean_environment, ensure_venv
 
 if TYPE_CHECKING:
     from her_hf.scenes import Scene

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import SERVER_LOG
-from lora_adapter import next_token_logprobs, write_adapter
-from venvs import ROOT
-from vllm_server import post, stream, vllm_server
-from vllm_venv import vllm_python, why_not_here
 
 from her_hf.dual_layer import parse_turn
+from tests.integration.conftest import SERVER_LOG
+from tests.integration.lora_adapter import next_token_logprobs, write_adapter
+from tests.integration.venvs import ROOT
+from tests.integration.vllm_server import post, stream, vllm_server
+from tests.integration.vllm_venv import vllm_python, why_not_here
 
 if TYPE_CHECKING:
     from her_hf.scenes import Scene

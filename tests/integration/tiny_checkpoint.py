@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from venvs import INTEGRATION, ROOT
+from tests.integration.venvs import INTEGRATION, ROOT
 
 DATA = INTEGRATION / "data"
 OUT = ROOT / "outputs" / "integration"

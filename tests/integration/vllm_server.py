@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from venvs import clean_environment
-
 from her_hf.processes import child_process
+from tests.integration.venvs import clean_environment
 
 READY_SECONDS = 300
 """How long a server may take until it answers; about 40 seconds on two free cores."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from venvs import INTEGRATION, ROOT, ensure_venv
+from tests.integration.venvs import INTEGRATION, ROOT, ensure_venv
 
 PINS = INTEGRATION / "constraints-vllm.txt"
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ...dual_layer import ENVIRONMENT, Turn
+from her_hf.dual_layer import ENVIRONMENT, Turn
+
 from ..fields import Row, text
 from ..models import Character, CharacterKind
 from ..names import name_key, spelled

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...dual_layer import parse_turn
+from her_hf.dual_layer import parse_turn
+
 from ..errors import SceneError
 from ..fields import Row, language_code, needed_items, shown, text
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...dual_layer import Turn
+from her_hf.dual_layer import Turn
+
 from ..errors import SceneError
 from ..fields import Row, items, language_of, needed_items, needed_text, number, shown, table, text
 from ..models import Character, Scene

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ...dual_layer import ENVIRONMENT, Issue, Turn, parse_turn
+from her_hf.dual_layer import ENVIRONMENT, Issue, Turn, parse_turn
+
 from ..errors import SceneError
 from ..fields import (
     Row,

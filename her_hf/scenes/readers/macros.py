@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ...durable import derive_seed
+from her_hf.durable import derive_seed
 
 MAX_DEPTH = 16
 """Macros inside macros; what lies deeper is text."""

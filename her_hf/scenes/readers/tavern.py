@@ -6,7 +6,8 @@ import logging
 import re
 from typing import Any
 
-from ...dual_layer import ENVIRONMENT
+from her_hf.dual_layer import ENVIRONMENT
+
 from ..errors import SameName, SceneError, listed
 from ..fields import Row, guess_language, needed_text, shown, text
 from ..models import Character, Scene

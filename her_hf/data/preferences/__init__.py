@@ -1,0 +1,1 @@
+"""Pairs labelled by a teacher: candidates, balance, the builder and its report."""

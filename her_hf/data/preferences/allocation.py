@@ -1,0 +1,246 @@
+"""Labelled pairs to the sets of the reward model: no scene in two of them, orders balanced, lengths contrasted.
+
+Source: HER (arXiv 2601.21459): of its SFT pairs half have principles won by both sides, a quarter by each side alone;
+the rest go to RL, a few to a test. Sets by scene, the balance of lengths and the counts are our own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from her_hf.durable import derive_seed
+from her_hf.judging.pairwise.pairs import Pair
+
+from .pairing import turned
+
+SETS = ("rm_sft", "rm_rl", "test")
+SHARES: Mapping[str, float] = {"rm_sft": 0.5, "rm_rl": 0.4, "test": 0.1}
+MOST_ALIKE = 0.6
+"""In no set is the longer reply the better one, or the shorter one, in a larger share of pairs."""
+BOTH_SHARE = 0.5
+"""Share of the pairs of rm_sft whose principles both sides win."""
+
+_NO_SET = "no_set"
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Allocated:
+    """The sets.
+
+    Args:
+        sets (`dict[str, list[Pair]]`): Pairs of each set, in the order in which they are shown to a judge.
+        left_out (`dict[str, dict[str, int]]`): Of each set, pairs of its scenes that are in no set, by cause: `tie`
+            and `buckets` (beyond the mix of rm_sft), `size` (beyond the count that was asked for), `lengths`. Under
+            `"no_set"`, pairs of scenes that nothing was asked of.
+    """
+
+    sets: dict[str, list[Pair]]
+    left_out: dict[str, dict[str, int]]
+
+    def figures(self) -> dict[str, Any]:
+        """Of each set its pairs, scenes, labels, buckets, what was left out, and how lengths go with labels."""
+        return {name: {**set_figures(pairs), "left_out": self.left_out[name]} for name, pairs in self.sets.items()}
+
+
+def set_figures(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Counts of one set; `longer_is_better` is `None` if no pair has a better and a longer side."""
+    lengths = [longer for pair in pairs if (longer := longer_wins(pair)) is not None]
+    return {
+        "pairs": len(pairs),
+        "scenes": len({pair.extra["scene_key"] for pair in pairs}),
+        "labels": dict(sorted(Counter(str(pair.label) for pair in pairs).items())),
+        "buckets": dict(sorted(Counter(str(pair.extra["bucket"]) for pair in pairs).items())),
+        "longer_is_better": sum(lengths) / len(lengths) if lengths else None,
+    }
+
+
+def allocate(
+    pairs: Sequence[Pair],
+    *,
+    shares: Mapping[str, float] = SHARES,
+    most_alike: float = MOST_ALIKE,
+    both_share: float | None = BOTH_SHARE,
+    seed: int = 42,
+) -> Allocated:
+    """Deals labelled pairs out; the result does not depend on their order.
+
+    Scenes are dealt out whole. What a set then leaves out to be balanced goes to no other set, as its scene would be
+    in two.
+
+    Args:
+        pairs (`Sequence[Pair]`): Pairs with `label`, and with `scene_key` and `bucket` in `extra`.
+        shares (`Mapping[str, float]`, *optional*): What each set shall get, as near as whole scenes allow: an `int` is
+            a number of pairs, never exceeded; a `float` a share of what those numbers leave, against the other shares.
+        most_alike (`float`, *optional*, defaults to 0.6): See `MOST_ALIKE`; 1 leaves lengths as they are. Where no
+            pair speaks against the commoner kind, none of that kind can be kept.
+        both_share (`float`, *optional*, defaults to 0.5): See `BOTH_SHARE`; `None` leaves buckets as they are, ties
+            included.
+        seed (`int`, *optional*, defaults to 42): Of every choice, with the pair's or scene's own text.
+
+    Returns:
+        [`Allocated`]: Each pair at most once.
+
+    Raises:
+        `ValueError`: If a share is below 0, all are 0, a set is unknown, or another value is out of range.
+    """
+    if set(shares) - set(SETS) or min(shares.values(), default=0) < 0 or not any(shares.values()):
+        raise ValueError(f"shares must name some of {list(SETS)}, from 0 up and not all 0, got {dict(shares)}")
+    if not 0.5 <= most_alike <= 1:
+        raise ValueError(f"most_alike must be from 0.5 to 1, got {most_alike}")
+    if both_share is not None and not 0 <= both_share <= 1:
+        raise ValueError(f"both_share must be from 0 to 1, got {both_share}")
+    ordered = sorted(pairs, key=lambda pair: (derive_seed(seed, key := pair.key), key))
+    homes = _homes(ordered, shares, seed)
+    sets: dict[str, list[Pair]] = {}
+    left_out: dict[str, dict[str, int]] = {}
+    for name in SETS:
+        own = [pair for pair in ordered if homes[_scene(pair)] == name]
+        wanted = shares.get(name)
+        mix = both_share if name == "rm_sft" else None
+        kept, left_out[name] = _chosen(own, mix, wanted if isinstance(wanted, int) else None, most_alike)
+        sets[name] = _balanced_orders(kept, first=derive_seed(seed, name) % 2)
+    if lost := sum(homes[_scene(pair)] == _NO_SET for pair in ordered):
+        left_out[_NO_SET] = {"not_asked_for": lost}
+    return Allocated(sets, left_out)
+
+
+def longer_wins(pair: Pair) -> bool | None:
+    """Whether the longer reply is the better one; `None` for a tie or replies of one length."""
+    one, two = len(pair.cand_1), len(pair.cand_2)
+    if pair.label not in ("cand_1", "cand_2") or one == two:
+        return None
+    return (one > two) == (pair.label == "cand_1")
+
+
+def _scene(pair: Pair) -> str:
+    return str(pair.extra["scene_key"])
+
+
+# -- scenes to sets
+
+
+def _homes(pairs: Sequence[Pair], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+    """The set of each scene: the next scene goes to the set that is furthest behind what it shall get."""
+    sizes = Counter(map(_scene, pairs))
+    numbers = {name: value for name, value in shares.items() if isinstance(value, int)}
+    parts = {name: value for name, value in shares.items() if not isinstance(value, int)}
+    rest, whole = max(0, len(pairs) - sum(numbers.values())), sum(parts.values())
+    wanted = {**numbers, **({name: value / whole * rest for name, value in parts.items()} if whole else {})}
+    if not whole and rest:
+        wanted[_NO_SET] = rest
+    names = [name for name in (*SETS, _NO_SET) if wanted.get(name)]
+    has: Counter[str] = Counter()
+    homes = {}
+    for scene in sorted(sizes, key=lambda key: (derive_seed(seed, key), key)):
+        home = max(names, key=lambda name: wanted[name] - has[name])  # the first of equals
+        homes[scene] = home
+        has[home] += sizes[scene]
+    return homes
+
+
+# -- what a set keeps
+
+
+@dataclass(frozen=True)
+class _Stock:
+    """Pairs of one kind of bucket, by what length says of them."""
+
+    longer: list[Pair]
+    shorter: list[Pair]
+    even: list[Pair]
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair]) -> _Stock:
+        kinds: dict[bool | None, list[Pair]] = {True: [], False: [], None: []}
+        for pair in pairs:
+            kinds[longer_wins(pair)].append(pair)
+        return cls(kinds[True], kinds[False], kinds[None])
+
+    def __len__(self) -> int:
+        return len(self.longer) + len(self.shorter) + len(self.even)
+
+
+def _chosen(
+    pairs: Sequence[Pair], both_share: float | None, most: int | None, most_alike: float
+) -> tuple[list[Pair], dict[str, int]]:
+    """As many pairs as the mix of buckets, the wanted number and the contrast of lengths allow together."""
+    left_out: Counter[str] = Counter()
+    kinds = [list(pairs)]
+    if both_share is not None:
+        kinds = [[p for p in pairs if p.extra["bucket"] == "both"]]
+        kinds += [[p for p in pairs if p.extra["bucket"] in ("cand_1", "cand_2")]]
+        left_out["tie"] = len(pairs) - sum(map(len, kinds))
+    stocks = [_Stock.of(kind) for kind in kinds]
+    total = sum(map(len, stocks))
+    size = next(size for size in range(total, -1, -1) if _fits(stocks, _parts(size, both_share)))
+    left_out["buckets"] = total - size
+    if most is not None and size > most:
+        left_out["size"] = size - most
+        size = most
+    for smaller in range(size, -1, -1):
+        parts = _parts(smaller, both_share)
+        kept = _contrasted(stocks, parts, most_alike) if _fits(stocks, parts) else None
+        if kept is not None:
+            left_out["lengths"] = size - smaller
+            break
+    ids = set(map(id, kept or ()))
+    return [pair for pair in pairs if id(pair) in ids], {cause: count for cause, count in left_out.items() if count}
+
+
+def _parts(size: int, both_share: float | None) -> list[int]:
+    """How many pairs of each stock a set of this size has."""
+    if both_share is None:
+        return [size]
+    both = int(size * both_share + 0.5)
+    return [both, size - both]
+
+
+def _fits(stocks: Sequence[_Stock], parts: Sequence[int]) -> bool:
+    return all(part <= len(stock) for stock, part in zip(stocks, parts, strict=True))
+
+
+def _contrasted(stocks: Sequence[_Stock], parts: Sequence[int], most_alike: float) -> list[Pair] | None:
+    """So many pairs of each stock, lengths as even over all of them as can be; `None` if that is not even enough."""
+    evens = [min(len(stock.even), part) for stock, part in zip(stocks, parts, strict=True)]
+    rests = [part - even for part, even in zip(parts, evens, strict=True)]
+    least = [max(0, rest - len(stock.shorter)) for stock, rest in zip(stocks, rests, strict=True)]
+    most = [min(len(stock.longer), rest) for stock, rest in zip(stocks, rests, strict=True)]
+    total = sum(rests)
+    longer = min(max((total + 1) // 2, sum(least)), sum(most))
+    if max(longer, total - longer) > most_alike * total + _ROUNDING:
+        return None
+    shared = [min(max((rest + 1) // 2, low), high) for rest, low, high in zip(rests, least, most, strict=True)]
+    for at, (low, high) in enumerate(zip(least, most, strict=True)):
+        gap = longer - sum(shared)
+        shared[at] += min(max(gap, low - shared[at]), high - shared[at])
+    kept: list[Pair] = []
+    for stock, even, rest, share in zip(stocks, evens, rests, shared, strict=True):
+        kept += [*stock.even[:even], *stock.longer[:share], *stock.shorter[: rest - share]]
+    return kept
+
+
+def _balanced_orders(pairs: Sequence[Pair], *, first: int) -> list[Pair]:
+    """Each pair once, turned so that either place wins as often as the other, up to one.
+
+    Places take turns within each bucket and kind of length too, so that neither tells the place.
+    """
+    kinds = sorted(range(len(pairs)), key=lambda at: (_kind(pairs[at]), at))
+    found = list(pairs)
+    for count, at in enumerate(kinds, start=first):
+        pair = pairs[at]
+        place = ("cand_1", "cand_2")[count % 2]
+        if pair.label == "tie":
+            found[at] = turned(pair) if count % 2 else pair
+        else:
+            found[at] = pair if pair.label == place else turned(pair)
+    return found
+
+
+def _kind(pair: Pair) -> tuple[bool, bool, bool, str]:
+    """Ties last, so that they do not come between those whose places take turns."""
+    bucket = pair.extra["bucket"]
+    return pair.label == "tie", bucket in ("cand_1", "cand_2"), bucket == pair.label, str(longer_wins(pair))

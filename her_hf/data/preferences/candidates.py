@@ -1,0 +1,195 @@
+"""Several replies of a policy to each turn of scenes, each kept as soon as it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from her_hf.dual_layer import ENVIRONMENT, View
+from her_hf.durable import Journal, derive_seed, digest
+from her_hf.inference import Caller, ModelError, Sampling
+from her_hf.inference.window import WindowFull
+from her_hf.runs.progress import bar, together
+from her_hf.scenes import Scene
+from her_hf.simulation.styles import Style, actor_messages
+
+CANDIDATES = 8
+"""Replies to a turn, as in HER."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A turn of a scene that is replied to anew.
+
+    Args:
+        scene (`Scene`): The scene.
+        index (`int`): Index of the turn; what was before it is the context.
+    """
+
+    scene: Scene
+    index: int
+
+    @property
+    def character(self) -> str:
+        return str(self.scene.dialogue[self.index].name)
+
+    @property
+    def key(self) -> list[Any]:
+        """Book, i_p, i_c and the index of the turn."""
+        return [*self.scene.key, self.index]
+
+    @property
+    def has_context(self) -> bool:
+        """Whether the character can see anything of what was before."""
+        return any(
+            (View.SELF if turn.name == self.character else View.OTHERS).shows(segment.layer)
+            for turn in self.scene.dialogue[: self.index]
+            for segment in turn.segments
+        )
+
+    @property
+    def scene_key(self) -> str:
+        book, i_p, i_c = self.scene.key
+        return f"{book}/{i_p}/{i_c}"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Who writes candidates, and how.
+
+    Args:
+        model ([`~her_hf.inference.Caller`]): The model.
+        style ([`~her_hf.simulation.styles.Style`]): How it is spoken to, and in which notation it is read.
+        candidates (`int`, *optional*, defaults to 8): Replies to a turn.
+        max_tokens (`int`, *optional*): Most tokens of a reply; else the style's.
+        temperature (`float`, *optional*, defaults to 1.0): Replies must differ.
+        top_p (`float`, *optional*, defaults to 1.0): Probability mass that is sampled from.
+        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this, its turn and its number.
+
+    Raises:
+        `ValueError`: If there are not two candidates to a pair.
+    """
+
+    model: Caller
+    style: Style
+    candidates: int = CANDIDATES
+    max_tokens: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        if self.candidates < 2:
+            raise ValueError(f"a pair needs two candidates: candidates must be at least 2, got {self.candidates}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """What decides a candidate beside model and turn."""
+        return {
+            "style": self.style.name,
+            "candidates": self.candidates,
+            "max_tokens": self.max_tokens or self.style.max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": self.seed,
+        }
+
+
+def moments_of(scenes: Sequence[Scene], limit: int | None = None) -> tuple[list[Moment], dict[str, int]]:
+    """Turns of characters to reply to: all that have something to answer, or a number of them spread over all.
+
+    Args:
+        scenes (`Sequence[Scene]`): Scenes with their dialogues; their order does not matter.
+        limit (`int`, *optional*): Most turns.
+
+    Returns:
+        `tuple[list[Moment], dict]`: The turns by the scenes' keys; and how many turns of characters there are, are
+            without a context, are beyond the limit, and are replied to.
+
+    Raises:
+        `ValueError`: If there is none.
+    """
+    all_turns = [
+        Moment(scene, index)
+        for scene in sorted(scenes, key=lambda scene: scene.key)
+        for index, turn in enumerate(scene.dialogue)
+        if turn.name != ENVIRONMENT
+    ]
+    found = [moment for moment in all_turns if moment.has_context]
+    if not found:
+        raise ValueError(
+            f"no turn to reply to: in none of {len(scenes)} scenes does a character speak who has seen something"
+        )
+    most = len(found) if limit is None else min(limit, len(found))
+    counts = {
+        "of_characters": len(all_turns),
+        "without_context": len(all_turns) - len(found),
+        "beyond_limit": len(found) - most,
+        "replied_to": most,
+    }
+    return [found[place * len(found) // most] for place in range(most)], counts
+
+
+async def sample_candidates(
+    policy: Policy, moments: Sequence[Moment], file: Path, *, at_once: int = 256, show: bool = True
+) -> list[Row]:
+    """Samples the candidates that are not there yet.
+
+    Args:
+        policy ([`Policy`]): Who writes.
+        moments (`Sequence[Moment]`): Turns to reply to.
+        file (`Path`): JSONL file that takes each reply durably; a call that failed is made again at the next start.
+        at_once (`int`, *optional*, defaults to 256): Most replies in hand at a time.
+        show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
+
+    Returns:
+        `list[dict]`: `key` (that of the moment, and the number of the candidate), `asked`, `text` (`None` if there is
+            none), `ended` (whether the model itself ended it), `failure`; in order of moments and numbers.
+    """
+    journal = Journal(file, key=lambda row: tuple(row["key"]))
+    jobs = [(moment, number) for moment in moments for number in range(policy.candidates)]
+    asked = {tuple(moment.key): _messages(policy, moment) for moment in moments}
+    waiting = [
+        job for job in jobs if not _is_there(journal.rows.get((*job[0].key, job[1])), digest(asked[tuple(job[0].key)]))
+    ]
+    with bar(len(jobs), "candidates", "reply", show=show, done=len(jobs) - len(waiting)) as progress:
+
+        async def one(moment: Moment, number: int) -> None:
+            messages = asked[tuple(moment.key)]
+            key = [*moment.key, number]
+            journal.add({"key": key, "asked": digest(messages), **await _reply(policy, moment, messages, number)})
+            progress.update()
+
+        await together((one(*job) for job in waiting), at_once)
+    return journal.settle([(*moment.key, number) for moment, number in jobs])
+
+
+def _messages(policy: Policy, moment: Moment) -> list[dict[str, Any]]:
+    shown = moment.scene.model_copy(update={"dialogue": moment.scene.dialogue[: moment.index]})
+    return actor_messages(shown, moment.character, policy.style)
+
+
+def _is_there(row: Row | None, asked: str) -> bool:
+    return row is not None and not row["failure"] and row["asked"] == asked
+
+
+async def _reply(policy: Policy, moment: Moment, messages: list[dict[str, Any]], number: int) -> Row:
+    settings = policy.as_dict()
+    sampling = Sampling(
+        settings["max_tokens"],
+        policy.temperature,
+        policy.top_p,
+        derive_seed(policy.seed, moment.key, number),
+    )
+    thinking = policy.style.thinking
+    try:
+        names = [member.name for member in moment.scene.cast]
+        fitted, _ = await policy.model.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)
+        reply = await policy.model.ask(fitted, sampling=sampling, thinking=thinking)
+    except (ModelError, WindowFull) as error:
+        cause = error.kind if isinstance(error, ModelError) else "window"
+        return {"text": None, "failure": {"cause": cause, "detail": str(error)}}
+    return {"text": reply.text, "ended": reply.ended, "failure": None}

@@ -1,0 +1,133 @@
+"""The report of the pair builder: what every step took in, gave out and left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from her_hf.runs.report.markdown import table
+from her_hf.scoring.missing import CAUSES
+
+from .pairing import Candidate
+
+Row = dict[str, Any]
+
+_SHOWN = 300
+
+
+def candidate_counts(rows: Sequence[Row], candidates: Sequence[Candidate]) -> Row:
+    """Candidates by what became of them; those that are cut or ill-formed may be sides of pairs all the same."""
+    lost = [row["failure"] for row in rows if row["failure"]]
+    faults = Counter(candidate.fault for candidate in candidates)
+    return {
+        "asked": len(rows),
+        "failed": len(lost),
+        "by_cause": _sorted(Counter(one["cause"] for one in lost)),
+        "first": lost[0]["detail"] if lost else "",
+        "empty": faults["empty"],
+        "ill_formed": faults["ill_formed"],
+        "cut": sum(candidate.cut for candidate in candidates),
+    }
+
+
+def judged_counts(rows: Sequence[Row]) -> Row:
+    """Judgements by what became of them, and what the teacher's single answers were like."""
+    lost = [row["missing"] for row in rows if row["missing"]]
+    orders = [one for row in rows for one in row["per_order"]]
+    return {
+        "pairs": len(rows),
+        "missing": len(lost),
+        "by_cause": _sorted(Counter(one["cause"] for one in lost)),
+        "first": lost[0]["detail"] if lost else "",
+        "verdicts": _sorted(Counter(row["verdict"] for row in rows if row["verdict"])),
+        "disagreeing_orders": sum(row["agreed"] is False for row in rows),
+        "against_its_principles": sum(map(_contradicts, rows)),
+        "repaired_answers": sum(one["repaired"] for one in orders),
+        "asked_again": sum(one["attempts"] - 1 for one in orders),
+    }
+
+
+def missing_shares(candidates: Row, judged: Row) -> Row:
+    """Shares of what was asked for and is not there; `share` is the larger one."""
+    shares = {
+        "candidates": candidates["failed"] / candidates["asked"],
+        "judgements": judged["missing"] / judged["pairs"] if judged["pairs"] else 0.0,
+    }
+    return {**shares, "share": max(shares.values())}
+
+
+def _contradicts(row: Row) -> bool:
+    """Whether the verdict names a side while only the other one wins principles."""
+    winners = {one["winner"] for one in row["principles"]} - {"tie"}
+    return row["verdict"] in ("cand_1", "cand_2") and len(winners) == 1 and row["verdict"] not in winners
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items()))
+
+
+def render_report(report: Mapping[str, Any]) -> str:
+    """`report.md`."""
+    settings, asked, judged = report["settings"], report["candidates"], report["judged"]
+    lines = [
+        "# Pairs for a reward model",
+        f"Candidates by {_code(settings['policy']['model'].get('model'))}, labels by "
+        f"{_code(settings['teacher']['model'].get('model'))}.",
+        table(["step", "count"], _steps(report)),
+        *(f"The first {what} that failed: {_code(said)}" for what, said in _firsts(asked, judged)),
+        table(["set", "pairs", "scenes", "labels", "buckets", "longer is better", "left out"], _sets(report)),
+        "No scene is in two sets. What is left out of a set is in no other, as its scene would be in two. A pair "
+        "without a verdict is in none; the same command asks again for what failed.",
+        *(f"- {_code(note)}" for note in report["notes"]),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _steps(report: Mapping[str, Any]) -> list[list[object]]:
+    turns, asked, pairs, judged = report["turns"], report["candidates"], report["pairs"], report["judged"]
+    return [
+        ["scenes", turns["scenes"]],
+        ["turns of characters", turns["of_characters"]],
+        ["· without a context", turns["without_context"]],
+        ["· beyond the limit", turns["beyond_limit"]],
+        ["turns replied to", turns["replied_to"]],
+        ["candidates asked for", asked["asked"]],
+        *([f"· failed: {cause}", count] for cause, count in asked["by_cause"].items()),
+        *([f"· {name.replace('_', '-')}", asked[name]] for name in ("empty", "cut", "ill_formed")),
+        ["pairs made", pairs["made"]],
+        *([f"· dropped: {cause}", count] for cause, count in pairs["dropped"].items()),
+        ["pairs judged", judged["pairs"] - judged["missing"]],
+        *([f"· no verdict: {cause} ({CAUSES[cause]})", count] for cause, count in judged["by_cause"].items()),
+        *([f"· verdict {verdict}", count] for verdict, count in judged["verdicts"].items()),
+        ["· orders disagree (a tie)", judged["disagreeing_orders"]],
+        ["· verdict against its own principles", judged["against_its_principles"]],
+        ["· answers mended / asked again", f"{judged['repaired_answers']} / {judged['asked_again']}"],
+        *([f"left out: {cause.replace('_', ' ')}", count] for cause, count in report["left_out"].items()),
+        *([f"bucket: {bucket}", count] for bucket, count in report["buckets"].items()),
+    ]
+
+
+def _sets(report: Mapping[str, Any]) -> list[list[object]]:
+    rows: list[list[object]] = []
+    for name, own in report["allocated"]["sets"].items():
+        longer = "–" if own["longer_is_better"] is None else f"{own['longer_is_better']:.1%}"
+        counts = [_counts(own[what]) for what in ("labels", "buckets")]
+        rows.append([name, own["pairs"], own["scenes"], *counts, longer, _counts(own["left_out"])])
+    if lost := report["allocated"]["left_out"].get("no_set"):
+        rows.append(["no set", "–", "–", "–", "–", "–", _counts(lost)])
+    return rows
+
+
+def _firsts(asked: Row, judged: Row) -> list[tuple[str, str]]:
+    return [(what, said) for what, said in (("candidate", asked["first"]), ("judgement", judged["first"])) if said]
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "–"
+
+
+def _code(text: object) -> str:
+    """Foreign text in one line that Markdown shows as it is."""
+    shown = " ".join(str(text).replace("`", "'").split())
+    return f"`{shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + '…'}`"

@@ -1,0 +1,1 @@
+"""CoSER's given-circumstance acting from scenes to a report."""

@@ -1,0 +1,287 @@
+"""The report of CoSER's evaluation: every number from `results.json`, the plots beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from her_hf.runs.report.markdown import (
+    counted,
+    escape,
+    figure,
+    folded,
+    interval,
+    languages,
+    name_of,
+    percent,
+    points,
+    table,
+)
+from her_hf.runs.report.plots import NO_TAG, draw_by_tag, draw_scores, has_tags_to_draw, tag_intervals
+from her_hf.runs.report.shared import (
+    NOT_JUDGED,
+    Flag,
+    Results,
+    Section,
+    commands,
+    failures_section,
+    missing_first,
+    missing_section,
+    model_flags,
+    option_flags,
+    reproduce_section,
+    settings_section,
+    write_sections,
+)
+from her_hf.scoring.coser import DIMENSIONS
+from her_hf.scoring.published import PUBLISHED, SOURCE
+
+
+def write_coser_report(results: Results, out: Path) -> Path:
+    """Writes `report.md` of a CoSER run and its PNG plots into `out`.
+
+    Args:
+        results (`Mapping`): Contents of `results.json`; see [`~her_hf.evaluation.coser.results.coser_results`].
+        out (`Path`): Folder of the report.
+
+    Returns:
+        `Path`: The report. Of a run that was not judged it has no scores, and says so.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    judged: list[Section] = []
+    if "scores" in results:
+        draw_scores(results, out / "scores.png")
+        draw_by_tag(results, out / "by_tag.png")
+        judged = [missing_first, _scores, _by_judge, _by_tag, _by_book]
+        judged += [_agreement, _coser_missing, _coser_published]
+    return write_sections(
+        [_coser_head, *judged, _form, _overlap, _coser_played, _coser_failures, settings_section, _coser_commands],
+        results,
+        out,
+    )
+
+
+def _coser_head(results: Results) -> str:
+    settings, played = results["settings"], results["played"]
+    actor = name_of(settings.get("actor"))
+    spoken = languages(case["language"] for case in results["cases"])
+    lines = [
+        f"# CoSER, given-circumstance acting: {actor}",
+        f"**{actor}** played every character of {counted(played['scenes'], 'scene')}{spoken}: "
+        f"{counted(played['character_turns'], 'turn')} by characters, {played['turns']:,} with Environment's; at most "
+        f"{escape(settings.get('rounds', '?'))} turns a scene, spoken to in the style "
+        f"“{escape(settings.get('style', '?'))}”. Environment: {name_of(settings.get('environment'))}. Next speaker: "
+        f"{name_of(settings.get('next_speaker'))}.",
+    ]
+    if "scores" not in results:
+        return "\n\n".join([*lines, NOT_JUDGED])
+    samples = counted(int(settings.get("judge_samples", 1)), "judgement")
+    judges = ", ".join(f"**{name_of(judge)}**" for judge in settings.get("judges", ()))
+    lines.append(f"Judged by {judges or 'unknown judges'}, {samples} each of every scene in every dimension.")
+    return "\n\n".join([*lines, _thoughts(settings)])
+
+
+def _thoughts(settings: Results) -> str:
+    if settings.get("judge_thoughts", "coser") == "her":
+        return (
+            "Inner thoughts were **kept** in both conversations that the judge read, as HER does. Scores of runs that "
+            "remove them (CoSER) do not compare with these."
+        )
+    return (
+        "Inner thoughts were **removed** from both conversations that the judge read, as CoSER does. Scores of runs "
+        "that keep them (HER) do not compare with these."
+    )
+
+
+def _scores(results: Results) -> str:
+    scores, intervals = results["scores"], results["intervals"]
+    there, absent = results["cases_with"], results["cases_without"]
+    rows: list[list[object]] = [
+        [f"{name} ({code})", points(scores[code]), interval(intervals[code]), there[code], absent[code]]
+        for code, name in DIMENSIONS.items()
+    ]
+    rows.append(["**Average**", f"**{points(scores['avg'])}**", interval(intervals["avg"]), "", ""])
+    return (
+        "## Scores\n\nFrom 0 to 100, higher is better. A dimension's score is the mean over the scenes that have one; "
+        "the average is the mean of the four dimensions. Intervals: 95% percentile bootstrap over scenes; they say "
+        "how much hangs on the choice of scenes, not whether the judge is right.\n\n"
+        + table(["dimension", "score", "95% interval", "scenes", "without a score"], rows)
+        + "\n\n![Scores with intervals; published ones in a panel of their own](scores.png)"
+    )
+
+
+def _by_judge(results: Results) -> str:
+    judges = results["by_judge"]
+    if len(judges) < 2:
+        return ""
+    left_out = ", ".join(f"{code} {count}" for code, count in results["left_out"].items())
+    together = {"scores": results["scores"], "cases": results["cases_with"], "missing": results["cases_without"]}
+    rows = [_group_row("all judges", together), *(_group_row(judge, found) for judge, found in judges.items())]
+    return (
+        "## By judge\n\nA scene's score in a dimension is the mean over judges, and there is one only where **all** "
+        "of them scored it (each by at least one of its samples): judges are not equally harsh, so a mean of those "
+        "that happened to answer would jump to theirs. Scenes left out because only some of the judges scored them: "
+        f"{left_out}. A judge's own scores are over all scenes that it scored.\n\n"
+        + table(["judge", *_GROUP_HEAD], rows)
+    )
+
+
+_GROUP_HEAD = ("scenes", *DIMENSIONS, "average", "scores missing")
+
+
+def _by_tag(results: Results) -> str:
+    tables = results["tables"].get("tag", {})
+    if not set(tables) - {NO_TAG}:
+        return ""
+    plot = "\n\n![Scores by tag](by_tag.png)" if has_tags_to_draw(results) else ""
+    ends = {tag: interval(found["avg"]) for tag, (_, found) in tag_intervals(results["cases"]).items()}
+    rows = [[*_group_row(tag, group), ends.get(tag, "–")] for tag, group in tables.items()]
+    return "## By tag\n\n" + table(["tag", *_GROUP_HEAD, "95% interval of the average"], rows) + plot
+
+
+def _by_book(results: Results) -> str:
+    rows = [_group_row(book, group) for book, group in results["tables"].get("book", {}).items()]
+    return "## By book\n\n" + folded(["book", *_GROUP_HEAD], rows) if rows else ""
+
+
+def _group_row(name: str, group: Results) -> list[object]:
+    scenes = group["cases"]["SC"] + group["missing"]["SC"]
+    scores = [points(group["scores"][code]) for code in (*DIMENSIONS, "avg")]
+    return [escape(name), scenes, *scores, sum(group["missing"].values())]
+
+
+def _agreement(results: Results) -> str:
+    found = results["agreement"]
+    title = "## Agreement between judges\n\n"
+    if found is None:
+        return (
+            f"{title}No scene was judged twice, so nobody can tell how far judges would agree. Several judges "
+            "(`--judge` again) or several samples (`--judge-samples`) would show it."
+        )
+    rows = [
+        [
+            DIMENSIONS.get(code, "**all four**"),
+            figure(found[code]["krippendorff_alpha"], ".2f"),
+            figure(found[code]["mean_absolute_difference"], ".1f"),
+        ]
+        for code in (*DIMENSIONS, "all")
+    ]
+    return (
+        f"{title}Scores by {'; '.join(map(escape, found['raters']))}. Krippendorff's alpha (interval level): 1 is "
+        "full agreement, 0 is chance. A dash: not defined, because no scene was scored twice, or all got the same "
+        "score.\n\n" + table(["dimension", "alpha", "mean difference of two scores (points)"], rows)
+    )
+
+
+def _coser_missing(results: Results) -> str:
+    missing = results["missing"]
+    by_dimension = table(list(DIMENSIONS.values()), [[missing["by_dimension"][code] for code in DIMENSIONS]])
+    return missing_section(
+        results,
+        *([by_dimension] if missing["missing"] else []),
+        f"Of those that are there, {missing['repaired']:,} came as JSON that had to be mended. Of their flaws "
+        f"{missing['flaws_without_severity']:,} had no severity and counted 1, and "
+        f"{missing['flaws_of_another_type']:,} were of a type that was not asked for and counted all the same.",
+    )
+
+
+def _coser_published(results: Results) -> str:
+    rows = [[escape(row.model), *(f"{score:.2f}" for score in row.coser)] for row in PUBLISHED]
+    return (
+        "## Published results: another judge, another protocol\n\n"
+        f"Copied from the paper ({SOURCE}), **not measured here**. Its judge, prompts and limits are not those of "
+        "this run, and its released code keeps inner thoughts, so **absolute values do not compare**. Only runs with "
+        "the same scenes, judges and settings do: `her-hf eval compare`.\n\n"
+        + table(["model (published)", "average", *DIMENSIONS], rows)
+    )
+
+
+def _form(results: Results) -> str:
+    form, title = results["form"], "## Dual-layer form"
+    if form is None:
+        return f"{title}\n\nNo reply of a character came from a model, so there is nothing to measure."
+    told = f"Of {counted(form['replies'], 'reply', 'replies')} by characters; no judge is needed."
+    if results["settings"].get("style", "her") != "her":
+        told += " This style asks for no system thinking, and without it no reply counts as well-formed."
+    issues = ", ".join(f"{escape(issue)} {count}" for issue, count in form["issues"].items())
+    return "\n\n".join(
+        [title, told, table(["figure", "value"], _form_rows(form)), f"Replies with each issue: {issues or 'none'}."]
+    )
+
+
+def _form_rows(form: Results) -> list[list[object]]:
+    patterns, leaks = form["patterns"], form["leaks"]
+    lengths = [
+        [f"characters a turn, {layer.replace('_', ' ')}", f"{size:,.0f}"] for layer, size in form["characters"].items()
+    ]
+    return [
+        [
+            "well-formed (one closed system block, own label, something visible, no issue, ended)",
+            percent(form["well_formed"]),
+        ],
+        ["in role (own label, speaks for nobody else)", percent(form["own_role"])],
+        ["ended by the model itself", percent(form["ended"])],
+        ["something that others can see", percent(form["visible"])],
+        ["a leak of either kind", percent(form["leak_rate"])],
+        ["own thinking reached speech", percent(leaks["spoken_thoughts"])],
+        ["another's thought was known", percent(leaks["known_secrets"])],
+        ["distinct patterns (T role thinking, A action, S speech)", patterns["distinct"]],
+        ["commonest pattern", f"{escape(patterns['top']) or '–'}, {percent(patterns['top_share'])}"],
+        ["entropy of patterns, nats", figure(patterns["entropy"], ".2f")],
+        ["Self-BLEU-4 (lower is more varied)", figure(form["self_bleu"], ".4f")],
+        *lengths,
+    ]
+
+
+def _overlap(results: Results) -> str:
+    row = [figure(results["overlap"][name], ".4f") for name in ("bleu", "rouge_l")]
+    return (
+        "## Overlap with the original\n\nBLEU (4-gram, unsmoothed) and ROUGE-L against the book's conversation, means "
+        "over scenes, from 0 to 1. A good performance may go its own way, so low values alone are no fault.\n\n"
+        + table(["BLEU", "ROUGE-L"], [row])
+    )
+
+
+def _coser_played(results: Results) -> str:
+    played = results["played"]
+    named, drawn = played["next_speaker_named"], played["next_speaker_drawn"]
+    ends = {"rounds": "at the most turns", "end_chat": "by the next-speaker model", "failed": "by a failure"}
+    rows: list[list[object]] = [
+        *([f"scenes that ended {ends.get(end, escape(end))}", count] for end, count in played["ended_by"].items()),
+        ["next speaker named by the model", f"{named:,}{f' ({percent(named / (named + drawn))})' if named else ''}"],
+        ["next speaker drawn by lot, as the answer named none", drawn],
+        ["turns without anything visible", played["empty_turns"]],
+        ["calls made again for such a turn", played["asked_again"]],
+        ["turns cut where the model went on as somebody else", played["cut_where_another_speaks"]],
+        ["turns that the model did not end itself", played["not_ended_by_model"]],
+        ["turns left out so that a prompt fits", played["turns_dropped_to_fit"]],
+    ]
+    return "## How the scenes went\n\n" + table(["what", "count"], rows)
+
+
+def _coser_failures(results: Results) -> str:
+    rows = [
+        [*map(escape, row["key"]), escape(row.get("kind", "?")), escape(row.get("message", ""), most=300)]
+        for row in results["played"]["failed"]
+    ]
+    return failures_section(counted(len(rows), "scene"), ["book", "i_p", "i_c", "cause", "what was said"], rows)
+
+
+def _coser_commands(results: Results) -> str:
+    settings = results["settings"]
+    play: list[Flag] = []
+    judge: list[Flag] = []
+    if "actor" in settings:
+        for role in ("actor", "environment", "next_speaker"):
+            play += model_flags(role, settings.get(role))
+        names = ("style", "rounds", "continue_from", "max_tokens", "temperature")
+        play += option_flags(settings, {name: f"--{name.replace('_', '-')}" for name in names})
+        if settings.get("memory", "none") != "none":
+            play += [("--retrieval", settings["memory"].split()[0]), ("--books", "BOOKS")]
+    if "scores" in results:
+        for number, one in enumerate(settings.get("judges", ()), start=1):
+            judge += model_flags("judge", one, f"JUDGE_{number}_URL")
+        options = {"judge_thoughts": "--thoughts", "judge_samples": "--judge-samples"}
+        judge += option_flags(settings, {**options, "judge_max_tokens": "--judge-tokens"})
+    where: list[Flag] = [("--scenes", "SCENES"), ("--limit", results["played"]["scenes"]), ("--out", "DIR")]
+    seeds = settings.get("seed"), settings.get("judge_seed")
+    return reproduce_section("coser", "scenes", commands(where, play, judge, seeds))

@@ -1,0 +1,259 @@
+"""From played dialogues and judgements to `results.json`: pure, so that the same rows give the same results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from statistics import fmean
+from typing import Any
+
+from her_hf.dual_layer import ENVIRONMENT, Turn, View
+from her_hf.judging import DIMENSIONS
+from her_hf.judging.critics.coser import THOUGHTS
+from her_hf.scenes import Scene
+from her_hf.scoring.agreement import krippendorff_alpha, mean_absolute_difference
+from her_hf.scoring.coser import case_score, coser_score, group_means, summarize_cases
+from her_hf.scoring.dialogues import SampledDialogue, score_dialogues
+from her_hf.scoring.overlap import bleu, dialogue_text, rouge_l
+from her_hf.scoring.replies import SampledReply
+from her_hf.scoring.statistics import bootstrap_interval
+
+from ..rows import Row, SceneKey, notation_of, scene_key, turns_of
+
+
+def coser_results(
+    scenes: Sequence[Scene], dialogues: Sequence[Row], judgements: Sequence[Row] | None, settings: Mapping[str, Any]
+) -> Row:
+    """All figures of one evaluation.
+
+    Args:
+        scenes (`Sequence[Scene]`): What was played.
+        dialogues (`Sequence[dict]`): Rows of `dialogues.jsonl`, one a scene, in the same order.
+        judgements (`Sequence[dict]`, *optional*): Rows of `judgements.jsonl`; `None` if nobody was to judge.
+        settings (`Mapping`): How it was played and judged.
+
+    Returns:
+        `dict`: `settings`, `played` (counts), `overlap` (BLEU and ROUGE-L, means over scenes), `form` (figures without
+            a judge) and, if judged, `scores` (SC, AN, CF, SQ, avg), `intervals` (95% bootstrap over scenes), `missing`
+            (judgements that are not there, by cause), `tables` (by tag and by book), `by_judge` (of each judge the
+            same scores, over the scenes that it scored), `left_out` (by dimension the scenes that only some judges
+            scored, which have no score), `agreement` (between judges and samples), `cases` (one a scene; of several
+            judges with the scores of each as `judges`).
+    """
+    by_key = {scene.key: scene for scene in scenes}
+    whole = [row for row in dialogues if row.get("ended_by") != "failed"]
+    thoughts = str(settings.get("judge_thoughts", "coser"))
+    results: Row = {
+        "settings": dict(settings),
+        "played": _played(dialogues),
+        "form": _form(whole, by_key),
+    }
+    cases = [_case(by_key[scene_key(row)], row, thoughts) for row in whole]
+    results["overlap"] = {
+        name: fmean(found) if (found := [case[name] for case in cases if case[name] is not None]) else None
+        for name in ("bleu", "rouge_l")
+    }
+    if judgements is not None:
+        raters = _raters(judgements)
+        wanted = len(settings.get("judges") or [None]) * int(settings.get("judge_samples", 1))
+        scored = _scored(judgements, {tuple(case["key"]): case["character_turns"] for case in cases})
+        for case in cases:
+            case |= _case_scores(scored, scene_key(case), raters)
+        results |= _summary(cases, dialogues, by_key) | _by_judge(cases, dialogues)
+        results["missing"] = _missing(dialogues, judgements, max(wanted, len(raters)))
+        results["agreement"] = _agreement(scored, raters, cases)
+    results["cases"] = cases
+    return results
+
+
+def _played(dialogues: Sequence[Row]) -> Row:
+    turns = [turn for row in dialogues for turn in row.get("turns") or []]
+    models = [turn for turn in turns if turn.get("origin", "model") == "model"]
+    return {
+        "scenes": len(dialogues),
+        "turns": len(models),
+        "character_turns": sum(turn["name"] != ENVIRONMENT for turn in models),
+        "ended_by": dict(sorted(Counter(str(row.get("ended_by")) for row in dialogues).items())),
+        "failed": [{"key": row["key"], **row["failure"]} for row in dialogues if row.get("failure")],
+        "next_speaker_named": sum(row.get("named", 0) for row in dialogues),
+        "next_speaker_drawn": sum(row.get("drawn", 0) for row in dialogues),
+        "empty_turns": sum(not turn["text"].strip() for turn in models),
+        "asked_again": sum(turn.get("attempts", 1) - 1 for turn in models),
+        "cut_where_another_speaks": sum(bool(turn.get("cut")) for turn in models),
+        "turns_dropped_to_fit": sum(turn.get("dropped", 0) for turn in models),
+        "not_ended_by_model": sum(not turn.get("ended", True) for turn in models),
+    }
+
+
+def _form(dialogues: Sequence[Row], scenes: Mapping[SceneKey, Scene]) -> Row | None:
+    """Figures of the characters' replies that need no judge; `None` without a reply that a model gave."""
+    found = []
+    for row in dialogues:
+        scene = scenes[scene_key(row)]
+        names = tuple(member.name for member in scene.cast)
+        notation = notation_of(row)
+        replies = [
+            SampledReply(
+                turn.get("raw", turn["text"]), turn["name"], names, bool(turn.get("ended", True)), notation=notation
+            )
+            for turn in row.get("turns") or []
+            if turn.get("origin", "model") == "model"
+        ]
+        found.append(SampledDialogue.of_scene(replies, scene))
+    if not any(dialogue.is_scored(reply) for dialogue in found for reply in dialogue.replies):
+        return None
+    return dict(score_dialogues(found))
+
+
+def _case(scene: Scene, row: Row, thoughts: str) -> Row:
+    """What is known of one scene before it is judged."""
+    turns = turns_of(row)
+    reference, played = (_text(side, thoughts) for side in (scene.dialogue, turns))
+    played_by_models = [turn for turn in row["turns"] if turn.get("origin", "model") == "model"]
+    comparable = bool(scene.dialogue) and bool(reference.strip())
+    return {
+        "key": row["key"],
+        "tag": scene.tag,
+        "language": scene.language,
+        "character_turns": sum(turn["name"] != ENVIRONMENT for turn in played_by_models),
+        "bleu": bleu(reference, played) if comparable else None,
+        "rouge_l": rouge_l(reference, played) if comparable else None,
+    }
+
+
+def _text(turns: Sequence[Turn], thoughts: str) -> str:
+    view: View = THOUGHTS[thoughts]
+    return dialogue_text([(turn.name or "", turn.render("coser", view)) for turn in turns])
+
+
+# -- scores
+
+Rater = tuple[str, int]
+"""(judge, sample)."""
+
+Scored = dict[tuple[SceneKey, str, Rater], float | None]
+
+
+def _raters(judgements: Sequence[Row]) -> list[Rater]:
+    return sorted({(str(row["judge"]), int(row["sample"])) for row in judgements})
+
+
+def _scored(judgements: Sequence[Row], character_turns: Mapping[tuple[Any, ...], int]) -> Scored:
+    """The score of each judgement; `None` where it is missing."""
+    scored: Scored = {}
+    for row in judgements:
+        key = scene_key(row)
+        score = None if row["flaws"] is None else coser_score(row["flaws"], character_turns[key])
+        scored[key, str(row["dimension"]), (str(row["judge"]), int(row["sample"]))] = score
+    return scored
+
+
+def _case_scores(scored: Scored, key: SceneKey, raters: Sequence[Rater]) -> Row:
+    """A scene's scores by each judge, and the mean over judges where all of them scored.
+
+    A judge's score is the mean over those of its samples that are there, which are draws of one and the same judge.
+    Judges are not: one is harsher than another, so a mean of those that happened to answer would jump to theirs.
+    """
+    judges: dict[str, Row] = {}
+    for judge, own in groupby(raters, key=lambda rater: rater[0]):
+        samples = list(own)
+        columns = {
+            dimension: [score for rater in samples if (score := scored.get((key, dimension, rater))) is not None]
+            for dimension in DIMENSIONS
+        }
+        judges[judge] = _with_average({name: fmean(column) if column else None for name, column in columns.items()})
+    mean: dict[str, float | None] = {}
+    for dimension in DIMENSIONS:
+        scores = [of[dimension] for of in judges.values()]
+        mean[dimension] = fmean(scores) if scores and None not in scores else None
+    return {**_with_average(mean), "judges": judges}
+
+
+def _with_average(scores: dict[str, float | None]) -> Row:
+    return {**scores, "avg": case_score(scores)}
+
+
+def _by_judge(cases: Sequence[Row], dialogues: Sequence[Row]) -> Row:
+    """Each judge's own scores over the scenes it scored, and how many scenes only some judges scored."""
+    found = {scene_key(case): case["judges"] for case in cases}
+    names = list(dict.fromkeys(judge for judges in found.values() for judge in judges))
+    nothing: Row = dict.fromkeys(DIMENSIONS)
+    tables = {
+        judge: [
+            {dimension: found.get(scene_key(row), {}).get(judge, nothing)[dimension] for dimension in DIMENSIONS}
+            for row in dialogues
+        ]
+        for judge in names
+    }
+    some = {
+        dimension: sum(
+            0 < sum(of[dimension] is not None for of in judges.values()) < len(judges) for judges in found.values()
+        )
+        for dimension in DIMENSIONS
+    }
+    return {"by_judge": {judge: summarize_cases(rows) for judge, rows in tables.items()}, "left_out": some}
+
+
+def _summary(cases: Sequence[Row], dialogues: Sequence[Row], scenes: Mapping[SceneKey, Scene]) -> Row:
+    """Scores, intervals and tables; a scene that could not be played counts as missing everywhere."""
+    found = {tuple(case["key"]): case for case in cases}
+    nothing: Row = dict.fromkeys(DIMENSIONS)
+    rows = [found.get(scene_key(row), nothing) for row in dialogues]
+    tables = [{dimension: row[dimension] for dimension in DIMENSIONS} for row in rows]
+    total = summarize_cases(tables)
+    columns = [list(table.values()) for table in tables]
+    intervals = {
+        dimension: bootstrap_interval([row[at] for row in columns]) for at, dimension in enumerate(DIMENSIONS)
+    }
+    intervals["avg"] = bootstrap_interval(columns)
+    grouped = {
+        "tag": group_means(tables, [scenes[scene_key(row)].tag or "(none)" for row in dialogues]),
+        "book": group_means(tables, [row["key"][0] for row in dialogues]),
+    }
+    return {
+        "scores": total["scores"],
+        "intervals": {name: list(ends) if ends else None for name, ends in intervals.items()},
+        "cases_with": total["cases"],
+        "cases_without": total["missing"],
+        "tables": grouped,
+    }
+
+
+def _missing(dialogues: Sequence[Row], judgements: Sequence[Row], raters: int) -> Row:
+    """Judgements that are not there, and those that are there by a repair or a rule."""
+    failed = sum(row.get("ended_by") == "failed" for row in dialogues)
+    causes = Counter(row["missing"]["cause"] for row in judgements if row["missing"])
+    if failed:
+        causes["dialogue"] = failed * len(DIMENSIONS) * raters
+    expected = len(dialogues) * len(DIMENSIONS) * raters
+    there = [row for row in judgements if not row["missing"]]
+    return {
+        "expected": expected,
+        "missing": causes.total(),
+        "share": causes.total() / expected if expected else 0.0,
+        "by_cause": dict(sorted(causes.items())),
+        "by_dimension": {
+            dimension: sum(bool(row["missing"]) and row["dimension"] == dimension for row in judgements)
+            + failed * raters
+            for dimension in DIMENSIONS
+        },
+        "repaired": sum(bool(row.get("repaired")) for row in there),
+        "flaws_without_severity": sum(row.get("unrated", 0) for row in there),
+        "flaws_of_another_type": sum(row.get("other_types", 0) for row in there),
+    }
+
+
+def _agreement(scored: Scored, raters: Sequence[Rater], cases: Sequence[Row]) -> Row | None:
+    """How far judges and samples agree on scores; `None` if there is but one."""
+    if len(raters) < 2:
+        return None
+    found: Row = {"raters": [f"{judge}, sample {sample + 1}" for judge, sample in raters]}
+    for dimension in (*DIMENSIONS, "all"):
+        units = [(scene_key(case), name) for case in cases for name in DIMENSIONS if dimension in (name, "all")]
+        table = [[scored.get((key, name, rater)) for key, name in units] for rater in raters]
+        found[dimension] = {
+            "krippendorff_alpha": krippendorff_alpha(table, level="interval"),
+            "mean_absolute_difference": mean_absolute_difference(table),
+        }
+    return found

@@ -1,0 +1,1 @@
+"""Dual-layer form, without a judge, from scenes to a report."""

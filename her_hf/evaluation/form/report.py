@@ -1,0 +1,228 @@
+"""The report on dual-layer form: shares with their intervals, patterns, lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from her_hf.runs.report.markdown import counted, escape, figure, name_of, percent, table
+from her_hf.runs.report.plots import GREY, OURS
+from her_hf.runs.report.shared import (
+    Flag,
+    Results,
+    Section,
+    model_flags,
+    option_flags,
+    reproduce_section,
+    settings_section,
+    write_sections,
+)
+
+from .run import SHARES, share_of
+
+PLOT = "form.png"
+MOST_PATTERNS = 12
+"""Patterns that are shown; the rest is counted together."""
+SHOWN_CASES = 5
+
+_LABELS = {
+    "well_formed": "well-formed (one closed system block, own label, something visible, no issue, ended)",
+    "own_role": "in role (own label, speaks for nobody else)",
+    "ended": "ended by the model itself",
+    "visible": "something that others can see",
+    "leak_rate": "a leak of either kind",
+    "top_share": "the commonest pattern",
+}
+_LEAKS = {"spoken_thoughts": "own thinking reached speech", "known_secrets": "another's thought was known"}
+_SHORT = {
+    "well_formed": "well-\nformed",
+    "own_role": "in role",
+    "ended": "ended by\nitself",
+    "visible": "visible",
+    "leak_rate": "leak",
+    "top_share": "commonest\npattern",
+}
+
+
+def write_form_report(results: Results, out: Path) -> Path:
+    """Writes `report.md` and its plot into `out`.
+
+    Args:
+        results (`Mapping`): Contents of `results.json`; see [`~her_hf.evaluation.form.run.form_results`].
+        out (`Path`): Folder of the report.
+
+    Returns:
+        `Path`: The report. Without a single reply it has no figures, and says why.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    sections: list[Section] = [_head, _missing]
+    if "figures" in results:
+        draw_form(results, out / PLOT)
+        sections += [_shares, _patterns, _lengths, _issues, _cases]
+    return write_sections([*sections, settings_section, _reproduce], results, out)
+
+
+def _head(results: Results) -> str:
+    settings = results["settings"]
+    count = results["figures"]["replies"] if "figures" in results else 0
+    lines = ["# Dual-layer form"]
+    if "dialogues" in settings:
+        lines.append(f"{counted(count, 'turn')} of characters in {escape(settings['dialogues'])}.")
+    else:
+        lines.append(
+            f"**{name_of(settings.get('model'))}** replied to {counted(count, 'turn')} of scenes, spoken to in the "
+            f"style “{escape(settings.get('style', '?'))}”."
+        )
+    lines.append("No judge is needed: these figures are about form, and say nothing of how well a role is played.")
+    if settings.get("style", "her") != "her":
+        lines.append("This style asks for no system thinking, and without it no reply counts as well-formed.")
+    return "\n\n".join(lines)
+
+
+def _missing(results: Results) -> str:
+    missing = results["missing"]
+    what = "dialogues" if "dialogues" in results["settings"] else "replies"
+    if not missing["missing"]:
+        return f"Nothing is missing: all {missing['expected']:,} {what} are there."
+    causes = ", ".join(f"{escape(cause)} {count}" for cause, count in missing["by_cause"].items())
+    again = "" if what == "dialogues" else " The same command asks for them again."
+    return (
+        f"> **{missing['missing']:,} of {missing['expected']:,} {what} are missing ({percent(missing['share'])})**: "
+        f"{causes}. They are left out of every figure.{again} The first: {escape(missing['first'], most=300)}"
+    )
+
+
+def _shares(results: Results) -> str:
+    figures, ends = results["figures"], results["intervals"]
+    rows = []
+    for name in SHARES:
+        rows.append([_LABELS[name], percent(share_of(figures, name)), _percents(ends[name])])
+        if name == "leak_rate":
+            rows += [
+                [f"· {label}", _share(figures["leaks"][leak]), _percents(ends["leaks"][leak])]
+                for leak, label in _LEAKS.items()
+            ]
+    return (
+        "## Shares of replies\n\nIntervals: 95% Wilson, as if replies were independent; those of one scene are not "
+        "quite. Leaks are found mechanically, by runs of words that so far stood only in a thought: read a rate "
+        "beside that of a reference.\n\n"
+        + table(["figure", "share", "95% interval"], rows)
+        + f"\n\n![Shares with intervals, and patterns]({PLOT})"
+    )
+
+
+def _patterns(results: Results) -> str:
+    patterns, found = results["figures"]["patterns"], results["patterns"]
+    repeated = figure(results["figures"]["self_bleu"], ".4f")
+    rows: list[list[object]] = [[name, count] for name, count in list(found.items())[:MOST_PATTERNS]]
+    rest = list(found.values())[MOST_PATTERNS:]
+    if rest:
+        rows.append([counted(len(rest), "other"), sum(rest)])
+    return (
+        "## Patterns\n\nThe order of layers in a reply: T role thinking, A action, S speech. "
+        f"{patterns['distinct']} distinct in {counted(patterns['count'], 'reply', 'replies')}, entropy "
+        f"{patterns['entropy']:.2f} nats. Self-BLEU-4 of the replies: {repeated} (0 to 1, "
+        "lower is more varied; compare sets of like size only).\n\n" + table(["pattern", "replies"], rows)
+    )
+
+
+def _lengths(results: Results) -> str:
+    ends = results["intervals"]["characters"]
+    rows = [
+        [layer.replace("_", " "), f"{size:,.0f}", _sizes(ends[layer])]
+        for layer, size in results["figures"]["characters"].items()
+    ]
+    return (
+        "## Length\n\nMean characters a reply; a layer that a reply lacks counts as 0. Intervals: 95% percentile "
+        "bootstrap over replies.\n\n" + table(["layer", "characters", "95% interval"], rows)
+    )
+
+
+def _issues(results: Results) -> str:
+    issues = ", ".join(f"{escape(issue)} {count}" for issue, count in results["figures"]["issues"].items())
+    return f"Replies with each parsing issue: {issues or 'none'}."
+
+
+def _cases(results: Results) -> str:
+    """The first replies that are not as they should be, so that one can look them up."""
+    bad = [case for case in results["cases"] if not case["well_formed"] or case["leak"]]
+    if not bad:
+        return ""
+    rows = [
+        [
+            *map(escape, case["key"]),
+            escape(case["character"]),
+            "yes" if case["well_formed"] else "no",
+            "yes" if case["ended"] else "no",
+            escape(", ".join(case["issues"]) or "none"),
+            escape("; ".join(case["spoken_thoughts"]) or ("another's thought" if case["knows_secret"] else "none")),
+        ]
+        for case in bad[:SHOWN_CASES]
+    ]
+    head = ["book", "i_p", "i_c", "turn", "character", "well-formed", "ended", "issues", "leak"]
+    said = f"{counted(len(bad), 'reply is', 'replies are')} not well-formed, or leak; the first"
+    return f"## Replies to look at\n\n{said}:\n\n" + table(head, rows)
+
+
+def _reproduce(results: Results) -> str:
+    settings = results["settings"]
+    flags: list[Flag] = [("--scenes", "SCENES")]
+    if "dialogues" in settings:
+        flags = [("--dialogues", settings["dialogues"]), *(flags if settings.get("scenes") else [])]
+    else:
+        names = ("style", "max_tokens", "temperature", "seed")
+        url, name = model_flags("model", settings.get("model"))
+        flags += [url, ("--model-name", name[1]), ("--replies", results["missing"]["expected"])]
+        flags += option_flags(settings, {name: f"--{name.replace('_', '-')}" for name in names})
+    return reproduce_section("form", "scenes", [[*flags, ("--out", "DIR")]])
+
+
+def _share(value: float | None) -> str:
+    return "not looked for" if value is None else percent(value)
+
+
+def _percents(ends: Sequence[float] | None) -> str:
+    return f"[{ends[0]:.1%}, {ends[1]:.1%}]" if ends else "–"
+
+
+def _sizes(ends: Sequence[float] | None) -> str:
+    return f"[{ends[0]:,.0f}, {ends[1]:,.0f}]" if ends else "–"
+
+
+def draw_form(results: Results, path: Path) -> None:
+    """Shares with their 95% intervals, and how often each pattern came.
+
+    Args:
+        results (`Mapping`): Contents of `results.json`, with figures.
+        path (`Path`): The PNG.
+    """
+    figures, intervals = results["figures"], results["intervals"]
+    patterns = list(results["patterns"].items())[:MOST_PATTERNS]
+    with rc_context({"text.parse_math": False}):
+        drawing = Figure(figsize=(10.0, 3.8))
+        left, right = drawing.subplots(1, 2, gridspec_kw={"width_ratios": [6, 5]})
+        for place, name in enumerate(SHARES):
+            share, ends = 100 * share_of(figures, name), intervals[name]
+            left.bar(place, share, 0.72, color=OURS)
+            if ends:
+                error = [[max(0.0, share - 100 * ends[0])], [max(0.0, 100 * ends[1] - share)]]
+                left.errorbar(place, share, error, color="black", capsize=3, linewidth=1)
+        labels = [f"{_SHORT[name]}\n{share_of(figures, name):.0%}" for name in SHARES]
+        left.set_xticks(range(len(SHARES)), labels, fontsize=8)
+        left.set_ylim(0, 105)
+        left.set_ylabel("% of replies")
+        left.set_title(f"{figures['replies']} replies (lines: 95% Wilson intervals)", fontsize=10)
+        right.barh(range(len(patterns)), [count for _, count in patterns], color=GREY)
+        right.set_yticks(range(len(patterns)), [name for name, _ in patterns], fontsize=8)
+        right.set_ylim(max(len(patterns), MOST_PATTERNS // 2) - 0.4, -0.6)  # from the top, and few bars stay slim
+        right.xaxis.get_major_locator().set_params(integer=True)
+        right.set_xlabel("replies")
+        right.set_title("commonest patterns (T thinks, A acts, S speaks)", fontsize=10)
+        for axes in (left, right):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.set_axisbelow(True)
+        drawing.tight_layout()
+        drawing.savefig(path, dpi=150)

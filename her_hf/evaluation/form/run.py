@@ -1,0 +1,434 @@
+"""Dual-layer form, without a judge: replies of a model to turns of scenes, or dialogues that were played before.
+
+In the output folder: `run.json` (the settings), `ledger.sqlite` (every answer of the model), `replies.jsonl`,
+`results.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from her_hf.dual_layer import ENVIRONMENT, Turn, View
+from her_hf.durable import Journal, claim, derive_seed, digest, whole_lines, write_json
+from her_hf.inference import Caller, ModelError, Sampling
+from her_hf.inference.window import WindowFull
+from her_hf.runs.addresses import without_address
+from her_hf.runs.progress import bar, together
+from her_hf.runs.starts import run_now
+from her_hf.scenes import Scene, read_turn
+from her_hf.scoring.dialogues import SampledDialogue
+from her_hf.scoring.leaks import known_secrets, spoken_thoughts
+from her_hf.scoring.replies import SampledReply, is_well_formed, layer_lengths, score_replies, stays_in_role
+from her_hf.scoring.statistics import bootstrap_interval, wilson_interval
+from her_hf.simulation.styles import Style, actor_messages
+
+from ..rows import Row, SceneKey, notation_of, scene_key
+
+REPLIES, RESULTS = "replies.jsonl", "results.json"
+
+SHARES = ("well_formed", "own_role", "ended", "visible", "leak_rate", "top_share")
+"""Shares of replies that get an interval; `top_share` is that of the commonest pattern."""
+
+Unit = tuple[Scene, str, int]
+"""A reply to sample: the scene, who replies, and the index of the turn."""
+
+Interval = list[float]
+
+
+@dataclass
+class FormRun:
+    """One evaluation of a model's form.
+
+    Args:
+        scenes (`Sequence[Scene]`): Scenes with their dialogues.
+        out (`Path`): Output folder.
+        model ([`~her_hf.inference.Caller`]): The model under test.
+        style ([`~her_hf.simulation.styles.Style`]): How it is spoken to, and in which notation it is read.
+        replies (`int`, *optional*, defaults to 100): Most turns that are replied to, spread over all scenes.
+        max_tokens (`int`, *optional*): Most tokens of a reply; else the style's.
+        temperature (`float`, *optional*): Else the style's.
+        top_p (`float`, *optional*, defaults to 0.9): Probability mass that is sampled from.
+        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this and its turn.
+        at_once (`int`, *optional*, defaults to 256): Most replies in hand at a time.
+        show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
+    """
+
+    scenes: Sequence[Scene]
+    out: Path
+    model: Caller
+    style: Style
+    replies: int = 100
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float = 0.9
+    seed: int = 42
+    at_once: int = 256
+    show: bool = True
+
+    def sampling(self, seed: int | None = None) -> Sampling:
+        """How a reply is drawn."""
+        temperature = self.style.temperature if self.temperature is None else self.temperature
+        return Sampling(self.max_tokens or self.style.max_tokens, temperature, self.top_p, seed)
+
+
+@dataclass(frozen=True)
+class FormedReply:
+    """A reply and what is known of where it stands.
+
+    Args:
+        key (`list`): What identifies it.
+        reply ([`~her_hf.scoring.replies.SampledReply`]): As it came.
+        knows_secret (`bool`, *optional*): Whether it uses what another only thought; `None` if that cannot be told.
+    """
+
+    key: list[Any]
+    reply: SampledReply
+    knows_secret: bool | None
+
+
+# -- sampling
+
+
+def choose_units(scenes: Sequence[Scene], count: int) -> list[Unit]:
+    """Turns of characters to reply to: spread over all scenes, from the second turn on, so that there is something to
+    answer.
+
+    Raises:
+        `ValueError`: If `count` is below 1, a scene comes twice, or no scene has such a turn.
+    """
+    if count < 1:
+        raise ValueError(f"the number of replies must be at least 1, got {count}")
+    twice = sorted(key for key, times in Counter(scene.key for scene in scenes).items() if times > 1)
+    if twice:
+        raise ValueError(f"scenes are known by (book, i_p, i_c), but these keys come more than once: {twice[:5]}")
+    units = [
+        (scene, str(turn.name), index)
+        for scene in scenes
+        for index, turn in enumerate(scene.dialogue)
+        if index > 0 and turn.name != ENVIRONMENT
+    ]
+    if not units:
+        raise ValueError(
+            f"no turn to reply to: none of {len(scenes)} scenes has a character speak after the first turn"
+        )
+    step = max(1.0, len(units) / count)
+    return [units[int(place * step)] for place in range(min(count, len(units)))]
+
+
+def unit_key(unit: Unit) -> list[Any]:
+    """What identifies a unit: book, i_p, i_c and the index of the turn."""
+    scene, _, index = unit
+    return [*scene.key, index]
+
+
+async def run_form(run: FormRun) -> Row:
+    """Samples the replies that are not there yet and writes `results.json`.
+
+    Args:
+        run ([`FormRun`]): The evaluation.
+
+    Returns:
+        `dict`: See [`form_results`]; a reply that could not be had is missing, and the next start asks again.
+
+    Raises:
+        [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
+        `ModelError`: If the model cannot even be asked what it is.
+        `AccessRefused`: If its server refuses the key; what was answered until then is kept.
+        `ValueError`: As [`choose_units`].
+    """
+    units = choose_units(run.scenes, run.replies)
+    sampling = run.sampling()
+    settings = {
+        "evaluation": "form",
+        "model": await run.model.fingerprint(),
+        "style": run.style.name,
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": run.seed,
+    }
+    claim(run.out, settings, begun=lambda folder: (folder / REPLIES).exists())
+    rows = await _sample(run, units)
+    found = [_of_scene(unit, row, run.style) for unit, row in zip(units, rows, strict=True) if row["text"] is not None]
+    results = form_results(found, settings, expected=len(units), failures=[row for row in rows if row["failure"]])
+    write_json(run.out / RESULTS, results)
+    return results
+
+
+async def _sample(run: FormRun, units: Sequence[Unit]) -> list[Row]:
+    """Rows of `replies.jsonl` in the order of the units."""
+    journal = Journal(run.out / REPLIES, key=lambda row: tuple(row["key"]))
+    asked = [_messages(unit, run.style) for unit in units]
+    waiting = [
+        (unit, messages)
+        for unit, messages in zip(units, asked, strict=True)
+        if not _is_there(journal.rows.get(tuple(unit_key(unit))), digest(messages))
+    ]
+    with bar(len(units), "replies", "reply", show=run.show, done=len(units) - len(waiting)) as progress:
+
+        async def one(unit: Unit, messages: list[dict[str, Any]]) -> None:
+            row = {"key": unit_key(unit), "character": unit[1], "asked": digest(messages)}
+            row["scene_digest"] = digest(unit[0].model_dump_json())
+            journal.add({**row, **await _reply(run, unit, messages)})
+            progress.update()
+
+        await together((one(*job) for job in waiting), run.at_once)
+    return journal.settle([tuple(unit_key(unit)) for unit in units])
+
+
+def _messages(unit: Unit, style: Style) -> list[dict[str, Any]]:
+    scene, character, index = unit
+    return actor_messages(scene.model_copy(update={"dialogue": scene.dialogue[:index]}), character, style)
+
+
+def _is_there(row: Row | None, asked: str) -> bool:
+    """Whether this very question was answered; a call that failed is made again."""
+    return row is not None and not row["failure"] and row["asked"] == asked
+
+
+async def _reply(run: FormRun, unit: Unit, messages: list[dict[str, Any]]) -> Row:
+    sampling = run.sampling(derive_seed(run.seed, unit_key(unit)))
+    thinking = run.style.thinking
+    try:
+        names = [member.name for member in unit[0].cast]
+        fitted, dropped = await run.model.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)
+        reply = await run.model.ask(fitted, sampling=sampling, thinking=thinking)
+    except (ModelError, WindowFull) as error:
+        cause, status = (error.kind, error.status) if isinstance(error, ModelError) else ("window", None)
+        failure = {"cause": cause, "status": status, "detail": without_address(str(error))}
+        return {"text": None, "failure": failure}
+    return {
+        "text": reply.text,
+        "ended": reply.ended,
+        "tokens": reply.usage.completion_tokens,
+        "dropped": dropped,
+        "failure": None,
+    }
+
+
+def run_form_now(run: FormRun) -> Row:
+    """[`run_form`] from code that is not asynchronous; connections are closed at the end."""
+    return run_now(run_form(run), {"model": run.model})
+
+
+def _of_scene(unit: Unit, row: Row, style: Style) -> FormedReply:
+    """A sampled reply, after the turns of the original that came before it."""
+    scene, character, index = unit
+    names = tuple(member.name for member in scene.cast)
+    reply = SampledReply(row["text"], character, names, bool(row["ended"]), notation=style.notation)
+    turns = [*scene.dialogue[:index], read_turn(reply.text, character, notation=style.notation)]
+    return FormedReply(row["key"], reply, index in _knowing(turns, scene))
+
+
+def _knowing(turns: Sequence[Turn], scene: Scene) -> set[int]:
+    """Indices of the turns that use what another only thought."""
+    told = SampledDialogue.of_scene((), scene)
+    return {secret.turn for secret in known_secrets(turns, open_texts=told.open_texts, own_texts=told.own_texts)}
+
+
+# -- dialogues that are there
+
+
+def read_dialogues(file: Path) -> list[Row]:
+    """Rows of `dialogues.jsonl`, of several with one key the last; the file is not touched.
+
+    Raises:
+        `FileNotFoundError`: If there is no such file.
+        `ValueError`: If a whole line is no row of `her-hf eval coser`; the message names the line.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no file {file}: give the dialogues.jsonl of her-hf eval coser.")
+    rows: dict[SceneKey, Row] = {}
+    for number, line in enumerate(whole_lines(file), start=1):
+        try:
+            row = json.loads(line)
+            rows[scene_key(row)] = row
+        except ValueError as error:
+            raise ValueError(f"{file}, line {number}: must be a dialogue of her-hf eval coser ({error})") from error
+    return list(rows.values())
+
+
+def score_played(dialogues: Sequence[Row], scenes: Sequence[Scene] | None, settings: Mapping[str, Any]) -> Row:
+    """Form of the characters' turns in dialogues that were played before.
+
+    Args:
+        dialogues (`Sequence[dict]`): Rows of `dialogues.jsonl` as `her-hf eval coser` writes them. Turns of the
+            original and of Environment are not scored; a dialogue that could not be played to its end counts as
+            missing.
+        scenes (`Sequence[Scene]`, *optional*): What was played. Without them it is not known what all knew from the
+            start, so knowledge of another's thought is not looked for.
+        settings (`Mapping`): What the results shall say of how they came.
+
+    Returns:
+        `dict`: See [`form_results`].
+
+    Raises:
+        `ValueError`: If a row is none of `her-hf eval coser`'s, its scene is not among the scenes, or no turn is there
+            to score.
+    """
+    by_key = {scene.key: scene for scene in scenes} if scenes is not None else None
+    found: list[FormedReply] = []
+    failures = []
+    for row in dialogues:
+        key = scene_key(row)
+        if row.get("ended_by") == "failed":
+            failure = row.get("failure") or {}
+            cause, detail = failure.get("kind", "dialogue"), failure.get("message", "")
+            failures.append({"key": list(key), "failure": {"cause": cause, "detail": detail}})
+            continue
+        found += _of_dialogue(key, row, _scene_of(key, by_key))
+    if not found:
+        raise ValueError(
+            f"no turn of a character that a model gave is in {len(dialogues)} dialogues: nothing to score"
+        )
+    return form_results(found, settings, expected=len(dialogues), failures=failures)
+
+
+def _scene_of(key: SceneKey, scenes: Mapping[SceneKey, Scene] | None) -> Scene | None:
+    if scenes is None:
+        return None
+    if key not in scenes:
+        raise ValueError(
+            f"the scene of dialogue {key} is not among the {len(scenes)} scenes: name those it comes from"
+        )
+    return scenes[key]
+
+
+def _of_dialogue(key: SceneKey, row: Row, scene: Scene | None) -> list[FormedReply]:
+    entries = row.get("turns") or []
+    for index, entry in enumerate(entries):
+        if not isinstance(entry.get("name"), str) or not isinstance(entry.get("text"), str):
+            raise ValueError(
+                f"dialogue {key}, turn {index}: needs `name` and `text`, got {sorted(entry)}. Mend the row."
+            )
+    notation = notation_of(row)
+    names = tuple(member.name for member in scene.cast) if scene else tuple({entry["name"]: None for entry in entries})
+    turns = [_whole_turn(entry, notation) for entry in entries]
+    knowing = _knowing(turns, scene) if scene else None
+    return [
+        FormedReply(
+            [*key, index],
+            SampledReply(
+                entry.get("raw", entry["text"]),
+                entry["name"],
+                names,
+                bool(entry.get("ended", True)),
+                notation=notation,
+            ),
+            None if knowing is None else index in knowing,
+        )
+        for index, entry in enumerate(entries)
+        if entry.get("origin", "model") == "model" and entry["name"] != ENVIRONMENT
+    ]
+
+
+def _whole_turn(entry: Row, notation: str) -> Turn:
+    """A turn with its thinking; without the model's own text, what the record keeps, which is in HER notation."""
+    if "raw" in entry and entry["name"] != ENVIRONMENT:
+        return read_turn(entry["raw"], entry["name"], notation=notation)
+    return read_turn(entry["text"], entry["name"])
+
+
+# -- figures
+
+
+def form_results(
+    replies: Sequence[FormedReply], settings: Mapping[str, Any], *, expected: int, failures: Sequence[Row] = ()
+) -> Row:
+    """All figures of a set of replies.
+
+    Args:
+        replies (`Sequence[FormedReply]`): What there is.
+        settings (`Mapping`): How it came.
+        expected (`int`): How many replies (or dialogues) there were to be.
+        failures (`Sequence[dict]`, *optional*): Those that are not there, each with `key` and `failure`.
+
+    Returns:
+        `dict`: `settings`; `missing` (by cause); and, if there are replies, `figures` (those of
+            [`~her_hf.scoring.replies.score_replies`]; `leak_rate` is the share with either kind of leak, `leaks` tells
+            them apart, `known_secrets` is `None` if it was not looked for), `intervals` (95%: Wilson's of shares,
+            bootstrap over replies of mean lengths), `patterns` (count of each) and `cases` (one a reply).
+    """
+    causes = Counter(str(row["failure"]["cause"]) for row in failures)
+    results: Row = {
+        "evaluation": "form",
+        "settings": dict(settings),
+        "missing": {
+            "expected": expected,
+            "missing": causes.total(),
+            "share": causes.total() / expected if expected else 0.0,
+            "by_cause": dict(sorted(causes.items())),
+            "first": str(failures[0]["failure"]["detail"]) if failures else None,
+        },
+    }
+    if not replies:
+        return results
+    cases = [_case(one) for one in replies]
+    told = all(one.knows_secret is not None for one in replies)
+    counts = {name: sum(bool(case[name]) for case in cases) for name in ("spoken_thoughts", "knows_secret", "leak")}
+    total = len(replies)
+    figures = {
+        **score_replies([one.reply for one in replies]),
+        "leak_rate": counts["leak"] / total,
+        "leaks": {
+            "spoken_thoughts": counts["spoken_thoughts"] / total,
+            "known_secrets": counts["knows_secret"] / total if told else None,
+        },
+    }
+    patterns = Counter(case["pattern"] for case in cases if case["pattern"])
+    return {
+        **results,
+        "figures": figures,
+        "intervals": _intervals(figures, [one.reply.turn for one in replies]),
+        "patterns": dict(sorted(patterns.items(), key=lambda item: (-item[1], item[0]))),
+        "cases": cases,
+    }
+
+
+def _case(one: FormedReply) -> Row:
+    turn = one.reply.turn
+    spoken = spoken_thoughts(turn)
+    return {
+        "key": one.key,
+        "character": one.reply.speaker,
+        "well_formed": is_well_formed(one.reply),
+        "own_role": stays_in_role(one.reply),
+        "ended": one.reply.ended,
+        "visible": any(View.OTHERS.shows(segment.layer) for segment in turn.segments),
+        "pattern": turn.pattern,
+        "issues": [str(issue) for issue in turn.issues],
+        "spoken_thoughts": spoken,
+        "knows_secret": one.knows_secret,
+        "leak": bool(spoken or one.knows_secret),
+    }
+
+
+def _intervals(figures: Row, turns: Sequence[Turn]) -> Row:
+    """95% intervals: Wilson's of the shares, bootstrap of the mean lengths."""
+    total, patterns = figures["replies"], figures["patterns"]
+    shares: Row = {
+        name: list(wilson_interval(share_of(figures, name), total)) for name in SHARES if name != "top_share"
+    }
+    shares["top_share"] = (
+        list(wilson_interval(patterns["top_share"], patterns["count"])) if patterns["count"] else None
+    )
+    leaks = {
+        name: None if share is None else list(wilson_interval(share, total))
+        for name, share in figures["leaks"].items()
+    }
+    lengths = [layer_lengths([turn]) for turn in turns]
+    characters = {}
+    for layer in figures["characters"]:
+        ends = bootstrap_interval([row[layer] for row in lengths])
+        characters[layer] = list(ends) if ends else None
+    return {**shares, "leaks": leaks, "characters": characters}
+
+
+def share_of(figures: Mapping[str, Any], name: str) -> float:
+    """A share by its name in [`SHARES`]."""
+    return float(figures["patterns"]["top_share"] if name == "top_share" else figures[name])

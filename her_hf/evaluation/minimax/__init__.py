@@ -1,0 +1,1 @@
+"""MiniMax-style situated reenactment from seeds to a report."""

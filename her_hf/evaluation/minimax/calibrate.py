@@ -1,0 +1,261 @@
+"""Calibrating a judge of reenactment: do its scores rank public dialogues as the published scores do?
+
+Source: the Hub dataset MiniMaxAI/role-play-bench, whose files hold seeds, dialogues of eleven models and six scores
+for each dialogue. Re-implementers accept a judge from a Spearman correlation of 0.7 on; levels are not to be matched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from her_hf.durable import Journal, claim, derive_seed, write_json
+from her_hf.inference import Caller
+from her_hf.judging.critics.minimax import OPENING_TURNS, ChunkJudging, chunks_of
+from her_hf.runs.progress import together
+from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
+from her_hf.scenes.errors import SceneError
+from her_hf.scenes.fields import needed_items, needed_text
+from her_hf.scenes.load import read_file
+from her_hf.scenes.prompt import LANGUAGES
+from her_hf.scenes.seeds import HUB, Seed, bench_files, load_seeds
+from her_hf.scoring.minimax import COLUMNS, PILLARS, Columns, overall, pillars, session_scores
+from her_hf.scoring.statistics import spearman
+from her_hf.simulation.minimax import NPC, USER
+
+from ..rows import Row
+from .judging import SCALE, Dialogue, Judges, chunk_columns, chunk_key, dialogue_key
+from .run import BESIDE, JUDGEMENTS, RESULTS
+
+ACCEPTED = 0.7
+"""Spearman correlation of the overall score from which on a judge is taken to rank as the published scores do."""
+
+_ROLES = (NPC, USER)
+_NAMES = ("language", "seed_id", "model", "run")
+
+
+@dataclass
+class Calibration:
+    """A judge to calibrate.
+
+    Args:
+        judge ([`~her_hf.inference.Caller`]): The judge.
+        out (`Path`): Output folder.
+        source (`str`, *optional*): The Hub dataset, or a folder with `data/{zh,en}/*.parquet` as it has them.
+        language (`str`, *optional*): Only dialogues of this language.
+        limit (`int`, *optional*): Only so many dialogues, drawn by the seed.
+        judging ([`~her_hf.judging.critics.minimax.ChunkJudging`], *optional*): How the judge is asked; its seed
+            draws too.
+        at_once (`int`, *optional*, defaults to 256): Most dialogues in hand at a time.
+        show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
+    """
+
+    judge: Caller
+    out: Path
+    source: str = HUB
+    language: str | None = None
+    limit: int | None = None
+    judging: ChunkJudging = field(default_factory=ChunkJudging)
+    at_once: int = 256
+    show: bool = True
+
+
+@dataclass(frozen=True)
+class Published:
+    """A public dialogue and its published scores, columns 0 to 100."""
+
+    dialogue: Dialogue
+    columns: Columns
+
+
+async def calibrate(run: Calibration) -> Row:
+    """Judges public dialogues and compares ranks.
+
+    Args:
+        run ([`Calibration`]): What to do.
+
+    Returns:
+        `dict`: The contents of `results.json`: `spearman` (`overall`, `pillars`, `columns`; each `rho` and `n`, or
+            `rho` null and `why`), the same by language, `accepted`, `missing`, `cases`, `settings`.
+
+    Raises:
+        `SceneError`: If the public files are not there, or a row is not as it should be.
+        [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
+        `ModelError`: If the judge cannot even be asked what it is.
+    """
+    public = sampled(load_published(run.source, run.language), run.limit, run.judging.seed)
+    settings: Row = {f"judge_{name}": value for name, value in run.judging.as_dict().items()}
+    settings |= {"evaluation": "minimax-calibrate", "judge": await run.judge.fingerprint()}
+    claim(run.out, settings, begun=lambda folder: (folder / JUDGEMENTS).exists(), beside=BESIDE)
+    clock, callers = Clock(), {"judge": run.judge}
+    try:
+        judgements = await _judge(run, [item.dialogue for item in public], callers)
+        clock.lap("judging")
+        settings |= {"source": str(run.source), "language": run.language, "limit": run.limit}
+        results = {**calibration_results(public, judgements), "settings": settings, "scale": SCALE}
+        write_json(run.out / RESULTS, results)
+        return results
+    finally:
+        keep_notes(run.out, callers)
+        note_start(run.out, clock, callers)
+
+
+async def _judge(run: Calibration, dialogues: Sequence[Dialogue], callers: dict[str, Caller]) -> list[Row]:
+    """Rows of `judgements.jsonl`."""
+    total = sum(len(chunks_of(dialogue.turns, run.judging.chunk)) for dialogue in dialogues)
+    journal = Journal(run.out / JUDGEMENTS, key=chunk_key)
+    with ExitStack() as bars:
+        judges = Judges(callers, run.judge, run.judging, journal, bars, total=total, show=run.show)
+        await together(map(judges.judge, dialogues), run.at_once)
+    return judges.settle(dialogues)
+
+
+def calibrate_now(run: Calibration) -> Row:
+    """[`calibrate`] from code that is not asynchronous; connections are closed at the end."""
+    return run_now(calibrate(run), {"judge": run.judge})
+
+
+# -- reading the public files
+
+
+def load_published(source: str, language: str | None = None) -> list[Published]:
+    """The public dialogues that have scores and a seed.
+
+    Args:
+        source (`str`): The Hub dataset, or a folder with a copy of it.
+        language (`str`, *optional*): Only this one.
+
+    Raises:
+        `SceneError`: If files are not there, rows are bad, or no dialogue has scores.
+        `ValueError`: If the language is unknown.
+    """
+    if language is not None and language not in LANGUAGES:
+        raise ValueError(f"language must be one of {list(LANGUAGES)}, got {language!r}")
+    return [item for code in LANGUAGES if language in (None, code) for item in _published(source, code)]
+
+
+def _published(source: str, language: str) -> list[Published]:
+    files = {kind: bench_files(source, kind, language) for kind in ("dialogues", "evaluations")}
+    seeds = {seed.id: seed for seed in load_seeds(source, language)}
+    scores = dict(pair for file in files["evaluations"] for pair in read_file(file, _read_scores))
+
+    def read(row: Row) -> tuple[list[Published], list[SceneError]]:
+        key = _key(row)
+        if key[0] not in seeds:
+            raise SceneError(f"names seed {key[0]!r}, which is not among the {len(seeds)} seeds.", field="seed_id")
+        if key not in scores:
+            return [], []
+        names = dict(zip(_NAMES, (language, *key), strict=True))
+        return [Published(Dialogue(names, seeds[key[0]], _turns(row, seeds[key[0]])), scores[key])], []
+
+    return [item for file in files["dialogues"] for item in read_file(file, read)]
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    """(seed, model, run) of a row."""
+    return tuple(str(row[name]) if row.get(name) is not None else needed_text(row, name) for name in _COLUMNS)  # type: ignore[return-value]
+
+
+_COLUMNS = ("seed_id", "model_name", "run_id")
+
+
+def _read_scores(row: Row) -> tuple[list[tuple[tuple[str, str, str], dict[str, float]]], list[SceneError]]:
+    scores = {}
+    for column in COLUMNS:
+        value = row.get(column)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+            raise SceneError(f"must be a score from 0 to 100, got {value!r}.", field=column)
+        scores[column] = float(value)
+    return [(_key(row), scores)], []
+
+
+def _turns(row: Row, seed: Seed) -> list[Row]:
+    """The turns of a public dialogue in the form of ours, numbered by their place."""
+    turns = []
+    for number, entry in enumerate(needed_items(row, "dialogue")):
+        field_ = f"dialogue[{number}]."
+        role, text = entry.get("role"), entry.get("text")
+        if role not in _ROLES:
+            raise SceneError(f"must be one of {list(_ROLES)}, got {role!r}.", field=f"{field_}role")
+        if not isinstance(text, str):
+            raise SceneError(f"must be text, got {text!r}.", field=f"{field_}text")
+        name = seed.ai_name if role == NPC else seed.user_name
+        turns.append({"role": role, "name": name, "text": text.strip(), "round": number})
+    if len(turns) <= OPENING_TURNS:
+        raise SceneError(f"has {len(turns)} turns, all of them scripted.", field="dialogue")
+    return turns
+
+
+def sampled(public: Sequence[Published], limit: int | None, seed: int) -> list[Published]:
+    """At most `limit` dialogues, drawn by the seed; in the order of the source."""
+    if limit is None or limit >= len(public):
+        return list(public)
+    drawn = sorted(public, key=lambda item: derive_seed(seed, list(item.dialogue.names.values())))[:limit]
+    chosen = {dialogue_key(item.dialogue.names) for item in drawn}
+    return [item for item in public if dialogue_key(item.dialogue.names) in chosen]
+
+
+# -- comparing
+
+
+def calibration_results(public: Sequence[Published], judgements: Sequence[Row]) -> Row:
+    """Rank correlations of the judge's scores with the published ones; pure.
+
+    A dialogue without any judgement is left out and counted.
+    """
+    chunks = chunk_columns(judgements)
+    cases = []
+    for item in public:
+        judged = session_scores(chunks[dialogue_key(item.dialogue.names)]).columns
+        cases.append({**item.dialogue.names, "published": _figures(item.columns), "judged": _figures(judged)})
+    scored = [case for case in cases if case["judged"] is not None]
+    languages = sorted({case["language"] for case in cases})
+    correlations = _correlations(scored)
+    rho = correlations["overall"]["rho"]
+    missing = sum(row["errors"] is None for row in judgements)
+    return {
+        "evaluation": "minimax-calibrate",
+        "spearman": correlations,
+        "by_language": {
+            code: _correlations([case for case in scored if case["language"] == code]) for code in languages
+        },
+        "accepted": rho is not None and rho >= ACCEPTED,
+        "accepted_from": ACCEPTED,
+        "dialogues": len(cases),
+        "missing_dialogues": len(cases) - len(scored),
+        "missing": {
+            "expected": len(judgements),
+            "missing": missing,
+            "share": missing / len(judgements) if judgements else 0.0,
+        },
+        "cases": cases,
+    }
+
+
+def _figures(columns: Columns | None) -> Row | None:
+    if columns is None:
+        return None
+    return {"overall": overall(columns), "pillars": pillars(columns), "columns": dict(columns)}
+
+
+def _correlations(cases: Sequence[Row]) -> Row:
+    def of(*path: str) -> Row:
+        def values(side: str) -> list[float]:
+            found: list[Any] = [case[side] for case in cases]
+            for step in path:
+                found = [value[step] for value in found]
+            return found
+
+        try:
+            return dict(spearman(values("published"), values("judged"))._asdict())
+        except ValueError as error:  # too few dialogues, or the same score for all of them
+            return {"rho": None, "n": len(cases), "why": str(error)}
+
+    return {
+        "overall": of("overall"),
+        "pillars": {name: of("pillars", name) for name in PILLARS},
+        "columns": {name: of("columns", name) for name in COLUMNS},
+    }

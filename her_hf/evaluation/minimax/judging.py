@@ -1,0 +1,139 @@
+"""Judging reenacted dialogues chunk by chunk, each judgement on the disk at once: ours, and the public ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from her_hf.durable import Journal, digest
+from her_hf.inference import Caller
+from her_hf.judging.critics.minimax import Chunk, ChunkJudgement, ChunkJudging, Line, chunks_of, judge_chunk
+from her_hf.runs.addresses import missing_row
+from her_hf.runs.progress import bar, together
+from her_hf.runs.starts import keep_notes
+from her_hf.scenes.seeds import Seed
+from her_hf.scoring.minimax import chunk_scores
+from her_hf.scoring.missing import Missing
+
+from ..rows import Row
+
+SCALE = (
+    "Scores of this bench are on a scale of our own: prompts, user simulator and penalties are ours, as those of "
+    "MiniMax are not published. Compare them with each other only, never with published values."
+)
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """A dialogue to judge.
+
+    Args:
+        names (`dict`): What identifies it in rows: `language`, `seed_id`, `run` and, for public ones, `model`.
+        seed (`Seed`): Its setting.
+        turns (`Sequence[Mapping]`): All turns, the opening included, as `dialogues.jsonl` has them.
+    """
+
+    names: Row
+    seed: Seed
+    turns: Sequence[Line]
+
+
+def dialogue_key(row: Row) -> tuple[Any, ...]:
+    """What identifies the dialogue of a row."""
+    return row["language"], row["seed_id"], row.get("model"), row["run"]
+
+
+def chunk_key(row: Row) -> tuple[Any, ...]:
+    """What identifies a row of `judgements.jsonl`."""
+    return *dialogue_key(row), row["chunk"]
+
+
+class Judges:
+    """Judges dialogues chunk by chunk, what is not judged yet.
+
+    Args:
+        callers (`Mapping[str, Caller]`): Who is asked in this start, by role.
+        judge ([`~her_hf.inference.Caller`]): The judge.
+        settings ([`~her_hf.judging.critics.minimax.ChunkJudging`]): How to ask.
+        journal ([`~her_hf.durable.Journal`]): Keyed by [`chunk_key`].
+        bars (`ExitStack`): Closes the progress bar.
+        total (`int`): Chunks that there are to be.
+        show (`bool`): Whether to show the bar.
+    """
+
+    def __init__(
+        self,
+        callers: Mapping[str, Caller],
+        judge: Caller,
+        settings: ChunkJudging,
+        journal: Journal,
+        bars: ExitStack,
+        *,
+        total: int,
+        show: bool,
+    ) -> None:
+        self._callers, self._caller, self._settings, self._journal = dict(callers), judge, settings, journal
+        self._progress = bars.enter_context(bar(total, "judging", "chunk", show=show))
+
+    async def judge(self, dialogue: Dialogue) -> None:
+        """Judges all chunks of one dialogue, each on the disk as it comes."""
+        jobs = []
+        for chunk in chunks_of(dialogue.turns, self._settings.chunk):
+            judged = digest([list(map(dict, chunk.before)), list(map(dict, chunk.turns)), dialogue.seed.model_dump()])
+            if not _is_judged(self._journal.rows.get(_key(dialogue, chunk)), judged):
+                jobs.append(self._judge(dialogue, chunk, judged))
+            else:
+                self._progress.update()
+        await together(jobs, len(jobs) or 1)
+
+    async def _judge(self, dialogue: Dialogue, chunk: Chunk, judged: str) -> None:
+        key = list(dialogue.names.values())
+        found = await judge_chunk(self._caller, dialogue.seed, chunk, settings=self._settings, key=key)
+        keep_notes(self._journal.file.parent, self._callers)
+        self._journal.add(judgement_row(dialogue, chunk, found, judged))
+        self._progress.update()
+
+    def settle(self, dialogues: Sequence[Dialogue]) -> list[Row]:
+        """Rows of `judgements.jsonl` in the order of dialogues and chunks; the file has them first."""
+        return self._journal.settle(
+            [
+                _key(dialogue, chunk)
+                for dialogue in dialogues
+                for chunk in chunks_of(dialogue.turns, self._settings.chunk)
+            ]
+        )
+
+
+def _key(dialogue: Dialogue, chunk: Chunk) -> tuple[Any, ...]:
+    return chunk_key({**dialogue.names, "chunk": chunk.index})
+
+
+def _is_judged(row: Row | None, judged: str) -> bool:
+    """Whether these very turns were judged; a request that failed is made again."""
+    if row is None or row.get("judged") != judged:
+        return False
+    return not (row.get("missing") and row["missing"]["cause"] == "request")
+
+
+def judgement_row(dialogue: Dialogue, chunk: Chunk, found: ChunkJudgement | Missing, judged: str) -> Row:
+    """A row of `judgements.jsonl`."""
+    row: Row = {
+        **dialogue.names,
+        "chunk": chunk.index,
+        "rounds": [chunk.turns[0]["round"], chunk.turns[-1]["round"]],
+        "judged": judged,
+    }
+    if isinstance(found, Missing):
+        return {**row, "errors": None, "missing": missing_row(found.as_dict())}
+    return {**row, **asdict(found), "missing": None}
+
+
+def chunk_columns(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[dict[str, float] | None]]:
+    """By dialogue the column scores of its chunks in order; `None` where the judgement is missing."""
+    found: dict[tuple[Any, ...], list[dict[str, float] | None]] = {}
+    for row in sorted(rows, key=lambda row: int(row["chunk"])):
+        scores = None if row["errors"] is None else chunk_scores(row["errors"])
+        found.setdefault(dialogue_key(row), []).append(scores)
+    return found

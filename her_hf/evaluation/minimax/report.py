@@ -1,0 +1,208 @@
+"""The report of situated reenactment: every number from `results.json`, the plots beside it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from her_hf.runs.report.markdown import counted, escape, folded, interval, mean_of, name_of, points, table
+from her_hf.runs.report.plots import draw_curve, draw_pillars
+from her_hf.runs.report.shared import (
+    NOT_JUDGED,
+    Flag,
+    Results,
+    Section,
+    commands,
+    failures_section,
+    missing_first,
+    missing_section,
+    model_flags,
+    option_flags,
+    reproduce_section,
+    settings_section,
+    write_sections,
+)
+from her_hf.scoring.minimax import PILLARS
+from her_hf.scoring.published import PUBLISHED, SOURCE
+
+
+def write_minimax_report(results: Results, out: Path) -> Path:
+    """Writes `report.md` of a reenactment run and its PNG plots into `out`.
+
+    Args:
+        results (`Mapping`): Contents of `results.json`; see [`~her_hf.evaluation.minimax.results.minimax_results`].
+        out (`Path`): Folder of the report.
+
+    Returns:
+        `Path`: The report. Of a run that was not judged it has no scores, and says so.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    judged: list[Section] = []
+    if "scores" in results:
+        draw_pillars(results, out / "pillars.png")
+        draw_curve(results, out / "curve.png")
+        judged = [missing_first, _pillars, _curve, _by_language, _by_seed, _errors]
+        judged += [_minimax_missing, _minimax_published]
+    return write_sections(
+        [_minimax_head, *judged, _minimax_played, _minimax_failures, settings_section, _minimax_commands], results, out
+    )
+
+
+def _minimax_head(results: Results) -> str:
+    settings, played = results["settings"], results["played"]
+    npc, user = name_of(settings.get("npc")), name_of(settings.get("user"))
+    lines = [
+        f"# Situated reenactment, MiniMax-style: {npc}",
+        f"**{npc}** played the character of {counted(played['seeds'], 'seed')} against {user} as the user: "
+        f"{counted(played['sessions'], 'dialogue')}, {counted(played['turns'], 'generated turn')}; spoken to in the "
+        f"style “{escape(settings.get('style', '?'))}”. Only the character's side is judged.",
+    ]
+    if "scores" not in results:
+        return "\n\n".join([*lines, NOT_JUDGED])
+    lines.append(
+        f"Judged by **{name_of(settings.get('judge'))}** in chunks of {escape(settings.get('judge_chunk', '?'))} "
+        "turns. "
+        f"**{escape(results['scale'], most=400)}**"
+    )
+    return "\n\n".join(lines)
+
+
+def _pillars(results: Results) -> str:
+    scores, intervals = results["scores"], results["intervals"]
+    rows = [["**Overall**", "", f"**{points(scores['overall'])}**", interval(intervals["overall"])]]
+    for pillar, columns in PILLARS.items():
+        weight = f"{results['weights'][pillar]:.0%} of overall"
+        rows.append([f"**{pillar.title()}**", weight, *_found(scores, intervals, "pillars", pillar)])
+        rows += [[_column(column), "", *_found(scores, intervals, "columns", column)] for column in columns]
+    penalties = ", ".join(f"{escape(name)} {points:g}" for name, points in results["penalties"].items())
+    return (
+        "## Scores\n\nFrom 0 to 100, higher is better. In each chunk a column starts at 100 and loses points for each "
+        f"error ({penalties}), down to 0; then means over chunks, over the runs of a seed, and over seeds. Scored: "
+        f"{results['seeds']} seeds ({results['missing_seeds']} not), {results['sessions']} dialogues "
+        f"({results['missing_sessions']} not). Intervals: 95% percentile bootstrap over seeds.\n\n"
+        + table(["", "weight", "score", "95% interval"], rows)
+        + "\n\n![Scores with intervals; published ones in a panel of their own](pillars.png)"
+    )
+
+
+def _found(scores: Results, intervals: Results, kind: str, name: str) -> list[str]:
+    return [points((scores[kind] or {}).get(name)), interval((intervals[kind] or {}).get(name))]
+
+
+def _column(name: str) -> str:
+    return name.removesuffix("score").replace("_", " ")
+
+
+def _curve(results: Results) -> str:
+    rows = [
+        [f"{point['first_turn']}–{point['last_turn']}", points(point["mean"]), point["n"]]
+        for point in results["curve"]
+    ]
+    if not rows:
+        return ""
+    return (
+        "## Quality against turn number\n\nMean overall score of the chunks at each place; turns of both sides are "
+        "counted, after the two scripted ones.\n\n"
+        + table(["turns", "mean overall", "dialogues judged there"], rows)
+        + "\n\n![Quality against turn number](curve.png)"
+    )
+
+
+def _by_language(results: Results) -> str:
+    head = ["language", "seeds", "dialogues", "overall", "95% interval", *map(str.title, PILLARS), "dialogues missing"]
+    rows = []
+    for language, found in results["by_language"].items():
+        scores = found["scores"]
+        pillars = [points((scores["pillars"] or {}).get(name)) for name in PILLARS]
+        ends = interval(found["intervals"]["overall"])
+        counts = [found["seeds"] + found["missing_seeds"], found["sessions"] + found["missing_sessions"]]
+        rows.append([escape(language), *counts, points(scores["overall"]), ends, *pillars, found["missing_sessions"]])
+    return "## By language\n\n" + table(head, rows)
+
+
+def _by_seed(results: Results) -> str:
+    seeds: dict[tuple[str, str], list[float | None]] = defaultdict(list)
+    for case in results["cases"]:
+        seeds[case["language"], case["seed_id"]].append(case["overall"])
+    rows = []
+    for (language, seed), found in seeds.items():
+        there = [score for score in found if score is not None]
+        rows.append([escape(language), escape(seed), len(found), len(found) - len(there), points(mean_of(there))])
+    return "## By seed\n\n" + folded(["language", "seed", "runs", "runs missing", "overall"], rows)
+
+
+def _errors(results: Results) -> str:
+    names = list(results["penalties"])
+    rows = [
+        [_column(column), *(found[name] for name in names), sum(found.values())]
+        for column, found in results["errors"].items()
+    ]
+    return "## Errors found\n\n" + table(["column", *map(escape, names), "all"], rows)
+
+
+def _minimax_missing(results: Results) -> str:
+    missing = results["missing"]
+    return missing_section(
+        results,
+        f"Of those that are there, {missing['repaired']:,} came as JSON that had to be mended. Of their "
+        f"{missing['errors']:,} errors {missing['errors_without_severity']:,} had no severity and counted as minor, "
+        f"and of {missing['quotes_not_found']:,} the quote does not stand in the turn that it names; they counted all "
+        "the same.",
+    )
+
+
+def _minimax_published(results: Results) -> str:
+    rows = [
+        [escape(row.model), *(f"{score:.2f}" for score in row.minimax[:4]), f"[{row.minimax.low}, {row.minimax.high}]"]
+        for row in PUBLISHED
+    ]
+    return (
+        "## Published results: another judge, another scale\n\n"
+        f"Copied from the paper ({SOURCE}), **not measured here**. MiniMax publishes neither its judge and prompts "
+        "nor its user simulator and penalties, so **absolute values do not compare**. How far a judge ranks as theirs "
+        "does is what `her-hf eval minimax calibrate` tells; runs with the same seeds and judge compare by "
+        "`her-hf eval compare`.\n\n"
+        + table(["model (published)", "average", *map(str.title, PILLARS), "95% interval"], rows)
+    )
+
+
+def _minimax_played(results: Results) -> str:
+    played = results["played"]
+    sides = {"ai": "the character", "user": "the user"}
+    ends = {"turns": "after all turns", "failed": "by a failure"}
+    rows: list[list[object]] = [
+        *([f"dialogues that ended {ends.get(end, escape(end))}", count] for end, count in played["ended_by"].items()),
+        *([f"turns of {name} without anything visible", played["empty_turns"][side]] for side, name in sides.items()),
+        ["calls made again for such a turn", played["asked_again"]],
+        *(
+            [f"dialogues in which prompts of {name} left turns out", played["sessions_with_dropped_turns"][side]]
+            for side, name in sides.items()
+        ),
+    ]
+    return "## How the dialogues went\n\n" + table(["what", "count"], rows)
+
+
+def _minimax_failures(results: Results) -> str:
+    names = ("language", "seed_id", "run", "round", "cause")
+    rows = [
+        [*(escape(row.get(name, "?")) for name in names), escape(row.get("detail", ""), most=300)]
+        for row in results["played"]["failed"]
+    ]
+    head = ["language", "seed", "run", "broke off at turn", "cause", "what was said"]
+    return failures_section(counted(len(rows), "dialogue"), head, rows)
+
+
+def _minimax_commands(results: Results) -> str:
+    settings = results["settings"]
+    play: list[Flag] = []
+    judge: list[Flag] = []
+    if "npc" in settings:
+        play = [*model_flags("npc", settings["npc"]), *option_flags(settings, {"style": "--npc-style"})]
+        play += [*model_flags("user", settings.get("user")), *option_flags(settings, {"turns": "--turns"})]
+    if "scores" in results:
+        judge = model_flags("judge", settings.get("judge"))
+        judge += option_flags(settings, {"judge_chunk": "--chunk", "judge_max_tokens": "--judge-tokens"})
+    where: list[Flag] = [("--seeds", "SEEDS"), ("--limit", results["played"]["seeds"])]
+    where += [*option_flags(settings, {"runs": "--runs"}), ("--out", "DIR")]
+    seeds = settings.get("seed"), settings.get("judge_seed")
+    return reproduce_section("minimax", "seeds", commands(where, play, judge, seeds))

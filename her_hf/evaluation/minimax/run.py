@@ -1,0 +1,284 @@
+"""MiniMax-style situated reenactment from seeds to scores: play, judge, count, and go on after a kill.
+
+A dialogue is judged as soon as it is played, while others are still played.
+
+In the output folder: `run.json` and `judging.json` (the settings), `ledger.sqlite` (every answer of a model),
+`dialogues.jsonl`, `judgements.jsonl`, `results.json`, `sessions.jsonl` (one line a start: seconds and tokens spent),
+`notes.json` (what models noted, if anything).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from her_hf.durable import RUN_FILE, Journal, claim, digest, read_json, write_json
+from her_hf.inference import Caller
+from her_hf.judging.critics.minimax import OPENING_TURNS, ChunkJudging
+from her_hf.runs.addresses import without_address
+from her_hf.runs.progress import bar, together
+from her_hf.runs.starts import NOTES, SESSIONS, Clock, by_first_role, keep_notes, note_start, run_now
+from her_hf.scenes.seeds import Seed
+from her_hf.simulation.minimax import MinimaxSettings, Session, play_session
+
+from ..rows import Row
+from .judging import Dialogue, Judges, chunk_key, dialogue_key
+from .results import minimax_results, planned_chunks
+
+DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
+LEDGER, JUDGING = "ledger.sqlite", "judging.json"
+BESIDE = (RUN_FILE, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", DIALOGUES, SESSIONS, NOTES, RESULTS, "report.md")
+"""What may lie in the folder when judging begins there."""
+
+
+@dataclass
+class MinimaxRun:
+    """One evaluation.
+
+    Args:
+        seeds (`Sequence[Seed]`): What is played.
+        out (`Path`): Output folder.
+        settings ([`~her_hf.simulation.minimax.MinimaxSettings`], *optional*): How seeds are played; `None` if
+            the dialogues are there already.
+        npc, user ([`~her_hf.inference.Caller`], *optional*): The model under test, and the one that plays the user.
+        judge ([`~her_hf.inference.Caller`], *optional*): Who judges; `None` if the dialogues are only to be played.
+        judging ([`~her_hf.judging.critics.minimax.ChunkJudging`], *optional*): How the judge is asked.
+        runs (`int`, *optional*, defaults to 3): How often each seed is played.
+        at_once (`int`, *optional*, defaults to 256): Most dialogues in hand at a time, played or judged.
+        show (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
+    """
+
+    seeds: Sequence[Seed]
+    out: Path
+    settings: MinimaxSettings | None = None
+    npc: Caller | None = None
+    user: Caller | None = None
+    judge: Caller | None = None
+    judging: ChunkJudging = field(default_factory=ChunkJudging)
+    runs: int = 3
+    at_once: int = 256
+    show: bool = True
+
+    def __post_init__(self) -> None:
+        playing = [self.settings, self.npc, self.user]
+        if any(part is None for part in playing) and any(part is not None for part in playing):
+            raise ValueError("to play, a run needs settings, npc and user; to judge only, none of them")
+        if self.runs < 1:
+            raise ValueError(f"runs must be at least 1, got {self.runs}")
+
+    @property
+    def units(self) -> list[tuple[Seed, int]]:
+        """Every seed with every run, counted from 1."""
+        return [(seed, run) for seed in self.seeds for run in range(1, self.runs + 1)]
+
+
+async def run_minimax(run: MinimaxRun) -> Row:
+    """Plays what is not played yet, judges what is not judged yet, and writes the results.
+
+    Args:
+        run ([`MinimaxRun`]): The evaluation.
+
+    Returns:
+        `dict`: The contents of `results.json`; see [`~her_hf.evaluation.minimax.results.minimax_results`]. Without a
+            judge it has no scores.
+
+    Raises:
+        [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
+        `ModelError`: If a model cannot even be asked what it is.
+        `AccessRefused`: If a server refuses the key; what was answered until then is kept.
+        `FileNotFoundError`: If nobody plays and dialogues are missing.
+        `ValueError`: If a seed comes twice, or a dialogue is not of these seeds.
+    """
+    clock = Clock()
+    keys = [seed.key for seed in run.seeds]
+    if not keys or len(set(keys)) != len(keys):
+        raise ValueError(f"needs seeds, each (language, id) once; got {keys[:5]}")
+    played_by = await _claim_playing(run)
+    judged_by = await _claim_judging(run)
+    ready = None if run.settings else _played(run)
+    try:
+        dialogues, judgements = await _play_and_judge(run, ready, played_by, clock)
+        turns = _turns_of(dialogues, played_by)
+        settings = {**played_by, **judged_by, "runs": run.runs}
+        results = minimax_results(dialogues, judgements, settings, turns=turns, chunk=run.judging.chunk)
+        write_json(run.out / RESULTS, results)
+        return results
+    finally:
+        keep_notes(run.out, _callers(run))
+        note_start(run.out, clock, _callers(run))
+
+
+def _turns_of(dialogues: Sequence[Row], played_by: Row) -> int:
+    """Generated turns of a whole dialogue, said or seen."""
+    return int(played_by.get("turns") or max(len(row["turns"]) for row in dialogues) - OPENING_TURNS)
+
+
+async def _play_and_judge(
+    run: MinimaxRun, ready: Mapping[Key, Row] | None, played_by: Row, clock: Clock
+) -> tuple[list[Row], list[Row] | None]:
+    """Rows of `dialogues.jsonl`, and of `judgements.jsonl` if there is a judge.
+
+    Which dialogue is done first changes no row and no file in the end: every unit has seeds of its own.
+    """
+    with ExitStack() as bars:
+        players = _Players(run, played_by, bars) if ready is None else None
+        judges = _judges(run, list((ready or {}).values()), played_by, bars)
+
+        async def whole(seed: Seed, number: int) -> Row:
+            if players:
+                row = await players.play(seed, number)
+                clock.lap("playing")
+            else:
+                row = (ready or {})[_key(seed, number)]
+            if judges and not row["failure"]:  # a dialogue that broke off is not judged
+                await judges.judge(_to_judge(seed, row))
+                clock.lap("judging")
+            return row
+
+        rows = await together((whole(*unit) for unit in run.units), run.at_once)
+    if players:
+        players.journal.settle([_key(*unit) for unit in run.units])
+    if judges is None:
+        return rows, None
+    units = zip(run.units, rows, strict=True)
+    return rows, judges.settle([_to_judge(seed, row) for (seed, _), row in units if not row["failure"]])
+
+
+async def _claim_playing(run: MinimaxRun) -> Row:
+    """How dialogues are played, or were."""
+    if run.settings is None or run.npc is None or run.user is None:
+        file = run.out / RUN_FILE
+        return read_json(file) if file.exists() else {}
+    playing = {
+        **run.settings.as_dict(),
+        "evaluation": "minimax",
+        "npc": await run.npc.fingerprint(),
+        "user": await run.user.fingerprint(),
+    }
+    claim(run.out, playing, begun=lambda folder: (folder / DIALOGUES).exists())
+    return playing
+
+
+async def _claim_judging(run: MinimaxRun) -> Row:
+    if run.judge is None:
+        return {}
+    judging = {f"judge_{name}": value for name, value in run.judging.as_dict().items()}
+    judging["judge"] = await run.judge.fingerprint()
+    if run.settings is None and not (run.out / DIALOGUES).exists():
+        raise FileNotFoundError(_not_played(run, len(run.units), run.units[0]))
+    claim(run.out, judging, begun=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, beside=BESIDE)
+    return judging
+
+
+# -- playing
+
+
+class _Players:
+    """Plays dialogues that are not played yet."""
+
+    def __init__(self, run: MinimaxRun, played_by: Row, bars: ExitStack) -> None:
+        self._run, self._made_with = run, digest(played_by)
+        self.journal = Journal(run.out / DIALOGUES, key=dialogue_key)
+        turns = int(played_by["turns"])
+        done = sum(_is_played(self.journal.rows.get(_key(*unit)), unit[0]) for unit in run.units)
+        total = turns * len(run.units)
+        self._progress = bars.enter_context(bar(total, "playing", "turn", show=run.show, done=turns * done))
+
+    async def play(self, seed: Seed, number: int) -> Row:
+        """The row of one run of a seed, on the disk."""
+        run = self._run
+        row = self.journal.rows.get(_key(seed, number))
+        if row is not None and _is_played(row, seed):
+            return row
+        settings, npc, user = run.settings, run.npc, run.user
+        assert settings is not None and npc is not None and user is not None
+        session = await play_session(seed, number, npc, user, settings, on_turn=lambda _: self._progress.update())
+        keep_notes(run.out, _callers(run))
+        row = _dialogue_row(seed, number, session, self._made_with)
+        self.journal.add(row)
+        self._progress.update(settings.turns + OPENING_TURNS - len(session.lines))  # one that broke off is done too
+        return row
+
+
+Key = tuple[str, str, None, int]
+"""What identifies a row of `dialogues.jsonl`, as [`dialogue_key`] has it."""
+
+
+def _key(seed: Seed, number: int) -> Key:
+    return seed.language, seed.id, None, number
+
+
+def _is_played(row: Row | None, seed: Seed) -> bool:
+    """Whether this seed, as it is now, was played to its end; a dialogue that broke off is played again."""
+    return row is not None and not row["failure"] and row["seed_digest"] == _digest(seed)
+
+
+def _digest(seed: Seed) -> str:
+    return digest(seed.model_dump())
+
+
+def _dialogue_row(seed: Seed, number: int, session: Session, made_with: str) -> Row:
+    failure = session.failure
+    return {
+        "seed_id": seed.id,
+        "language": seed.language,
+        "run": number,
+        "turns": [line.as_dict() for line in session.lines],
+        "ended_by": "failed" if failure else "turns",
+        "failure": failure and {**failure, "detail": without_address(failure["detail"])},
+        "dropped_turns": session.dropped_turns,
+        "asked_again": session.asked_again,
+        "seed_digest": _digest(seed),
+        "settings": made_with,
+    }
+
+
+def _played(run: MinimaxRun) -> dict[Key, Row]:
+    """The dialogues that were played before."""
+    journal = Journal(run.out / DIALOGUES, key=dialogue_key)
+    missing = [unit for unit in run.units if _key(*unit) not in journal.rows]
+    if missing:
+        raise FileNotFoundError(_not_played(run, len(missing), missing[0]))
+    for seed, number in run.units:
+        if journal.rows[_key(seed, number)]["seed_digest"] != _digest(seed):
+            raise ValueError(
+                f"{journal.file}: run {number} of seed {seed.id!r} was played from another text than the seed has now."
+                " Name the seeds it was played from, or play it again."
+            )
+    return {_key(*unit): journal.rows[_key(*unit)] for unit in run.units}
+
+
+def _not_played(run: MinimaxRun, missing: int, first: tuple[Seed, int]) -> str:
+    return (
+        f"{run.out / DIALOGUES} holds no dialogue for {missing} of {len(run.units)} runs of seeds, such as run "
+        f"{first[1]} of {first[0].id!r}. Play them first (without --judge-only), or name the seeds and the number of "
+        "runs that were played."
+    )
+
+
+# -- judging
+
+
+def _judges(run: MinimaxRun, ready: Sequence[Row], played_by: Row, bars: ExitStack) -> Judges | None:
+    """Who judges, if somebody does."""
+    if run.judge is None:
+        return None
+    chunks = planned_chunks(_turns_of(ready, played_by), run.judging.chunk)
+    journal = Journal(run.out / JUDGEMENTS, key=chunk_key)
+    total = chunks * len(run.units)
+    return Judges(_callers(run), run.judge, run.judging, journal, bars, total=total, show=run.show)
+
+
+def _to_judge(seed: Seed, row: Row) -> Dialogue:
+    return Dialogue({name: row[name] for name in ("seed_id", "language", "run")}, seed, row["turns"])
+
+
+def _callers(run: MinimaxRun) -> dict[str, Caller]:
+    return by_first_role((("npc", run.npc), ("user", run.user), ("judge", run.judge)))
+
+
+def run_minimax_now(run: MinimaxRun) -> Row:
+    """[`run_minimax`] from code that is not asynchronous; connections are closed at the end."""
+    return run_now(run_minimax(run), _callers(run))

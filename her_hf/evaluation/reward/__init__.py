@@ -1,0 +1,1 @@
+"""A reward model or judge on labelled pairs."""

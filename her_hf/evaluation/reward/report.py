@@ -1,0 +1,332 @@
+"""The report on a reward model: accuracy by kind, what place and ties do, calibration; several models side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from her_hf.durable import replace_text
+from her_hf.runs.report.markdown import counted, escape, name_of, percent, table
+from her_hf.runs.report.plots import GROUPS, OURS
+from her_hf.runs.report.shared import (
+    Flag,
+    Results,
+    Section,
+    missing_first,
+    missing_section,
+    model_flags,
+    option_flags,
+    reproduce_section,
+    settings_section,
+    write_sections,
+)
+
+PLOT, MODELS_PLOT = "rm.png", "models.png"
+_BEGIN, _END = "<!-- measured on pairs: begin -->", "<!-- measured on pairs: end -->"
+_CHANCE = "#c8553d"
+
+
+def write_reward_report(results: Results, out: Path) -> Path:
+    """Writes `report.md` and its plot into `out`.
+
+    Args:
+        results (`Mapping`): Contents of `results.json`; see [`~her_hf.evaluation.reward.run.reward_results`].
+        out (`Path`): Folder of the report.
+
+    Returns:
+        `Path`: The report. Without a verdict on a labelled pair it has no figures, and says why.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    sections: list[Section] = [_head, missing_first]
+    if results["pairs"]:
+        draw_models({"this judge": results}, out / PLOT)
+        sections += [_accuracy, _groups, _place, _calibration]
+    return write_sections([*sections, _answers, _lost, settings_section, _reproduce], results, out)
+
+
+def _head(results: Results) -> str:
+    settings = results["settings"]
+    way = f"{settings['comparison']}, principles {settings['principles'].replace('_', ' ')}"
+    return (
+        "# Reward model\n\n"
+        f"**{name_of(settings.get('model'))}** judged {counted(results['pairs'], 'labelled pair')} ({way}, "
+        f"read: {_read(settings)}; {'both orders' if settings['both_orders'] else 'one order'})."
+    )
+
+
+def _read(settings: Mapping[str, Any]) -> str:
+    if settings["read"] == "probability":
+        return "the probability of each verdict"
+    return f"the answer it writes, {'thinking first' if settings['reasoning'] else 'at once'}"
+
+
+def _accuracy(results: Results) -> str:
+    ties, agreement = results["ties"], results["agreement"]
+    rows = [
+        ["accuracy (a tie is wrong where the label names a side)", _percent(results["accuracy"]), _ends(results)],
+        ["accuracy, ties of the judge left out", _percent(results["accuracy_decided"]), ""],
+        ["accuracy, a tie counts one half", _percent(results["half_credit"]), ""],
+        ["accuracy of single orders", _percent(results["per_order_accuracy"]), ""],
+        ["ties: of the judge / of the labels", f"{_percent(ties['judge'])} / {_percent(ties['labels'])}", ""],
+        ["Cohen's kappa", _number(agreement["kappa"]), ""],
+        ["Krippendorff's alpha (nominal)", _number(agreement["alpha"]), ""],
+    ]
+    head = ["figure", "value", "95% interval (Wilson)"]
+    return f"## Accuracy\n\n{table(head, rows)}\n\n![Accuracy by kind, and calibration]({PLOT})"
+
+
+def _groups(results: Results) -> str:
+    parts = []
+    titles = {
+        "by_group": "Kinds of defect that training saw, and those that it never saw",
+        "by_kind": "By kind of defect",
+        "by_source": "By who wrote the losing side",
+        "by_length": "By length of the better reply against the other (like: within a twentieth; much: a fifth)",
+    }
+    for name, title in titles.items():
+        if results[name]:
+            parts.append(f"## {title}\n\n{_group_table(results[name])}")
+    return "\n\n".join(parts)
+
+
+def _group_table(groups: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            escape(name),
+            own["pairs"],
+            _percent(own["accuracy"]),
+            _ends(own),
+            _percent(own["half_credit"]),
+            _percent(own["position_consistency"]),
+        ]
+        for name, own in groups.items()
+    ]
+    return table(["", "pairs", "accuracy", "95% interval", "a tie counts half", "orders agree"], rows)
+
+
+def _place(results: Results) -> str:
+    return (
+        "## Place\n\n"
+        f"Both orders agree on {_percent(results['position_consistency'])} of the pairs read in both; where they "
+        "disagree, the verdict is a tie (of probabilities, which are averaged, the likeliest). "
+        f"Single verdicts name the reply shown first in "
+        f"{_percent(results['first_position'])} of cases (50% without bias)."
+    )
+
+
+def _calibration(results: Results) -> str:
+    found = results["calibration"]
+    rows = [
+        [f"{one['low']:.1f} to {one['high']:.1f}", one["count"], _number(one["confidence"]), _percent(one["accuracy"])]
+        for one in found["bins"]
+    ]
+    return (
+        "## Calibration\n\n"
+        f"Expected calibration error: {_number(found['error'])}. Confidence is the mean probability of the verdict "
+        "over the orders where probabilities were read, else the share of compared principles that speak for it.\n\n"
+        + table(["confidence", "verdicts", "mean confidence", "accuracy"], rows)
+    )
+
+
+def _answers(results: Results) -> str:
+    answers = results["answers"]
+    if answers["first_unreadable"] is None:
+        return (
+            "## Answers\n\n"
+            f"{counted(answers['orders'], 'order')} read as probabilities: nothing was written that could be "
+            "unreadable. `--read text` tells how much would be."
+        )
+    return (
+        "## Answers\n\n"
+        f"{counted(answers['orders'], 'order')} asked and answered. First answers that could not be read: "
+        f"{answers['first_unreadable']} ({_percent(answers['first_unreadable_share'])}). Answers that had to be "
+        f"mended: {answers['repaired']}."
+    )
+
+
+def _lost(results: Results) -> str:
+    first = results["missing"]["first"]
+    return missing_section(results, *([f"The first: {escape(first, most=300)}"] if first else []))
+
+
+def _reproduce(results: Results) -> str:
+    settings = results["settings"]
+    url, name = model_flags("model", settings.get("model"))
+    flags: list[Flag] = [url, ("--model-name", name[1]), ("--pairs", "PAIRS")]
+    names = ("form", "comparison", "read", "attempts", "max_tokens", "temperature", "seed")
+    flags += option_flags(settings, {name: f"--{name.replace('_', '-')}" for name in names})
+    flags.append(("--principles", settings["principles"].replace("_", "-")))
+    flags += [(("--reasoning" if settings["reasoning"] else "--no-reasoning"), None)]
+    flags += [] if settings["both_orders"] else [("--one-order", None)]
+    flags += [("--unseen", kind) for kind in settings["unseen"]]
+    return reproduce_section("reward", "pairs", [[*flags, ("--out", "DIR")]])
+
+
+# -- several models
+
+
+def comparison_table(models: Mapping[str, Results]) -> str:
+    """The main figures of several models as Markdown, for cards and pages.
+
+    Args:
+        models (`Mapping[str, Mapping]`): Name to the contents of `results.json`, all of the same pairs.
+    """
+    groups = sorted({name for found in models.values() for name in found["by_group"]})
+    head = ["model", "read", "accuracy", *(f"{name} kinds" for name in groups), "orders agree", "a tie counts half"]
+    head += ["first answers unreadable", "missing", "calibration error"]
+    rows = [
+        [
+            escape(name),
+            _read(found["settings"]),
+            f"{_percent(found['accuracy'])} {_ends(found)}",
+            *(_grouped(found["by_group"].get(group)) for group in groups),
+            _percent(found["position_consistency"]),
+            _percent(found["half_credit"]),
+            _percent(found["answers"]["first_unreadable_share"]),
+            percent(found["missing"]["share"]),
+            _number(found["calibration"]["error"]),
+        ]
+        for name, found in models.items()
+    ]
+    return table(head, rows)
+
+
+def write_comparison(models: Mapping[str, Results], out: Path) -> Path:
+    """Writes `models.md` with its plot `models.png` into `out`: several models on the same pairs, side by side.
+
+    Args:
+        models (`Mapping[str, Mapping]`): Name to the contents of `results.json`.
+        out (`Path`): The folder.
+
+    Raises:
+        `ValueError`: If the models did not judge the same pairs.
+    """
+    if len({(found["settings"]["pairs"], found["labels"]) for found in models.values()}) > 1:
+        raise ValueError(f"{', '.join(models)} judged different pairs or labels, so their figures do not compare")
+    draw_models(models, out / MODELS_PLOT)
+    file = out / "models.md"
+    plot = f"![Accuracy by kind]({MODELS_PLOT})"
+    text = f"# Reward models on the same pairs\n\n{comparison_table(models)}\n\n{plot}\n"
+    replace_text(file, text)
+    return file
+
+
+def card_of(folder: Path) -> Path:
+    """The card of a checkpoint.
+
+    Raises:
+        `FileNotFoundError`: If the folder has none.
+    """
+    card = folder / "README.md"
+    if not card.is_file():
+        raise FileNotFoundError(f"{folder} has no card (README.md) to write figures into: name a checkpoint's folder")
+    return card
+
+
+def write_into_card(folder: Path, models: Mapping[str, Results]) -> Path:
+    """Puts the figures and the plot into the card of a checkpoint, in place of those that stood there.
+
+    Args:
+        folder (`Path`): A checkpoint with its card, `README.md`.
+        models (`Mapping[str, Mapping]`): Name to the contents of `results.json`.
+
+    Raises:
+        `FileNotFoundError`: If the folder has no card.
+    """
+    card = card_of(folder)
+    draw_models(models, folder / MODELS_PLOT)
+    section = (
+        f"{_BEGIN}\n\n## Measured on labelled pairs\n\nBy `her-hf eval reward`; intervals are 95% Wilson. Labels are "
+        f"those of the pairs, which are no vote of people unless their card says so.\n\n{comparison_table(models)}\n\n"
+        f"![Accuracy by kind, and calibration]({MODELS_PLOT})\n\n{_END}"
+    )
+    text = card.read_text(encoding="utf-8")
+    if _BEGIN in text and _END in text:
+        text = text.partition(_BEGIN)[0] + section + text.partition(_END)[2]
+    else:
+        text = f"{text.rstrip()}\n\n{section}\n"
+    replace_text(card, text)
+    return card
+
+
+def _grouped(own: Mapping[str, Any] | None) -> str:
+    return "–" if own is None else f"{_percent(own['accuracy'])} {_ends(own)}"
+
+
+def draw_models(models: Mapping[str, Results], path: Path) -> None:
+    """Accuracy of one or several models, whole and by kind, with 95% Wilson intervals; and how well they know it.
+
+    Args:
+        models (`Mapping[str, Mapping]`): Name to the contents of `results.json`.
+        path (`Path`): The PNG.
+    """
+    kinds = sorted({kind for found in models.values() for kind in found["by_kind"]})
+    groups = sorted({group for found in models.values() for group in found["by_group"]})
+    names = ["all pairs", *(f"{group} kinds" for group in groups), *(kind.replace("_", " ") for kind in kinds)]
+    with rc_context({"text.parse_math": False}):
+        drawing = Figure(figsize=(11.0, max(4.0, 0.32 * len(names) * (0.5 + 0.5 * len(models)))))
+        left, right = drawing.subplots(1, 2, gridspec_kw={"width_ratios": [7, 4]})
+        height = 0.8 / len(models)
+        for number, (name, found) in enumerate(models.items()):
+            own = [found, *(found["by_group"].get(g) for g in groups), *(found["by_kind"].get(k) for k in kinds)]
+            colour = OURS if len(models) == 1 else GROUPS[number % len(GROUPS)]
+            _draw_bars(left, own, (number - (len(models) - 1) / 2) * height, height, colour, name)
+            _draw_reliability(right, found["calibration"]["bins"], colour, name)
+        left.axvline(50, color=_CHANCE, linestyle="--", linewidth=1)
+        left.set_yticks(range(len(names)), names, fontsize=8)
+        left.set_ylim(len(names) - 0.4, -0.6)
+        left.set_xlim(0, 105)
+        left.set_xlabel("% right (lines: 95% Wilson intervals; dashed: chance between two sides)")
+        right.plot([0, 100], [0, 100], color=_CHANCE, linestyle="--", linewidth=1)
+        right.set_xlim(0, 102)
+        right.set_ylim(0, 105)
+        right.set_xlabel("confidence, %")
+        right.set_ylabel("% right")
+        right.set_title("calibration", fontsize=10)
+        if len(models) > 1:
+            left.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(models))
+        for axes in (left, right):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.set_axisbelow(True)
+        drawing.tight_layout()
+        drawing.savefig(path, dpi=150)
+
+
+def _draw_bars(
+    axes: Any, groups: Sequence[Mapping[str, Any] | None], shift: float, height: float, colour: str, name: str
+) -> None:
+    for place, own in enumerate(groups):
+        if own is None or own["accuracy"] is None:
+            continue
+        share, (low, high) = 100 * own["accuracy"], own["interval"]
+        axes.barh(place + shift, share, height * 0.94, color=colour, label=name if place == 0 else None)
+        error = [[max(0.0, share - 100 * low)], [max(0.0, 100 * high - share)]]
+        axes.errorbar(share, place + shift, xerr=error, color="black", capsize=2, linewidth=0.8)
+
+
+def _draw_reliability(axes: Any, bins: Sequence[Mapping[str, Any]], colour: str, name: str) -> None:
+    full = [one for one in bins if one["count"]]
+    axes.plot(
+        [100 * one["confidence"] for one in full],
+        [100 * one["accuracy"] for one in full],
+        marker="o",
+        color=colour,
+        label=name,
+    )
+
+
+def _ends(own: Mapping[str, Any]) -> str:
+    ends = own["interval"]
+    return f"[{ends[0]:.1%}, {ends[1]:.1%}]" if ends else "–"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else percent(value)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

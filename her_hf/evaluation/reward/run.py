@@ -1,0 +1,313 @@
+"""Measuring a reward model, or any judge, on labelled pairs.
+
+In the output folder: `run.json` (the settings), `ledger.sqlite` (every answer), `judged.jsonl` (a line a pair),
+`results.json`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from her_hf.durable import RUN_FILE, Journal, OtherRunError, claim, digest, replace_text, write_json
+from her_hf.inference import Caller
+from her_hf.inference.wire import whole_characters
+from her_hf.judging import BadPair, Pair, PairVerdict, PairwiseJudge
+from her_hf.judging.pairwise.pairs import candidate_body
+from her_hf.runs.addresses import missing_row
+from her_hf.runs.progress import bar, together
+from her_hf.runs.starts import run_now
+from her_hf.scoring.reward import Judged, accuracy_figures, agreement_figures, calibration, order_figures
+
+from ..rows import Row
+
+JUDGED, RESULTS = "judged.jsonl", "results.json"
+LEDGER_FILES = ("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm")
+"""May be in a new folder already: a copied ledger saves the calls that it holds."""
+
+
+LENGTHS = ("much shorter", "shorter", "like", "longer", "much longer")
+"""Groups of [`length_group`], in order."""
+
+_TWENTIETH, _FIFTH = 1.05, 1.2
+_OF_THE_JUDGE = tuple(field.name for field in fields(PairVerdict))
+
+
+@dataclass
+class RewardRun:
+    """One measurement.
+
+    Args:
+        pairs (`Sequence[Pair | BadPair]`): The pairs, in order.
+        out (`Path`): Output folder.
+        judge ([`~her_hf.judging.PairwiseJudge`]): Who judges.
+        unseen (`Sequence[str]`, *optional*): Kinds that training never saw; they make a group of their own.
+        at_once (`int`, *optional*, defaults to 256): Most pairs in hand at a time.
+        show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
+    """
+
+    pairs: Sequence[Pair | BadPair]
+    out: Path
+    judge: PairwiseJudge
+    unseen: Sequence[str] = ()
+    at_once: int = 256
+    show: bool = True
+
+
+async def judge_pairs(
+    judge: PairwiseJudge, pairs: Sequence[Pair | BadPair], file: Path, *, at_once: int = 256, show: bool = True
+) -> list[Row]:
+    """Judges pairs into a JSONL file, each line durably as it comes.
+
+    Args:
+        judge ([`~her_hf.judging.PairwiseJudge`]): Who judges.
+        pairs (`Sequence[Pair | BadPair]`): The pairs.
+        file (`Path`): The file. Verdicts that are there count, but for those whose request failed; those are asked
+            again. What the lines say of a pair (label, kind, …) is always what the pair says now.
+        at_once (`int`, *optional*, defaults to 256): Most pairs in hand at a time.
+        show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
+
+    Returns:
+        `list[dict]`: The lines in the order of the pairs: `index`, `key`, what is known of the pair, and
+            [`~her_hf.judging.PairVerdict`] as JSON.
+    """
+    journal = Journal(file, key=lambda row: (row["index"], row["key"]))
+    keys = [(index, pair_key(pair)) for index, pair in enumerate(pairs)]
+    waiting = []
+    for key, pair in zip(keys, pairs, strict=True):
+        known = journal.rows.get(key)
+        if known is None or not _settled(known, pair):
+            waiting.append((key, pair))
+        elif known != (fresh := _line(key, pair, {name: known[name] for name in _OF_THE_JUDGE})):
+            journal.add(fresh)
+    with bar(len(keys), "pairs", "pair", show=show, done=len(keys) - len(waiting)) as progress:
+
+        async def one(key: tuple[int, str], pair: Pair | BadPair) -> None:
+            found = await judge.judge(pair)
+            await asyncio.to_thread(journal.add, _line(key, pair, found.as_dict()))  # waits for the disk
+            progress.update()
+
+        await together((one(*job) for job in waiting), at_once)
+    return journal.settle(list(keys))
+
+
+def pair_key(pair: Pair | BadPair) -> str:
+    """What identifies a pair. Rows that are none share one: what is said of them names the file's path, which may be
+    another at the next start."""
+    return pair.key if isinstance(pair, Pair) else digest("bad pair")
+
+
+def _settled(row: Row, pair: Pair | BadPair) -> bool:
+    """Whether a verdict counts: one whose request failed is asked again, and so is one about another character, who
+    stands in the prompt but not in the key."""
+    if isinstance(pair, BadPair) or row.get("character") != whole_characters(pair.character):
+        return False
+    lost = [row["missing"], *(one["missing"] for one in row["per_order"])]
+    return not any(missing is not None and missing["cause"] == "request" for missing in lost)
+
+
+def _line(key: tuple[int, str], pair: Pair | BadPair, verdict: Row) -> Row:
+    """A line as JSON gives it back. Half characters, which a judge or a file may escape, would not go into a file."""
+    row = {"index": key[0], "key": key[1], **_about(pair), **_unaddressed(verdict)}
+    plain: Row = json.loads(whole_characters(json.dumps(row, ensure_ascii=False, default=str)))
+    return plain
+
+
+def _unaddressed(verdict: Row) -> Row:
+    """A verdict without the address of the server that failed, if one did."""
+    said = {**verdict, "per_order": [_unaddressed_order(one) for one in verdict["per_order"]]}
+    return _unaddressed_order(said)
+
+
+def _unaddressed_order(said: Row) -> Row:
+    return {**said, "missing": said["missing"] and missing_row(said["missing"])}
+
+
+def _about(pair: Pair | BadPair) -> Row:
+    if isinstance(pair, BadPair):
+        return {"label": None}
+    named = {name: pair.extra.get(name) for name in ("kind", "source", "scene_key")}
+    # Groups are known by name, whatever a file of people's labels holds.
+    named |= {name: str(named[name]) for name in ("kind", "source") if named[name] is not None}
+    return {
+        "label": pair.label,
+        "character": pair.character,
+        **{name: value for name, value in named.items() if value is not None},
+        "characters": [len(candidate_body(side, pair.character)) for side in (pair.cand_1, pair.cand_2)],
+    }
+
+
+async def run_reward(run: RewardRun) -> Row:
+    """Judges what is not judged yet and writes `results.json`.
+
+    Args:
+        run ([`RewardRun`]): The measurement.
+
+    Returns:
+        `dict`: See [`reward_results`].
+
+    Raises:
+        [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings or pairs.
+        `ModelError`: If the judge cannot even be asked what it is.
+        `ValueError`: If no pair has a label, or probabilities are asked of a server.
+    """
+    if not any(isinstance(pair, Pair) and pair.label is not None for pair in run.pairs):
+        raise ValueError(f"none of {len(run.pairs)} pairs has a label: there is nothing to measure against")
+    settings = {
+        "evaluation": "reward",
+        "model": await run.judge.caller.fingerprint(),
+        **run.judge.settings.as_dict(),
+        "pairs": digest([pair_key(pair) for pair in run.pairs]),
+        "unseen": sorted(run.unseen),
+    }
+    claim(run.out, settings, begun=lambda folder: (folder / JUDGED).exists(), beside=LEDGER_FILES)
+    rows = await judge_pairs(run.judge, run.pairs, run.out / JUDGED, at_once=run.at_once, show=run.show)
+    results = reward_results(rows, settings)
+    write_json(run.out / RESULTS, results)
+    return results
+
+
+def run_reward_now(run: RewardRun) -> Row:
+    """[`run_reward`] from code that is not asynchronous; connections are closed at the end."""
+    callers: dict[str, Caller] = {"judge": run.judge.caller}
+    return run_now(run_reward(run), callers)
+
+
+async def judge_file(
+    judge: PairwiseJudge, pairs: Sequence[Pair | BadPair], file: Path, *, show: bool = True
+) -> list[Row]:
+    """[`judge_pairs`] into a file that belongs to one judge and its settings, which `FILE.run` notes.
+
+    At the end the file holds a line for each of these pairs, in their order, and no other.
+
+    Raises:
+        [`~her_hf.durable.OtherRunError`]: If the file holds verdicts of another judge or other settings, or is none of
+            this command's; it is not touched.
+        `ModelError`: If the judge cannot even be asked what it is.
+    """
+    settings = {"model": await judge.caller.fingerprint(), **judge.settings.as_dict()}
+    note = file.with_name(f"{file.name}.run")
+    if file.exists() and not (note / RUN_FILE).exists():
+        raise OtherRunError(
+            f"{file} is there already, and no {note.name} beside it says that this command wrote it. Name another "
+            "file, or delete this one."
+        )
+    claim(note, settings, begun=lambda _: file.exists())
+    rows = await judge_pairs(judge, pairs, file, show=show)
+    replace_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return rows
+
+
+def judge_file_now(
+    judge: PairwiseJudge, pairs: Sequence[Pair | BadPair], file: Path, *, show: bool = True
+) -> list[Row]:
+    """[`judge_file`] from code that is not asynchronous; connections are closed at the end."""
+    return run_now(judge_file(judge, pairs, file, show=show), {"judge": judge.caller})
+
+
+def reward_results(rows: Sequence[Row], settings: Row) -> Row:
+    """All figures of judged pairs.
+
+    Args:
+        rows (`Sequence[dict]`): Lines of `judged.jsonl`.
+        settings (`dict`): How they came; `unseen` names kinds that make a group of their own.
+
+    Returns:
+        `dict`: `settings`; figures of [`~her_hf.scoring.reward`] over all pairs; `by_kind`, `by_group` (seen, unseen),
+            `by_source` and `by_length`, each with `accuracy`, `interval`, `half_credit` and `pairs`; `agreement`;
+            `calibration`; `answers` (orders asked, repaired, first answers that could not be read); `missing`.
+    """
+    unseen = set(settings.get("unseen") or ())
+    judged = [_judged(row) for row in rows]
+    # Where each reply is rated by itself, none is shown first.
+    placed = [] if settings.get("comparison") == "pointwise" else judged
+
+    def group(row: Row) -> str | None:
+        if row.get("kind") is None or not unseen:
+            return None
+        return "unseen" if row["kind"] in unseen else "seen"
+
+    return {
+        "settings": settings,
+        "labels": digest([row["label"] for row in rows]),
+        **accuracy_figures(judged),
+        **order_figures(placed),
+        "by_kind": _grouped(rows, lambda row: row.get("kind")),
+        "by_group": _grouped(rows, group),
+        "by_source": _grouped(rows, lambda row: row.get("source")),
+        "by_length": _grouped(rows, length_group, LENGTHS),
+        "agreement": agreement_figures(judged),
+        "calibration": calibration(judged),
+        "answers": _answers(rows, settings),
+        "missing": _missing(rows),
+    }
+
+
+def length_group(row: Row) -> str | None:
+    """The better reply against the other one: at least a fifth (`much`) or a twentieth shorter, `like` it, or longer.
+
+    In characters that the judge sees; `None` where the label names no side.
+    """
+    if row.get("label") not in ("cand_1", "cand_2"):
+        return None
+    one, two = row["characters"]
+    better, other = (one, two) if row["label"] == "cand_1" else (two, one)
+    word, (less, more) = ("longer", (other, better)) if better > other else ("shorter", (better, other))
+    if more >= less * _FIFTH:
+        return f"much {word}"
+    return word if more >= less * _TWENTIETH else "like"
+
+
+def _judged(row: Row) -> Judged:
+    orders = tuple(one["verdict"] for one in row["per_order"])
+    return Judged(row["label"], row["verdict"], orders, row["confidence"])
+
+
+def _grouped(
+    rows: Sequence[Row], key: Callable[[Row], str | None], order: Sequence[str] | None = None
+) -> dict[str, Row]:
+    names = sorted({name for row in rows if (name := key(row)) is not None}, key=order.index if order else None)
+    found = {}
+    for name in names:
+        judged = [_judged(row) for row in rows if key(row) == name]
+        own = {**accuracy_figures(judged), **order_figures(judged)}
+        shown = ("accuracy", "interval", "half_credit", "position_consistency", "pairs")
+        found[name] = {figure: own[figure] for figure in shown}
+    return found
+
+
+def _answers(rows: Sequence[Row], settings: Row) -> Row:
+    """What the judge's single answers were like; an order whose first request was lost has none.
+
+    Where probabilities were read nothing was written, so that nothing can be said of it.
+    """
+    orders = [
+        one
+        for row in rows
+        for one in row["per_order"]
+        if one["missing"] is None or one["missing"]["cause"] != "request" or one["attempts"] > 1
+    ]
+    if settings.get("read") == "probability":
+        return {"orders": len(orders), "repaired": None, "first_unreadable": None, "first_unreadable_share": None}
+    unreadable = sum(one["missing"] is not None or one["attempts"] > 1 for one in orders)
+    return {
+        "orders": len(orders),
+        "repaired": sum(one["repaired"] for one in orders),
+        "first_unreadable": unreadable,
+        "first_unreadable_share": unreadable / len(orders) if orders else None,
+    }
+
+
+def _missing(rows: Sequence[Row]) -> Row:
+    lost = [row["missing"] for row in rows if row["missing"] is not None]
+    return {
+        "expected": len(rows),
+        "missing": len(lost),
+        "share": len(lost) / len(rows) if rows else 0.0,
+        "by_cause": dict(Counter(one["cause"] for one in lost)),
+        "first": lost[0]["detail"] if lost else "",
+    }

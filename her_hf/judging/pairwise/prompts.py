@@ -1,0 +1,150 @@
+"""A pair of replies as messages for a judge: the long prompts, and the compact one for small models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import FunctionLoader, Template
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from her_hf.dual_layer import ZERO_WIDTH_SPACE
+from her_hf.inference import Message
+
+from .pairs import Circumstances, Pair, Spoken, candidate_body, circumstances
+from .principles import Principles
+
+COMPACT_TURNS = 2
+COMPACT_CARD, COMPACT_TURN = 80, 100
+"""Characters of the card and of each turn before the reply that the compact prompt shows."""
+
+PROMPT_FILES = (
+    *("_scene", "_principles", "_answer", "reward", "teacher", "pointwise"),
+    *("compact", "compact_system"),
+)
+
+
+def prompt_source(name: str) -> str:
+    """Text of one of the prompt files; the comment at its top documents its variables."""
+    return (files(__package__) / "templates" / f"{name.removesuffix('.jinja')}.jinja").read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=len(PROMPT_FILES))
+def _template(name: str) -> Template:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(prompt_source)
+    )
+    return environment.get_template(f"{name}.jinja")
+
+
+def pair_messages(pair: Pair, *, library: Principles | None = None, reasoning: bool = True) -> list[Message]:
+    """The long prompt of the reward model, or of the teacher if a library of principles is given.
+
+    Args:
+        pair ([`~her_hf.judging.Pair`]): The pair, in the order in which it is shown.
+        library ([`~her_hf.judging.Principles`], *optional*): Principles to judge by; without it the model finds its
+            own.
+        reasoning (`bool`, *optional*, defaults to `True`): Whether it is asked to think first.
+
+    Returns:
+        `list[dict]`: One user message. Candidates are in SELF view; the turns before in OTHERS, the character's own in
+            SELF.
+    """
+    scene = circumstances(pair)
+    text = _template("teacher" if library else "reward").render(
+        **_shown(scene),
+        cand_1=_long(candidate_body(pair.cand_1, pair.character)),
+        cand_2=_long(candidate_body(pair.cand_2, pair.character)),
+        dimensions=_dimensions(library),
+        reasoning=reasoning,
+    )
+    return [{"role": "user", "content": text.strip()}]
+
+
+def single_messages(
+    pair: Pair, side: str, *, library: Principles | None = None, reasoning: bool = True
+) -> list[Message]:
+    """The prompt that has one side rated by itself.
+
+    Args:
+        pair ([`~her_hf.judging.Pair`]): The pair.
+        side (`str`): `"cand_1"` or `"cand_2"`.
+        library, reasoning: See [`pair_messages`].
+    """
+    text = _template("pointwise").render(
+        **_shown(circumstances(pair)),
+        reply=_long(candidate_body(getattr(pair, side), pair.character)),
+        dimensions=_dimensions(library),
+        reasoning=reasoning,
+    )
+    return [{"role": "user", "content": text.strip()}]
+
+
+def compact_messages(pair: Pair, *, reasoning: bool = True) -> list[Message]:
+    """The compact prompt: some 300 tokens for replies of 60 words.
+
+    The card and the turns before are shortened (an ellipsis shows where), the replies never are; they stand in CoSER
+    notation, which takes a fifth fewer tokens than tags.
+    """
+    scene = circumstances(pair)
+    text = _template("compact").render(
+        scene=replace(scene, character=_line(scene.character) or "?", card=_head(_line(scene.card), COMPACT_CARD)),
+        turns=[
+            Spoken(_line(turn.name), _tail(_line(candidate_body(turn.text, turn.name or "?", "coser")), COMPACT_TURN))
+            for turn in scene.turns[-COMPACT_TURNS:]
+        ],
+        cand_1=_line(candidate_body(pair.cand_1, pair.character, "coser")),
+        cand_2=_line(candidate_body(pair.cand_2, pair.character, "coser")),
+        reasoning=reasoning,
+    )
+    return [
+        {"role": "system", "content": _template("compact_system").render().strip()},
+        {"role": "user", "content": text.strip()},
+    ]
+
+
+def _shown(scene: Circumstances) -> dict[str, Any]:
+    turns = [Spoken(_line(turn.name), _long(turn.text)) for turn in scene.turns]
+    texts = {name: _long(getattr(scene, name)) for name in ("card", "scenario", "others", "prompt")}
+    names = {name: _line(getattr(scene, name)) for name in ("character", "book")}
+    return {"scene": replace(scene, turns=(), **texts, **names), "turns": turns}
+
+
+def _dimensions(library: Principles | None) -> list[dict[str, Any]]:
+    if library is None:
+        return []
+    return [{"name": name, "principles": library.of_dimension(key)} for key, name in library.dimensions.items()]
+
+
+def _safe(text: str) -> str:
+    """Text whose control tokens are broken up: a reply must not end the prompt that it stands in."""
+    return text.replace("<|", f"<{ZERO_WIDTH_SPACE}|")
+
+
+def _long(text: str) -> str:
+    """Text of several lines, those after the first indented."""
+    lines = (line.strip() for line in _safe(text).splitlines())
+    return "\n  ".join(filter(None, lines))
+
+
+def _line(text: str) -> str:
+    return " ".join(_safe(text).split())
+
+
+def _head(text: str, most: int) -> str:
+    """The beginning of a text, up to the end of a word."""
+    return text if len(text) <= most else text[:most].rpartition(" ")[0].rstrip(" ,;:") + "…"
+
+
+def _tail(text: str, most: int) -> str:
+    """The end of a text, from the beginning of a word."""
+    return text if len(text) <= most else "…" + text[-most:].partition(" ")[2]
+
+
+def prompts_used() -> Sequence[str]:
+    """Texts of all prompt files and what shortens them, for digests."""
+    limits = f"{COMPACT_TURNS} turns of {COMPACT_TURN}, card of {COMPACT_CARD}"
+    return [*(prompt_source(name) for name in PROMPT_FILES), limits]

@@ -1,0 +1,1 @@
+"""What every run of an evaluation shares: its clock, its progress, and parts of reports."""

@@ -1,0 +1,46 @@
+"""Failures as results may keep them: without the addresses of servers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_GROUPS = r"[0-9a-f]{1,4}(?::[0-9a-f]{1,4})*"
+_IPV6 = rf"(?:(?:[0-9a-f]{{1,4}}:){{7}}[0-9a-f]{{1,4}}|{_GROUPS}::(?:{_GROUPS})?|::{_GROUPS})(?:%\w+)?"
+_NAME = r"(?<![\w.-])[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)*"
+_ENDINGS = (
+    r"(?:internal|local|localdomain|lan|corp|intranet|svc|cluster|com|net|org|io|ai|dev|app|cloud|edu|gov|"
+    r"eu|de|fr|uk|cn|jp)"
+)
+_ADDRESS = re.compile(
+    r"\b[a-z]+://[^\s,;<>\"']*[^\s,;<>\"'.:!?)\]}]"  # a URL
+    r"|\('[^'\s]{1,255}', \d{1,5}(?:, \d+)*\)"  # a socket's address as Python shows it
+    r"|(?<![\w.])(?:(?:\d{1,3}\.){3}\d{1,3}|localhost)(?::\d+)?(?!\w)"
+    rf"|\[{_IPV6}\](?::\d+)?|(?<![\w:.]){_IPV6}(?![\w:])"
+    # A host by name with its port; a short number after a plain word may be a line or a code.
+    rf"|{_NAME}:(?:\d{{4,5}}|80|443)\b|(?<![\w.-])(?=[a-z]+[\d.-]){_NAME}:\d{{2,5}}\b"
+    rf"|(?<![\w.-])(?:[\w-]+\.)+{_ENDINGS}\b(?![.\w-]*\w)"  # a host by name alone
+    r"|\bport[ :=]{1,3}\d{2,5}\b",
+    re.IGNORECASE,
+)
+
+
+def without_address(text: str) -> str:
+    """What was said of a failure, without hosts and ports: the same model at another address gives the same rows.
+
+    Example:
+
+    ```python
+    >>> without_address("No server answers at http://127.0.0.1:8000/v1 (refused by localhost:8000).")
+    'No server answers at [address] (refused by [address]).'
+    ```
+    """
+    return _ADDRESS.sub("[address]", text)
+
+
+def missing_row(missing: Mapping[str, Any]) -> dict[str, Any]:
+    """A missing judgement for a file. What failed may name an address; what a judge wrote stays as it is."""
+    if missing["cause"] != "request":
+        return dict(missing)
+    return {**missing, "detail": without_address(str(missing["detail"]))}

@@ -1,0 +1,1 @@
+"""Parts that reports share: Markdown and plots."""

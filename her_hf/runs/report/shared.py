@@ -1,0 +1,119 @@
+"""Sections that every report has: what is missing, what failed, the settings, how to do it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from her_hf.durable import replace_text
+from her_hf.scoring.missing import CAUSES
+
+from ..starts import notes_in
+from .markdown import escape, fence, folded, percent, plain_name, setting, table
+
+REPORT = "report.md"
+Results = Mapping[str, Any]
+Section = Callable[[Results], str]
+Flag = tuple[str, object]
+"""An option and its value; `None` if it takes none."""
+
+
+def write_sections(sections: Sequence[Section], results: Results, out: Path) -> Path:
+    """Writes the sections that have something to say, in one move; what models noted stands in `out` already."""
+    file = out / REPORT
+    known = {**results, "notes": notes_in(out)}
+    replace_text(file, "\n\n".join(filter(None, (section(known) for section in sections))) + "\n")
+    return file
+
+
+NOT_JUDGED = (
+    "**Nothing was judged, so there are no scores.** What follows needs no judge. To judge these dialogues, run the "
+    "same command with `--judge-only` and a `--judge`."
+)
+
+
+def missing_first(results: Results) -> str:
+    """What a reader must know before any score."""
+    missing = results["missing"]
+    if not missing["missing"]:
+        return f"No judgement is missing: all {missing['expected']:,} are there."
+    causes = ", ".join(f"{escape(cause)} {count}" for cause, count in missing["by_cause"].items())
+    return (
+        f"> **{missing['missing']:,} of {missing['expected']:,} judgements are missing "
+        f"({percent(missing['share'])})**: {causes}. They are left out of every mean and stand for no number; see "
+        "[below](#missing-judgements)."
+    )
+
+
+def missing_section(results: Results, *notes: str) -> str:
+    """Missing judgements by cause, and what is said of those that are there."""
+    missing = results["missing"]
+    rows = [
+        [escape(cause), CAUSES.get(cause, ""), count, percent(count / missing["expected"])]
+        for cause, count in missing["by_cause"].items()
+    ]
+    causes = table(["cause", "meaning", "judgements", "share of all"], rows) if rows else "None."
+    again = "Requests that failed are made again when the same command is given again."
+    return "\n\n".join(
+        ["## Missing judgements", causes, *([again] if "request" in missing["by_cause"] else []), *notes]
+    )
+
+
+def failures_section(what: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    if not rows:
+        return ""
+    return (
+        f"## Failures\n\n{what} could not be played to the end; their judgements count as missing. The same command "
+        f"tries them again.\n\n{folded(head, rows)}"
+    )
+
+
+def settings_section(results: Results) -> str:
+    rows = [[escape(name), setting(value)] for name, value in sorted(results["settings"].items())]
+    if not rows:
+        return "## Settings\n\nNot recorded: the dialogues do not say how they were played."
+    notes = "".join(f"\n- {escape(note, most=400)}" for note in results["notes"])
+    told = f"\n\nNoted on the way:\n{notes}" if notes else ""
+    return "## Settings\n\n" + table(["setting", "value"], rows) + told
+
+
+def reproduce_section(name: str, units: str, commands: Sequence[Sequence[Flag]]) -> str:
+    title = "## How to reproduce\n\n"
+    if not commands:
+        return f"{title}How the dialogues were played is not recorded, so no command can be given."
+    shown = "\n".join(_command(name, flags) for flags in commands)
+    return (
+        f"{title}{units.upper()} stands for the file, folder or Hub dataset of these {units}, DIR for a new folder, "
+        "and each URL for a server that offers the model of the name beside it (or a folder, without a name). "
+        f"The same command in the same folder goes on after an interruption.\n\n{fence(shown, 'bash')}"
+    )
+
+
+def commands(where: list[Flag], play: list[Flag], judge: list[Flag], seeds: tuple[Any, Any]) -> list[list[Flag]]:
+    """One command for playing and judging if they share their seed; else one for each."""
+    if play and judge and seeds[0] == seeds[1]:
+        return [[*where, *play, *judge, ("--seed", seeds[0])]]
+    steps = [(play, seeds[0], "--simulate-only"), (judge, seeds[1], "--judge-only")]
+    return [[*where, *flags, ("--seed", seed), (only, None)] for flags, seed, only in steps if flags]
+
+
+def _command(name: str, flags: Sequence[Flag]) -> str:
+    """A command for a shell, an option with its value on a line."""
+    lines = [f"her-hf eval {name}"]
+    for option, value in flags:
+        text = " ".join(str(value).split())
+        between = "=" if text.startswith("-") else " "  # a value that looks like an option is none
+        lines.append(option if value is None else f"{option}{between}{shlex.quote(text)}")
+    return " \\\n  ".join(lines)
+
+
+def model_flags(role: str, fingerprint: object, url: str | None = None) -> list[Flag]:
+    option = f"--{role.replace('_', '-')}"
+    return [(option, url or f"{role.upper()}_URL"), (f"{option}-model", plain_name(fingerprint))]
+
+
+def option_flags(settings: Results, names: Mapping[str, str]) -> list[Flag]:
+    """Options with the values that settings hold; `names` are options by the settings they come from."""
+    return [(option, settings[name]) for name, option in names.items() if name in settings]

@@ -1,0 +1,92 @@
+"""What every evaluation does at its start and end: a clock, a line of what was spent, connections closed.
+
+None of it is in `results.json`, which says the same however often a run was killed and started anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Coroutine, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from her_hf.durable import write_json
+from her_hf.inference import Caller
+
+from .addresses import without_address
+
+SESSIONS = "sessions.jsonl"
+"""One line a start: when it ended, when each phase did, what was spent on each model, what models noted."""
+
+NOTES = "notes.json"
+"""What models noted in all starts together."""
+
+T = TypeVar("T")
+
+
+class Clock:
+    """Seconds from the start to the end of each phase; phases may overlap, and one that never ended has none."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._start = time.monotonic()
+
+    def lap(self, phase: str) -> None:
+        """Notes that a phase has ended, or a unit of it, of which the last counts."""
+        self.laps[phase] = round(time.monotonic() - self._start, 3)
+
+
+def by_first_role(roles: Iterable[tuple[str, Caller | None]]) -> dict[str, Caller]:
+    """Who was asked, under the name of the first role; a caller that plays several roles comes once."""
+    found: dict[int, tuple[str, Caller]] = {}
+    for role, caller in roles:
+        if caller is not None:
+            found.setdefault(id(caller), (role, caller))
+    return dict(found.values())
+
+
+def notes_of(callers: dict[str, Caller]) -> list[str]:
+    """What the models noted, such as a field that a server does not take, so that requests went without it."""
+    return sorted({f"{role}: {without_address(note)}" for role, caller in callers.items() for note in caller.notes})
+
+
+def keep_notes(out: Path, callers: dict[str, Caller]) -> list[str]:
+    """Writes the notes that are new to `notes.json`, so that a kill loses none, and gives those of all starts."""
+    kept = notes_in(out)
+    notes = sorted({*kept, *notes_of(callers)})
+    if notes != kept:
+        write_json(out / NOTES, notes)
+    return notes
+
+
+def notes_in(out: Path) -> list[str]:
+    """The notes of all starts in this folder: what was asked then is in the results as well."""
+    file = out / NOTES
+    return [str(note) for note in json.loads(file.read_text(encoding="utf-8"))] if file.exists() else []
+
+
+def note_start(out: Path, clock: Clock, callers: dict[str, Caller]) -> None:
+    """Appends the line of this start."""
+    line = {
+        "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seconds": clock.laps,
+        "spent": {role: caller.spent.as_dict() for role, caller in callers.items()},
+        "notes": notes_of(callers),
+    }
+    with (out / SESSIONS).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def run_now(work: Coroutine[Any, Any, T], callers: dict[str, Caller]) -> T:
+    """Runs an evaluation from code that is not asynchronous; connections are closed at the end."""
+
+    async def whole() -> T:
+        try:
+            return await work
+        finally:
+            for caller in callers.values():
+                await caller.close()
+
+    return asyncio.run(whole())

@@ -1,0 +1,324 @@
+"""Given-circumstance acting: a scene of a book, played from its first turn by models.
+
+Three agents take part: the actor (the model under test) plays every character, another model plays Environment, and a
+third names the next speaker. Each sees only what it may: its own turns without system thinking, others' without any
+thinking.
+
+Source: CoSER (ICML 2025), section on GCA; HER plays the same with other limits. Prompts are our own.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from her_hf.dual_layer import ENVIRONMENT, Turn, parse_turn
+from her_hf.durable import derive_seed, digest
+from her_hf.inference import Caller, Message, ModelError, Sampling
+from her_hf.inference.window import WindowFull
+from her_hf.scenes import Character, Scene
+from her_hf.scenes.models import CharacterKind
+from her_hf.scenes.prompt import LANGUAGES, scene_prompt_source
+from her_hf.scenes.turns import merge_turns
+
+from .next_speaker import END_CHAT, next_speaker_messages, parse_next_speaker
+from .replies import Played, take_turn
+from .styles import STYLES, Style, actor_messages, actor_prompt, style_named
+
+END_COUNTS_FROM = 5
+"""Round (counted from 0) from which on the end mark ends a scene."""
+
+Memory = Callable[[Scene, Sequence[Turn], str], list[str]]
+"""Looks up texts of the book that may help: from the scene, the turns so far and who speaks now to passages."""
+
+
+@dataclass(frozen=True)
+class CoserSettings:
+    """How scenes are played.
+
+    Args:
+        style (`str`, *optional*, defaults to `"her"`): How the actor is spoken to: `"her"`, `"coser"` or `"plain"`.
+        rounds (`int`, *optional*): Most turns of a scene, those of the original included; else the style's.
+        continue_from (`int`, *optional*, defaults to 0): So many turns come from the original.
+        max_tokens (`int`, *optional*): Most tokens of an actor's turn; else the style's.
+        temperature (`float`, *optional*): Of the actor; else the style's.
+        top_p (`float`, *optional*, defaults to 0.9): Of the actor.
+        world_tokens (`int`, *optional*, defaults to 256): Most tokens of a turn of Environment.
+        world_temperature (`float`, *optional*, defaults to 0.7): Of Environment.
+        attempts (`int`, *optional*, defaults to 3): How often a turn without anything visible is asked for.
+        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this and its place.
+
+    Raises:
+        `ValueError`: If the style is unknown or nothing is left to play.
+    """
+
+    style: str = "her"
+    rounds: int | None = None
+    continue_from: int = 0
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float = 0.9
+    world_tokens: int = 256
+    world_temperature: float = 0.7
+    attempts: int = 3
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ValueError(f"attempts must be at least 1, got {self.attempts}")
+        if not 0 <= self.continue_from < self.turns:
+            raise ValueError(
+                f"continue_from must be from 0 to below the number of rounds ({self.turns}), got {self.continue_from}"
+            )
+
+    @property
+    def how(self) -> Style:
+        """The style that is named."""
+        return style_named(self.style)
+
+    @property
+    def turns(self) -> int:
+        """Most turns of a scene."""
+        return self.how.rounds if self.rounds is None else self.rounds
+
+    @property
+    def actor_sampling(self) -> Sampling:
+        """How the actor draws, without a seed."""
+        temperature = self.how.temperature if self.temperature is None else self.temperature
+        return Sampling(self.max_tokens or self.how.max_tokens, temperature, self.top_p)
+
+    @property
+    def world_sampling(self) -> Sampling:
+        """How Environment draws, without a seed."""
+        return Sampling(self.world_tokens, self.world_temperature, self.top_p)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every value that decides what is played, for JSON."""
+        sampling = self.actor_sampling
+        return {
+            **asdict(self),
+            "rounds": self.turns,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "prompts": prompts_digest(),
+        }
+
+
+def prompts_digest() -> str:
+    """A digest of every prompt that plays a scene: with other prompts it is another run."""
+    own = [
+        (files(__package__) / "templates" / "coser" / f"{name}.jinja").read_text("utf-8")
+        for name in ("actor", "next_speaker")
+    ]
+    return digest([*own, *map(scene_prompt_source, LANGUAGES)])
+
+
+@dataclass(frozen=True)
+class Troupe:
+    """Who plays: three callers, which may be one and the same.
+
+    Args:
+        actor ([`~her_hf.inference.Caller`]): The model under test, for every character.
+        environment ([`~her_hf.inference.Caller`]): The world.
+        next_speaker ([`~her_hf.inference.Caller`]): Names who speaks next.
+    """
+
+    actor: Caller
+    environment: Caller
+    next_speaker: Caller
+
+
+@dataclass
+class Performance:
+    """A scene as it was played.
+
+    Args:
+        key (`tuple`): The scene's (book, i_p, i_c).
+        turns (`list[Played]`): In order.
+        ended_by (`str`): `"rounds"`, `"end_chat"` or `"failed"`.
+        failure (`dict`, *optional*): `kind`, `status` (of HTTP) and `message` of the call that failed.
+        named, drawn (`int`): How often the next speaker was named, and how often drawn because the answer named none.
+    """
+
+    key: tuple[str, int, int]
+    turns: list[Played] = field(default_factory=list)
+    ended_by: str = "rounds"
+    failure: dict[str, Any] | None = None
+    named: int = 0
+    drawn: int = 0
+
+
+def speakers_of(scene: Scene) -> list[str]:
+    """Who may speak, as the scene lists them, else the most frequent first; an Environment not listed comes last."""
+    listed = scene.extra.get("speaking_characters_w_env")
+    if isinstance(listed, list) and listed:
+        names = [str(name) for name in listed]
+    else:
+        counts = Counter(turn.name or "" for turn in scene.dialogue)
+        names = sorted(counts, key=lambda name: -counts[name]) or [member.name for member in scene.characters]
+    return names if ENVIRONMENT in names else [*names, ENVIRONMENT]
+
+
+def first_speaker(scene: Scene, names: Sequence[str]) -> str:
+    """The first listed speaker who is not Environment, unless the original opens with it."""
+    if scene.dialogue and scene.dialogue[0].name == ENVIRONMENT:
+        return ENVIRONMENT
+    return next((name for name in names if name != ENVIRONMENT), ENVIRONMENT)
+
+
+def stage(scene: Scene, names: Sequence[str]) -> Scene:
+    """The scene before its first turn, with everybody in its cast who may speak."""
+    known = {member.name for member in scene.cast}
+    missing = [
+        Character(name=name, kind=CharacterKind.ENVIRONMENT if name == ENVIRONMENT else CharacterKind.CHARACTER)
+        for name in names
+        if name not in known
+    ]
+    return scene.model_copy(update={"cast": [*scene.cast, *missing], "dialogue": []})
+
+
+async def play_scene(
+    scene: Scene,
+    troupe: Troupe,
+    settings: CoserSettings | None = None,
+    *,
+    memory: Memory | None = None,
+    on_turn: Callable[[Played], None] | None = None,
+) -> Performance:
+    """Plays one scene, turn after turn.
+
+    Args:
+        scene (`Scene`): The scene, with the original conversation as its dialogue.
+        troupe ([`Troupe`]): The models.
+        settings ([`CoserSettings`], *optional*): Limits, sampling, style.
+        memory (`Callable`, *optional*): Looks up passages of the book for the actor.
+        on_turn (`Callable`, *optional*): Told of each turn, for a progress bar.
+
+    Returns:
+        [`Performance`]: If a call fails for good, what was played up to there, with `ended_by="failed"`.
+
+    Example:
+
+    ```python
+    >>> performance = await play_scene(scene, Troupe(actor, world, director), CoserSettings(rounds=6))
+    >>> [turn.name for turn in performance.turns]
+    ['Mr Bennet', 'Elizabeth Bennet', 'Mr Bennet', 'Environment', 'Elizabeth Bennet', 'Mr Bennet']
+    ```
+    """
+    return await _Play(scene, troupe, settings or CoserSettings(), memory, on_turn).run()
+
+
+class _Play:
+    """One scene while it is played."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        troupe: Troupe,
+        settings: CoserSettings,
+        memory: Memory | None,
+        on_turn: Callable[[Played], None] | None,
+    ) -> None:
+        self._original, self._troupe, self._settings, self._memory = scene, troupe, settings, memory
+        self._on_turn = on_turn
+        self._names = speakers_of(scene)
+        self._stage = stage(scene, self._names)
+        self._turns: list[Turn] = []
+        self._prompts: dict[str, str] = {}  # of each speaker, the same all through the scene but for passages
+        self._done = Performance(scene.key)
+
+    async def run(self) -> Performance:
+        self._begin()
+        speaker: str | None = None if self._turns else first_speaker(self._original, self._names)
+        try:
+            for index in range(len(self._turns), self._settings.turns):
+                speaker = speaker or await self._next_speaker(index)
+                if speaker == END_CHAT:
+                    self._done.ended_by = "end_chat"
+                    break
+                self._add(await self._turn(speaker, index))
+                speaker = None
+        except (ModelError, WindowFull) as error:
+            kind, status = (error.kind, error.status) if isinstance(error, ModelError) else ("window", None)
+            self._done.ended_by = "failed"
+            self._done.failure = {"kind": kind, "status": status, "message": str(error)}
+        return self._done
+
+    def _begin(self) -> None:
+        """The turns that come from the original."""
+        for turn in self._original.dialogue[: self._settings.continue_from]:
+            self._add(Played.of_original(turn))
+
+    def _add(self, played: Played) -> None:
+        self._done.turns.append(played)
+        self._turns.append(played.turn)
+        if self._on_turn:
+            self._on_turn(played)
+
+    def _seed(self, *parts: Any) -> int:
+        return derive_seed(self._settings.seed, list(self._original.key), *parts)
+
+    async def _turn(self, speaker: str, index: int) -> Played:
+        """One turn of a character or of the world."""
+        scene = self._stage.model_copy(update={"dialogue": merge_turns(self._turns)})
+        world = speaker == ENVIRONMENT
+        style = STYLES["her"] if world else self._settings.how
+        passages = self._memory(scene, self._turns, speaker) if self._memory and not world else []
+        prompt = self._prompts.get(speaker)
+        if prompt is None or passages:
+            prompt = self._prompts[speaker] = actor_prompt(scene, speaker, style, passages=passages)
+        return await take_turn(
+            self._troupe.environment if world else self._troupe.actor,
+            actor_messages(scene, speaker, style, prompt=prompt),
+            speaker,
+            [member.name for member in scene.cast],
+            notation=style.notation,
+            thinking=style.thinking and not world,
+            sampling=self._settings.world_sampling if world else self._settings.actor_sampling,
+            attempts=self._settings.attempts,
+            seed=lambda attempt: self._seed("turn", index, attempt),
+        )
+
+    async def _next_speaker(self, index: int) -> str:
+        """Who takes the turn at `index`: named by the predictor, or drawn."""
+        current = self._turns[-1].name or ""
+        may_end = index - 1 >= END_COUNTS_FROM  # the predictor speaks in the round of the turn before
+        sampling = Sampling(max_tokens=64, temperature=0.0, top_p=1.0, seed=self._seed("next", index))
+        asked = await self._question(may_end, sampling.max_tokens)
+        reply = await self._troupe.next_speaker.ask(asked, sampling=sampling, thinking=False)
+        found = parse_next_speaker(reply.content or reply.text, self._names, current)
+        if found is not None and (found != END_CHAT or may_end):
+            self._done.named += 1
+            return found
+        self._done.drawn += 1
+        return draw_speaker(self._original, self._names, current, seed=self._seed("draw", index))
+
+    async def _question(self, may_end: bool, max_tokens: int) -> list[Message]:
+        """What the predictor is asked, of as many of the newest turns as its window holds."""
+        newest = list(self._turns)
+        while True:
+            asked = next_speaker_messages(self._stage, newest, self._names, may_end=may_end)
+            try:
+                fitted, _ = await self._troupe.next_speaker.fit(asked, max_tokens=max_tokens, thinking=False)
+                return fitted
+            except WindowFull:
+                if len(newest) == 1:
+                    raise
+                newest = newest[(len(newest) + 1) // 2 :]
+
+
+def draw_speaker(scene: Scene, names: Sequence[str], current: str, *, seed: int) -> str:
+    """Draws a speaker by a seed: of the main characters and Environment without the current one, else of all."""
+    majors = scene.extra.get("major_characters") or [name for name in names if name != ENVIRONMENT]
+    pool = sorted({name for name in names if name in majors or name == ENVIRONMENT} - {current})
+    pool = pool or sorted(set(names) - {current}) or sorted(set(names))
+    return random.Random(seed).choice(pool)
+
+
+def replayed(name: str, text: str) -> Turn:
+    """A turn out of its record: the text as it was kept, by the speaker it was kept for."""
+    return parse_turn(f"{name}: {text}", names=[name])

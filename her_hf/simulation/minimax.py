@@ -1,0 +1,296 @@
+"""Situated reenactment: a model plays the character of a seed against a model that plays the user, turn by turn.
+
+The character opens with its prologue (round 0), the user answers with the first input (round 1); all later rounds are
+generated. Nobody's thinking reaches the other side.
+
+Source: MiniMax's post on M2-her and the card of MiniMaxAI/role-play-bench; what is not published (the user simulator,
+sampling) is ours or that of re-implementers, and is a setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Template
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from her_hf.dual_layer import Layer, Segment, Turn, View, foreign_start, visible_runs
+from her_hf.dual_layer.text import separator
+from her_hf.durable import derive_seed, digest
+from her_hf.inference import Caller, Message, ModelError, Reply, Sampling
+from her_hf.inference.window import WindowFull
+from her_hf.scenes import Character, Scene, read_turn
+from her_hf.scenes.messages import messages_for
+from her_hf.scenes.prompt import LANGUAGES, scene_prompt_source, scene_variables
+from her_hf.scenes.seeds import Seed
+
+NPC, USER = "ai", "user"
+"""Roles, by the names of the public dialogues."""
+
+STYLES = ("her", "plain")
+
+OWN_SEEDS = Path(str(files("her_hf.simulation"))) / "seeds"
+"""Six seeds of our own, three Chinese and three English, for use without the Hub."""
+
+_ROUND_BRACKETS = {"en": "({})", "zh": "（{}）"}
+
+
+@dataclass(frozen=True)
+class MinimaxSettings:
+    """How seeds are played.
+
+    Args:
+        style (`str`): The character's model: `"her"` gets HER's scene prompt and thinks in both layers, `"plain"` is
+            any instruction-tuned model. Chosen, never guessed.
+        turns (`int`, *optional*, defaults to 100): Turns that are generated, of both sides together.
+        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this and its turn.
+        npc_temperature, npc_tokens (*optional*, default to 0.8 and 512): Of the character's turns.
+        thinking_tokens (`int`, *optional*, defaults to 1024): What a `"her"` model gets on top of `npc_tokens`, for
+            system thinking, which nobody sees.
+        user_temperature, user_tokens (*optional*, default to 1.0 and 200): Of the user's turns.
+        again (`int`, *optional*, defaults to 2): How often a turn without anything visible is asked for anew.
+
+    Raises:
+        `ValueError`: If the style is unknown or a number is out of range.
+    """
+
+    style: str
+    turns: int = 100
+    seed: int = 42
+    npc_temperature: float = 0.8
+    npc_tokens: int = 512
+    thinking_tokens: int = 1024
+    user_temperature: float = 1.0
+    user_tokens: int = 200
+    again: int = 2
+
+    def __post_init__(self) -> None:
+        if self.style not in STYLES:
+            raise ValueError(f"the style of the character's model must be one of {list(STYLES)}, got {self.style!r}")
+        for name, least in {"turns": 1, "npc_tokens": 1, "thinking_tokens": 0, "again": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for role in (NPC, USER):
+            self.sampling(role, 0)
+
+    def thinks(self, role: str) -> bool:
+        """Whether this side's turns open with system thinking."""
+        return role == NPC and self.style == "her"
+
+    def sampling(self, role: str, seed: int) -> Sampling:
+        """How a turn of this side is drawn."""
+        if role == USER:
+            return Sampling(self.user_tokens, self.user_temperature, top_p=1.0, seed=seed)
+        extra = self.thinking_tokens if self.thinks(role) else 0
+        return Sampling(self.npc_tokens + extra, self.npc_temperature, top_p=1.0, seed=seed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All that decides the dialogues beside seeds and models, the text of the prompts included."""
+        prompts = [_source(f"{role}_{code}") for role in ("npc", "user") for code in LANGUAGES]
+        return {**asdict(self), "prompts": digest(prompts + [scene_prompt_source(code) for code in LANGUAGES])}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One turn of a dialogue.
+
+    Args:
+        role (`str`): `"ai"` or `"user"`.
+        name (`str`): Who speaks.
+        round (`int`): Its place; the prologue is 0.
+        text (`str`): What everybody sees, actions in round brackets; `""` is silence.
+        turn (`Turn`): What its own side remembers: without system thinking, with role thinking.
+        reply (`str`, *optional*): The model's own text, where more than the label was taken from it.
+        asked_again (`int`): How often it was asked for anew, because there was nothing to see.
+    """
+
+    role: str
+    name: str
+    round: int
+    text: str
+    turn: Turn
+    reply: str | None = None
+    asked_again: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `dialogues.jsonl`."""
+        row: dict[str, Any] = {"role": self.role, "name": self.name, "text": self.text, "round": self.round}
+        return row if self.reply is None else {**row, "reply": self.reply}
+
+
+@dataclass(frozen=True)
+class Session:
+    """A dialogue as it was played.
+
+    Args:
+        lines (`list[Line]`): The turns, the two of the opening first.
+        failure (`dict`, *optional*): Why it broke off: `cause`, `status` (of HTTP), `detail`, `round`.
+        dropped_turns (`dict[str, int]`): By role, the most turns that had to be left out of one prompt.
+    """
+
+    lines: list[Line]
+    failure: dict[str, Any] | None
+    dropped_turns: dict[str, int]
+
+    @property
+    def asked_again(self) -> int:
+        """Calls made anew because there was nothing to see."""
+        return sum(line.asked_again for line in self.lines)
+
+
+async def play_session(
+    seed: Seed,
+    run: int,
+    npc: Caller,
+    user: Caller,
+    settings: MinimaxSettings,
+    *,
+    on_turn: Callable[[Line], object] = lambda line: None,
+) -> Session:
+    """Plays one seed once.
+
+    Args:
+        seed (`Seed`): The setting and its opening.
+        run (`int`): Which of several runs this is.
+        npc (`Caller`): The model under test.
+        user (`Caller`): The model that plays the user.
+        settings ([`MinimaxSettings`]): How to play.
+        on_turn (`Callable`, *optional*): Told of each generated turn.
+
+    Returns:
+        [`Session`]: Also if it broke off, because a call failed after all retries or nothing fits the window any more.
+    """
+    callers, dropped = {NPC: npc, USER: user}, {NPC: 0, USER: 0}
+    scene, lines = scene_of(seed), opening(seed)
+    failure: dict[str, Any] | None = None
+    while len(lines) < settings.turns + 2 and failure is None:
+        role = NPC if lines[-1].role == USER else USER
+        try:
+            line, left_out = await _next(seed, run, scene, lines, role, callers[role], settings)
+        except (ModelError, WindowFull) as error:
+            cause, status = (error.kind, error.status) if isinstance(error, ModelError) else ("window", None)
+            failure = {"cause": cause, "status": status, "detail": str(error), "round": len(lines)}
+            continue
+        dropped[role] = max(dropped[role], left_out)
+        lines.append(line)
+        on_turn(line)
+    return Session(lines, failure, dropped)
+
+
+async def _next(
+    seed: Seed,
+    run: int,
+    scene: Scene,
+    lines: Sequence[Line],
+    role: str,
+    caller: Caller,
+    settings: MinimaxSettings,
+) -> tuple[Line, int]:
+    """The next turn of a side, and how many turns its prompt had to leave out."""
+    thinking, number = settings.thinks(role), len(lines)
+    messages = messages_of(scene, seed, lines, role, settings)
+    most = settings.sampling(role, 0).max_tokens
+    messages, dropped = await caller.fit(messages, max_tokens=most, thinking=thinking)
+    attempt = 0
+    while True:
+        draw = derive_seed(settings.seed, [seed.language, seed.id], run, number, attempt)
+        reply = await caller.ask(messages, sampling=settings.sampling(role, draw), thinking=thinking)
+        line = read_reply(reply, seed, role, number, attempt)
+        if line.text or attempt == settings.again:
+            return line, dropped
+        attempt += 1
+
+
+# -- what each side is shown
+
+
+def scene_of(seed: Seed) -> Scene:
+    """The seed as a scene without dialogue."""
+    cast = [
+        Character(name=seed.ai_name, profile=seed.ai_setting),
+        Character(name=seed.user_name, profile=seed.user_setting),
+    ]
+    return Scene(book="", language=seed.language, cast=cast)
+
+
+def opening(seed: Seed) -> list[Line]:
+    """The two scripted turns."""
+    scripted = ((NPC, seed.ai_name, seed.ai_prologue), (USER, seed.user_name, seed.initial_user_input))
+    return [Line(role, name, number, text, _staged(text, name)) for number, (role, name, text) in enumerate(scripted)]
+
+
+def messages_of(
+    scene: Scene, seed: Seed, lines: Sequence[Line], role: str, settings: MinimaxSettings
+) -> list[Message]:
+    """What a side is asked.
+
+    A `"her"` model sees the scene as training showed it: `Scene.messages_for`, own turns with role thinking and
+    without system thinking, the user's actions in tags. All others see the visible text alone.
+
+    Returns:
+        `list[dict]`: System message, then user and assistant messages in alternation; ends with a user message.
+    """
+    name = seed.ai_name if role == NPC else seed.user_name
+    if settings.thinks(role):
+        played = scene.model_copy(update={"dialogue": [line.turn for line in lines]})
+        return [dict(message) for message in messages_for(played, name, turns=len(lines))]
+    variables = scene_variables(scene, name, system_thinking=False)
+    prompt = _template("npc" if role == NPC else "user", seed.language).render(**variables).strip()
+    played = scene.model_copy(update={"dialogue": [_spoken(line.text, line.name) for line in lines]})
+    return [dict(message) for message in messages_for(played, name, turns=len(lines), prompt=prompt)]
+
+
+@lru_cache(maxsize=2 * len(LANGUAGES))
+def _template(role: str, language: str) -> Template:
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_source(f"{role}_{language}"))
+
+
+def _source(name: str) -> str:
+    return (files(__package__) / "templates" / "minimax" / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+# -- reading
+
+
+def read_reply(reply: Reply, seed: Seed, role: str, number: int, asked_again: int = 0) -> Line:
+    """Reads a model's reply as a turn of its side.
+
+    The character's turn is kept as it is, lines for the user included: those are for the judge to see. The user's ends
+    where the character would begin to speak, for the user's model must not play it.
+    """
+    name, other = (seed.ai_name, seed.user_name) if role == NPC else (seed.user_name, seed.ai_name)
+    turn = read_turn(reply.text, name)
+    text = visible_text(turn, seed.language)
+    if role == USER:
+        text = text[: foreign_start(text, [other], name)].strip()
+        turn = _staged(text, name)
+    plain = reply.text.strip() in (text, f"{name}: {text}", f"{name}：{text}")
+    return Line(role, name, number, text, turn, None if plain else reply.text, asked_again)
+
+
+def visible_text(turn: Turn, language: str = "en") -> str:
+    """What others see of a turn, without its label: actions in round brackets, the rest plain."""
+    brackets = _ROUND_BRACKETS[language]
+    written = ""
+    for part in visible_runs(turn.segments, View.OTHERS):
+        bare = part.layer is Layer.ROLE_ACTION and not (part.text[:1] in "(（" and part.text[-1:] in ")）")
+        written += separator(part.breaks) + (brackets.format(part.text) if bare else part.text)
+    return written.strip()
+
+
+def _spoken(text: str, name: str) -> Turn:
+    """Text as one run of speech, exactly as it stands."""
+    return Turn(name, segments=(Segment(Layer.SPEECH, text),) if text else ())
+
+
+def _staged(text: str, name: str) -> Turn:
+    """Plain text as a turn with its actions, which stand in round brackets; nothing of it becomes a thought."""
+    turn = read_turn(text, name, notation="coser")
+    hidden = turn.system_thinking is not None or any(part.layer.is_thinking for part in turn.segments)
+    return _spoken(text, name) if hidden or turn.issues else turn
