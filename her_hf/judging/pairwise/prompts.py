@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any
-
-from jinja2 import FunctionLoader, Template
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from her_hf.dual_layer import ZERO_WIDTH_SPACE
 from her_hf.inference import Message
+from her_hf.template_files import load_template, template_source
 
 from .pairs import Circumstances, Pair, Spoken, candidate_body, circumstances
 from .principles import Principles
@@ -27,17 +23,8 @@ PROMPT_FILES = (
 )
 
 
-def prompt_source(name: str) -> str:
-    """Text of one of the prompt files; the comment at its top documents its variables."""
-    return (files(__package__) / "templates" / f"{name.removesuffix('.jinja')}.jinja").read_text(encoding="utf-8")
-
-
-@lru_cache(maxsize=len(PROMPT_FILES))
-def _template(name: str) -> Template:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(prompt_source)
-    )
-    return environment.get_template(f"{name}.jinja")
+def _rendered(name: str, **variables: Any) -> str:
+    return load_template(__package__, f"{name}.jinja").render(**variables).strip()
 
 
 def pair_messages(pair: Pair, *, library: Principles | None = None, reasoning: bool = True) -> list[Message]:
@@ -54,14 +41,15 @@ def pair_messages(pair: Pair, *, library: Principles | None = None, reasoning: b
             SELF.
     """
     scene = circumstances(pair)
-    text = _template("teacher" if library else "reward").render(
+    text = _rendered(
+        "teacher" if library else "reward",
         **_shown(scene),
         cand_1=_long(candidate_body(pair.cand_1, pair.character)),
         cand_2=_long(candidate_body(pair.cand_2, pair.character)),
         dimensions=_dimensions(library),
         reasoning=reasoning,
     )
-    return [{"role": "user", "content": text.strip()}]
+    return [{"role": "user", "content": text}]
 
 
 def single_messages(
@@ -74,13 +62,14 @@ def single_messages(
         side (`str`): `"cand_1"` or `"cand_2"`.
         library, reasoning: See [`pair_messages`].
     """
-    text = _template("pointwise").render(
+    text = _rendered(
+        "pointwise",
         **_shown(circumstances(pair)),
         reply=_long(candidate_body(getattr(pair, side), pair.character)),
         dimensions=_dimensions(library),
         reasoning=reasoning,
     )
-    return [{"role": "user", "content": text.strip()}]
+    return [{"role": "user", "content": text}]
 
 
 def compact_messages(pair: Pair, *, reasoning: bool = True) -> list[Message]:
@@ -90,7 +79,8 @@ def compact_messages(pair: Pair, *, reasoning: bool = True) -> list[Message]:
     notation, which takes a fifth fewer tokens than tags.
     """
     scene = circumstances(pair)
-    text = _template("compact").render(
+    text = _rendered(
+        "compact",
         scene=replace(scene, character=_line(scene.character) or "?", card=_head(_line(scene.card), COMPACT_CARD)),
         turns=[
             Spoken(_line(turn.name), _tail(_line(candidate_body(turn.text, turn.name or "?", "coser")), COMPACT_TURN))
@@ -101,8 +91,8 @@ def compact_messages(pair: Pair, *, reasoning: bool = True) -> list[Message]:
         reasoning=reasoning,
     )
     return [
-        {"role": "system", "content": _template("compact_system").render().strip()},
-        {"role": "user", "content": text.strip()},
+        {"role": "system", "content": _rendered("compact_system")},
+        {"role": "user", "content": text},
     ]
 
 
@@ -147,4 +137,4 @@ def _tail(text: str, most: int) -> str:
 def prompts_used() -> Sequence[str]:
     """Texts of all prompt files and what shortens them, for digests."""
     limits = f"{COMPACT_TURNS} turns of {COMPACT_TURN}, card of {COMPACT_CARD}"
-    return [*(prompt_source(name) for name in PROMPT_FILES), limits]
+    return [*(template_source(__package__, f"{name}.jinja") for name in PROMPT_FILES), limits]
