@@ -12,7 +12,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from her_hf.inference import Messages, Reply
@@ -120,13 +120,19 @@ def shorten(text: str) -> str:
 
 
 def read_answer(
-    text: str, read: Callable[[JsonReply], T | Missing], *, cut: bool = False, shown: str = ""
+    text: str,
+    read: Callable[[JsonReply], T | Missing],
+    *,
+    thinking: str = "",
+    cut: bool = False,
+    shown: str = "",
 ) -> T | Missing:
     """Reads a judge's answer: one JSON object, bare, in a code fence, or at the end of prose, after any thinking.
 
     Args:
         text (`str`): The answer.
         read (`Callable`): Reads the object.
+        thinking (`str`, *optional*): What the backend sent apart as thinking; it counts before that in the answer.
         cut (`bool`, *optional*, defaults to `False`): Whether the model was stopped at its token limit. The object is
             then the answer only if there is no prose round it.
         shown (`str`, *optional*): What the judge was shown. An object that stands there, however it is spelt, is
@@ -146,6 +152,8 @@ def read_answer(
     parts = _parts(text)
     try:
         found = parts if isinstance(parts, Missing) else _choose(parts, shown)
+        if isinstance(found, JsonReply) and thinking.strip():
+            found = replace(found, thinking=thinking.strip())
         result = found if isinstance(found, Missing) else read(found)
     except RecursionError:
         result = Missing("no_json", f"nested too deeply: {shorten(text)}")

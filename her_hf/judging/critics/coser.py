@@ -7,60 +7,56 @@ them, so scores of the two are not comparable and every result says which it is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from importlib.resources import files
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jinja2 import Template
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from her_hf.dual_layer import Turn, View
-from her_hf.durable import derive_seed, digest
-from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
+from her_hf.durable import digest
+from her_hf.inference import Caller, Message, Schema
 from her_hf.scenes import Scene
 from her_hf.scoring.coser import DIMENSIONS, FLAW_KEYS, FLAW_TYPES, read_severity
 from her_hf.scoring.keys import stray_keys, with_known_keys
 from her_hf.scoring.missing import Missing
+from her_hf.template_files import load_template, template_source
 
-from ..structured import JsonReply, answer_text, read_answer, shorten, shown_text
+from ..ask import AskSettings, again_source, ask
+from ..structured import JsonReply, read_answer, shorten
+
+_CRITIC = "coser/critic.jinja"
 
 THOUGHTS = {"coser": View.OTHERS, "her": View.SELF}
 """Whether critics see inner thoughts: removed from both conversations as in CoSER, or kept in both as in HER."""
 
 
 @dataclass(frozen=True)
-class Judging:
-    """How judges are asked.
+class Judging(AskSettings):
+    """How judges are asked; see [`~her_hf.judging.ask.AskSettings`] for what all judges share.
 
     Args:
         thoughts (`str`, *optional*, defaults to `"coser"`): `"coser"` removes inner thoughts from both conversations,
             `"her"` keeps them.
         samples (`int`, *optional*, defaults to 1): Judgements that each judge gives of one dialogue and dimension.
-        attempts (`int`, *optional*, defaults to 3): How often an answer that cannot be read is asked for anew.
+            Those after the first have the temperature of later attempts from the start.
         max_tokens (`int`, *optional*, defaults to 2048): Most tokens of an answer.
-        temperature (`float`, *optional*, defaults to 0): Of the first attempt of the first sample.
-        again_temperature (`float`, *optional*, defaults to 1.0): Of all others, which else would say the same.
-        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this and its unit.
+
+    Raises:
+        `ValueError`: If `thoughts` is unknown or a number is out of range.
     """
 
     thoughts: str = "coser"
     samples: int = 1
-    attempts: int = 3
     max_tokens: int = 2048
-    temperature: float = 0.0
-    again_temperature: float = 1.0
-    seed: int = 42
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.thoughts not in THOUGHTS:
             raise ValueError(f"thoughts must be one of {sorted(THOUGHTS)}, got {self.thoughts!r}")
-        if self.samples < 1 or self.attempts < 1:
-            raise ValueError(f"samples and attempts must be at least 1, got {self.samples} and {self.attempts}")
+        if self.samples < 1:
+            raise ValueError(f"samples must be at least 1, got {self.samples}")
 
     def as_dict(self) -> dict[str, Any]:
         """Every value that decides a judgement, the digest of the prompts among them, for JSON."""
-        prompts = [_file(name) for name in ("critic.jinja", *(f"{dimension}.md" for dimension in DIMENSIONS))]
+        prompts = [template_source(__package__, _CRITIC), *map(_criteria, DIMENSIONS), again_source()]
         return {**asdict(self), "prompts": digest(prompts)}
 
 
@@ -112,14 +108,8 @@ def flaw_schema(dimension: str) -> Schema:
     }
 
 
-@lru_cache(maxsize=1)
-def _critic() -> Template:
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_file("critic.jinja"))
-
-
-def _file(name: str) -> str:
-    return (files(__package__) / "templates" / "coser" / name).read_text(encoding="utf-8")
+def _criteria(dimension: str) -> str:
+    return template_source(__package__, f"coser/{dimension}.md")
 
 
 def conversation_text(turns: Sequence[Turn], thoughts: str) -> str:
@@ -146,9 +136,9 @@ def critic_messages(scene: Scene, turns: Sequence[Turn], dimension: str, *, thou
     if dimension not in DIMENSIONS:
         raise ValueError(f"dimension must be one of {sorted(DIMENSIONS)}, got {dimension!r}")
     plot = scene.extra.get("plot") or {}
-    system = _critic().render(
+    system = load_template(__package__, _CRITIC).render(
         dimension=DIMENSIONS[dimension],
-        criteria=_file(f"{dimension}.md").strip(),
+        criteria=_criteria(dimension).strip(),
         types=list(FLAW_TYPES[dimension]),
         book=scene.book,
         summary=str(plot.get("summary") or "").strip() if isinstance(plot, Mapping) else "",
@@ -251,7 +241,7 @@ async def judge_dialogue(
     settings: Judging | None = None,
     sample: int = 0,
 ) -> CoserJudgement | Missing:
-    """One judgement of one dialogue in one dimension; an answer that cannot be read is asked for anew, a few times.
+    """One judgement of one dialogue in one dimension, asked for as [`~her_hf.judging.ask.ask`] does.
 
     Args:
         judge ([`~her_hf.inference.Caller`]): The judge.
@@ -265,22 +255,13 @@ async def judge_dialogue(
         `CoserJudgement` or `Missing`: With the cause of the last attempt.
     """
     settings = settings or Judging()
-    messages = critic_messages(scene, turns, dimension, thoughts=settings.thoughts)
-    found: CoserJudgement | Missing = Missing("no_json")
-    for attempt in range(settings.attempts):
-        first = attempt == 0 and sample == 0
-        sampling = Sampling(
-            max_tokens=settings.max_tokens,
-            temperature=settings.temperature if first else settings.again_temperature,
-            top_p=1.0,
-            seed=derive_seed(settings.seed, list(scene.key), dimension, sample, attempt),
-        )
-        try:
-            reply = await judge.ask(messages, sampling=sampling, thinking=False, schema=flaw_schema(dimension))
-        except ModelError as error:
-            return Missing("request", str(error))
-        cut = reply.finish_reason == "length"
-        found = parse_flaws(answer_text(reply), dimension, cut=cut, shown=shown_text(messages))
-        if isinstance(found, CoserJudgement):
-            return found
-    return found
+    asked = await ask(
+        judge,
+        critic_messages(scene, turns, dimension, thoughts=settings.thoughts),
+        lambda found: read_flaws(found, dimension),
+        settings=replace(settings, temperature=settings.again_temperature) if sample else settings,
+        max_tokens=settings.max_tokens,
+        key=(list(scene.key), dimension, sample),
+        schema=flaw_schema(dimension),
+    )
+    return asked.found

@@ -9,22 +9,19 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Template
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from her_hf.durable import derive_seed, digest
-from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
+from her_hf.durable import digest
+from her_hf.inference import Caller, Message, Schema
 from her_hf.scenes.prompt import LANGUAGES
 from her_hf.scenes.seeds import Seed
 from her_hf.scoring.keys import stray_keys, with_known_keys
 from her_hf.scoring.minimax import CHUNK_TURNS, COLUMNS, PENALTIES
 from her_hf.scoring.missing import Missing
+from her_hf.template_files import load_template, template_source
 
-from ..structured import JsonReply, answer_text, read_answer, shorten, shown_text
+from ..ask import AskSettings, again_source, ask
+from ..structured import JsonReply, read_answer, shorten
 
 JUDGED = "ai"
 """The role whose errors count."""
@@ -42,38 +39,30 @@ Line = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class ChunkJudging:
-    """How the judge is asked.
+class ChunkJudging(AskSettings):
+    """How the judge is asked; see [`~her_hf.judging.ask.AskSettings`] for what all judges share.
 
     Args:
         chunk (`int`, *optional*, defaults to 20): Turns that are judged together, of both sides.
-        attempts (`int`, *optional*, defaults to 3): How often an answer that cannot be read is asked for anew.
         max_tokens (`int`, *optional*, defaults to 4096): Most tokens of an answer.
-        temperature (`float`, *optional*, defaults to 0): Of the first attempt.
-        again_temperature (`float`, *optional*, defaults to 1.0): Of later attempts, which else would say the same.
-        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this and its chunk.
 
     Raises:
         `ValueError`: If a number is out of range; a chunk needs a turn of each side.
     """
 
     chunk: int = CHUNK_TURNS
-    attempts: int = 3
     max_tokens: int = 4096
-    temperature: float = 0.0
-    again_temperature: float = 1.0
-    seed: int = 42
 
     def __post_init__(self) -> None:
-        if self.chunk < 2 or self.attempts < 1:
-            raise ValueError(
-                f"chunk must be at least 2 and attempts at least 1, got chunk={self.chunk}, attempts={self.attempts}"
-            )
+        super().__post_init__()
+        if self.chunk < 2:
+            raise ValueError(f"chunk must be at least 2, a turn of each side, got {self.chunk}")
 
     def as_dict(self) -> dict[str, Any]:
         """All that decides a judgement beside the dialogue and the judge, the text of the prompts included."""
-        sources = [_source(f"{part}_{code}") for part in ("judge", "chunk") for code in LANGUAGES]
-        return {**asdict(self), "prompts": digest(sources)}
+        names = [_file(part, code) for part in ("judge", "chunk") for code in LANGUAGES]
+        sources = [template_source(__package__, name) for name in names]
+        return {**asdict(self), "prompts": digest([*sources, again_source()])}
 
 
 @dataclass(frozen=True)
@@ -149,14 +138,12 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=2 * len(LANGUAGES))
-def _template(part: str, language: str) -> Template:
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_source(f"{part}_{language}"))
+def _file(part: str, language: str) -> str:
+    return f"minimax/{part}_{language}.jinja"
 
 
-def _source(name: str) -> str:
-    return (files(__package__) / "templates" / "minimax" / f"{name}.jinja").read_text(encoding="utf-8")
+def _rendered(part: str, language: str, **variables: Any) -> str:
+    return load_template(__package__, _file(part, language)).render(**variables).strip()
 
 
 def judge_messages(seed: Seed, chunk: Chunk) -> list[Message]:
@@ -164,8 +151,8 @@ def judge_messages(seed: Seed, chunk: Chunk) -> list[Message]:
     settings = seed.model_dump(include={"ai_name", "ai_setting", "user_name", "user_setting"})
     shown = {"before": list(map(_shown, chunk.before)), "turns": list(map(_shown, chunk.turns))}
     return [
-        {"role": "system", "content": _template("judge", seed.language).render(**settings).strip()},
-        {"role": "user", "content": _template("chunk", seed.language).render(**shown).strip()},
+        {"role": "system", "content": _rendered("judge", seed.language, **settings)},
+        {"role": "user", "content": _rendered("chunk", seed.language, **shown)},
     ]
 
 
@@ -268,7 +255,7 @@ def _folded(text: str) -> str:
 async def judge_chunk(
     judge: Caller, seed: Seed, chunk: Chunk, *, settings: ChunkJudging | None = None, key: Sequence[Any] = ()
 ) -> ChunkJudgement | Missing:
-    """One judgement of one chunk; an answer that cannot be read is asked for anew, a few times.
+    """One judgement of one chunk, asked for as [`~her_hf.judging.ask.ask`] does.
 
     Args:
         judge ([`~her_hf.inference.Caller`]): The judge.
@@ -281,21 +268,13 @@ async def judge_chunk(
         `ChunkJudgement` or `Missing`: With the cause of the last attempt.
     """
     settings = settings or ChunkJudging()
-    messages, schema = judge_messages(seed, chunk), errors_schema(sorted(chunk.judged))
-    found: ChunkJudgement | Missing = Missing("no_json")
-    for attempt in range(settings.attempts):
-        sampling = Sampling(
-            max_tokens=settings.max_tokens,
-            temperature=settings.again_temperature if attempt else settings.temperature,
-            top_p=1.0,
-            seed=derive_seed(settings.seed, list(key), chunk.index, attempt),
-        )
-        try:
-            reply = await judge.ask(messages, sampling=sampling, thinking=False, schema=schema)
-        except ModelError as error:
-            return Missing("request", str(error))
-        cut = reply.finish_reason == "length"
-        found = parse_errors(answer_text(reply), chunk, cut=cut, shown=shown_text(messages))
-        if not isinstance(found, Missing):
-            return found
-    return found
+    asked = await ask(
+        judge,
+        judge_messages(seed, chunk),
+        lambda found: _read_errors(found, chunk),
+        settings=settings,
+        max_tokens=settings.max_tokens,
+        key=(list(key), chunk.index),
+        schema=errors_schema(sorted(chunk.judged)),
+    )
+    return asked.found

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from her_hf.durable import derive_seed, digest
-from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
+from her_hf.durable import digest
+from her_hf.inference import Caller, Message, ModelError, Schema
 from her_hf.scoring.missing import Missing
 
-from ..structured import answer_text, shown_text
+from ..ask import Asked, AskSettings, again_source, ask
+from ..structured import JsonReply
 from .pairs import VERDICTS, BadPair, Compared, Pair, swap
 from .principles import Principles, load_principles
 from .prompts import compact_messages, pair_messages, prompts_used, single_messages
-from .verdicts import Score, parse_score, parse_verdict, score_schema, verdict_schema
+from .verdicts import Score, read_score, read_verdict, score_schema, verdict_schema
+
+T = TypeVar("T")
 
 FORMS = ("published", "compact")
 _MOST_TOKENS = {"published": 4096, "compact": 192}
@@ -29,8 +32,8 @@ _AT_ONCE = tuple(f'{{"verdict": "{verdict}"}}' for verdict in VERDICTS)
 
 
 @dataclass(frozen=True)
-class PairJudging:
-    """How pairs are judged.
+class PairJudging(AskSettings):
+    """How pairs are judged; see [`~her_hf.judging.ask.AskSettings`] for what all judges share.
 
     Args:
         form (`str`, *optional*, defaults to `"published"`): `"published"`: the long prompt and HER's JSON;
@@ -43,11 +46,7 @@ class PairJudging:
         read (`str`, *optional*, defaults to `"text"`): `"text"`: the answer that it writes; `"probability"`: how
             likely it finds each of the three verdicts, without thinking. For models in this process.
         both_orders (`bool`, *optional*, defaults to `True`): Judge each pair twice, with sides exchanged.
-        attempts (`int`, *optional*, defaults to 3): How often an answer that cannot be read is asked for anew.
         max_tokens (`int`, *optional*): Most tokens of an answer; 4096, compact 192, if not given.
-        temperature (`float`, *optional*, defaults to 0): Of the first attempt.
-        again_temperature (`float`, *optional*, defaults to 1.0): Of later attempts, which else would say the same.
-        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this and its pair.
 
     Raises:
         `ValueError`: If a value is unknown, or settings exclude each other.
@@ -59,13 +58,10 @@ class PairJudging:
     reasoning: bool = True
     read: str = "text"
     both_orders: bool = True
-    attempts: int = 3
     max_tokens: int | None = None
-    temperature: float = 0.0
-    again_temperature: float = 1.0
-    seed: int = 42
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         known = {
             "form": FORMS,
             "principles": ("by_case", "fixed"),
@@ -75,8 +71,6 @@ class PairJudging:
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} must be one of {list(values)}, got {getattr(self, name)!r}")
-        if self.attempts < 1:
-            raise ValueError(f"attempts must be at least 1, got {self.attempts}")
         if self.form == "compact" and (self.principles, self.comparison) != ("by_case", "pairwise"):
             raise ValueError("the compact form is pairwise with principles by case: use form='published' for others")
         if self.read == "probability" and (self.form != "compact" or self.reasoning):
@@ -100,7 +94,7 @@ class PairJudging:
         rule = (
             "mean probability of both orders" if self.read == "probability" else "both orders, a tie if they disagree"
         )
-        prompts = digest([prompts_used(), given])
+        prompts = digest([prompts_used(), again_source(), given])
         return {**asdict(self), "max_tokens": self.tokens, "prompts": prompts, "verdict_by": rule}
 
 
@@ -213,13 +207,14 @@ class PairwiseJudge:
             messages = pair_messages(pair, library=settings.library, reasoning=settings.reasoning)
         # A model that thinks first cannot be held to a schema from its first word on.
         schema = None if settings.reasoning else verdict_schema(settings.form)
-        found, attempts = await self._ask(messages, parse_verdict, schema, key=(pair.key,))
+        asked = await self._ask(messages, read_verdict, key=[pair.key], schema=schema)
+        found = asked.found
         if isinstance(found, Missing):
-            return OneOrder(order, attempts=attempts, missing=found)
+            return OneOrder(order, attempts=asked.attempts, missing=found)
         if order == "21":
             found = found.swapped()
         return OneOrder(
-            order, found.verdict, found.principles, found.evidence, repaired=found.repaired, attempts=attempts
+            order, found.verdict, found.principles, found.evidence, repaired=found.repaired, attempts=asked.attempts
         )
 
     async def _by_probability(self, pair: Pair, order: str) -> OneOrder:
@@ -242,20 +237,21 @@ class PairwiseJudge:
     async def _pointwise(self, pair: Pair) -> PairVerdict:
         sides = ("cand_1", "cand_2")
         settings = self.settings
-        asked = [
-            self._ask(
-                single_messages(pair, side, library=settings.library, reasoning=settings.reasoning),
-                parse_score,
-                None if settings.reasoning else score_schema(),
-                key=(pair.key, side),
+        asked = await asyncio.gather(
+            *(
+                self._ask(
+                    single_messages(pair, side, library=settings.library, reasoning=settings.reasoning),
+                    read_score,
+                    key=[pair.key, side],
+                    schema=None if settings.reasoning else score_schema(),
+                )
+                for side in sides
             )
-            for side in sides
-        ]
-        answers = await asyncio.gather(*asked)
-        attempts = max(count for _, count in answers)
-        scores = [found for found, _ in answers if isinstance(found, Score)]
+        )
+        attempts = max(one.attempts for one in asked)
+        scores = [one.found for one in asked if isinstance(one.found, Score)]
         if len(scores) < len(sides):
-            cause = next(found for found, _ in answers if isinstance(found, Missing))
+            cause = next(one.found for one in asked if isinstance(one.found, Missing))
             return PairVerdict(per_order=(OneOrder("12", attempts=attempts, missing=cause),), missing=cause)
         one, two = scores
         verdict = "tie" if one.score == two.score else ("cand_1" if one.score > two.score else "cand_2")
@@ -266,34 +262,18 @@ class PairwiseJudge:
         order = OneOrder("12", verdict, (), evidence, repaired=one.repaired or two.repaired, attempts=attempts)
         return PairVerdict(verdict, None, (), evidence, (order,))
 
-    # -- asking
-
     async def _ask(
-        self, messages: list[Message], read: Any, schema: Schema | None, *, key: tuple[str, ...]
-    ) -> tuple[Any, int]:
-        """Asks until the answer can be read, a few times; also says how often."""
+        self,
+        messages: Sequence[Message],
+        read: Callable[[JsonReply], T | Missing],
+        *,
+        key: list[str],
+        schema: Schema | None,
+    ) -> Asked[T]:
         settings = self.settings
-        found: Any = Missing("no_json")
-        for attempt in range(settings.attempts):
-            sampling = Sampling(
-                max_tokens=settings.tokens,
-                temperature=settings.again_temperature if attempt else settings.temperature,
-                top_p=1.0,
-                seed=derive_seed(settings.seed, list(key), attempt),
-            )
-            try:
-                reply = await self.caller.ask(messages, sampling=sampling, thinking=False, schema=schema)
-            except ModelError as error:
-                return Missing("request", str(error)), attempt + 1
-            found = read(
-                answer_text(reply),
-                thinking=reply.reasoning or "",
-                cut=reply.finish_reason == "length",
-                shown=shown_text(messages),
-            )
-            if not isinstance(found, Missing):
-                return found, attempt + 1
-        return found, settings.attempts
+        return await ask(
+            self.caller, messages, read, settings=settings, max_tokens=settings.tokens, key=(key,), schema=schema
+        )
 
 
 def combine(orders: Sequence[OneOrder]) -> PairVerdict:

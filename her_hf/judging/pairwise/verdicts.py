@@ -181,15 +181,11 @@ def parse_verdict(text: str, *, thinking: str = "", cut: bool = False, shown: st
     Verdict(verdict='cand_1', principles=(Compared(name='Lecturing', winner='cand_1', reason=''),), ...)
     ```
     """
-    return read_answer(
-        text,
-        lambda found: _read_verdict(found, thinking.strip() or found.thinking),
-        cut=cut,
-        shown=shown,
-    )
+    return read_answer(text, read_verdict, thinking=thinking, cut=cut, shown=shown)
 
 
-def _read_verdict(found: JsonReply, thoughts: str) -> Verdict | Missing:
+def read_verdict(found: JsonReply) -> Verdict | Missing:
+    """Reads the object of a judge's answer; see [`parse_verdict`]."""
     try:
         value = _inner(found.value)
     except ValueError as error:
@@ -200,8 +196,10 @@ def _read_verdict(found: JsonReply, thoughts: str) -> Verdict | Missing:
     if "verdict" not in value and "better_response" not in value:
         return Missing("wrong_keys", f'wanted "verdict" or "better_response", got {shorten(repr(found.value))}')
     published = "verdict" not in value
-    as_asked = None if found.repaired else _strict(_inner(found.value, ()), published=published, thoughts=thoughts)
-    return as_asked or _lenient(value, published=published, thoughts=thoughts)
+    as_asked = (
+        None if found.repaired else _strict(_inner(found.value, ()), published=published, thoughts=found.thinking)
+    )
+    return as_asked or _lenient(value, published=published, thoughts=found.thinking)
 
 
 def _inner(found: Mapping[str, Any], names: Sequence[str] = _VERDICT_KEYS) -> Mapping[str, Any]:
@@ -357,15 +355,11 @@ def parse_score(text: str, *, thinking: str = "", cut: bool = False, shown: str 
     7.0
     ```
     """
-    return read_answer(
-        text,
-        lambda found: _read_score(found, thinking.strip() or found.thinking),
-        cut=cut,
-        shown=shown,
-    )
+    return read_answer(text, read_score, thinking=thinking, cut=cut, shown=shown)
 
 
-def _read_score(found: JsonReply, thoughts: str) -> Score | Missing:
+def read_score(found: JsonReply) -> Score | Missing:
+    """Reads the object of an answer about one reply; see [`parse_score`]."""
     try:
         value = with_known_keys(found.value, _SCORE_KEYS)
     except ValueError as error:
@@ -378,7 +372,7 @@ def _read_score(found: JsonReply, thoughts: str) -> Score | Missing:
     listed = value.get("principles")
     rated = {str(name): _rating(one) for name, one in listed.items()} if isinstance(listed, Mapping) else {}
     known = {name: one for name, one in rated.items() if one is not None}
-    return Score(score=score, principles=known, evidence=thoughts, repaired=found.repaired)
+    return Score(score=score, principles=known, evidence=found.thinking, repaired=found.repaired)
 
 
 def _rating(value: Any) -> float | None:
