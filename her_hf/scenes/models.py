@@ -138,6 +138,11 @@ class Scene(BaseModel):
         return self.book, self.i_p, self.i_c
 
     @property
+    def key_text(self) -> str:
+        """The key as one text, as rows of pairs name their scene: `"Pride and Prejudice/70/0"`."""
+        return f"{self.book}/{self.i_p}/{self.i_c}"
+
+    @property
     def characters(self) -> list[Character]:
         """The cast without Environment."""
         return [member for member in self.cast if member.kind is CharacterKind.CHARACTER]

@@ -49,6 +49,17 @@ def scene_variables(scene: Scene, character: str, *, system_thinking: bool = Tru
     }
 
 
+def others_text(scene: Scene, character: str) -> str:
+    """The other characters as the scene prompt lists them, for other prompts about the same scene.
+
+    Raises:
+        `ValueError`: If the character is not in the cast.
+    """
+    colon = "：" if scene.language == "zh" else ": "
+    others = scene_variables(scene, character)["others"]
+    return "\n\n".join(colon.join(filter(None, (one["name"], one["profile"].strip()))) for one in others)
+
+
 def scene_prompt(scene: Scene, character: str, *, system_thinking: bool = True) -> str:
     """The scene prompt for one member of the cast, in the scene's language.
 

@@ -51,11 +51,6 @@ class Moment:
             for segment in turn.segments
         )
 
-    @property
-    def scene_key(self) -> str:
-        book, i_p, i_c = self.scene.key
-        return f"{book}/{i_p}/{i_c}"
-
 
 @dataclass(frozen=True)
 class Policy:

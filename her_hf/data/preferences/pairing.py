@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from her_hf.dual_layer import View, parse_turn, visible_runs
+from her_hf.judging.pairwise.circumstances import circumstances_of
 from her_hf.judging.pairwise.judge import PairVerdict
 from her_hf.judging.pairwise.pairs import Pair, swap
 from her_hf.judging.pairwise.verdicts import LEAST_COMPARED
@@ -100,6 +101,7 @@ def pairs_of(
     found = []
     seen: set[frozenset[str]] = set()
     prompt = moment.scene.messages_for(moment.character, turns=moment.index, system_thinking=False)
+    circumstances = circumstances_of(moment.scene, moment.character, turns=moment.index)
     for one, two in places(len(candidates), pairing):
         first, second = candidates[one], candidates[two]
         faults = {first.fault, second.fault}
@@ -111,8 +113,10 @@ def pairs_of(
             dropped[cause] += 1
             continue
         seen.add(texts)
-        extra = {"scene_key": moment.scene_key, "turn": moment.index, "candidates": [one, two], "source": source}
-        found.append(Pair(tuple(prompt), first.text, second.text, None, moment.character, extra=extra))
+        extra = {"scene_key": moment.scene.key_text, "turn": moment.index, "candidates": [one, two], "source": source}
+        found.append(
+            Pair(tuple(prompt), first.text, second.text, None, moment.character, extra=extra, carried=circumstances)
+        )
     return found, dropped
 
 

@@ -17,7 +17,7 @@ from her_hf.durable import RUN_FILE, Journal, OtherRunError, claim, digest, repl
 from her_hf.inference import Caller
 from her_hf.inference.wire import whole_characters
 from her_hf.judging import BadPair, Pair, PairVerdict, PairwiseJudge
-from her_hf.judging.pairwise.pairs import candidate_body
+from her_hf.judging.pairwise.circumstances import candidate_body
 from her_hf.runs.addresses import missing_row
 from her_hf.runs.progress import bar, together
 from her_hf.runs.starts import run_now

@@ -10,7 +10,8 @@ from her_hf.dual_layer import ZERO_WIDTH_SPACE
 from her_hf.inference import Message
 from her_hf.template_files import load_template, template_source
 
-from .pairs import Circumstances, Pair, Spoken, candidate_body, circumstances
+from .circumstances import Circumstances, Spoken, candidate_body
+from .pairs import Pair
 from .principles import Principles
 
 COMPACT_TURNS = 2
@@ -40,10 +41,9 @@ def pair_messages(pair: Pair, *, library: Principles | None = None, reasoning: b
         `list[dict]`: One user message. Candidates are in SELF view; the turns before in OTHERS, the character's own in
             SELF.
     """
-    scene = circumstances(pair)
     text = _rendered(
         "teacher" if library else "reward",
-        **_shown(scene),
+        **_shown(pair.circumstances),
         cand_1=_long(candidate_body(pair.cand_1, pair.character)),
         cand_2=_long(candidate_body(pair.cand_2, pair.character)),
         dimensions=_dimensions(library),
@@ -64,7 +64,7 @@ def single_messages(
     """
     text = _rendered(
         "pointwise",
-        **_shown(circumstances(pair)),
+        **_shown(pair.circumstances),
         reply=_long(candidate_body(getattr(pair, side), pair.character)),
         dimensions=_dimensions(library),
         reasoning=reasoning,
@@ -78,7 +78,7 @@ def compact_messages(pair: Pair, *, reasoning: bool = True) -> list[Message]:
     The card and the turns before are shortened (an ellipsis shows where), the replies never are; they stand in CoSER
     notation, which takes a fifth fewer tokens than tags.
     """
-    scene = circumstances(pair)
+    scene = pair.circumstances
     text = _rendered(
         "compact",
         scene=replace(scene, character=_line(scene.character) or "?", card=_head(_line(scene.card), COMPACT_CARD)),

@@ -12,7 +12,8 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 
 from her_hf.judging.pairwise.answers import compact_answer, published_answer
-from her_hf.judging.pairwise.pairs import BadPair, Pair, read_pairs
+from her_hf.judging.pairwise.pair_files import read_pairs
+from her_hf.judging.pairwise.pairs import BadPair, Pair
 from her_hf.judging.pairwise.prompts import compact_messages, pair_messages
 from her_hf.processing.rows import IGNORED, Row
 

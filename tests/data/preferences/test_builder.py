@@ -468,7 +468,7 @@ def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
 def test_turns_are_spread_and_have_something_to_answer() -> None:
     found, counts = moments_of(scenes(), 10)
     assert len(found) == 10 == counts["replied_to"] and all(one.has_context and one.index > 0 for one in found)
-    assert len({one.scene_key for one in found}) > 4 and len(moments_of(scenes())[0]) > 30
+    assert len({one.scene.key for one in found}) > 4 and len(moments_of(scenes())[0]) > 30
     assert moments_of(scenes()[::-1], 10) == (found, counts)
     silent = small_scene()
     thought = parse_turn("Mr. Bell: <role_thinking>It is here.</role_thinking>")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from her_hf.judging import BadPair, Pair, read_pairs
-from her_hf.judging.pairwise.pairs import Spoken, candidate_body, circumstances, swap_names
+from her_hf.judging.pairwise.circumstances import Spoken, candidate_body
+from her_hf.judging.pairwise.pairs import swap_names
 from tests.support.pairs import a_pair, prompt
 
 
@@ -119,7 +120,7 @@ def test_a_judge_sees_own_thoughts_and_nobody_elses() -> None:
         ),
         cand_1="<system_thinking>PLAN</system_thinking>\nJo: Gone. <role_thinking>Mine too.</role_thinking>",
     )
-    seen = circumstances(pair)
+    seen = pair.circumstances
     assert seen.turns == (
         Spoken("Meg", "Where? <role_action>looks</role_action>"),
         Spoken("Hannah", "Lor!"),
@@ -144,7 +145,7 @@ def test_a_judge_sees_own_thoughts_and_nobody_elses() -> None:
     ],
 )
 def test_a_thought_of_several_paragraphs_stays_hidden(heard: str, turns: tuple[Spoken, ...]) -> None:
-    assert circumstances(a_pair(prompt=prompt(heard))).turns == turns
+    assert a_pair(prompt=prompt(heard)).circumstances.turns == turns
 
 
 def test_a_plan_whose_beginning_the_prompt_held_stays_hidden() -> None:
@@ -156,7 +157,7 @@ def test_a_prompt_of_another_form_is_shown_as_it_is() -> None:
     pair = Pair.from_row(
         {"prompt": [{"role": "user", "content": "Hello there"}], "cand_1": "Hi.", "cand_2": "Go.", "character": "Bo"}
     )
-    seen = circumstances(pair)
+    seen = pair.circumstances
     assert seen.turns == (Spoken("", "Hello there"),) and seen.card == "" and pair.label is None
 
 
@@ -169,6 +170,6 @@ def test_chinese_prompts_are_read() -> None:
             "cand_2": "黛玉: 不好。",
         }
     )
-    seen = circumstances(pair)
+    seen = pair.circumstances
     assert (pair.character, seen.book, seen.card) == ("黛玉", "红楼梦", "多愁善感。")
     assert seen.turns == (Spoken("宝玉", "妹妹好？"),)
