@@ -20,7 +20,7 @@ from .missing import Missing
 from .pair_prompts import compact_messages, pair_messages, prompts_used, single_messages
 from .pairs import VERDICTS, BadPair, Compared, Pair, swap
 from .principles import Principles, load_principles
-from .structured import answer_text, shown_text
+from .structured import answer_text, shown_text, was_stopped
 from .verdicts import (
     Score,
     parse_score,
@@ -294,7 +294,7 @@ class PairwiseJudge:
             found = read(
                 answer_text(reply),
                 thinking=reply.reasoning or "",
-                cut=reply.finish_reason == "length",
+                cut=was_stopped(reply),
                 shown=shown_text(messages),
             )
             if not isinstance(found, Missing):
