@@ -140,8 +140,8 @@ def read_answer(
     Args:
         text (`str`): The answer.
         read (`Callable`): Reads the object.
-        cut (`bool`, *optional*, defaults to `False`): Whether the model was stopped, see [`was_stopped`]. The object is
-            then the answer only if there is no prose round it.
+        cut (`bool`, *optional*, defaults to `False`): Whether the model was stopped, see [`was_stopped`]. The
+            object is then the answer only if there is no prose round it.
         shown (`str`, *optional*): What the judge was shown. An object that stands there, however it is spelt, is
             quoted, and so no verdict, unless it is the whole answer.
 
