@@ -37,7 +37,7 @@ from .values import NOT_GIVEN, parsed, same_length, shown
 ROLES = (JUDGED, "user")
 
 _OF_A_ROW = (
-    *("language", "seed_id", "run", "chunk", "rounds", "judged"),
+    *("language", "seed_id", "model", "run", "chunk", "rounds", "judged"),
     *("errors", "repaired", "quotes_not_found", "unrated", "missing"),
 )
 """What a row of `judgements.jsonl` holds."""
