@@ -17,7 +17,7 @@ from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
 from her_hf.scoring.missing import CAUSES, Missing
 from her_hf.template_files import load_template, template_source
 
-from .structured import JsonReply, answer_text, read_answer, shown_text
+from .structured import JsonReply, answer_text, read_answer, shown_text, was_stopped
 
 T = TypeVar("T")
 
@@ -103,8 +103,9 @@ async def ask(
             reply = await judge.ask(request, sampling=sampling, thinking=False, schema=schema)
         except ModelError as error:
             return Asked(Missing("request", str(error)), attempt)
-        cut = reply.finish_reason == "length"
-        found = read_answer(answer_text(reply), read, thinking=reply.reasoning or "", cut=cut, shown=shown)
+        found = read_answer(
+            answer_text(reply), read, thinking=reply.reasoning or "", cut=was_stopped(reply), shown=shown
+        )
         if not isinstance(found, Missing) or attempt == settings.attempts:
             return Asked(found, attempt)
         request = request_again(messages, found, attempt + 1, settings.attempts, max_tokens)

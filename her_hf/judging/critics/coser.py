@@ -220,6 +220,8 @@ def read_flaws(found: JsonReply, dimension: str) -> CoserJudgement | Missing:
             stray = stray_keys(read[-1], FLAW_KEYS)
             if stray:
                 return Missing("wrong_keys", f"flaw {index}: wanted {list(FLAW_KEYS)}, got {shorten(repr(stray))}")
+            if found.repaired and "severity" not in read[-1]:
+                return Missing("wrong_keys", f"flaw {index}: no severity, in JSON whose strings had to be guessed")
             read_severity(read[-1])
         except ValueError as error:
             return Missing("bad_value", f"flaw {index}: {error}")

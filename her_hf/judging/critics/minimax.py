@@ -198,6 +198,8 @@ def _read_errors(found: JsonReply, chunk: Chunk) -> ChunkJudgement | Missing:
             stray = stray_keys(spelt, _ERROR_KEYS)
             if stray:
                 return Missing("wrong_keys", f"error {index}: wanted {list(_ERROR_KEYS)}, got {shorten(repr(stray))}")
+            if found.repaired and "severity" not in spelt:
+                return Missing("wrong_keys", f"error {index}: no severity, in JSON whose strings had to be guessed")
             errors.append(_read_error(spelt, chunk))
         except ValueError as problem:
             return Missing("bad_value", f"error {index}: {problem}, got {shorten(repr(given))}")
