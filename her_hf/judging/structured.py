@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from her_hf.inference import Messages, Reply
+from her_hf.inference import Messages, Reply, Schema
 from her_hf.inference.strict import strict_json
 from her_hf.scoring.missing import Missing
 
@@ -124,6 +124,20 @@ def was_stopped(reply: Reply) -> bool:
 def shown_text(messages: Messages) -> str:
     """All that a judge was shown, as one text."""
     return "\n".join(str(message["content"]) for message in messages)
+
+
+def closed_object(properties: Mapping[str, Any]) -> Schema:
+    """JSON schema of an object that has all of these properties and no other.
+
+    Args:
+        properties (`Mapping`): The schema of each.
+    """
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 def shorten(text: str) -> str:

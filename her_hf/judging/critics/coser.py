@@ -20,7 +20,8 @@ from her_hf.scoring.missing import Missing
 from her_hf.template_files import load_template, template_source
 
 from ..ask import AskSettings, again_source, ask
-from ..structured import JsonReply, read_answer, shorten
+from ..structured import JsonReply, closed_object, read_answer, shorten
+from .findings import findings_schema, read_findings
 
 _CRITIC = "coser/critic.jinja"
 
@@ -83,29 +84,11 @@ class CoserJudgement:
 def flaw_schema(dimension: str) -> Schema:
     """JSON schema of a critic's answer."""
     flaw = {
-        "type": "object",
-        "properties": {
-            "instance": {"type": "string"},
-            "type": {"type": "string", "enum": list(FLAW_TYPES[dimension])},
-            "severity": {"type": "integer", "minimum": 1, "maximum": 10},
-        },
-        "required": ["instance", "type", "severity"],
-        "additionalProperties": False,
+        "instance": {"type": "string"},
+        "type": {"type": "string", "enum": list(FLAW_TYPES[dimension])},
+        "severity": {"type": "integer", "minimum": 1, "maximum": 10},
     }
-    flaws = {
-        "type": "object",
-        "properties": {"flaws": {"type": "array", "items": flaw}},
-        "required": ["flaws"],
-        "additionalProperties": False,
-    }
-    name = DIMENSIONS[dimension]
-    return {
-        "title": dimension,
-        "type": "object",
-        "properties": {name: flaws},
-        "required": [name],
-        "additionalProperties": False,
-    }
+    return {"title": dimension, **closed_object({DIMENSIONS[dimension]: findings_schema("flaws", flaw)})}
 
 
 def _criteria(dimension: str) -> str:
@@ -211,20 +194,9 @@ def read_flaws(found: JsonReply, dimension: str) -> CoserJudgement | Missing:
     flaws = lists[0] if lists else None
     if not isinstance(flaws, list):
         return Missing("wrong_keys", f'wanted "{name}": {{"flaws": […]}}, got {shorten(repr(found.value))}')
-    read = []
-    for index, flaw in enumerate(flaws):
-        if not isinstance(flaw, dict):
-            return Missing("bad_value", f"flaw {index} must be an object, got {shorten(repr(flaw))}")
-        try:
-            read.append(with_known_keys(flaw, FLAW_KEYS))
-            stray = stray_keys(read[-1], FLAW_KEYS)
-            if stray:
-                return Missing("wrong_keys", f"flaw {index}: wanted {list(FLAW_KEYS)}, got {shorten(repr(stray))}")
-            if found.repaired and "severity" not in read[-1]:
-                return Missing("wrong_keys", f"flaw {index}: no severity, in JSON whose strings had to be guessed")
-            read_severity(read[-1])
-        except ValueError as error:
-            return Missing("bad_value", f"flaw {index}: {error}")
+    read = read_findings(found, flaws, "flaw", FLAW_KEYS, read_severity)
+    if isinstance(read, Missing):
+        return read
     return CoserJudgement(
         dimension,
         read,

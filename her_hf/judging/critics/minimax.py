@@ -22,6 +22,7 @@ from her_hf.template_files import load_template, template_source
 
 from ..ask import AskSettings, again_source, ask
 from ..structured import JsonReply, read_answer, shorten
+from .findings import findings_schema, read_findings
 
 JUDGED = "ai"
 """The role whose errors count."""
@@ -125,17 +126,7 @@ def errors_schema(rounds: Sequence[int]) -> Schema:
         "severity": {"type": "string", "enum": list(PENALTIES)},
         "reason": {"type": "string"},
     }
-    error = _object(properties)
-    return {"title": "errors", **_object({"errors": {"type": "array", "items": error}})}
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    return {"title": "errors", **findings_schema("errors", properties)}
 
 
 def _file(part: str, language: str) -> str:
@@ -189,26 +180,15 @@ def _read_errors(found: JsonReply, chunk: Chunk) -> ChunkJudgement | Missing:
     listed = value.get("errors")
     if not isinstance(listed, list) or stray_keys(value, ("errors",)):
         return Missing("wrong_keys", f'wanted {{"errors": […]}}, got {shorten(repr(found.value))}')
-    errors, unrated = [], 0
-    for index, given in enumerate(listed):
-        try:
-            if not isinstance(given, Mapping):
-                raise ValueError("must be an object")
-            spelt = with_known_keys(given, _ERROR_KEYS)
-            stray = stray_keys(spelt, _ERROR_KEYS)
-            if stray:
-                return Missing("wrong_keys", f"error {index}: wanted {list(_ERROR_KEYS)}, got {shorten(repr(stray))}")
-            if found.repaired and "severity" not in spelt:
-                return Missing("wrong_keys", f"error {index}: no severity, in JSON whose strings had to be guessed")
-            errors.append(_read_error(spelt, chunk))
-        except ValueError as problem:
-            return Missing("bad_value", f"error {index}: {problem}, got {shorten(repr(given))}")
-        unrated += "severity" not in spelt
+    read = read_findings(found, listed, "error", _ERROR_KEYS, lambda given: _read_error(given, chunk))
+    if isinstance(read, Missing):
+        return read
+    errors = [_read_error(given, chunk) for given in read]
     return ChunkJudgement(
         errors,
         repaired=found.repaired,
         quotes_not_found=sum(not _is_quoted(error, chunk) for error in errors),
-        unrated=unrated,
+        unrated=sum("severity" not in given for given in read),
     )
 
 

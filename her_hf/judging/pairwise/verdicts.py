@@ -18,7 +18,7 @@ from her_hf.inference import Schema
 from her_hf.scoring.keys import folded_key, read_number, stray_keys, with_known_keys
 from her_hf.scoring.missing import Missing
 
-from ..structured import JsonReply, read_answer, shorten
+from ..structured import JsonReply, closed_object, read_answer, shorten
 from .pairs import VERDICTS, Compared, swap, swap_names
 
 Winner = Literal["cand_1", "cand_2", "tie"]
@@ -150,14 +150,8 @@ def verdict_schema(form: str) -> Schema:
     inner = PublishedVerdict.model_json_schema()
     definitions = inner.pop("$defs", {})
     inner["required"] = ["principle", "analysis", "better_response"]
-    return {
-        "title": "RewardModelAnswer",
-        "type": "object",
-        "properties": {"result": {"type": "array", "items": inner, "minItems": 1, "maxItems": 1}},
-        "required": ["result"],
-        "additionalProperties": False,
-        "$defs": definitions,
-    }
+    result = {"type": "array", "items": inner, "minItems": 1, "maxItems": 1}
+    return {"title": "RewardModelAnswer", **closed_object({"result": result}), "$defs": definitions}
 
 
 def parse_verdict(text: str, *, thinking: str = "", cut: bool = False, shown: str = "") -> Verdict | Missing:
@@ -331,13 +325,8 @@ class Score(BaseModel):
 def score_schema() -> Schema:
     """JSON schema of the answer about one reply."""
     number = {"type": "number", "minimum": 1, "maximum": 10}
-    return {
-        "title": "Rating",
-        "type": "object",
-        "properties": {"principles": {"type": "object", "additionalProperties": number}, "score": number},
-        "required": ["principles", "score"],
-        "additionalProperties": False,
-    }
+    principles = {"type": "object", "additionalProperties": number}
+    return {"title": "Rating", **closed_object({"principles": principles, "score": number})}
 
 
 def parse_score(text: str, *, thinking: str = "", cut: bool = False, shown: str = "") -> Score | Missing:
