@@ -102,9 +102,9 @@ def pair_key(pair: Pair | BadPair) -> str:
 
 
 def _settled(row: Row, pair: Pair | BadPair) -> bool:
-    """Whether a verdict counts: one whose request failed is asked again, and so is one about another character, who
-    stands in the prompt but not in the key."""
-    if isinstance(pair, BadPair) or row.get("character") != whole_characters(pair.character):
+    """Whether a verdict counts: one whose request failed is asked again, and so is one of which the judge was told
+    another character or other circumstances, which are not in the key."""
+    if isinstance(pair, BadPair) or row.get("shown") != pair.shown_key:
         return False
     lost = [row["missing"], *(one["missing"] for one in row["per_order"])]
     return not any(missing is not None and missing["cause"] == "request" for missing in lost)
@@ -136,6 +136,8 @@ def _about(pair: Pair | BadPair) -> Row:
     return {
         "label": pair.label,
         "character": pair.character,
+        "shown": pair.shown_key,
+        "circumstances": "from_prompt" if pair.carried is None else "carried",
         **{name: value for name, value in named.items() if value is not None},
         "characters": [len(candidate_body(side, pair.character)) for side in (pair.cand_1, pair.cand_2)],
     }
@@ -219,7 +221,8 @@ def reward_results(rows: Sequence[Row], settings: Row) -> Row:
     Returns:
         `dict`: `settings`; figures of [`~her_hf.scoring.reward`] over all pairs; `by_kind`, `by_group` (seen, unseen),
             `by_source` and `by_length`, each with `accuracy`, `interval`, `half_credit` and `pairs`; `agreement`;
-            `calibration`; `answers` (orders asked, repaired, first answers that could not be read); `missing`.
+            `calibration`; `answers` (orders asked, repaired, first answers that could not be read);
+            `circumstances_from_prompt`, how many pairs carry no circumstances of their own; `missing`.
     """
     unseen = set(settings.get("unseen") or ())
     judged = [_judged(row) for row in rows]
@@ -243,6 +246,7 @@ def reward_results(rows: Sequence[Row], settings: Row) -> Row:
         "agreement": agreement_figures(judged),
         "calibration": calibration(judged),
         "answers": _answers(rows, settings),
+        "circumstances_from_prompt": sum(row.get("circumstances") == "from_prompt" for row in rows),
         "missing": _missing(rows),
     }
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from her_hf.dual_layer import View, render_segments, visible_runs
+from her_hf.dual_layer import ENVIRONMENT, View, render_segments, visible_runs
 from her_hf.scenes import Scene, read_turn
 from her_hf.scenes.prompt import others_text, scene_variables
 
@@ -138,7 +138,8 @@ def _view(speaker: str, character: str) -> View:
 
 def _body(text: str, speaker: str, view: View) -> str:
     """What a view shows of a turn whose text has no label: what looks like one is spoken."""
-    turn = read_turn(f"{speaker}: {_after_a_stray_end(text)}", speaker)
+    label = speaker if speaker == ENVIRONMENT else "?"  # a name may hold what reads as a tag or as another label
+    turn = read_turn(f"{label}: {_after_a_stray_end(text)}", label)
     return render_segments(visible_runs(turn.segments, view))
 
 

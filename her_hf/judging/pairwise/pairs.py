@@ -64,7 +64,8 @@ class Pair:
 
     Raises:
         `ValueError`: If a side is empty, both sides are the same, the prompt is no conversation that ends where a
-            reply begins, or the label is none of the three; the message says what was got.
+            reply begins, the label is not one of the three, or the circumstances are those of another character; the
+            message says what was got.
     """
 
     prompt: tuple[Message, ...]
@@ -89,6 +90,10 @@ class Pair:
             )
         if self.label is not None and self.label not in VERDICTS:
             raise ValueError(f"label must be one of {list(VERDICTS)} or absent, got {self.label!r:.60}")
+        if self.carried is not None and self.carried.character != self.character:
+            raise ValueError(
+                f"the circumstances are those of {self.carried.character!r:.60}, but {self.character!r:.60} replies"
+            )
 
     @classmethod
     def from_row(cls, row: Any, *, seed: int = 42) -> Pair:

@@ -12,6 +12,7 @@ from typing import Any
 from her_hf.durable import digest, read_json, write_json
 from her_hf.inference import Caller, Ledger, is_url, open_model
 
+from .circumstances import Circumstances
 from .judge import FORMS, PairJudging, PairVerdict, PairwiseJudge
 from .pairs import Pair
 from .prompts import prompts_used
@@ -71,7 +72,13 @@ class HERRewardModel:
         return cls(PairwiseJudge(Caller(model, ledger=ledger, concurrency=concurrency), settings))
 
     def compare(
-        self, prompt: Sequence[Mapping[str, Any]], cand_1: str, cand_2: str, *, character: str | None = None
+        self,
+        prompt: Sequence[Mapping[str, Any]],
+        cand_1: str,
+        cand_2: str,
+        *,
+        character: str | None = None,
+        circumstances: Circumstances | None = None,
     ) -> PairVerdict:
         """Judges two replies to one prompt.
 
@@ -79,12 +86,17 @@ class HERRewardModel:
             prompt (`Sequence[dict]`): The character's own conversation, as `Scene.messages_for` gives it.
             cand_1, cand_2 (`str`): The replies in HER notation; system thinking in them is not shown to the model.
             character (`str`, *optional*): Who replies; else as the system message says.
+            circumstances ([`~her_hf.judging.Circumstances`], *optional*): What the replies answer, see
+                [`~her_hf.judging.circumstances_of`]; else as the prompt tells it.
 
         Raises:
-            `ValueError`: If a side is empty, both are the same, or the context is missing.
+            `ValueError`: If a side is empty, both are the same, the context is missing, or the circumstances are of
+                another character.
         """
+        if circumstances is not None:
+            character = character or circumstances.character
         row = {"prompt": list(prompt), "cand_1": cand_1, "cand_2": cand_2, "character": character}
-        return self.judge([Pair.from_row(row)])[0]
+        return self.judge([replace(Pair.from_row(row), carried=circumstances)])[0]
 
     def judge(self, pairs: Sequence[Pair]) -> list[PairVerdict]:
         """Judges pairs, generated in batches."""

@@ -80,8 +80,8 @@ def doubtful_pairs(
 
 
 def labelled_key(pair: Pair) -> str:
-    """What identifies a pair with its label, and with its character, who stands in the prompt but not in its key."""
-    return digest([pair.key, pair.character, pair.label])
+    """What identifies a pair with its label, and with all that a judge is told of its scene."""
+    return digest([pair.shown_key, pair.label])
 
 
 def _doubt(order: OneOrder, pair: Pair) -> float:

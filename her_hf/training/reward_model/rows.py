@@ -12,7 +12,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 
 from her_hf.judging.pairwise.answers import compact_answer, published_answer
-from her_hf.judging.pairwise.pair_files import read_pairs
+from her_hf.judging.pairwise.pair_files import count_from_prompt, read_pairs
 from her_hf.judging.pairwise.pairs import BadPair, Pair
 from her_hf.judging.pairwise.prompts import compact_messages, pair_messages
 from her_hf.processing.rows import IGNORED, Row
@@ -47,6 +47,8 @@ class PairReport:
         longest_prompt (`int`): Tokens of the longest prompt.
         unlabelled (`int`): Pairs without a label, left out.
         bad (`int`): Rows of the source that are no pair, left out.
+        from_prompt (`int`): Pairs of the source that carry no circumstances: what the model is told of their scenes is
+            read out of their prompts.
         too_long (`int`): Pairs left out, as a row of theirs is longer than the window.
         not_in_doubt (`int`): Pairs left out, as the model that is started from finds their label certain or
             impossible.
@@ -60,6 +62,7 @@ class PairReport:
     longest_prompt: int = 0
     unlabelled: int = 0
     bad: int = 0
+    from_prompt: int = 0
     too_long: int = 0
     not_in_doubt: int = 0
 
@@ -77,6 +80,7 @@ def labelled_pairs(source: str, split: str | None, most: int | None, report: Pai
     """
     found = read_pairs(source, split=None if Path(source).is_file() else split)
     report.bad += sum(isinstance(pair, BadPair) for pair in found)
+    report.from_prompt += count_from_prompt(found)
     pairs = [pair for pair in found if isinstance(pair, Pair)]
     report.unlabelled += sum(pair.label is None for pair in pairs)
     labelled = [pair for pair in pairs if pair.label is not None][:most]

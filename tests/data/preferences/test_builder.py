@@ -22,8 +22,9 @@ from her_hf.data.preferences.pairing import bucket_of, kept_because, pairs_of, p
 from her_hf.dual_layer import parse_turn
 from her_hf.durable import OtherRunError
 from her_hf.inference import Caller, Ledger, ModelError, Retries
-from her_hf.judging import Missing, Pair, PairJudging, PairVerdict, PairwiseJudge
+from her_hf.judging import Missing, Pair, PairJudging, PairVerdict, PairwiseJudge, circumstances_of
 from her_hf.judging.pairwise.pairs import Compared
+from her_hf.judging.pairwise.prompts import compact_messages, pair_messages
 from her_hf.scenes import load_scenes
 from her_hf.simulation.styles import style_named
 from tests.support.chat import small_scene
@@ -102,6 +103,16 @@ def test_pairs_that_cannot_be_compared_are_counted() -> None:
     assert "PLAN" not in json.dumps(pair.to_row()) and pair.prompt[-1]["role"] == "user"
     found, dropped = pairs_of(moment(), candidates(*texts), pairing="adjacent", source="policy", well_formed=True)
     assert not found and dropped == {"ill_formed": 3, "empty": 1, "failed": 1}
+
+
+def test_pairs_carry_the_circumstances_of_their_moment() -> None:
+    """The same for a judge as their prompts say, and after a file too."""
+    (pair,), _ = pairs_of(moment(), candidates("One.", "Two."), pairing="adjacent", source="policy")
+    assert pair.carried == circumstances_of(moment().scene, moment().character, turns=moment().index)
+    assert Pair.from_row(json.loads(json.dumps(pair.to_row()))).carried == pair.carried
+    bare = replace(pair, carried=None)
+    assert pair_messages(pair) == pair_messages(bare) and compact_messages(pair) == compact_messages(bare)
+    assert pair.key == bare.key  # which seeds and sets follow from
 
 
 def test_a_turned_pair_says_the_same_of_its_sides() -> None:

@@ -16,7 +16,9 @@ from her_hf.evaluation.reward.run import RewardRun, judge_file_now, length_group
 from her_hf.inference import AccessRefused, Caller, Ledger, ModelError, Retries
 from her_hf.judging import BadPair, Pair, PairJudging, PairwiseJudge
 from tests.support.pairs import Judge, a_pair, compact, first_shown
+from tests.support.paths import ROOT
 
+HER_MINI = ROOT / "dataset_cards" / "her-mini"
 QUICK = Retries(most=1, first=0.001, longest=0.01)
 COMPACT = PairJudging(form="compact", attempts=2)
 
@@ -215,6 +217,18 @@ def test_judge_writes_a_line_a_pair(tmp_path: Path, backend: Judge) -> None:
     assert len(backend.calls) == calls + 4  # the failed request alone, in both orders, each tried twice
     other = CliRunner().invoke(app, [*words, "--seed", "7"])
     assert other.exit_code == 1 and isinstance(other.exception, OtherRunError)
+
+
+def test_circumstances_come_from_scenes_where_they_are_named(tmp_path: Path, backend: Judge) -> None:
+    backend.rule = lambda *_: compact("cand_1")
+    words = ["judge", "--model", "http://m", "--form", "compact", "--pairs", str(HER_MINI) + "-preferences"]
+    words += ["--split", "validation", "--limit", "2", "--max-missing", "1"]
+    bare = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "bare.jsonl")])
+    assert bare.exit_code == 0 and "2 without circumstances" in bare.output and "--scenes" in bare.output
+    whole = CliRunner().invoke(app, [*words, "--scenes", str(HER_MINI), "--out", str(tmp_path / "whole.jsonl")])
+    assert whole.exit_code == 0 and "without circumstances" not in whole.output
+    rows = [json.loads(line) for line in (tmp_path / "whole.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["circumstances"] for row in rows] == ["carried", "carried"]
 
 
 def test_too_many_missing_verdicts_end_with_3(tmp_path: Path, backend: Judge) -> None:
