@@ -1,4 +1,4 @@
-"""Judges: critics, pairwise judges, reward models. Prompts in files, schemas of answers, one type for a lack."""
+"""Judges: critics, pairwise judges and reward models, with prompts in files and one loop that asks them."""
 
 from her_hf.scoring.coser import DIMENSIONS
 from her_hf.scoring.missing import Missing

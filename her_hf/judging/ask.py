@@ -52,7 +52,7 @@ class AskSettings:
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[T]):
-    """What became of a request.
+    """The outcome of a request.
 
     Args:
         found (`T` or `Missing`): What was read, or why the last answer was refused.
@@ -76,14 +76,14 @@ async def ask(
     """Asks a judge until its answer can be read.
 
     Args:
-        judge ([`~her_hf.inference.Caller`]): The judge. A failed call is retried there; it is no attempt of its own.
+        judge ([`~her_hf.inference.Caller`]): The judge. It retries failed calls; those are not attempts.
         messages (`Sequence[dict]`): The request, sent unchanged as the first attempt.
         read (`Callable`): Reads the JSON object of an answer; `Missing` refuses it.
-        settings ([`AskSettings`]): How often, how warm, and from which seed.
-        max_tokens (`int`): Most tokens of an answer. Of one that is stopped there, only an object without any prose
-            beside it is read.
+        settings ([`AskSettings`]): Number of attempts, temperatures, seed.
+        max_tokens (`int`): Most tokens of an answer. An answer that is stopped there is read only if it is an object
+            without prose.
         key (`Sequence`): JSON values that identify what is judged.
-        schema (`dict`, *optional*): JSON schema of the answer, for servers that hold a model to one.
+        schema (`dict`, *optional*): JSON schema of the answer, for servers that enforce one.
 
     Returns:
         [`Asked`]: With the refusal of the last attempt if none can be read; with the cause `"request"` as soon as a

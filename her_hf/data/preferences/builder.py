@@ -22,7 +22,7 @@ from her_hf.evaluation.reward.run import LEDGER_FILES
 from her_hf.inference import Caller
 from her_hf.judging import Pair, PairVerdict, PairwiseJudge
 from her_hf.judging.pairwise.pairs import Compared
-from her_hf.judging.pairwise.verdicts import LEAST_COMPARED
+from her_hf.judging.pairwise.verdicts import MIN_COMPARED
 from her_hf.runs.progress import bar, together
 from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
 from her_hf.scenes import Scene
@@ -67,7 +67,7 @@ class PairRun:
     pairing: str = "adjacent"
     limit: int | None = None
     well_formed: bool = False
-    least_principles: int = LEAST_COMPARED
+    least_principles: int = MIN_COMPARED
     shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
     most_alike: float = MOST_ALIKE
     both_share: float | None = BOTH_SHARE

@@ -12,7 +12,7 @@ from her_hf.dual_layer import View, parse_turn, visible_runs
 from her_hf.judging.pairwise.circumstances import circumstances_of
 from her_hf.judging.pairwise.judge import PairVerdict
 from her_hf.judging.pairwise.pairs import Pair, swap
-from her_hf.judging.pairwise.verdicts import LEAST_COMPARED
+from her_hf.judging.pairwise.verdicts import MIN_COMPARED
 from her_hf.scenes import read_turn
 from her_hf.scenes.messages import labelled
 from her_hf.simulation.styles import Style
@@ -141,7 +141,7 @@ def bucket_of(found: PairVerdict) -> str:
     return "both" if len(winners) > 1 else winners.pop()
 
 
-def kept_because(found: PairVerdict, least: int = LEAST_COMPARED) -> str | None:
+def kept_because(found: PairVerdict, least: int = MIN_COMPARED) -> str | None:
     """Why a judged pair is left out: `"missing"` (no verdict) or `"few_principles"`; `None` if it is kept.
 
     Args:

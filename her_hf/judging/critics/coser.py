@@ -1,7 +1,7 @@
 """CoSER's four critics for given-circumstance acting: messages, schema, reading the answer, and asking.
 
 Source: CoSER (ICML 2025), the four dimensions and their types of flaws. HER keeps inner thoughts where CoSER removes
-them, so scores of the two are not comparable and every result says which it is. All prompts here are our own.
+them, so the scores of the two are not comparable; every result states which it is. The prompts are our own.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .findings import findings_schema, read_findings
 _CRITIC = "coser/critic.jinja"
 
 THOUGHTS = {"coser": View.OTHERS, "her": View.SELF}
-"""Whether critics see inner thoughts: removed from both conversations as in CoSER, or kept in both as in HER."""
+"""Whether critics see inner thoughts: in neither conversation as in CoSER, or in both as in HER."""
 
 
 @dataclass(frozen=True)
 class Judging(AskSettings):
-    """How judges are asked; see [`~her_hf.judging.ask.AskSettings`] for what all judges share.
+    """How critics are asked; see [`~her_hf.judging.ask.AskSettings`] for the settings that all judges share.
 
     Args:
         thoughts (`str`, *optional*, defaults to `"coser"`): `"coser"` removes inner thoughts from both conversations,
@@ -56,7 +56,7 @@ class Judging(AskSettings):
             raise ValueError(f"samples must be at least 1, got {self.samples}")
 
     def as_dict(self) -> dict[str, Any]:
-        """Every value that decides a judgement, the digest of the prompts among them, for JSON."""
+        """Every value that determines a judgement, including a digest of the prompts, for JSON."""
         prompts = [template_source(__package__, _CRITIC), *map(_criteria, DIMENSIONS), again_source()]
         return {**asdict(self), "prompts": digest(prompts)}
 
@@ -67,11 +67,11 @@ class CoserJudgement:
 
     Args:
         dimension (`str`): `"SC"`, `"AN"`, `"CF"` or `"SQ"`.
-        flaws (`list[dict]`): `instance`, `type`, `severity` as the judge gave them; these three keys as they are spelt
-            here.
+        flaws (`list[dict]`): `instance`, `type`, `severity` as the judge gave them, under
+            these three keys.
         repaired (`bool`): Whether its JSON had to be repaired.
         unrated (`int`): Flaws without a severity, which count as 1.
-        other_types (`int`): Flaws of a type that was not asked for; they count all the same.
+        other_types (`int`): Flaws of a type that was not asked for; they still count.
     """
 
     dimension: str
@@ -96,7 +96,7 @@ def _criteria(dimension: str) -> str:
 
 
 def conversation_text(turns: Sequence[Turn], thoughts: str) -> str:
-    """A conversation as the critic reads it: `Name: [thought] (action) speech`, a blank line between turns."""
+    """A conversation as the critic reads it: `Name: [thought] (action) speech`, with a blank line between turns."""
     view = THOUGHTS[thoughts]
     return "\n\n".join(turn.render("coser", view) for turn in turns) or "(nothing was said)"
 
@@ -138,7 +138,7 @@ def critic_messages(scene: Scene, turns: Sequence[Turn], dimension: str, *, thou
 
 
 def majors_of(scene: Scene) -> list[str]:
-    """The main characters: those that the scene names, else everybody who speaks in it, else the whole cast."""
+    """The main characters: those that the scene lists, else everyone who speaks in it, else the whole cast."""
     names = [member.name for member in scene.characters]
     named = scene.extra.get("major_characters") or []
     speaking = {turn.name for turn in scene.dialogue}
@@ -154,9 +154,9 @@ def parse_flaws(text: str, dimension: str, *, cut: bool = False, shown: str = ""
         cut, shown: See [`~her_hf.judging.structured.read_answer`].
 
     Returns:
-        `CoserJudgement` or `Missing`: Missing if there is no JSON or it ends early, no list of flaws under the right
-            key, keys beside it under which there may be more, a flaw that is no object, or a severity that is none (a
-            bool, nothing above 0, above 10).
+        `CoserJudgement` or `Missing`: Missing if there is no JSON or it ends early, if there is no list of flaws under
+            the right key, if other keys may contain more flaws, if a flaw is not an object, or if a severity is not a
+            number above 0 and at most 10.
 
     Example:
 
@@ -187,7 +187,7 @@ def read_flaws(found: JsonReply, dimension: str) -> CoserJudgement | Missing:
     stray = stray_keys(value, others if named and "flaws" not in value else (name, dimension, "flaws"))
     stray += [key for place in inner for key in stray_keys(place, ("flaws",))]
     if stray:
-        return Missing("wrong_keys", f'wanted "{name}": {{"flaws": […]}} alone, got {shorten(repr(stray))} beside it')
+        return Missing("wrong_keys", f'wanted "{name}": {{"flaws": […]}} alone, got {shorten(repr(stray))} as well')
     lists = [place.get("flaws") for place in inner] + [value[key] for key in ("flaws",) if key in value]
     if any(other != lists[0] for other in lists):
         return Missing("several", shorten(repr(found.value)))
@@ -215,7 +215,7 @@ async def judge_dialogue(
     settings: Judging | None = None,
     sample: int = 0,
 ) -> CoserJudgement | Missing:
-    """One judgement of one dialogue in one dimension, asked for as [`~her_hf.judging.ask.ask`] does.
+    """One judgement of one dialogue in one dimension, requested by [`~her_hf.judging.ask.ask`].
 
     Args:
         judge ([`~her_hf.inference.Caller`]): The judge.
@@ -223,10 +223,10 @@ async def judge_dialogue(
         turns (`Sequence[Turn]`): The performance.
         dimension (`str`): `"SC"`, `"AN"`, `"CF"` or `"SQ"`.
         settings ([`Judging`], *optional*): How to ask.
-        sample (`int`, *optional*, defaults to 0): Which of several judgements of the same judge this is.
+        sample (`int`, *optional*, defaults to 0): Number of this judgement, if the same judge gives several.
 
     Returns:
-        `CoserJudgement` or `Missing`: With the cause of the last attempt.
+        `CoserJudgement` or `Missing`: The latter with the cause of the last attempt.
     """
     settings = settings or Judging()
     asked = await ask(

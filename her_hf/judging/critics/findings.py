@@ -13,7 +13,7 @@ from ..structured import JsonReply, closed_object, shorten
 
 
 def findings_schema(name: str, properties: Mapping[str, Any]) -> Schema:
-    """JSON schema of an object with one list, whose entries have all of these properties and no other.
+    """JSON schema of an object with one list, whose entries have exactly these properties.
 
     Args:
         name (`str`): The key of the list.
@@ -30,14 +30,14 @@ def read_findings(
     Args:
         found ([`~her_hf.judging.JsonReply`]): The answer.
         listed (`Sequence`): The list in it.
-        what (`str`): What an entry is called in messages.
+        what (`str`): What messages call an entry.
         keys (`Sequence[str]`): The keys of an entry; `severity`, one of them, may be absent.
         check (`Callable`): Raises `ValueError` for an entry with a value that cannot be read.
 
     Returns:
         `list[dict]` or `Missing`: The entries, keys spelt as above. Missing if an entry is not an object, has
-            a key under which a part of the answer may stand that is looked for elsewhere, or a value that cannot be
-            read, or if a severity is absent from JSON that was repaired, in which a string may have swallowed it.
+            an unknown key that may contain a part of the answer, or has a value that cannot be read; also if a
+            severity is absent from JSON that was repaired, where a string may have swallowed it.
     """
     read = []
     for index, given in enumerate(listed):

@@ -1,7 +1,7 @@
-"""The judge of situated reenactment: it looks for errors of the character's side in chunks of a long dialogue.
+"""The judge of MiniMax dialogues: it looks for errors of the character's side in chunks of a long dialogue.
 
 Source: MiniMax's post on M2-her and its dataset card (columns, chunks of 20 turns, misalignment and not merit). Judge
-and prompt are not published; the prompts here are our own.
+and prompt are not published; the prompts are our own.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ JUDGED = "ai"
 """The role whose errors count."""
 
 OPENING_TURNS = 2
-"""Scripted turns at the start, the prologue and the first input, which nobody wrote and nobody is judged for."""
+"""Scripted turns at the start, the prologue and the first input, which are not judged."""
 
 BEFORE = 4
-"""Turns before a chunk that the judge is shown."""
+"""Turns before a chunk that are shown to the judge."""
 
 _ERROR_KEYS = ("column", "turn", "quote", "severity", "reason")
 
 Line = Mapping[str, Any]
-"""A turn as `dialogues.jsonl` has it: `role`, `name`, `text`, `round`."""
+"""A turn as in `dialogues.jsonl`: `role`, `name`, `text`, `round`."""
 
 
 @dataclass(frozen=True)
 class ChunkJudging(AskSettings):
-    """How the judge is asked; see [`~her_hf.judging.ask.AskSettings`] for what all judges share.
+    """How the judge is asked; see [`~her_hf.judging.ask.AskSettings`] for the settings that all judges share.
 
     Args:
-        chunk (`int`, *optional*, defaults to 20): Turns that are judged together, of both sides.
+        chunk (`int`, *optional*, defaults to 20): Turns of both sides that are judged together.
         max_tokens (`int`, *optional*, defaults to 4096): Most tokens of an answer.
 
     Raises:
-        `ValueError`: If a number is out of range; a chunk needs a turn of each side.
+        `ValueError`: If a number is out of range.
     """
 
     chunk: int = CHUNK_TURNS
@@ -60,7 +60,7 @@ class ChunkJudging(AskSettings):
             raise ValueError(f"chunk must be at least 2, a turn of each side, got {self.chunk}")
 
     def as_dict(self) -> dict[str, Any]:
-        """All that decides a judgement beside the dialogue and the judge, the text of the prompts included."""
+        """Everything that determines a judgement besides dialogue and judge, including a digest of the prompts."""
         names = [_file(part, code) for part in ("judge", "chunk") for code in LANGUAGES]
         sources = [template_source(__package__, name) for name in names]
         return {**asdict(self), "prompts": digest([*sources, again_source()])}
@@ -73,8 +73,8 @@ class ChunkJudgement:
     Args:
         errors (`list[dict]`): Each with `column`, `quote`, `turn`, `severity` and `reason`.
         repaired (`bool`): Whether its JSON had to be repaired.
-        quotes_not_found (`int`): Errors whose quote does not stand in the character's turn that they name, white space
-            aside. They count all the same.
+        quotes_not_found (`int`): Errors whose quote does not occur, ignoring white space, in the character's turn that
+            they name. They still count.
         unrated (`int`): Errors without a severity, which count as minor.
     """
 
@@ -86,12 +86,12 @@ class ChunkJudgement:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A stretch of a dialogue.
+    """A part of a dialogue that is judged as one.
 
     Args:
-        index (`int`): Its place, from 0.
+        index (`int`): Its number, from 0.
         turns (`list`): The turns to judge.
-        before (`list`): The last turns before them.
+        before (`list`): The last turns before those.
     """
 
     index: int
@@ -105,9 +105,9 @@ class Chunk:
 
 
 def chunks_of(turns: Sequence[Line], size: int = CHUNK_TURNS) -> list[Chunk]:
-    """Cuts the generated turns of a dialogue, all after the opening, into chunks.
+    """Splits the generated turns of a dialogue, all those after the opening, into chunks.
 
-    A last chunk without a turn of the character has nothing to judge and is left out.
+    A last chunk without a turn of the character has nothing to judge and is dropped.
     """
     starts = range(OPENING_TURNS, len(turns), size)
     chunks = [
@@ -118,7 +118,7 @@ def chunks_of(turns: Sequence[Line], size: int = CHUNK_TURNS) -> list[Chunk]:
 
 
 def errors_schema(rounds: Sequence[int]) -> Schema:
-    """JSON schema of the judge's answer; `rounds` are the turns that may be named."""
+    """JSON schema of the judge's answer; `rounds` are the numbers of the turns that an error may name."""
     properties: dict[str, Any] = {
         "column": {"type": "string", "enum": list(COLUMNS)},
         "turn": {"type": "integer", "enum": list(rounds)},
@@ -138,7 +138,7 @@ def _rendered(part: str, language: str, **variables: Any) -> str:
 
 
 def judge_messages(seed: Seed, chunk: Chunk) -> list[Message]:
-    """What the judge is asked: the task and both settings, then the turns by number, in the seed's language."""
+    """The request to the judge: the task and both settings, then the numbered turns, in the seed's language."""
     settings = seed.model_dump(include={"ai_name", "ai_setting", "user_name", "user_setting"})
     shown = {"before": list(map(_shown, chunk.before)), "turns": list(map(_shown, chunk.turns))}
     return [
@@ -148,7 +148,7 @@ def judge_messages(seed: Seed, chunk: Chunk) -> list[Message]:
 
 
 def _shown(turn: Line) -> dict[str, Any]:
-    """A turn for the prompt. Later lines are indented, so that none looks like the number of another turn."""
+    """A turn for the prompt. Lines after the first are indented, so that none looks like another turn."""
     text = "\n  ".join(str(turn["text"]).splitlines())
     return {"round": turn["round"], "name": turn["name"], "text": text, "judged": turn["role"] == JUDGED}
 
@@ -161,13 +161,13 @@ def parse_errors(text: str, chunk: Chunk, *, cut: bool = False, shown: str = "")
 
     Args:
         text (`str`): The answer: `{"errors": […]}`.
-        chunk ([`Chunk`]): What was judged; quotes are looked up in it.
+        chunk ([`Chunk`]): What was judged; quotes are searched in it.
         cut, shown: See [`~her_hf.judging.structured.read_answer`].
 
     Returns:
-        `ChunkJudgement` or `Missing`: Missing if there is no JSON or it ends early, no list of errors, keys beside it
-            under which there may be more, an error that is no object, or one with an unknown column or severity, a
-            turn that is none of the character's in the chunk or a quote that is no text.
+        `ChunkJudgement` or `Missing`: Missing if there is no JSON or it ends early, if there is no list of errors or
+            other keys may contain more, or if an error is not an object or has an unknown column or severity, a turn
+            that is not one of the character's in the chunk, or a quote that is not text.
     """
     return read_answer(text, lambda found: _read_errors(found, chunk), cut=cut, shown=shown)
 
@@ -196,7 +196,7 @@ def _read_error(given: Mapping[str, Any], chunk: Chunk) -> dict[str, Any]:
     """One error in canonical form.
 
     Raises:
-        `ValueError`: Says what it must be.
+        `ValueError`: If a value cannot be read; the message says what it must be.
     """
     column = _word(given.get("column"))
     column = column if column in COLUMNS else f"{column}_score"
@@ -221,13 +221,13 @@ def _word(value: Any) -> str:
 
 
 def _is_quoted(error: Mapping[str, Any], chunk: Chunk) -> bool:
-    """Whether the words stand in the turn; an empty quote only fits an empty turn."""
+    """Whether the quote occurs in the turn; an empty quote only fits an empty turn."""
     quote, said = _folded(error["quote"]), _folded(chunk.judged[error["turn"]])
     return quote in said if quote else not said
 
 
 def _folded(text: str) -> str:
-    """Text without white space; quotation marks around the whole are the judge's."""
+    """Text without white space, and without the quotation marks that a judge puts around it."""
     return "".join(text.split()).strip("\"'“”‘’「」『』")
 
 
@@ -237,17 +237,17 @@ def _folded(text: str) -> str:
 async def judge_chunk(
     judge: Caller, seed: Seed, chunk: Chunk, *, settings: ChunkJudging | None = None, key: Sequence[Any] = ()
 ) -> ChunkJudgement | Missing:
-    """One judgement of one chunk, asked for as [`~her_hf.judging.ask.ask`] does.
+    """One judgement of one chunk, requested by [`~her_hf.judging.ask.ask`].
 
     Args:
         judge ([`~her_hf.inference.Caller`]): The judge.
         seed (`Seed`): The setting.
-        chunk ([`Chunk`]): What is judged.
+        chunk ([`Chunk`]): What to judge.
         settings ([`ChunkJudging`], *optional*): How to ask.
-        key (`Sequence`, *optional*): Names the dialogue, JSON values, for the seeds of the calls.
+        key (`Sequence`, *optional*): JSON values that identify the dialogue, for the seeds of the calls.
 
     Returns:
-        `ChunkJudgement` or `Missing`: With the cause of the last attempt.
+        `ChunkJudgement` or `Missing`: The latter with the cause of the last attempt.
     """
     settings = settings or ChunkJudging()
     asked = await ask(

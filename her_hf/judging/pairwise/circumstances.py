@@ -1,7 +1,7 @@
-"""What a judge is told of the moment that a reply answers: who, where, and what was said before.
+"""What a judge is told about the moment that a reply answers: who, where, and what was said before.
 
-A pair carries its circumstances. The views are applied whenever they are made or read, whatever the source holds: the
-character's own turns are in SELF view, those of others in OTHERS view, and system thinking reaches no judge.
+A pair carries its circumstances. The views are applied whenever they are made or read, whatever the source contains:
+the character's own turns are in SELF view, those of others in OTHERS view, and system thinking reaches no judge.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Circumstances:
         scenario (`str`): The scene.
         others (`str`): The other characters.
         turns (`tuple[Spoken, ...]`): The turns before: the character's own in SELF view, all others in OTHERS view.
-        prompt (`str`, *optional*): A system message in which neither card nor scenario could be found, whole.
+        prompt (`str`, *optional*): The whole system message, if neither card nor scenario was found in it.
     """
 
     character: str
@@ -53,7 +53,7 @@ class Circumstances:
     prompt: str = ""
 
     def to_row(self) -> dict[str, Any]:
-        """As a pairs file has them; `character` stands in the pair itself."""
+        """The field of a pairs file; `character` is a field of the pair itself."""
         texts = {name: getattr(self, name) for name in _TEXTS}
         return {**texts, "turns": [{"name": turn.name, "text": turn.text} for turn in self.turns]}
 
@@ -110,8 +110,8 @@ def read_circumstances(row: Any, character: str) -> Circumstances:
     unknown = sorted(str(name) for name in row if name not in wanted)
     if lacking or unknown:
         raise ValueError(
-            f"circumstances need {list(wanted)}, of which {list(_OPTIONAL)} may be left out: lacks {lacking}, has "
-            f"{unknown!s:.60} beside them"
+            f"circumstances need {list(wanted)}, of which {list(_OPTIONAL)} may be left out: lacks {lacking}, "
+            f"does not know {unknown!s:.60}"
         )
     texts = {name: row.get(name, "") for name in _TEXTS}
     for name, text in texts.items():

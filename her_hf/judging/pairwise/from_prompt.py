@@ -24,9 +24,9 @@ _MOST_JOINED = 50
 
 
 def circumstances_from_prompt(prompt: Sequence[Message], character: str) -> Circumstances:
-    """The circumstances that a prompt tells.
+    """Reads circumstances out of a prompt.
 
-    The views are applied here, whatever the prompt holds: system thinking and others' thoughts do not reach the judge.
+    The views are applied, whatever the prompt contains: system thinking and others' thoughts do not reach the judge.
 
     Args:
         prompt (`Sequence[dict]`): Messages up to the reply, of the character's own conversation.
@@ -54,7 +54,7 @@ def circumstances_from_prompt(prompt: Sequence[Message], character: str) -> Circ
 
 
 def character_of(prompt: Sequence[Any]) -> str:
-    """Who replies, as the system message says it; `""` if it does not."""
+    """Who replies, according to the system message; `""` if it does not say."""
     for message in prompt:
         if isinstance(message, Mapping) and message.get("role") == "system":
             match = _ROLE.match(str(message.get("content") or ""))
@@ -78,7 +78,7 @@ def _sections(system: str) -> dict[str, str]:
 
 
 def _heard(text: str) -> list[Spoken]:
-    """The turns of a user message, which blank lines part; a part without a label goes on with the turn before."""
+    """The turns of a user message, separated by blank lines; a part without a label continues the turn before."""
     turns: list[Spoken] = []
     for part in _paragraphs(text):
         turn = parse_turn(part)
@@ -91,7 +91,7 @@ def _heard(text: str) -> list[Spoken]:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Parts between blank lines; a thought that goes on behind one is not cut."""
+    """Parts between blank lines; a thought that contains blank lines is not split."""
     parts = [part for part in map(str.strip, text.split("\n\n")) if part and part != START]
     while parts:
         part, joined = parts.pop(0), 0

@@ -1,7 +1,7 @@
-"""The pairwise judge: both orders of each pair, over any backend, with everything that may go wrong counted.
+"""The pairwise judge: judges each pair in both orders, over any backend, and counts everything that goes wrong.
 
-Source: HER's generative reward model (arXiv 2601.21459); judging in both orders, and a tie where they disagree, are
-our own. The four settings that HER compares (principles fixed or by case, one reply or two, with reasoning or without)
+Source: HER's generative reward model (arXiv 2601.21459). Judging in both orders, with a tie where they disagree, is
+our own. The four settings that HER compares (principles fixed or by case, one reply or two, with or without reasoning)
 are options.
 """
 
@@ -28,25 +28,25 @@ T = TypeVar("T")
 
 FORMS = ("published", "compact")
 _MOST_TOKENS = {"published": 4096, "compact": 192}
-_AT_ONCE = tuple(f'{{"verdict": "{verdict}"}}' for verdict in VERDICTS)
+_DIRECT_ANSWERS = tuple(f'{{"verdict": "{verdict}"}}' for verdict in VERDICTS)
 
 
 @dataclass(frozen=True)
 class PairJudging(AskSettings):
-    """How pairs are judged; see [`~her_hf.judging.ask.AskSettings`] for what all judges share.
+    """How pairs are judged; see [`~her_hf.judging.ask.AskSettings`] for the settings that all judges share.
 
     Args:
         form (`str`, *optional*, defaults to `"published"`): `"published"`: the long prompt and HER's JSON;
             `"compact"`: the short prompt and answer of small models.
-        principles (`str`, *optional*, defaults to `"by_case"`): `"by_case"`: the judge finds its own; `"fixed"`: the
-            library is given, as to a teacher.
+        principles (`str`, *optional*, defaults to `"by_case"`): `"by_case"`: the judge finds its own; `"fixed"`: it is
+            given the library, like a teacher.
         comparison (`str`, *optional*, defaults to `"pairwise"`): `"pairwise"`: both replies together; `"pointwise"`:
-            each is rated by itself, and the higher one wins.
+            each is rated separately, and the higher rating wins.
         reasoning (`bool`, *optional*, defaults to `True`): Whether the judge thinks first.
-        read (`str`, *optional*, defaults to `"text"`): `"text"`: the answer that it writes; `"probability"`: how
-            likely it finds each of the three verdicts, without thinking. For models in this process.
-        both_orders (`bool`, *optional*, defaults to `True`): Judge each pair twice, with sides exchanged.
-        max_tokens (`int`, *optional*): Most tokens of an answer; 4096, compact 192, if not given.
+        read (`str`, *optional*, defaults to `"text"`): `"text"`: the answer that it writes; `"probability"`: the
+            probability of each verdict, without thinking (models in this process only).
+        both_orders (`bool`, *optional*, defaults to `True`): Judge each pair a second time with the sides exchanged.
+        max_tokens (`int`, *optional*): Most tokens of an answer; by default 4096, or 192 in the compact form.
 
     Raises:
         `ValueError`: If a value is unknown, or settings exclude each other.
@@ -75,7 +75,7 @@ class PairJudging(AskSettings):
             raise ValueError("the compact form is pairwise with principles by case: use form='published' for others")
         if self.read == "probability" and (self.form != "compact" or self.reasoning):
             raise ValueError(
-                "probabilities are read of the compact answer without thinking: use form='compact', reasoning=False"
+                "probabilities are read from the compact answer without thinking: use form='compact', reasoning=False"
             )
 
     @property
@@ -85,11 +85,11 @@ class PairJudging(AskSettings):
 
     @property
     def library(self) -> Principles | None:
-        """The principles that the judge is given."""
+        """The principles given to the judge."""
         return load_principles() if self.principles == "fixed" else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Every value that decides a verdict beside pair and judge, the digest of prompts and library among them."""
+        """Every value that determines a verdict besides pair and judge, including a digest of prompts and library."""
         given = self.library.model_dump(mode="json") if self.library else None
         rule = (
             "mean probability of both orders" if self.read == "probability" else "both orders, a tie if they disagree"
@@ -100,16 +100,16 @@ class PairJudging(AskSettings):
 
 @dataclass(frozen=True)
 class OneOrder:
-    """What the judge said to a pair in one order, in the pair's own names.
+    """The judge's verdict on a pair in one order, named as in the pair itself.
 
     Args:
-        order (`str`): `"12"` as the pair stands, `"21"` with sides exchanged.
+        order (`str`): `"12"` for the order of the pair, `"21"` for sides exchanged.
         verdict (`str`, *optional*): `"cand_1"`, `"cand_2"` or `"tie"`; `None` if it is missing.
-        principles (`tuple[Compared, ...]`, *optional*): Who keeps which principle better.
-        evidence (`str`, *optional*): What it says for it.
-        probabilities (`dict[str, float]`, *optional*): Of each verdict, where they were read.
+        principles (`tuple[Compared, ...]`, *optional*): The winner under each principle.
+        evidence (`str`, *optional*): The reasons that it gives.
+        probabilities (`dict[str, float]`, *optional*): Of each verdict, if they were read.
         repaired (`bool`, *optional*): Whether the answer had to be repaired.
-        attempts (`int`, *optional*): How often it was asked.
+        attempts (`int`, *optional*): How often the judge was asked.
         missing ([`Missing`], *optional*): Why there is no verdict.
     """
 
@@ -128,15 +128,15 @@ class PairVerdict:
     """The judgement of a pair.
 
     Args:
-        verdict (`str`, *optional*): What both orders say, or a tie if they disagree; where probabilities were read,
-            the likeliest over both. `None` if one of them is missing.
-        confidence (`float`, *optional*): From 0 to 1, of the verdict. Where probabilities were read, the mean over
-            the orders; else the share of all compared principles that speak for it (those that both keep alike count
-            half for a winner). `None` without a verdict, or without principles.
+        verdict (`str`, *optional*): The verdict of both orders, or a tie if they disagree; with probabilities, the
+            most probable over both. `None` if one of them is missing.
+        confidence (`float`, *optional*): Of the verdict, from 0 to 1: its mean probability over the orders, else
+            the share of all compared principles that support it (for a winner, ties count half). `None` without a
+            verdict, or without principles.
         principles (`tuple[Compared, ...]`, *optional*): Of both orders; a tie where they disagree.
-        evidence (`str`, *optional*): What the judge says for the verdict.
-        per_order (`tuple[OneOrder, ...]`, *optional*): Each order by itself.
-        agreed (`bool`, *optional*): Whether the orders agree; `None` if there are not two.
+        evidence (`str`, *optional*): The judge's reasons for the verdict.
+        per_order (`tuple[OneOrder, ...]`, *optional*): The verdict in each order.
+        agreed (`bool`, *optional*): Whether the orders agree; `None` for a single order.
         missing ([`Missing`], *optional*): Why there is no verdict.
     """
 
@@ -158,7 +158,7 @@ class PairwiseJudge:
 
     Args:
         judge ([`~her_hf.inference.Caller`]): The judge, with its ledger and concurrency.
-        settings ([`PairJudging`], *optional*): How it is asked.
+        settings ([`PairJudging`], *optional*): How to ask it.
 
     Example:
 
@@ -174,13 +174,13 @@ class PairwiseJudge:
         self.caller, self.settings = judge, settings or PairJudging()
 
     async def judge(self, pair: Pair | BadPair) -> PairVerdict:
-        """Judges one pair; equal calls are made once, and what was answered before comes from the ledger.
+        """Judges one pair. Equal calls are made once; known answers come from the ledger.
 
         Args:
-            pair ([`Pair`] or [`BadPair`]): The pair. A bad one is missing, with what is wrong with it.
+            pair ([`Pair`] or [`BadPair`]): The pair. The verdict on a bad one is missing, with the reason.
 
         Returns:
-            [`PairVerdict`]: Never raises for what a judge answers or fails to answer.
+            [`PairVerdict`]: Never raises because of what a judge answers or fails to answer.
         """
         if isinstance(pair, BadPair):
             return PairVerdict(missing=Missing("pair", pair.what))
@@ -192,10 +192,10 @@ class PairwiseJudge:
         return combine(await asyncio.gather(*orders))
 
     async def judge_all(self, pairs: Sequence[Pair | BadPair]) -> list[PairVerdict]:
-        """Judges many pairs at once; the caller's concurrency is the limit."""
+        """Judges many pairs concurrently, within the caller's limit."""
         return list(await asyncio.gather(*(self.judge(pair) for pair in pairs)))
 
-    # -- both together
+    # -- pairwise
 
     async def _order(self, pair: Pair, order: str) -> OneOrder:
         if self.settings.read == "probability":
@@ -205,7 +205,7 @@ class PairwiseJudge:
             messages = compact_messages(pair, reasoning=settings.reasoning)
         else:
             messages = pair_messages(pair, library=settings.library, reasoning=settings.reasoning)
-        # A model that thinks first cannot be held to a schema from its first word on.
+        # A schema would bind a model from its first token on, so one that thinks first gets none.
         schema = None if settings.reasoning else verdict_schema(settings.form)
         asked = await self._ask(messages, read_verdict, key=[pair.key], schema=schema)
         found = asked.found
@@ -220,7 +220,7 @@ class PairwiseJudge:
     async def _by_probability(self, pair: Pair, order: str) -> OneOrder:
         messages = compact_messages(pair, reasoning=False)
         try:
-            likelihoods = await self.caller.likelihoods(messages, _AT_ONCE)
+            likelihoods = await self.caller.likelihoods(messages, _DIRECT_ANSWERS)
         except ModelError as error:
             return OneOrder(order, missing=Missing("request", str(error)))
         if not all(map(math.isfinite, likelihoods)):
@@ -232,7 +232,7 @@ class PairwiseJudge:
             named = {verdict: named[str(swap(verdict))] for verdict in VERDICTS}
         return OneOrder(order, max(named, key=lambda verdict: named[verdict]), probabilities=named)
 
-    # -- each by itself
+    # -- pointwise
 
     async def _pointwise(self, pair: Pair) -> PairVerdict:
         sides = ("cand_1", "cand_2")
@@ -277,14 +277,14 @@ class PairwiseJudge:
 
 
 def combine(orders: Sequence[OneOrder]) -> PairVerdict:
-    """One verdict of the orders of a pair.
+    """Combines the verdicts of a pair's orders.
 
     Args:
-        orders (`Sequence[OneOrder]`): One or two, in the pair's own names.
+        orders (`Sequence[OneOrder]`): One or two, named as in the pair.
 
     Returns:
-        [`PairVerdict`]: Missing if one of them is missing; a tie if they disagree. Where probabilities were read, the
-            verdict whose mean over the orders is highest.
+        [`PairVerdict`]: Missing if one of them is missing; a tie if they disagree. With probabilities, the verdict
+            with the highest mean over the orders.
 
     Example:
 
@@ -325,7 +325,7 @@ def _confidence(orders: Sequence[OneOrder], verdict: str) -> float | None:
 
 
 def _mean_probability(orders: Sequence[OneOrder], verdict: str) -> float:
-    """Over the orders, in which what place alone does to it cancels out."""
+    """Mean over the orders, in which the effect of position cancels out."""
     read = [one.probabilities[verdict] for one in orders if one.probabilities is not None]
     return math.fsum(read) / len(read)
 

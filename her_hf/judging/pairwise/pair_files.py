@@ -18,14 +18,14 @@ from .pairs import BadPair, Pair
 def read_pairs(
     source: str | Path, *, split: str | None = None, seed: int = 42, scenes: Iterable[Scene] = ()
 ) -> list[Pair | BadPair]:
-    """Reads pairs, one entry a row: a row that is none is a [`BadPair`] in its place.
+    """Reads pairs, one entry per row: a row that is not a pair gives a [`BadPair`] in its place.
 
     Args:
         source (`str` or `Path`): A JSONL file; or a folder or Hub id of a preference set, which `datasets` loads.
         split (`str`, *optional*): Split of the preference set; `"test"` if not given.
-        seed (`int`, *optional*, defaults to 42): Of the order in which the sides of a preference row are put.
-        scenes (`Iterable[Scene]`, *optional*): Scenes that rows name by `scene_key` and `turn`. A row that carries no
-            circumstances gets them from there, if its prompt is what that scene shows its character before that turn.
+        seed (`int`, *optional*, defaults to 42): Of the order of the two sides of a preference row.
+        scenes (`Iterable[Scene]`, *optional*): Scenes that rows name by `scene_key` and `turn`. A row without
+            circumstances gets them from its scene, if its prompt is what the scene shows the character at that turn.
 
     Raises:
         `FileNotFoundError`: If there is no such file.
@@ -38,7 +38,7 @@ def read_pairs(
             pair = Pair.from_row(json.loads(row) if isinstance(row, str) else row, seed=seed)
             found.append(_from_its_scene(pair, by_key))
         except json.JSONDecodeError as error:
-            found.append(BadPair(f"{where}: no JSON ({error})"))
+            found.append(BadPair(f"{where}: not JSON ({error})"))
         except ValueError as error:
             found.append(BadPair(f"{where}: {error}"))
     if not any(isinstance(pair, Pair) for pair in found):
@@ -48,12 +48,12 @@ def read_pairs(
 
 
 def count_from_prompt(pairs: Iterable[Pair | BadPair]) -> int:
-    """How many pairs carry no circumstances, so that a judge is told what can be read out of their prompts."""
+    """How many pairs carry no circumstances, so that they are read out of the prompt."""
     return sum(isinstance(pair, Pair) and pair.carried is None for pair in pairs)
 
 
 def _from_its_scene(pair: Pair, scenes: Mapping[str, Scene]) -> Pair:
-    """The pair with the circumstances of the scene that it names; as it is if it does not fit that scene."""
+    """The pair with the circumstances of the scene that it names; unchanged if it does not fit that scene."""
     scene, turn = scenes.get(str(pair.extra.get("scene_key"))), pair.extra.get("turn")
     if pair.carried is not None or scene is None or not isinstance(turn, int):
         return pair
@@ -69,14 +69,14 @@ def _rows(source: str | Path, split: str | None) -> Iterator[tuple[str, Any]]:
     file = Path(source)
     if file.is_file():
         if split is not None:
-            raise ValueError(f"a split goes with a data set, but {source} is a file: leave out the split")
+            raise ValueError(f"a split is for a data set, but {source} is a file: leave out the split")
         # Split at newlines alone: other line breaks of Unicode may stand inside a JSON string.
         for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
             if line.strip():
                 yield f"{source}, line {number}", line
         return
     if file.suffix in (".jsonl", ".json"):
-        raise FileNotFoundError(f"There is no file {source}: give a JSONL file of pairs, or a preference set.")
+        raise FileNotFoundError(f"there is no file {source}: give a JSONL file of pairs, or a preference set.")
     from datasets import load_dataset
 
     with TemporaryDirectory() as cache:

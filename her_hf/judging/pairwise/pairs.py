@@ -29,10 +29,10 @@ _KNOWN = ("prompt", "cand_1", "cand_2", "label", "character", "principles", "evi
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One principle and who keeps it better.
+    """One principle and the side that wins it.
 
     Args:
-        name (`str`): As the judge calls it.
+        name (`str`): The judge's name for it.
         winner (`str`): `"cand_1"`, `"cand_2"` or `"tie"`.
         reason (`str`, *optional*): Why.
     """
@@ -53,18 +53,18 @@ class Pair:
     Args:
         prompt (`tuple[dict, ...]`): Messages up to the reply, as `Scene.messages_for` gives them.
         cand_1, cand_2 (`str`): The replies.
-        label (`str`, *optional*): Which is better: `"cand_1"`, `"cand_2"` or `"tie"`; `None` if nobody has said.
+        label (`str`, *optional*): Which is better: `"cand_1"`, `"cand_2"` or `"tie"`; `None` if it is not known.
         character (`str`): Who replies.
-        principles (`tuple[Compared, ...]`, *optional*): Who keeps which principle better, as whoever labelled the pair
-            says.
-        evidence (`str`, *optional*): What speaks for the label, with the names `cand_1` and `cand_2`.
+        principles (`tuple[Compared, ...]`, *optional*): The winner under each principle, according to whoever
+            labelled the pair.
+        evidence (`str`, *optional*): The reasons for the label, with the names `cand_1` and `cand_2`.
         extra (`Mapping`, *optional*): All other fields of the row (`kind`, `source`, `scene_key`, …).
-        carried ([`Circumstances`], *optional*): What the replies answer, as whoever made the pair wrote it; `None` for
+        carried ([`Circumstances`], *optional*): What the replies answer, as the maker of the pair wrote it; `None` for
             a pair of another source, whose circumstances are read out of the prompt.
 
     Raises:
-        `ValueError`: If a side is empty, both sides are the same, the prompt is no conversation that ends where a
-            reply begins, the label is not one of the three, or the circumstances are those of another character; the
+        `ValueError`: If a side is empty, both sides are the same, the prompt is not a conversation that ends where
+            a reply begins, the label is not one of the three, or the circumstances are those of another character; the
             message says what was got.
     """
 
@@ -83,7 +83,7 @@ class Pair:
         shown = {name: candidate_body(getattr(self, name), self.character) for name in ("cand_1", "cand_2")}
         for name, body in shown.items():
             if not body.strip():
-                raise ValueError(f"{name} is empty but for what nobody sees: there is nothing to judge")
+                raise ValueError(f"{name} is empty except for hidden text: there is nothing to judge")
         if len({" ".join(body.split()) for body in shown.values()}) == 1:
             raise ValueError(
                 f"both sides are the same text ({shortened(self.cand_1, 60)!r}): there is nothing to compare"
@@ -97,14 +97,14 @@ class Pair:
 
     @classmethod
     def from_row(cls, row: Any, *, seed: int = 42) -> Pair:
-        """Reads a row: of a pairs file, or of a preference set, whose order is then drawn.
+        """Reads a row of a pairs file, or of a preference set, whose order is then drawn.
 
         Args:
             row (`Mapping`): The row.
-            seed (`int`, *optional*, defaults to 42): Of the order, with the row's own text.
+            seed (`int`, *optional*, defaults to 42): Of the order, together with the row's own text.
 
         Raises:
-            `ValueError`: If it is no pair; the message says what is wrong.
+            `ValueError`: If it is not a pair; the message says what is wrong.
         """
         if not isinstance(row, Mapping):
             raise ValueError(f"must be a JSON object, got {type(row).__name__}")
@@ -132,7 +132,7 @@ class Pair:
         )
 
     def swapped(self) -> Pair:
-        """The same pair in the other order, all that is said of its sides with it."""
+        """The same pair in the other order, with everything that refers to its sides."""
         return replace(
             self,
             cand_1=self.cand_2,
@@ -158,7 +158,7 @@ class Pair:
 
     @cached_property
     def circumstances(self) -> Circumstances:
-        """What a judge is told of the moment that the replies answer: as carried, else as the prompt tells it."""
+        """What a judge is told about what the replies answer: as carried, else as read out of the prompt."""
         return self.carried or circumstances_from_prompt(self.prompt, self.character)
 
     @property
@@ -168,13 +168,13 @@ class Pair:
 
     @property
     def shown_key(self) -> str:
-        """Digest of the pair with all that a judge is shown of it: character and circumstances too."""
+        """Digest of everything that a judge is shown of the pair, including character and circumstances."""
         return digest([self.key, self.character, self.circumstances.to_row()])
 
 
 @dataclass(frozen=True)
 class BadPair:
-    """A row that is no pair: counted and reported, never judged.
+    """A row that is not a pair: counted and reported, never judged.
 
     Args:
         what (`str`): What is wrong with it.
@@ -184,12 +184,12 @@ class BadPair:
 
 
 def swap(verdict: str | None) -> str | None:
-    """A verdict as it reads when the candidates change places."""
+    """A verdict after the candidates are exchanged."""
     return {"cand_1": "cand_2", "cand_2": "cand_1"}.get(verdict or "", verdict)
 
 
 def swap_names(text: str) -> str:
-    """A text about a pair as it reads when the candidates change places."""
+    """A text about a pair after the candidates are exchanged."""
     return _SIDE.sub(lambda match: f"cand_{3 - int(match[1])}", text)
 
 

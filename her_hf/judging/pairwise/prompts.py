@@ -1,4 +1,4 @@
-"""A pair of replies as messages for a judge: the long prompts, and the compact one for small models."""
+"""Requests to pairwise judges: the long prompts, and the compact one for small models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .principles import Principles
 
 COMPACT_TURNS = 2
 COMPACT_CARD, COMPACT_TURN = 80, 100
-"""Characters of the card and of each turn before the reply that the compact prompt shows."""
+"""Most characters of the card and of each turn before the reply in the compact prompt."""
 
 PROMPT_FILES = (
     *("_scene", "_principles", "_answer", "reward", "teacher", "pointwise"),
@@ -33,7 +33,7 @@ def pair_messages(pair: Pair, *, library: Principles | None = None, reasoning: b
 
     Args:
         pair ([`~her_hf.judging.Pair`]): The pair, in the order in which it is shown.
-        library ([`~her_hf.judging.Principles`], *optional*): Principles to judge by; without it the model finds its
+        library ([`~her_hf.judging.Principles`], *optional*): Principles to judge by; by default the model finds its
             own.
         reasoning (`bool`, *optional*, defaults to `True`): Whether it is asked to think first.
 
@@ -55,7 +55,7 @@ def pair_messages(pair: Pair, *, library: Principles | None = None, reasoning: b
 def single_messages(
     pair: Pair, side: str, *, library: Principles | None = None, reasoning: bool = True
 ) -> list[Message]:
-    """The prompt that has one side rated by itself.
+    """The prompt to rate one side separately.
 
     Args:
         pair ([`~her_hf.judging.Pair`]): The pair.
@@ -75,7 +75,7 @@ def single_messages(
 def compact_messages(pair: Pair, *, reasoning: bool = True) -> list[Message]:
     """The compact prompt: some 300 tokens for replies of 60 words.
 
-    The card and the turns before are shortened (an ellipsis shows where), the replies never are; they stand in CoSER
+    The card and the turns before are shortened (an ellipsis shows where), the replies never are; they are in CoSER
     notation, which takes a fifth fewer tokens than tags.
     """
     scene = pair.circumstances
@@ -110,12 +110,12 @@ def _dimensions(library: Principles | None) -> list[dict[str, Any]]:
 
 
 def _safe(text: str) -> str:
-    """Text whose control tokens are broken up: a reply must not end the prompt that it stands in."""
+    """Text whose control tokens are broken up: a reply must not end the prompt that contains it."""
     return text.replace("<|", f"<{ZERO_WIDTH_SPACE}|")
 
 
 def _long(text: str) -> str:
-    """Text of several lines, those after the first indented."""
+    """Text of several lines, indented after the first."""
     lines = (line.strip() for line in _safe(text).splitlines())
     return "\n  ".join(filter(None, lines))
 
@@ -135,6 +135,6 @@ def _tail(text: str, most: int) -> str:
 
 
 def prompts_used() -> Sequence[str]:
-    """Texts of all prompt files and what shortens them, for digests."""
+    """Texts of all prompt files and the limits of the compact prompt, for digests."""
     limits = f"{COMPACT_TURNS} turns of {COMPACT_TURN}, card of {COMPACT_CARD}"
     return [*(template_source(__package__, f"{name}.jinja") for name in PROMPT_FILES), limits]

@@ -26,7 +26,7 @@ def pair_row(row: Mapping[str, Any], seed: int) -> dict[str, Any]:
         seed (`int`): Of the order.
 
     Raises:
-        `ValueError`: If a side is no text, or the principles are no list.
+        `ValueError`: If a side is not text, or the principles are not a list.
     """
     chosen, rejected = text_of(row["chosen"], "chosen"), text_of(row["rejected"], "rejected")
     first = derive_seed(seed, digest([chosen, rejected])) % 2 == 0
@@ -89,4 +89,4 @@ def check_prompt(prompt: Sequence[Any]) -> None:
     if not turns:
         raise ValueError("the prompt has no turn to answer: the context is missing")
     if turns == {START} and not any(m["role"] == "system" and m["content"].strip() for m in prompt):
-        raise ValueError(f"the prompt is but {START!r}, with neither a scene nor a turn: the context is missing")
+        raise ValueError(f"the prompt is only {START!r}, with neither a scene nor a turn: the context is missing")

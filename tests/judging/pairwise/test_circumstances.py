@@ -94,7 +94,7 @@ ROW = {"book": "The Lamp", "card": "", "scenario": "", "others": "", "turns": []
     [
         ("a lighthouse", "circumstances must be an object, got 'a lighthouse'"),
         ({"book": "The Lamp", "turns": []}, r"lacks \['card', 'scenario'\]"),
-        ({**ROW, "setting": "x"}, r"has \['setting'\]"),
+        ({**ROW, "setting": "x"}, r"does not know \['setting'\]"),
         ({**ROW, "card": None}, "card must be a text, got None"),
         ({**ROW, "turns": "Meg: hi"}, "turns must be a list, got 'Meg: hi'"),
         ({**ROW, "turns": ["Meg: hi"]}, "turn 0 needs a name and a text, got 'Meg: hi'"),

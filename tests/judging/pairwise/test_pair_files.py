@@ -46,7 +46,7 @@ def write(file: Path, *rows: Any) -> Path:
         (row(cand_2=7), "cand_2 must be a text"),
         (row(principles=[{"name": "Subtext", "winner": "left"}]), "principles: each needs a name and a winner"),
         ("[1, 2]", "must be a JSON object"),
-        ('{"prompt": [', "no JSON"),
+        ('{"prompt": [', "not JSON"),
     ],
 )
 def test_a_bad_row_keeps_its_place_and_says_what_is_wrong(bad: Any, words: str, tmp_path: Path) -> None:
