@@ -122,7 +122,7 @@ def request_again(
         messages (`Sequence[dict]`): The request.
         refused (`Missing`): The refusal.
         attempt, attempts (`int`): The number of the new attempt, from 1, and of all.
-        max_tokens (`int`): Most tokens of an answer, told where the last one was cut.
+        max_tokens (`int`): Most tokens of an answer, stated if the last one was cut.
     """
     note = load_template(__package__, _AGAIN).render(
         attempt=attempt,

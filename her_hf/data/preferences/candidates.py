@@ -1,4 +1,4 @@
-"""Several replies of a policy to each turn of scenes, each kept as soon as it is there."""
+"""Samples several replies of a policy to each turn of scenes; each is stored as soon as it arrives."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Moment:
-    """A turn of a scene that is replied to anew.
+    """A turn of a scene for which new replies are sampled.
 
     Args:
         scene (`Scene`): The scene.
-        index (`int`): Index of the turn; what was before it is the context.
+        index (`int`): Index of the turn; the turns before it are the context.
     """
 
     scene: Scene
@@ -44,7 +44,7 @@ class Moment:
 
     @property
     def has_context(self) -> bool:
-        """Whether the character can see anything of what was before."""
+        """Whether the character can see anything that was said or done before."""
         return any(
             (View.SELF if turn.name == self.character else View.OTHERS).shows(segment.layer)
             for turn in self.scene.dialogue[: self.index]
@@ -54,19 +54,19 @@ class Moment:
 
 @dataclass(frozen=True)
 class Policy:
-    """Who writes candidates, and how.
+    """The model that writes candidates, and how it is sampled.
 
     Args:
         model ([`~her_hf.inference.Caller`]): The model.
-        style ([`~her_hf.simulation.styles.Style`]): How it is spoken to, and in which notation it is read.
+        style ([`~her_hf.simulation.styles.Style`]): How it is prompted, and in which notation its replies are read.
         candidates (`int`, *optional*, defaults to 8): Replies to a turn.
-        max_tokens (`int`, *optional*): Most tokens of a reply; else the style's.
-        temperature (`float`, *optional*, defaults to 1.0): Replies must differ.
-        top_p (`float`, *optional*, defaults to 1.0): Probability mass that is sampled from.
-        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this, its turn and its number.
+        max_tokens (`int`, *optional*): Most tokens of a reply; by default the style's.
+        temperature (`float`, *optional*, defaults to 1.0): Above 0, as replies must differ.
+        top_p (`float`, *optional*, defaults to 1.0): Probability mass to sample from.
+        seed (`int`, *optional*, defaults to 42): Each call derives its seed from this, its turn and its number.
 
     Raises:
-        `ValueError`: If there are not two candidates to a pair.
+        `ValueError`: If there are fewer than two candidates.
     """
 
     model: Caller
@@ -82,7 +82,7 @@ class Policy:
             raise ValueError(f"a pair needs two candidates: candidates must be at least 2, got {self.candidates}")
 
     def as_dict(self) -> dict[str, Any]:
-        """What decides a candidate beside model and turn."""
+        """What determines a candidate besides model and turn."""
         return {
             "style": self.style.name,
             "candidates": self.candidates,
@@ -94,18 +94,18 @@ class Policy:
 
 
 def moments_of(scenes: Sequence[Scene], limit: int | None = None) -> tuple[list[Moment], dict[str, int]]:
-    """Turns of characters to reply to: all that have something to answer, or a number of them spread over all.
+    """Turns of characters to reply to: all that have a context, or a number of them spread over all.
 
     Args:
-        scenes (`Sequence[Scene]`): Scenes with their dialogues; their order does not matter.
-        limit (`int`, *optional*): Most turns.
+        scenes (`Sequence[Scene]`): Scenes with their dialogues, in any order.
+        limit (`int`, *optional*): Maximum number of turns.
 
     Returns:
-        `tuple[list[Moment], dict]`: The turns by the scenes' keys; and how many turns of characters there are, are
-            without a context, are beyond the limit, and are replied to.
+        `tuple[list[Moment], dict]`: The turns sorted by their scenes' keys, and how many turns of characters there
+            are, have no context, exceed the limit, and are replied to.
 
     Raises:
-        `ValueError`: If there is none.
+        `ValueError`: If there is no such turn.
     """
     all_turns = [
         Moment(scene, index)
@@ -131,12 +131,12 @@ def moments_of(scenes: Sequence[Scene], limit: int | None = None) -> tuple[list[
 async def sample_candidates(
     policy: Policy, moments: Sequence[Moment], file: Path, *, at_once: int = 256, show: bool = True
 ) -> list[Row]:
-    """Samples the candidates that are not there yet.
+    """Samples the candidates that are still missing.
 
     Args:
-        policy ([`Policy`]): Who writes.
+        policy ([`Policy`]): The model and its sampling.
         moments (`Sequence[Moment]`): Turns to reply to.
-        file (`Path`): JSONL file that takes each reply durably; a call that failed is made again at the next start.
+        file (`Path`): JSONL file that stores each reply durably; failed calls are repeated at the next start.
         at_once (`int`, *optional*, defaults to 256): Most replies in hand at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 

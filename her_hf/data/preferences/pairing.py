@@ -1,4 +1,4 @@
-"""Candidates to pairs, and judged pairs to buckets. Pure functions; nothing is dropped without being counted."""
+"""Forms pairs of candidates, and sorts judged pairs into buckets. Pure functions that count whatever they drop."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Candidate:
     """A reply as a side of pairs.
 
     Args:
-        text (`str`): `Name: ` and the turn in SELF view, in HER notation; `""` if nothing is left of it.
-        fault (`str`, *optional*): `"failed"` (no reply), `"empty"` (nothing but system thinking) or `"ill_formed"`.
+        text (`str`): `Name: ` and the turn in SELF view, in HER notation; `""` if nothing remains.
+        fault (`str`, *optional*): `"failed"` (no reply), `"empty"` (only system thinking) or `"ill_formed"`.
         cut (`bool`, *optional*): Whether it ended at the token limit.
     """
 
@@ -38,11 +38,11 @@ class Candidate:
 
 
 def places(count: int, pairing: str) -> list[tuple[int, int]]:
-    """Which candidates make a pair.
+    """Which candidates form a pair.
 
     Args:
         count (`int`): How many candidates there are.
-        pairing (`str`): `"adjacent"`: (0, 1), (2, 3), …, as in HER; `"all"`: every two.
+        pairing (`str`): `"adjacent"`: (0, 1), (2, 3), …, as in HER; `"all"`: every combination of two.
 
     Raises:
         `ValueError`: If the pairing is unknown.
@@ -64,7 +64,7 @@ def places(count: int, pairing: str) -> list[tuple[int, int]]:
 def read_candidate(row: Mapping[str, Any], moment: Moment, style: Style) -> Candidate:
     """A line of `candidates.jsonl` as a candidate.
 
-    It is ill-formed if it was cut, lacks its own label or anything that others see, has an issue, or, from a policy
+    It is ill-formed if it was cut, has an issue, or lacks its own label, anything that others see, or, from a policy
     that plans first, a closed system block.
     """
     if row["text"] is None:
@@ -91,11 +91,11 @@ def pairs_of(
         candidates (`Sequence[Candidate]`): In order of their numbers.
         pairing (`str`): See [`places`].
         source (`str`): Name of the policy.
-        well_formed (`bool`, *optional*, defaults to `False`): Whether ill-formed candidates are left out as well.
+        well_formed (`bool`, *optional*, defaults to `False`): Whether ill-formed candidates are dropped as well.
 
     Returns:
-        `tuple[list[Pair], Counter]`: The pairs, without labels; and how many were dropped, by cause: the fault of a
-            side, `same` (both sides equal) or `repeated` (the same two texts as an earlier pair of the turn).
+        `tuple[list[Pair], Counter]`: The pairs, without labels, and how many were dropped by cause: the fault of a
+            side, `same` (both sides are equal) or `repeated` (the same two texts as in an earlier pair of the turn).
     """
     dropped: Counter[str] = Counter()
     found = []
@@ -121,7 +121,7 @@ def pairs_of(
 
 
 def turned(pair: Pair) -> Pair:
-    """The pair in the other order, with what its row says of the sides."""
+    """The pair in the other order, including the fields of its row that refer to sides."""
     extra = dict(pair.extra)
     if "bucket" in extra:
         extra["bucket"] = swap(extra["bucket"])
@@ -133,7 +133,7 @@ def turned(pair: Pair) -> Pair:
 def bucket_of(found: PairVerdict) -> str:
     """Who wins principles: `"both"` sides, `"cand_1"` or `"cand_2"` alone, or `"tie"`.
 
-    A tie is a verdict that is one, or no principle with a winner; such pairs teach no side.
+    `"tie"` if the verdict is a tie or no principle has a winner; such pairs favour no side.
     """
     winners = {one.winner for one in found.principles} - {"tie"}
     if found.verdict == "tie" or not winners:

@@ -77,16 +77,16 @@ def circumstances_of(scene: Scene, character: str, *, turns: int) -> Circumstanc
     ```
     """
     name = scene.member(character).name
-    told = scene_variables(scene, name, system_thinking=False)
+    shown = scene_variables(scene, name, system_thinking=False)
     before = [
         Spoken(str(turn.name), render_segments(visible_runs(turn.segments, _view(str(turn.name), name))))
         for turn in scene.dialogue[:turns]
     ]
     return Circumstances(
         character=name,
-        book="" if told["book"] == told["character"] else told["book"],
-        card=told["profile"].strip(),
-        scenario=told["scenario"].strip(),
+        book="" if shown["book"] == shown["character"] else shown["book"],
+        card=shown["profile"].strip(),
+        scenario=shown["scenario"].strip(),
         others=others_text(scene, name),
         turns=tuple(turn for turn in before if turn.text),
     )

@@ -118,7 +118,7 @@ class Pair:
             raise ValueError(f"prompt must be a list of messages, got {type(prompt).__name__}")
         label = row.get("label")
         character = str(row.get("character") or character_of(prompt))
-        told = row.get("circumstances")
+        carried = row.get("circumstances")
         return cls(
             tuple(dict(message) if isinstance(message, Mapping) else message for message in prompt),
             text_of(row["cand_1"], "cand_1"),
@@ -128,7 +128,7 @@ class Pair:
             _compared(row.get("principles") or ()),
             str(row.get("evidence") or ""),
             {name: value for name, value in row.items() if name not in _KNOWN},
-            carried=None if told is None else read_circumstances(told, character),
+            carried=None if carried is None else read_circumstances(carried, character),
         )
 
     def swapped(self) -> Pair:

@@ -191,16 +191,18 @@ def test_length_does_not_tell_the_label() -> None:
     assert longer_wins(labelled(1, scene=1)) is True and longer_wins(labelled(1, scene=1, longer=False)) is False
     for own in allocate(many()).figures().values():
         assert 0.4 <= own["longer_is_better"] <= 0.6
-    free = allocate(many(), most_alike=1.0, both_share=None)
+    free = allocate(many(), max_length_bias=1.0, both_share=None)
     assert max(own["longer_is_better"] for own in free.figures().values()) > 0.7
     found = allocate([labelled(number, scene=number % 9) for number in range(90)], both_share=None)
     assert not any(found.sets.values())  # the longer one always wins: no such pair can be kept
     assert sum(causes["lengths"] for causes in found.left_out.values()) == 90
 
 
-@pytest.mark.parametrize("most_alike", [0.5, 0.6, 1.0])
-def test_half_of_the_sft_pairs_have_principles_on_both_sides_and_a_quarter_on_each_alone(most_alike: float) -> None:
-    buckets = allocate(many(), most_alike=most_alike).figures()["rm_sft"]["buckets"]
+@pytest.mark.parametrize("max_length_bias", [0.5, 0.6, 1.0])
+def test_half_of_the_sft_pairs_have_principles_on_both_sides_and_a_quarter_on_each_alone(
+    max_length_bias: float,
+) -> None:
+    buckets = allocate(many(), max_length_bias=max_length_bias).figures()["rm_sft"]["buckets"]
     one = buckets["cand_1"] + buckets["cand_2"]
     assert buckets["both"] > 5 and abs(buckets["both"] - one) <= 1 and "tie" not in buckets
     assert abs(buckets["cand_1"] - buckets["cand_2"]) <= 1
@@ -218,7 +220,7 @@ def test_the_mix_can_be_another() -> None:
 def test_a_number_of_pairs_is_no_share() -> None:
     figures = allocate(many(), shares={"rm_sft": 0.5, "rm_rl": 0.5, "test": 20}).figures()
     assert 0 < figures["test"]["pairs"] <= 20 and figures["rm_rl"]["pairs"] > 90
-    only = allocate(many(), shares={"test": 20}, most_alike=1.0)
+    only = allocate(many(), shares={"test": 20}, max_length_bias=1.0)
     assert len(only.sets["test"]) == 20 and not only.sets["rm_sft"] and only.left_out["no_set"]["not_asked_for"] > 300
 
 
@@ -235,7 +237,7 @@ def test_sets_do_not_depend_on_the_order_of_pairs() -> None:
         {"shares": {"rm_sft": 0}},
         {"shares": {"train": 1}},
         {"shares": {"test": -1}},
-        {"most_alike": 0.4},
+        {"max_length_bias": 0.4},
         {"both_share": 1.1},
     ],
 )
@@ -472,8 +474,8 @@ def test_another_setting_takes_a_copy_of_the_ledger(tmp_path: Path) -> None:
 
 def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "out", limit=SMALL)
-    with pytest.raises(OtherRunError, match="least_principles"):
-        run(tmp_path / "out", limit=SMALL, least_principles=2)
+    with pytest.raises(OtherRunError, match="min_principles"):
+        run(tmp_path / "out", limit=SMALL, min_principles=2)
 
 
 def test_turns_are_spread_and_have_something_to_answer() -> None:
