@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from her_hf.extras import missing_library
 from her_hf.inference import ModelError
 
 from .attach import attach
@@ -41,8 +42,7 @@ def main() -> None:
         typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        remedy = "In the checkout of her_hf, install it with: pip install -e '.[train,eval]'"
-        typer.secho(f"Error: {error}. {remedy}", err=True, fg=typer.colors.RED)
+        typer.secho(f"Error: {missing_library('this command', error)}", err=True, fg=typer.colors.RED)
         sys.exit(1)
     except ImportError as error:  # says itself what to install
         typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
