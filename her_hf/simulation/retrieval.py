@@ -120,7 +120,7 @@ def open_memory(kind: str, books: Path | None, scenes: Sequence[Scene], *, model
         `ImportError`: If the package that the kind needs is not installed.
         `SceneError`: When a scene first asks, if its book cannot be read.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> memory = open_memory("bm25", Path("books"), scenes)

@@ -84,7 +84,9 @@ print(json.dumps([her_hf.__file__, her_hf.__version__, turn.render(view="others"
     assert (others, role, heavy) == ("Ann: Tea?", "system", [])
 
 
-@pytest.mark.parametrize("command", [[], ["chat"], ["attach"], ["judge"], ["eval"], ["eval", "form"], ["eval", "coser"]])
+@pytest.mark.parametrize(
+    "command", [[], ["chat"], ["attach"], ["judge"], ["eval"], ["eval", "form"], ["eval", "coser"]]
+)
 def test_the_core_shows_every_help(bin_folder: Path, command: list[str]) -> None:
     done = call([str(bin_folder / "her-hf"), *command, "--help"], bin_folder)
     assert done.returncode == 0, done.stderr

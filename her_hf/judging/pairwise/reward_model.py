@@ -26,7 +26,7 @@ class HERRewardModel:
     Args:
         judge ([`PairwiseJudge`]): The judge that it is asked through.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> model = HERRewardModel.from_pretrained("outputs/smollm2-135m-her-rm-sft")
