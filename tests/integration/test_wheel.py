@@ -1,4 +1,4 @@
-"""The wheel in a bare virtual environment, away from the checkout: the core first, then the extra that its error names."""
+"""The wheel in a bare virtual environment, away from the checkout: the core, then the extra that its error names."""
 
 from __future__ import annotations
 
