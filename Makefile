@@ -63,7 +63,7 @@ test-wheel: build ## the wheel in a bare venv: import, parse, scenes, help, and 
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_wheel.py
 
 docs: install ## the documentation as a site, strict: outputs/docs/index.html
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: install ## format, lint, types, import order
 	$(BIN)/ruff format --check .
@@ -71,5 +71,5 @@ lint: install ## format, lint, types, import order
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-clean: ## remove virtual environments and caches, keep outputs
-	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+clean: ## remove virtual environments, caches and built packages, keep outputs
+	rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

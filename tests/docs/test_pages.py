@@ -158,3 +158,11 @@ def test_words_of_the_glossary_come_once(page: str) -> None:
     terms = [term.strip() for row in words for term in row.split(",") if term.strip() not in {"word", "---"}]
     assert len(terms) > 50
     assert sorted(term for term in set(terms) if terms.count(term) > 1) == []
+
+
+def test_the_hooks_do_what_lint_does() -> None:
+    lint = re.search(r"^lint:.*?\n((?:\t.*\n)+)", text_of(ROOT / "Makefile"), re.MULTILINE)
+    hooks = yaml.safe_load(text_of(ROOT / ".pre-commit-config.yaml"))["repos"]
+    assert lint is not None and [repo["repo"] for repo in hooks] == ["local"]  # nothing is fetched
+    entries = [hook["entry"].replace(".venv/bin/", "$(BIN)/") for hook in hooks[0]["hooks"]]
+    assert entries == [line.strip().removesuffix(" .") for line in lint[1].splitlines()]
