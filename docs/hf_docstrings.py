@@ -25,5 +25,5 @@ class HuggingFaceDocstrings(griffe.Extension):
 
 
 def _plain_argument(found: re.Match[str]) -> str:
-    types = found["type"].partition(", *optional*")[0].replace("`", "").replace(" or ", " | ")
+    types = found["type"].partition(", *optional*")[0].replace("`, `", " | ").replace("`", "").replace(" or ", " | ")
     return f"{found['name']} ({types}):"
