@@ -35,7 +35,7 @@ app.add_typer(evaluate_app, name="eval")
 
 
 def main() -> None:
-    """Runs the command; what the user can mend is one line, not a traceback."""
+    """Runs the command; what the user can fix is one line, not a traceback."""
     try:
         app()
     except (ValueError, OSError, ModelError) as error:
