@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 import her_hf
-from tests.integration.venvs import ROOT, clean_environment
-from tests.support.paths import ROOT as CHECKOUT
+from tests.integration.venvs import clean_environment
+from tests.support.chat import serving
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.integration
 
-HER_MINI = CHECKOUT / "dataset_cards" / "her-mini"
+HER_MINI = ROOT / "dataset_cards" / "her-mini"
 HEAVY = ("torch", "transformers", "numpy", "datasets", "evaluate", "matplotlib", "gradio")
 DIALOGUE = {
     "key": ["The Mill", 1, 0],
@@ -93,16 +94,55 @@ def test_the_core_shows_every_help(bin_folder: Path, command: list[str]) -> None
     assert "Usage: her-hf" in done.stdout
 
 
-def test_the_line_that_the_error_names_makes_the_evaluation_run(bin_folder: Path, tmp_path: Path) -> None:
-    file = tmp_path / "dialogues.jsonl"
-    file.write_text(json.dumps(DIALOGUE) + "\n", encoding="utf-8")
-    evaluate = [str(bin_folder / "her-hf"), "eval", "form", "--dialogues", str(file), "--out", str(tmp_path / "form")]
-    bare = call(evaluate, tmp_path)
+@pytest.fixture(scope="module")
+def evaluating(bin_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same programs, once the line was run that an evaluation names where its libraries are missing."""
+    folder = tmp_path_factory.mktemp("bare_evaluation")
+    bare = call(form(bin_folder, folder), folder)
     assert bare.returncode == 1 and "Traceback" not in bare.stderr, bare.stderr
     named = re.search(r"pip install '(her_hf\[\w+\])'", bare.stderr)
     assert named is not None, bare.stderr
-
     install(bin_folder, named[1])  # the line as it stands: her_hf itself is not looked for, it is there
-    done = call(evaluate, tmp_path)
+    return bin_folder
+
+
+def form(bin_folder: Path, folder: Path) -> list[str]:
+    """The command that scores one dialogue that was played."""
+    file = folder / "dialogues.jsonl"
+    file.write_text(json.dumps(DIALOGUE) + "\n", encoding="utf-8")
+    return [str(bin_folder / "her-hf"), "eval", "form", "--dialogues", str(file), "--out", str(folder / "form")]
+
+
+def test_the_line_that_the_error_names_makes_the_evaluation_run(evaluating: Path, tmp_path: Path) -> None:
+    done = call(form(evaluating, tmp_path), tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Report:" in done.stdout and (tmp_path / "form" / "report.md").is_file()
+
+
+def test_an_evaluation_asks_a_server_without_torch(evaluating: Path, tmp_path: Path) -> None:
+    with serving() as server:
+        asked = [
+            "--model",
+            server.url,
+            "--scenes",
+            str(HER_MINI),
+            "--split",
+            "test",
+            "--replies",
+            "2",
+            "--max-tokens",
+            "256",
+        ]
+        command = [str(evaluating / "her-hf"), "eval", "form", *asked, "--out", str(tmp_path / "form")]
+        done = call(command, tmp_path)
+        assert len(server.chats) == 2
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert call([str(evaluating / "python"), "-c", "import torch"], tmp_path).returncode == 1
+
+
+def test_the_metrics_load_beside_the_wheel(evaluating: Path, tmp_path: Path) -> None:
+    folders = [str(ROOT / "spaces" / name) for name in ("coser_gca", "minimax_rpb", "dual_layer")]
+    code = f"import evaluate\nprint([evaluate.load(folder).name for folder in {folders}])"
+    done = call([str(evaluating / "python"), "-c", code], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['coser_gca', 'minimax_rpb', 'dual_layer']"
