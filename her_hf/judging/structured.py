@@ -28,7 +28,11 @@ _EVENT = re.compile(rf"(?P<close>{CLOSES_THINKING})|{OPENS_THINKING}|(?P<json>{S
 _CLOSING = re.compile(CLOSES_THINKING, re.IGNORECASE)
 _QUOTED_FROM, _QUOTED_TO = tuple("\"'“‘«「『"), tuple("\"'”’»」』")
 _FRAME = re.compile(r"(?:[\s`~\ufeff]|json|</?answer>)*+", re.IGNORECASE)
-_ENDING = re.compile(r"(?:[\s`~}\]]|</answer>)*+", re.IGNORECASE)
+_END_TOKENS = (
+    r"</s>|<(?:eos|end_of_turn)>|<[|｜](?:im_end|eo[tm]_id|end(?:[_▁]?of[_▁]?(?:text|turn|sentence))?|return)[|｜]>"
+)
+"""Ends of turn that a server leaves in an answer."""
+_ENDING = re.compile(rf"(?:[\s`~}}\]]|</answer>|{_END_TOKENS})*+", re.IGNORECASE)
 _SHOWN = 300
 _MOST_OBJECTS = 200
 """Objects of an answer that are looked at before it is given up: a hostile one costs no more than this."""
@@ -66,6 +70,8 @@ class _Parts:
         thinking (`list[str]`): The thinking before it.
         objects (`list`): Its objects in order.
         passed (`list[str]`): Its text before the last object, objects left out.
+        closing (`str`): The mark that closed the thinking before it, if one did.
+        opened (`bool`): Whether the answer itself had opened that thinking.
         lead (`str`): What stands before the last object on its line.
         rest (`list[str]`): Its text after the last object.
     """
@@ -73,6 +79,8 @@ class _Parts:
     thinking: list[str] = field(default_factory=list)
     objects: list[_Found] = field(default_factory=list)
     passed: list[str] = field(default_factory=list)
+    closing: str = ""
+    opened: bool = False
     lead: str = ""
     rest: list[str] = field(default_factory=list)
 
@@ -108,6 +116,11 @@ def answer_text(reply: Reply) -> str:
     return reply.reasoning or ""
 
 
+def was_stopped(reply: Reply) -> bool:
+    """Whether something else than its model ended a judge's reply: the token limit, a filter, a fault."""
+    return reply.finish_reason != "stop"
+
+
 def shown_text(messages: Messages) -> str:
     """All that a judge was shown, as one text."""
     return "\n".join(str(message["content"]) for message in messages)
@@ -127,8 +140,8 @@ def read_answer(
     Args:
         text (`str`): The answer.
         read (`Callable`): Reads the object.
-        cut (`bool`, *optional*, defaults to `False`): Whether the model was stopped at its token limit. The object is
-            then the answer only if there is no prose round it.
+        cut (`bool`, *optional*, defaults to `False`): Whether the model was stopped, see [`was_stopped`]. The
+            object is then the answer only if there is no prose round it.
         shown (`str`, *optional*): What the judge was shown. An object that stands there, however it is spelt, is
             quoted, and so no verdict, unless it is the whole answer.
 
@@ -145,7 +158,7 @@ def read_answer(
     """
     parts = _parts(text)
     try:
-        found = parts if isinstance(parts, Missing) else _choose(parts, shown)
+        found = parts if isinstance(parts, Missing) else _choose(parts, shown, cut=cut)
         result = found if isinstance(found, Missing) else read(found)
     except RecursionError:
         result = Missing("no_json", f"nested too deeply: {shorten(text)}")
@@ -189,7 +202,7 @@ def _look_through(text: str) -> _Parts | Missing:
             if parts.objects and _FRAME.fullmatch("".join(parts.passed)):  # thinking does not begin with an object
                 return Missing("no_json", f"a tag closes what nothing opened: {shorten(text[start:])}")
             parts.thinking.append(text[answer_from:start])
-            parts = _Parts(parts.thinking)
+            parts = _Parts(parts.thinking, closing=event[0])
             at = answer_from = event.end()
         else:
             closing = _CLOSING.search(text, event.end())
@@ -198,7 +211,7 @@ def _look_through(text: str) -> _Parts | Missing:
             if parts.objects:
                 parts.rest.append(event[0])
             else:
-                answer_from = at
+                answer_from, parts.closing, parts.opened = at, closing[0] if closing else "", True
     parts.rest.append(text[at:])
     return _unbalanced("".join(parts.passed)) or _unbalanced("".join(parts.rest), ending=parts.ends) or parts
 
@@ -222,7 +235,7 @@ def _objects(value: Any, text: str, *, repaired: bool = False) -> list[_Found]:
     return [_Found(one, text, repaired) for one in listed if one]
 
 
-def _choose(parts: _Parts, shown: str) -> JsonReply | Missing:
+def _choose(parts: _Parts, shown: str, *, cut: bool) -> JsonReply | Missing:
     """The object that is the answer."""
     said = "".join([*parts.passed, *parts.rest])
     if not parts.objects:
@@ -241,6 +254,8 @@ def _choose(parts: _Parts, shown: str) -> JsonReply | Missing:
             return Missing("no_json", f"the object stands within a line: {shorten(said)}")
         if _is_shown(last, shown):
             return Missing("no_json", f"the object is quoted: {shorten(last.text)}")
+    elif (cut or not parts.opened) and _is_shown_behind_tag(parts, shown):
+        return Missing("no_json", f"the tag and the object behind it are quoted: {shorten(last.text)}")
     repaired = all(one.repaired for one in parts.objects)
     return JsonReply(last.value, repaired, " ".join(filter(None, map(str.strip, parts.thinking))))
 
@@ -251,6 +266,16 @@ def _is_shown(found: _Found, shown: str) -> bool:
     values = [found.value, *(one for one in found.value.values() if isinstance(one, dict))]
     copies = [found.text, *(json.dumps(one, ensure_ascii=False) for one in values)]
     return any(_letters(copy) in there for copy in copies)
+
+
+def _is_shown_behind_tag(parts: _Parts, shown: str) -> bool:
+    """Whether what closed the thinking stands in what the judge was shown, with the object: a line that it quotes.
+
+    An answer that opened its thinking itself and was not stopped has closed it: else whoever knows a verdict against
+    himself could write it behind a tag, and it would never count.
+    """
+    quoted = "".join([parts.closing, *parts.passed, parts.objects[-1].text])
+    return parts.closing != "" and _letters(quoted) in _letters(shown)
 
 
 def _letters(text: str) -> str:

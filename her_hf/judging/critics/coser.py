@@ -23,7 +23,7 @@ from her_hf.scoring.coser import DIMENSIONS, FLAW_KEYS, FLAW_TYPES, read_severit
 from her_hf.scoring.keys import stray_keys, with_known_keys
 from her_hf.scoring.missing import Missing
 
-from ..structured import JsonReply, answer_text, read_answer, shorten, shown_text
+from ..structured import JsonReply, answer_text, read_answer, shorten, shown_text, was_stopped
 
 THOUGHTS = {"coser": View.OTHERS, "her": View.SELF}
 """Whether critics see inner thoughts: removed from both conversations as in CoSER, or kept in both as in HER."""
@@ -230,6 +230,8 @@ def read_flaws(found: JsonReply, dimension: str) -> CoserJudgement | Missing:
             stray = stray_keys(read[-1], FLAW_KEYS)
             if stray:
                 return Missing("wrong_keys", f"flaw {index}: wanted {list(FLAW_KEYS)}, got {shorten(repr(stray))}")
+            if found.repaired and "severity" not in read[-1]:
+                return Missing("wrong_keys", f"flaw {index}: no severity, in JSON whose strings had to be guessed")
             read_severity(read[-1])
         except ValueError as error:
             return Missing("bad_value", f"flaw {index}: {error}")
@@ -279,8 +281,7 @@ async def judge_dialogue(
             reply = await judge.ask(messages, sampling=sampling, thinking=False, schema=flaw_schema(dimension))
         except ModelError as error:
             return Missing("request", str(error))
-        cut = reply.finish_reason == "length"
-        found = parse_flaws(answer_text(reply), dimension, cut=cut, shown=shown_text(messages))
+        found = parse_flaws(answer_text(reply), dimension, cut=was_stopped(reply), shown=shown_text(messages))
         if isinstance(found, CoserJudgement):
             return found
     return found

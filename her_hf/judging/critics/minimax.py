@@ -24,7 +24,7 @@ from her_hf.scoring.keys import stray_keys, with_known_keys
 from her_hf.scoring.minimax import CHUNK_TURNS, COLUMNS, PENALTIES
 from her_hf.scoring.missing import Missing
 
-from ..structured import JsonReply, answer_text, read_answer, shorten, shown_text
+from ..structured import JsonReply, answer_text, read_answer, shorten, shown_text, was_stopped
 
 JUDGED = "ai"
 """The role whose errors count."""
@@ -211,6 +211,8 @@ def _read_errors(found: JsonReply, chunk: Chunk) -> ChunkJudgement | Missing:
             stray = stray_keys(spelt, _ERROR_KEYS)
             if stray:
                 return Missing("wrong_keys", f"error {index}: wanted {list(_ERROR_KEYS)}, got {shorten(repr(stray))}")
+            if found.repaired and "severity" not in spelt:
+                return Missing("wrong_keys", f"error {index}: no severity, in JSON whose strings had to be guessed")
             errors.append(_read_error(spelt, chunk))
         except ValueError as problem:
             return Missing("bad_value", f"error {index}: {problem}, got {shorten(repr(given))}")
@@ -294,8 +296,7 @@ async def judge_chunk(
             reply = await judge.ask(messages, sampling=sampling, thinking=False, schema=schema)
         except ModelError as error:
             return Missing("request", str(error))
-        cut = reply.finish_reason == "length"
-        found = parse_errors(answer_text(reply), chunk, cut=cut, shown=shown_text(messages))
+        found = parse_errors(answer_text(reply), chunk, cut=was_stopped(reply), shown=shown_text(messages))
         if not isinstance(found, Missing):
             return found
     return found

@@ -17,7 +17,7 @@ from her_hf.durable import derive_seed, digest
 from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
 from her_hf.scoring.missing import Missing
 
-from ..structured import answer_text, shown_text
+from ..structured import answer_text, shown_text, was_stopped
 from .pairs import VERDICTS, BadPair, Compared, Pair, swap
 from .principles import Principles, load_principles
 from .prompts import compact_messages, pair_messages, prompts_used, single_messages
@@ -288,7 +288,7 @@ class PairwiseJudge:
             found = read(
                 answer_text(reply),
                 thinking=reply.reasoning or "",
-                cut=reply.finish_reason == "length",
+                cut=was_stopped(reply),
                 shown=shown_text(messages),
             )
             if not isinstance(found, Missing):

@@ -28,6 +28,8 @@ LEAST_COMPARED, MOST_COMPARED = 3, 5
 
 _VERDICT_KEYS = ("result", "verdict", "better_response", "analysis", "principles")
 _VERDICT_NAMES = ("verdict", "better response")
+_LIKE_A_VERDICT = ("verdict", "better", "winner", "prefer", "choice", "chosen", "decision")
+_BY_PRINCIPLE = ("principles", "principle", "principle comparisons")
 _SCORE_KEYS = ("score", "principles")
 _SPELLINGS = re.compile(r"^(?:cand(?:idate)?|response|reply)?[ _#-]*([12ab])$")
 _TIES = ("tie", "draw", "equal")
@@ -235,9 +237,9 @@ def _verdicts(value: Any) -> list[Any]:
         elif isinstance(one, Mapping):
             for key, inner in one.items():
                 name, winner = folded_key(key), _winner(inner)
-                if name in _VERDICT_NAMES or (winner and any(word in name for word in _VERDICT_NAMES)):
+                if name in _VERDICT_NAMES or (winner and any(word in name for word in _LIKE_A_VERDICT)):
                     found.append(winner or inner)
-                elif name != "principles":  # names of principles are no keys of ours
+                elif name not in _BY_PRINCIPLE:  # their names are no keys of ours, and each has a winner of its own
                     left.append(inner)
     return found
 

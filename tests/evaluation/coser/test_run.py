@@ -363,6 +363,7 @@ def test_a_failure_carries_the_status(tmp_path: Path) -> None:
         "web:80",
         "gpu-7.cluster.internal",
         "port 8123",
+        "host='gpu7'",
     ],
 )
 def test_addresses_are_known_in_what_servers_say(named: str) -> None:
