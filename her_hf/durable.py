@@ -89,7 +89,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
     Args:
         folder (`str` or `Path`): Missing or empty.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> with new_folder("outputs/base") as draft:

@@ -57,7 +57,7 @@ def write_base(out: str | Path, base: str = EMBEDDED, *, dtype: str = "float32")
         `FileNotFoundError`: If the embedded package, or the folder named as the base, is missing.
         `FileExistsError`: If `out` holds something else.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> write_base("outputs/base")

@@ -67,7 +67,8 @@ def render_card(card: ModelCard) -> str:
 
     ```python
     >>> card = ModelCard(name="smollm2-her", base="Qwen/Qwen3-32B", dataset="her-mini", method="SFT.")
-    >>> print(render_card(card))
+    >>> "base_model: Qwen/Qwen3-32B" in render_card(card)
+    True
     ```
     """
     sections = [

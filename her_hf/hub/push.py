@@ -42,7 +42,7 @@ def push_folder(
     Raises:
         `huggingface_hub.errors.HfHubHTTPError`: If the Hub refuses; nothing is lost, and the call can be repeated.
 
-    Example:
+    Example (not run: it needs the Hub):
 
     ```python
     >>> push_folder("outputs/smollm2-135m-her-sft", "me/smollm2-135m-her-sft")

@@ -172,7 +172,7 @@ def build(
         `ValueError`: If the template refuses a message or marks no tokens of a reply, or a prompt is no prefix of
             the sample it begins; the message names the conversation and the reply.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> rows = build(scene.messages_for("Ann"), tokenizer, max_length=4096)

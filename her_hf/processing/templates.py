@@ -27,7 +27,7 @@ def chat_template(frame: Frame, *, bos: str = "", bare_prefill: bool = False) ->
     Returns:
         `str`: A self-contained Jinja template.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> tokenizer.chat_template = chat_template(CHATML)

@@ -46,7 +46,7 @@ def fit_window(
     Raises:
         [`WindowError`]: If what must remain is longer than the window.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> history, dropped = fit_window(messages, tokenizer, 4096 - 1024, add_generation_prompt=True)

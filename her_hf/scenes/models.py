@@ -90,10 +90,10 @@ class Scene(BaseModel):
     Example:
 
     ```python
-    >>> scene = load_scenes("scenes_id.json")[0]
-    >>> scene.key
-    ('Pride and Prejudice', 70, 0)
-    >>> [message["role"] for message in scene.messages_for("Elizabeth Bennet", turns=3)]
+    >>> scene = load_scenes("dataset_cards/her-mini", "test")[0]
+    >>> scene.key, [turn.name for turn in scene.dialogue[:3]]
+    (('Little Women', 1001, 0), ['Hannah', 'Meg', 'Jo'])
+    >>> [message["role"] for message in scene.messages_for("Meg", turns=3)]
     ['system', 'user', 'assistant', 'user']
     ```
 

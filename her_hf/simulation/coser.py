@@ -198,7 +198,7 @@ async def play_scene(
     Returns:
         [`Performance`]: If a call fails for good, what was played up to there, with `ended_by="failed"`.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> performance = await play_scene(scene, Troupe(actor, world, director), CoserSettings(rounds=6))

@@ -30,6 +30,8 @@ def compact_answer(pair: Pair, *, reasoning: bool = True) -> str:
     Example:
 
     ```python
+    >>> said = ({"role": "user", "content": "Ann: Tea?"},)
+    >>> pair = Pair(prompt=said, cand_1="Bob: Please.", cand_2="Bob: I am an AI.", label="cand_1")
     >>> compact_answer(pair, reasoning=False)
     '{"verdict": "cand_1"}'
     ```

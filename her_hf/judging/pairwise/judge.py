@@ -160,7 +160,7 @@ class PairwiseJudge:
         judge ([`~her_hf.inference.Caller`]): The judge, with its ledger and concurrency.
         settings ([`PairJudging`], *optional*): How to ask it.
 
-    Example:
+    Example (not run: it needs a server):
 
     ```python
     >>> judge = PairwiseJudge(Caller(open_model("http://127.0.0.1:8000"), ledger=Ledger("ledger.sqlite")))

@@ -27,7 +27,7 @@ class HERRewardModel:
     Args:
         judge ([`PairwiseJudge`]): The judge that asks it.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> model = HERRewardModel.from_pretrained("outputs/smollm2-135m-her-rm-sft")

@@ -29,7 +29,7 @@ class OnePassCollator:
             other.
         pad_to_multiple_of (`int`, *optional*): Round the length up; FlexAttention compiles for fewer shapes then.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> batch = OnePassCollator(pad_token_id=2)(rows)

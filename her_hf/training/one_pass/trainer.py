@@ -44,7 +44,7 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
             [`~her_hf.training.one_pass.attention.check_model`]), or the mask cannot be kept under the parallelism
             asked for.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> trainer = OnePassTrainer(model, args, train_dataset=rows, processing_class=tokenizer)

@@ -54,7 +54,7 @@ def doubtful_pairs(
     Raises:
         `ValueError`: If the probabilities of a pair cannot be had, or no pair is left.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> doubtful_pairs(pairs, model, tokenizer, least=0.02, file="outputs/rm-rl/doubts.jsonl")

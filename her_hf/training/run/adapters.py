@@ -60,7 +60,7 @@ def merge_adapter(adapter: str | Path, out: str | Path, *, base: str | None = No
         `ValueError`: If `adapter` holds no adapter that can be folded in, if its base cannot be found or is another
             one, or if its tokenizer has tokens beyond the embeddings.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> merge_adapter("outputs/lora", "outputs/merged")
