@@ -39,7 +39,7 @@ def load_template(package: str, name: str) -> Template:
 
     ```python
     >>> load_template("her_hf.judging.pairwise", "compact_system.jinja").render()
-    'Which reply plays the role better: cand_1, cand_2 or tie? …'
+    'Which reply plays the role better: cand_1, cand_2 or tie? ...'
     ```
     """
     return _environment(package).get_template(name)

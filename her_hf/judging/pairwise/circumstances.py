@@ -72,8 +72,10 @@ def circumstances_of(scene: Scene, character: str, *, turns: int) -> Circumstanc
     Example:
 
     ```python
-    >>> circumstances_of(scene, "Jo", turns=2).turns[0]
-    Spoken(name='Meg', text='Where are my gloves?')
+    >>> scene = load_scenes("dataset_cards/her-mini", "test")[0]
+    >>> found = circumstances_of(scene, "Jo", turns=2)
+    >>> found.book, [turn.name for turn in found.turns]
+    ('Little Women', ['Hannah', 'Meg'])
     ```
     """
     name = scene.member(character).name
