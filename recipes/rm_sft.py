@@ -10,22 +10,10 @@ Every key of the YAML can be overridden on the command line; `--help` lists them
 after a kill.
 """
 
-from __future__ import annotations
-
 import sys
 
-from trl import ModelConfig
-
-from her_hf.training.one_pass.config import OnePassConfig
-from her_hf.training.reward_model.config import RewardDataConfig
 from her_hf.training.reward_model.sft import run_rm_sft
 from her_hf.training.run.launch import launch
 
-
-def main() -> int:
-    """Parses the settings and runs; what the user can mend is one line, not a traceback."""
-    return launch((RewardDataConfig, ModelConfig, OnePassConfig), run_rm_sft)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(launch(run_rm_sft))

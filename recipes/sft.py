@@ -11,21 +11,10 @@ Every key of the YAML can be overridden on the command line; `--help` lists them
 after a kill.
 """
 
-from __future__ import annotations
-
 import sys
 
-from trl import ModelConfig
-
-from her_hf.training.one_pass.config import DataConfig, OnePassConfig
 from her_hf.training.run.launch import launch
 from her_hf.training.sft import run_sft
 
-
-def main() -> int:
-    """Parses the settings and runs; what the user can mend is one line, not a traceback."""
-    return launch((DataConfig, ModelConfig, OnePassConfig), run_sft)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(launch(run_sft))

@@ -224,10 +224,10 @@ found.verdict, found.confidence, found.principles, found.evidence  # both orders
 `her-hf judge --model FOLDER --pairs pairs.jsonl --out verdicts.jsonl` does it for files, and `vllm serve` serves the
 folder like any other chat model. The prompts are in her_hf/judging/prompts/pairwise."""
 
-AT_ONCE_USE = """
+DIRECT_ANSWERS_USE = """
 
-Answers at once, without thinking, name no principles. Reading the probability of each such answer is faster than
-having one written, and no verdict is unreadable:
+Direct answers, without thinking, name no principles. Reading the probability of each such answer is faster than
+generating one, and no verdict is unreadable:
 
 ```python
 from her_hf.judging import PairJudging

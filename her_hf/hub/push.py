@@ -9,7 +9,7 @@ from typing import Any
 
 from her_hf.durable import read_json
 
-IGNORED = ["checkpoint-*", "checkpoint-*/**", "training_args.bin", "run.json", "doubts.jsonl", "*.tmp", ".*"]
+IGNORED = ["checkpoint-*", "checkpoint-*/**", "training_args.bin", "run.json", "uncertainty.jsonl", "*.tmp", ".*"]
 """What stays here: checkpoints and drafts, what a run keeps to go on, and its own settings, which hold paths of this
 machine and may hold a token. What decided the result is in the card."""
 

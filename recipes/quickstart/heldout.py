@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from her_hf.processing.rows import IGNORED, Row, build
+from her_hf.processing.rows import build
+from her_hf.processing.trunk import IGNORED, Row
 from her_hf.scenes import Scene
 from her_hf.training.one_pass.collator import OnePassCollator
 from her_hf.training.one_pass.layers import LAYERS, label_layers
