@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import functools
-import hashlib
-import importlib
 import inspect
-import textwrap
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,47 +18,12 @@ from trl import GRPOTrainer, SFTTrainer
 from her_hf.training import internals
 from her_hf.training.internals import AnswerHeadTrainer
 from her_hf.training.reward_model.rl import run_rm_rl
+from tests.support.internals import Part, private_names, private_uses
 from tests.support.one_pass import tiny_model
-from tests.support.paths import ROOT
 from tests.support.training import parsed, rm_rl_values
 
 READ_IN = {"transformers": "5.24.0", "trl": "1.16.0", "torch": "2.13.0"}
 """The versions that the digests were taken from; the docstring of her_hf/training/internals.py names them too."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A function that we override or rely on.
-
-    Args:
-        owner: Its class or module.
-        name (`str`): Its name there.
-        parameters (`str`): Its parameters.
-        digest (`str`): Digest of its source without comments; empty if only the parameters matter.
-        check (`str`): What to check when it has changed.
-    """
-
-    owner: Any
-    name: str
-    parameters: str
-    digest: str
-    check: str
-
-    def found(self) -> tuple[str, str]:
-        """Parameters and digest as installed."""
-        function = inspect.unwrap(inspect.getattr_static(self.owner, self.name))
-        function = getattr(function, "__func__", function)
-        digest = source_digest(function) if self.digest else ""
-        return " ".join(inspect.signature(function).parameters), digest
-
-
-def source_digest(function: Any) -> str:
-    """Digest of a function's code: comments, docstring and layout do not count."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:12]
 
 
 PARTS = [
@@ -134,14 +93,9 @@ PARTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part.owner.__name__}.{part.name}")
+@pytest.mark.parametrize("part", PARTS, ids=str)
 def test_a_part_is_what_it_was(part: Part) -> None:
-    assert part.found() == (part.parameters, part.digest), (
-        f"{part.owner.__name__}.{part.name} has changed since {READ_IN} (installed: transformers "
-        f"{transformers.__version__}, trl {trl.__version__}, torch {torch.__version__}). Check {part.check}; see "
-        "her_hf/training/internals.py. "
-        "Then set parameters, digest and versions here, and the versions there."
-    )
+    part.verify(READ_IN, "her_hf/training/internals.py")
 
 
 def test_the_versions_are_named_where_the_parts_are() -> None:
@@ -172,60 +126,10 @@ def test_what_models_say() -> None:
 # -- nothing private is used anywhere else
 
 
-def private_names(source: str, module: Mapping[str, Any]) -> Iterator[str]:
-    """Private names of other objects that a module uses: attributes, names of `getattr`, arguments, methods."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Attribute) and private(node.attr):
-            if not (isinstance(node.value, ast.Name) and node.value.id == "self"):
-                yield node.attr
-        elif isinstance(node, ast.Call):
-            called = getattr(node.func, "id", "")
-            names = [str(arg.value) for arg in node.args[1:2] if isinstance(arg, ast.Constant)]
-            yield from (name for name in names if called in ("getattr", "hasattr", "setattr") and private(name))
-            yield from (keyword.arg for keyword in node.keywords if keyword.arg and private(keyword.arg))
-        elif isinstance(node, ast.ClassDef):
-            yield from inherited(module[node.name], node)
-
-
-def private(name: str) -> bool:
-    return name.startswith("_") and not name.endswith("__")
-
-
-def inherited(kind: type, node: ast.ClassDef) -> Iterator[str]:
-    """Private attributes and methods of a class that a library's base class has too."""
-    bases = [base for base in kind.__mro__[1:] if base.__module__.split(".")[0] in ("trl", "transformers")]
-    known = {name for base in bases for name in vars(base)}
-    known |= {found.attr for base in bases for found in own_attributes(base)}
-    methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
-    yield from sorted(name for name in methods & known if private(name))
-    yield from sorted({found.attr for found in attributes_of_self(node)} & known)
-
-
-def own_attributes(kind: type) -> list[ast.Attribute]:
-    return attributes_of_self(ast.parse(textwrap.dedent(inspect.getsource(kind))))
-
-
-def attributes_of_self(tree: ast.AST) -> list[ast.Attribute]:
-    return [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "self"
-        and private(node.attr)
-    ]
-
-
 def test_private_parts_are_used_in_one_file() -> None:
-    found = {}
-    for file in sorted((ROOT / "her_hf" / "training").rglob("*.py")):
-        name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        if name != internals.__name__:
-            module = vars(importlib.import_module(name))
-            found[name] = list(private_names(file.read_text(encoding="utf-8"), module))
-    assert len(found) > 20
-    wrong = {name: names for name, names in found.items() if names}
-    assert wrong == {}, "put these into her_hf/training/internals.py, each with its reason, and a Part above"
+    found = private_uses("her_hf.training")
+    assert len(found.pop(internals.__name__)) > 5
+    assert found == {}, "put these into her_hf/training/internals.py, each with its reason, and a Part above"
 
 
 @pytest.mark.parametrize(
