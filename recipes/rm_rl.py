@@ -7,7 +7,7 @@ accelerate launch --config_file recipes/accelerate_configs/zero3.yaml recipes/rm
 ```
 
 Starts from the checkpoint of `rm_sft.py`. Every key of the YAML can be overridden on the command line; `--help` lists
-them all. The same command goes on after a kill.
+them all. The same command resumes a killed run.
 """
 
 import sys

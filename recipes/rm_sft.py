@@ -6,8 +6,8 @@ accelerate launch --config_file recipes/accelerate_configs/fsdp2.yaml recipes/rm
     --config recipes/qwen3-32b/rm_sft/config.yaml
 ```
 
-Every key of the YAML can be overridden on the command line; `--help` lists them all. The same command goes on
-after a kill.
+Every key of the YAML can be overridden on the command line; `--help` lists them all. The same command resumes a
+killed run.
 """
 
 import sys

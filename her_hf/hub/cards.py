@@ -87,14 +87,14 @@ def render_card(card: ModelCard) -> str:
 
 
 def write_card(folder: str | Path, card: ModelCard) -> Path:
-    """Writes the card as `README.md` of `folder`, in place of the one that a trainer left there."""
+    """Writes the card as `README.md` of `folder`, in place of the one that a trainer wrote there."""
     file = Path(folder) / "README.md"
     file.write_text(render_card(card), encoding="utf-8")
     return file
 
 
 def hub_id(source: str) -> str | None:
-    """The Hub id behind a source as it was given, or `None` if that is a folder of unknown origin.
+    """The Hub id of a source as it was given, or `None` if that is a folder of unknown origin.
 
     A folder that `her-hf base` wrote, or whose configuration names a Hub id, counts for that id.
     """
@@ -120,8 +120,8 @@ def source_commit(file: str | Path = __file__) -> str | None:
         file (`str` or `Path`, *optional*): A file of the code; this one if not given.
 
     Returns:
-        `str`, *optional*: `None` outside a checkout, and where the code only lies in a checkout of something else (an
-            environment inside a user's repository).
+        `str`, *optional*: `None` outside a checkout, and where the code only lies inside a checkout of something else
+            (an environment in a user's repository).
     """
     file = Path(file).resolve()
 
@@ -210,7 +210,7 @@ print(tokenizer.parse_response(reply, prefix=prompt["input_ids"][0]))  # thinkin
 
 REWARD_USE = """## Use
 
-It speaks through the chat template of its base; `reward_model.json` says which form of prompt and answer it was
+It uses the chat template of its base; `reward_model.json` says which form of prompt and answer it was
 trained on.
 
 ```python
@@ -242,5 +242,5 @@ _LIMITS = """## Limits
 
 A role-play model speaks for its characters, not for its makers: what a character says may be false, biased or unkind.
 System thinking is a plan the model was taught to write, not an explanation of what it computes. A held-out
-loss is no measure of how well a role is played. The method is that of HER (arXiv 2601.21459); this model was not made
+loss does not measure how well a role is played. The method is that of HER (arXiv 2601.21459); this model was not made
 by its authors."""

@@ -2,8 +2,8 @@
 
 HER trains each reply as its own sample with the whole history before it. History never shows system thinking, so the
 samples of a conversation share their prefix: the trunk. A row holds the trunk once and then one branch a reply
-(assistant header, system thinking, reply). A branch takes the positions that follow its place in the trunk, and sees
-that part of the trunk and itself. Tokens come from `apply_chat_template` alone.
+(assistant header, system thinking, reply). A branch has the positions that follow its place in the trunk, and attends
+to that part of the trunk and to itself. All tokens come from `apply_chat_template`.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ class RowReport:
         tokens (`int`): Tokens of all rows.
         per_reply_tokens (`int`): Tokens of the same replies as samples of their own.
         trained_tokens (`int`): Tokens with a label.
-        own_rows (`int`): Replies in a row of their own because their prompt is no prefix of the trunk.
+        own_rows (`int`): Replies in a row of their own because their history is not a prefix of the trunk.
         other_window (`int`): Replies moved to another row because they need another window.
         row_full (`int`): Replies moved to another row because the row was full.
         shortened (`int`): Replies whose oldest turns were dropped.
         dropped_turns (`int`): Turns dropped, summed over those replies.
-        left_out (`int`): Replies left out because they do not fit into the window even alone.
+        left_out (`int`): Replies left out because they do not fit into the window even without history.
         environment (`int`): Assistant messages of the Environment, never trained.
-        history (`int`): Assistant messages that the caller did not want trained.
+        history (`int`): Assistant messages that the caller excluded from training.
         unprompted (`int`): Assistant messages that open a conversation without any prompt, never trained: history.
         empty (`int`): Assistant messages in which nothing is thought, done or said, never trained.
         without_thinking (`int`): Replies trained without system thinking, as after a prompt that does not open it.
-        stray_thinking (`int`): Replies with system thinking elsewhere than once at their front, which no template
-            shows, so that it is not trained.
+        stray_thinking (`int`): Replies with system thinking elsewhere than once at their start, which no template
+            renders, so that it is not trained.
         left_out_replies (`list[str]`): Name of each reply left out: `"conversation:index"`.
     """
 
@@ -125,13 +125,14 @@ def build(
 
     Args:
         messages (`Sequence[Mapping]`): The conversation. Its assistant messages are trained, save the Environment's,
-            empty ones and one that opens it: nothing stands before it that a model could answer.
+            empty ones and one that opens it, before which there is nothing to answer.
         tokenizer (`PreTrainedTokenizerBase`): Carries the HER chat template with its `{% generation %}` marks.
-        max_tokens (`int`, *optional*): The window: what a reply may see and be, in tokens. The oldest turns go
-            whole to fit. `row_tokens` if that is less.
+        max_tokens (`int`, *optional*): The window: most tokens of a prompt and its reply together. The oldest
+            turns are dropped whole to fit. `row_tokens` if that is less.
         row_tokens (`int`, *optional*): Most tokens of a row, trunk and branches; `max_tokens` if not given. Branches
-            that find no room go to another row with the same trunk, so no history is lost to it.
-        one_pass (`bool`, *optional*, defaults to `True`): `False` gives each reply a row of its own: the ordinary way.
+            that do not fit are moved to another row with the same trunk, so no history is lost.
+        one_pass (`bool`, *optional*, defaults to `True`): `False` gives each reply a row of its own, as ordinary
+            training does.
         name (`str`, *optional*): Names the conversation in the report and in errors.
         names (`Sequence[str]`, *optional*): Who speaks in it; see [`~her_hf.processing.window.fit_window`].
         trained (`Container[int]`, *optional*): Indices in `messages` of the replies that are trained; all if not
@@ -143,8 +144,8 @@ def build(
             `report`.
 
     Raises:
-        `ValueError`: If the template refuses a message or marks no tokens of a reply, or a prompt is no prefix of
-            the sample it begins; the message names the conversation and the reply.
+        `ValueError`: If the template refuses a message or marks no tokens of a reply, or a prompt is not a prefix
+            of its sample; the message names the conversation and the reply.
 
     Example:
 
@@ -249,7 +250,7 @@ class _Sampler:
             if whole[: len(prompt)] == prompt:
                 return prompt, thinks
         raise ValueError(
-            "its prompt is no prefix of the sample it begins, so training would not "
+            "its prompt is not a prefix of its sample, so training would not "
             "see what generation sees. The prompt ends in "
             f"{self._tokenizer.decode(self._ids(history, add_generation_prompt=True)[-8:])!r}. Attach the HER "
             "template (her-hf attach), whose prompts end at a token boundary."
@@ -272,7 +273,7 @@ class _Sampler:
 
 
 def _turn(message: Message, names: Sequence[str]) -> Turn:
-    """What a message says, and who says it."""
+    """The turn of a message, with its speaker."""
     content = message.get("content") or ""
     if not isinstance(content, str):
         content = "\n".join(part if isinstance(part, str) else str(part.get("text") or "") for part in content)
@@ -281,7 +282,7 @@ def _turn(message: Message, names: Sequence[str]) -> Turn:
 
 
 def _groups(samples: Sequence[_Reply], room: int | None, one_pass: bool, report: RowReport) -> list[list[_Reply]]:
-    """Which replies share a row: those of one window whose history is a prefix of the trunk, while there is room."""
+    """The replies that share a row: those of one window whose history is a prefix of the trunk, while they fit."""
     if not one_pass:
         return [[sample] for sample in samples]
     groups: list[list[_Reply]] = []
@@ -310,7 +311,7 @@ def _windows(samples: Sequence[_Reply]) -> list[list[_Reply]]:
 
 
 def _fill(samples: Sequence[_Reply], room: int | None) -> list[list[_Reply]]:
-    """Cuts a run of replies into rows of at most `room` tokens; a row's trunk ends where its last reply begins."""
+    """Divides a run of replies into rows of at most `room` tokens; a row's trunk ends where its last reply begins."""
     parts: list[list[_Reply]] = []
     branches = 0
     for sample in samples:

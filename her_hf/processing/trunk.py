@@ -83,8 +83,8 @@ def build_row(samples: Sequence[Sample]) -> Row:
         `Row`: Branches in the order of the samples. The positions of a branch continue those of its trunk.
 
     Raises:
-        `ValueError`: If a sample's trunk is no prefix of the longest one: its branch would attend to tokens that its
-            own prompt does not hold.
+        `ValueError`: If a sample's trunk is not a prefix of the longest one: its branch would attend to tokens that
+            are not in its own prompt.
 
     Example:
 

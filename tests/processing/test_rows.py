@@ -299,7 +299,7 @@ def test_reply_off_the_trunk_gets_its_own_row() -> None:
     ("old", "new", "words"),
     [
         ("{% generation %}", "{% if true %}", "marks no token"),
-        ("<system_thinking>\n{% endif %}", "<system_thinking>\n\n{% endif %}", "no prefix"),
+        ("<system_thinking>\n{% endif %}", "<system_thinking>\n\n{% endif %}", "not a prefix"),
         ("{% if add_generation_prompt %}", "{% if messages[-1].role == 'user' %}", "does not append"),
     ],
 )

@@ -110,7 +110,7 @@ def test_fewer_layers_are_trained_before_there_are_fewer_scenes_and_said() -> No
             plan.train_last_layers < DECODER_LAYERS[0] or plan.train_scenes < SCENES or plan.prompts < PROMPTS[0]
         )
     assert [plan.train_scenes for plan in plans[:2]] != [plan.train_scenes for plan in plans[-2:]]
-    assert any("do not suffice" in line for line in plans[-1].describe())
+    assert any("are not enough" in line for line in plans[-1].describe())
 
 
 def test_fewer_replies_make_smaller_steps_not_fewer() -> None:

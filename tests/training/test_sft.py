@@ -57,7 +57,7 @@ def test_results_and_card(finished: Path) -> None:
     assert "licence" not in card and "widget" not in card and "base_model:" not in card and str(ROOT) not in card
 
 
-def test_what_is_not_trained_is_told(
+def test_what_is_not_trained_is_reported(
     base: Path, scenes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An empty turn and turns without system thinking, in the log, the results and the card."""

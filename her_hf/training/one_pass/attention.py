@@ -116,7 +116,7 @@ def _attention_problems(config: Any) -> Iterator[str]:
     if implementation == "eager":
         yield "attn_implementation='eager' adds a boolean mask to the scores instead of hiding tokens"
     elif implementation not in ATTENTION:
-        yield f"attn_implementation={implementation!r} does not follow a 4-D mask (want sdpa or flex_attention)"
+        yield f"attn_implementation={implementation!r} does not follow a 4-D mask"
 
 
 def _layer_problems(config: Any) -> Iterator[str]:

@@ -41,7 +41,7 @@ def test_models_that_would_be_wrong_are_refused(
 
 @pytest.mark.parametrize("pack", [False, True])
 def test_masks_agree(tokenizer: Any, pack: bool) -> None:
-    """The mask of sdpa, FlexAttention's, and the spans say the same of every pair of tokens that are no padding."""
+    """The mask of sdpa, FlexAttention's, and the spans say the same of every pair of tokens that are not padding."""
     rows = [row for messages in conversations() for row in build(messages, tokenizer)]
     inputs = OnePassCollator(pad_token_id=0, pack=pack)(rows)
     numbers = inputs["own"], inputs["parent"], inputs["limit"]

@@ -15,7 +15,7 @@ def test_steps_hold_as_many_replies_as_asked() -> None:
     assert plan_steps(replies, 8, seed=1) == steps != plan_steps(replies, 8, seed=2)
 
 
-def test_neighbours_come_into_the_same_step() -> None:
+def test_neighbours_are_kept_in_the_same_step() -> None:
     replies = [1, 1, 2, 2, 1, 1] * 40
     steps = plan_steps(replies, 10, seed=3, group_size=2)
     assert all(sum(len(branches) for _, branches in step) == 10 for step in steps[:-1])
@@ -26,12 +26,12 @@ def test_neighbours_come_into_the_same_step() -> None:
     assert trained == [(row, branch) for row, count in enumerate(replies) for branch in range(count)]
 
 
-def test_neighbours_larger_than_a_step_are_parted() -> None:
+def test_neighbours_larger_than_a_step_are_divided() -> None:
     steps = plan_steps([3, 3], 4, seed=None, group_size=2)
     assert steps == [[(0, (0, 1, 2)), (1, (0,))], [(1, (1, 2))]]
 
 
-def test_rows_of_a_step_are_dealt_to_micro_batches() -> None:
+def test_rows_of_a_step_are_shared_by_micro_batches() -> None:
     costs = {0: 90, 1: 30, 2: 29, 3: 31, 4: 88, 5: 30}
     pieces = [(row, (0,)) for row in costs]
     even = share_evenly(pieces, 3, lambda piece: costs[piece[0]])

@@ -13,7 +13,7 @@ from her_hf.processing.rows import build
 from her_hf.processing.trunk import IGNORED, Row, take
 from her_hf.training.one_pass.branches import BRANCHES, use_branches
 from her_hf.training.one_pass.collator import OnePassCollator
-from her_hf.training.one_pass.loss import loss_weights, total_weight
+from her_hf.training.one_pass.loss import loss_weights, token_losses, total_weight
 from her_hf.training.reward_model.rows import PairReport, reward_rows
 from tests.support.gradients import one_pass, reference, worst
 from tests.support.one_pass import conversation, conversations, tiny_model, tiny_tokenizer
@@ -113,3 +113,20 @@ def test_the_loss_is_weighed_as_the_rows_say(base: Path) -> None:
     weights = loss_weights(batch, torch.float64, per_reply=True)
     assert [round(sum(weights[row]).item(), 5) for row in (0, 1)] == [2, 1] and total_weight(batch) == 3
     assert ((weights > 0) == (batch["labels"] != IGNORED)).all()
+
+
+@pytest.mark.parametrize("name", ["final_logit_softcapping", "logit_scale", "lm_head_multiplier", "output_multiplier"])
+def test_a_model_that_scales_its_logits_applies_its_own_head(tokenizer: Any, name: str) -> None:
+    """The head alone would give other logits, and so a loss that is silently wrong."""
+    model = tiny_model("llama", len(tokenizer))
+    batch = OnePassCollator(pad_token_id=0)(
+        [row for messages in conversations() for row in build(messages, tokenizer)]
+    )
+    head_calls: list[int] = []
+    model.lm_head.register_forward_hook(lambda module, given, logits: head_calls.append(logits.dim()))
+    token_losses(model, batch, "sdpa")
+    assert head_calls == [3, 2]  # the model's own, for one position, and ours for the trained ones
+    head_calls.clear()
+    setattr(model.config, name, 0.5)
+    token_losses(model, batch, "sdpa")
+    assert head_calls == [3]

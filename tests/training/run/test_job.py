@@ -101,7 +101,7 @@ def test_a_killed_lora_run_resumes_to_the_same_end(base: Path, scenes: Path, tmp
 
 @pytest.mark.parametrize("what", ["weights", "held out"])
 def test_a_run_is_tied_to_its_base_and_held_out_data(base: Path, scenes: Path, tmp_path: Path, what: str) -> None:
-    """Neither the path of the base nor that of the data tells whether they are still the same."""
+    """Neither the path of the base nor that of the data says whether they are still the same."""
     own_base, own_scenes, out = tmp_path / "base", tmp_path / "scenes", tmp_path / "out"
     shutil.copytree(base, own_base)
     shutil.copytree(scenes, own_scenes)
@@ -142,7 +142,7 @@ class Hub:
 
 
 @pytest.mark.parametrize("lora", [False, True])
-def test_a_push_tells_no_secret(
+def test_a_push_reveals_no_secret(
     base: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: bool
 ) -> None:
     """Neither the token, here on the command line, nor a path of this machine goes out; a second call pushes too."""

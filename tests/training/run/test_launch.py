@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from pathlib import Path
 
 import pytest
+from trl import ModelConfig
 
-from her_hf.training.run.launch import launch
-from her_hf.training.sft import run_sft
+from her_hf.training.one_pass.config import OnePassConfig
+from her_hf.training.run.launch import launch, settings_of
+from her_hf.training.sft import SFTDataConfig, run_sft
+from tests.support.paths import ROOT
 from tests.support.training import (
     sft_values,
 )
@@ -43,3 +47,25 @@ def test_what_the_user_can_fix_is_one_line(
     assert "Error:" in error and words in error
     # The run's note alone may be there: the next start takes it over.
     assert [path.name for path in tmp_path.glob("out/*")] in ([], ["run.json"])
+
+
+@pytest.mark.parametrize(
+    ("script", "settings"),
+    [
+        ("sft", ["--last_reply_only", "--replies_per_step", "--lora_r"]),
+        ("rm_sft", ["--decision_share", "--replies_per_step", "--lora_r"]),
+        ("rm_rl", ["--min_uncertainty", "--num_generations", "--lora_r"]),
+    ],
+)
+def test_each_script_offers_the_settings_of_its_run(
+    script: str, settings: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "recipes" / f"{script}.py"), run_name="__main__")
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0 and all(f"{name} " in shown for name in settings)
+
+
+def test_the_settings_of_a_run_are_its_parameters_in_order() -> None:
+    assert settings_of(run_sft) == (SFTDataConfig, ModelConfig, OnePassConfig)
