@@ -15,10 +15,7 @@ from her_hf.training.one_pass.layers import LAYERS
 from her_hf.training.run.launch import settings_of
 from her_hf.training.sft import run_sft
 from tests.support.paths import ROOT
-from tests.support.training import (
-    parsed,
-    sft_values,
-)
+from tests.support.training import parsed, sft_values
 
 
 def test_folder_carries_the_method(finished: Path) -> None:

@@ -19,10 +19,7 @@ from her_hf.training.reward_model.sft import run_rm_sft
 from tests.support.gradients import gradients, reference, trainer_config, worst
 from tests.support.one_pass import conversation, conversations, tiny_model, tiny_tokenizer
 from tests.support.pairs import a_pair
-from tests.support.training import (
-    parsed,
-    rm_sft_values,
-)
+from tests.support.training import parsed, rm_sft_values
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,7 @@ from her_hf.training.reward_model.rl import run_rm_rl
 from her_hf.training.reward_model.sft import run_rm_sft
 from her_hf.training.run.launch import launch, settings_of
 from tests.support.paths import ROOT
-from tests.support.training import (
-    rm_rl_values,
-    rm_sft_values,
-)
+from tests.support.training import rm_rl_values, rm_sft_values
 
 
 @pytest.mark.parametrize(

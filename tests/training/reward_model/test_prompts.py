@@ -11,10 +11,7 @@ from her_hf.training.reward_model.config import RewardRLDataConfig
 from her_hf.training.reward_model.prompts import prompt_rows
 from her_hf.training.reward_model.rl import run_rm_rl
 from tests.support.pairs import a_pair
-from tests.support.training import (
-    parsed,
-    rm_rl_values,
-)
+from tests.support.training import parsed, rm_rl_values
 
 
 def test_prompts_come_in_both_orders_with_their_labels() -> None:

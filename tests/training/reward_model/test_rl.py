@@ -11,11 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from her_hf.training.reward_model.rewards import VerdictReward
 from her_hf.training.reward_model.rl import run_rm_rl
-from tests.support.training import (
-    parsed,
-    rm_rl_values,
-    run_to_the_kill,
-)
+from tests.support.training import parsed, rm_rl_values, run_to_the_kill
 
 
 def test_a_step_has_both_orders_of_a_pair(

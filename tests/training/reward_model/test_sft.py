@@ -14,11 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from her_hf.durable import OtherRunError
 from her_hf.training.reward_model.sft import run_rm_sft
 from tests.support.paths import ROOT
-from tests.support.training import (
-    parsed,
-    rm_sft_values,
-    run_to_the_kill,
-)
+from tests.support.training import parsed, rm_sft_values, run_to_the_kill
 
 
 def test_the_folder_is_a_plain_model_with_its_own_template(first_stage: Path, base: Path) -> None:

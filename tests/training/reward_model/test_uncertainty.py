@@ -17,11 +17,7 @@ from her_hf.training.reward_model.prompts import select_pairs
 from her_hf.training.reward_model.rl import run_rm_rl
 from her_hf.training.reward_model.uncertainty import uncertain_pairs
 from tests.support.pairs import a_pair
-from tests.support.training import (
-    parsed,
-    rm_rl_values,
-    run_to_the_kill,
-)
+from tests.support.training import parsed, rm_rl_values, run_to_the_kill
 
 
 def a_model(folder: Path) -> tuple[Any, Any]:

@@ -12,10 +12,7 @@ from transformers import PreTrainedConfig
 from her_hf.training.run import base as run_base
 from her_hf.training.sft import run_sft
 from tests.support.one_pass import tiny_tokenizer
-from tests.support.training import (
-    parsed,
-    sft_values,
-)
+from tests.support.training import parsed, sft_values
 
 
 def test_a_window_beyond_the_model_is_cut_to_it(

@@ -21,13 +21,7 @@ from her_hf.durable import OtherRunError
 from her_hf.training.one_pass.layers import LAYERS
 from her_hf.training.sft import run_sft
 from tests.support.paths import ROOT
-from tests.support.training import (
-    free_port,
-    losses,
-    parsed,
-    run_to_the_kill,
-    sft_values,
-)
+from tests.support.training import free_port, losses, parsed, run_to_the_kill, sft_values
 
 
 def test_same_command_again_trains_nothing(finished: Path, base: Path, scenes: Path) -> None:

@@ -14,9 +14,7 @@ from her_hf.training.one_pass.config import OnePassConfig
 from her_hf.training.run.launch import launch, settings_of
 from her_hf.training.sft import SFTDataConfig, run_sft
 from tests.support.paths import ROOT
-from tests.support.training import (
-    sft_values,
-)
+from tests.support.training import sft_values
 
 
 @pytest.mark.parametrize(
