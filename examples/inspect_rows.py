@@ -6,7 +6,8 @@ python examples/inspect_rows.py outputs/base/smollm2-135m
 import sys
 
 from her_hf import HERProcessor, load_scenes
-from her_hf.processing.rows import IGNORED, build
+from her_hf.processing.rows import build
+from her_hf.processing.trunk import IGNORED
 
 tokenizer = HERProcessor.attach(sys.argv[1]).tokenizer
 scene = load_scenes("dataset_cards/her-mini", "test")[0]
