@@ -15,9 +15,10 @@ from pathlib import Path
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from her_hf.durable import Journal, digest
+from her_hf.durable import digest
 from her_hf.inference import Caller
 from her_hf.inference.local import LocalModel
+from her_hf.journal import Journal
 from her_hf.judging.pairwise.judge import OneOrder, PairJudging, PairwiseJudge
 from her_hf.judging.pairwise.pairs import Pair
 from her_hf.judging.pairwise.reward_model import HERRewardModel
@@ -65,12 +66,13 @@ def doubtful_pairs(
     journal = Journal(file, key=lambda row: (row["asked"], row["pair"]))
     with closing(HERRewardModel(PairwiseJudge(Caller(local), settings))) as judge:
         asked = digest(judge.fingerprint())
-        waiting = [pair for pair in pairs if (asked, labelled_key(pair)) not in journal.rows]
+        waiting = [pair for pair in pairs if (asked, labelled_key(pair)) not in journal]
         bar = tqdm(waiting, total=len(pairs), initial=len(pairs) - len(waiting), desc="doubt", disable=not progress)
         for pair in bar:
             doubts = [_doubt(order, pair) for order in judge.judge([pair])[0].per_order]
             journal.add({"pair": labelled_key(pair), "asked": asked, "doubts": doubts})
-    kept = [pair for pair in pairs if max(journal.rows[asked, labelled_key(pair)]["doubts"]) >= least]
+    rows = journal.rows((asked, labelled_key(pair)) for pair in pairs)
+    kept = [pair for pair, row in zip(pairs, rows, strict=True) if max(row["doubts"]) >= least]
     if not kept:
         raise ValueError(
             f"{local.name} is in doubt of none of {len(pairs)} pairs (least_doubt: {least}): none is left to learn "

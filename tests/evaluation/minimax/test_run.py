@@ -108,8 +108,8 @@ def test_a_run_from_seeds_to_scores(tmp_path: Path) -> None:
 
 
 def test_concurrency_and_kills_change_nothing_and_repeat_nothing(tmp_path: Path) -> None:
-    evaluate(tmp_path / "one", at_once=1)
-    evaluate(tmp_path / "many", at_once=64)
+    evaluate(tmp_path / "one", window=1)
+    evaluate(tmp_path / "many", window=64)
     calls: list[str] = []
     kills = iter((5, 11, 19, 37, 10_000))
 
@@ -151,7 +151,7 @@ def test_a_dialogue_is_judged_while_others_are_still_played(tmp_path: Path) -> N
         return answer
 
     sides = {"npc": heard("playing", her_npc), "user": heard("playing", plain_user)}
-    evaluate(tmp_path, **sides, judge=heard("judging", planted), at_once=1)
+    evaluate(tmp_path, **sides, judge=heard("judging", planted), window=1)
     assert asked == [*["playing"] * 8, *["judging"] * 2] * 4
 
 
