@@ -83,7 +83,13 @@ class _Shape(BaseModel):
 
 
 async def judge_pairs(
-    judge: PairwiseJudge, pairs: Sequence[Pair | BadPair], file: Path, *, window: int = WINDOW, show: bool = True
+    judge: PairwiseJudge,
+    pairs: Sequence[Pair | BadPair],
+    file: Path,
+    *,
+    judged_by: str,
+    window: int = WINDOW,
+    show: bool = True,
 ) -> list[Row]:
     """Judges pairs into a JSONL file, each line durably as it comes.
 
@@ -92,22 +98,29 @@ async def judge_pairs(
         pairs (`Sequence[Pair | BadPair]`): The pairs.
         file (`Path`): The file. Verdicts that are there count, but for those whose request failed; those are asked
             again. What the lines say of a pair (label, kind, …) is always what the pair says now.
+        judged_by (`str`): Digest of all settings, which each line carries.
         window (`int`, *optional*, defaults to 256): Most pairs in hand at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
-        `list[dict]`: The lines in the order of the pairs: `index`, `key`, what is known of the pair, and
+        `list[dict]`: The lines in the order of the pairs: `index`, `key`, `settings`, what is known of the pair, and
             [`~her_hf.judging.PairVerdict`] as JSON.
+
+    Raises:
+        `ValueError`: If a line of the file is of another shape or of other settings.
     """
-    journal = Journal(file, key=lambda row: (row["index"], row["key"]), shape=_Shape)
+    journal = Journal(file, key=lambda row: (row["index"], row["key"]), shape=_Shape, same={"settings": judged_by})
+
+    def line(unit: Unit, verdict: Row) -> Row:
+        return _line(*unit, {"settings": judged_by, **verdict})
 
     def known(unit: Unit) -> Row | None:
         """The line of a pair with the verdict that is there, if it counts."""
         row = journal.get(unit[0])
-        return _line(*unit, {name: row[name] for name in _OF_THE_JUDGE}) if row and _settled(row, unit[1]) else None
+        return line(unit, {name: row[name] for name in _OF_THE_JUDGE}) if row and _settled(row, unit[1]) else None
 
     async def one(unit: Unit) -> Row:
-        return known(unit) or _line(*unit, (await judge.judge(unit[1])).as_dict())
+        return known(unit) or line(unit, (await judge.judge(unit[1])).as_dict())
 
     stage = Stage(
         journal,
@@ -190,7 +203,8 @@ async def run_reward(run: RewardRun) -> Row:
         "unseen": sorted(run.unseen),
     }
     claim(run.out, settings, begun=lambda folder: (folder / JUDGED).exists(), beside=LEDGER_FILES)
-    rows = await judge_pairs(run.judge, run.pairs, run.out / JUDGED, window=run.window, show=run.show)
+    file, judged_by = run.out / JUDGED, digest(settings)
+    rows = await judge_pairs(run.judge, run.pairs, file, judged_by=judged_by, window=run.window, show=run.show)
     results = reward_results(rows, settings)
     write_json(run.out / RESULTS, results)
     return results
@@ -222,7 +236,7 @@ async def judge_file(
             "file, or delete this one."
         )
     claim(note, settings, begun=lambda _: file.exists())
-    rows = await judge_pairs(judge, pairs, file, show=show)
+    rows = await judge_pairs(judge, pairs, file, judged_by=digest(settings), show=show)
     replace_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return rows
 

@@ -27,6 +27,7 @@ from her_hf.simulation.coser import CoserSettings, Troupe
 from recipes.benchmarks.coser_speed import measure
 from recipes.benchmarks.scripted_server import scripted
 from tests.support.chat import serving
+from tests.support.journals import check_refusals
 from tests.support.minimax import caller, model_of
 from tests.support.paths import ROOT, SHARED
 
@@ -248,6 +249,18 @@ def test_a_scene_is_judged_while_others_are_still_played(tmp_path: Path) -> None
     troupe = Troupe(one, one, one)
     run_coser_now(CoserRun(scenes, tmp_path / "out", settings, judging, troupe, [one], window=1, show=False))
     assert asked == ["playing", "playing", "playing", *["judging"] * 4] * 3  # two turns and who takes the second
+
+
+@pytest.mark.parametrize(("name", "needs"), [("dialogues", "scene_digest"), ("judgements", "judged")])
+def test_lines_of_an_older_shape_or_another_run_are_refused(tmp_path: Path, name: str, needs: str) -> None:
+    scenes, one = load_scenes(mini_scenes(tmp_path, 2)), caller(lambda *_: '{"Nothing": 1}')
+
+    def start() -> None:
+        settings, troupe = CoserSettings("plain", rounds=2), Troupe(one, one, one)
+        run_coser_now(CoserRun(scenes, tmp_path / "out", settings, Judging(), troupe, [one], show=False))
+
+    start()
+    check_refusals(tmp_path / "out" / f"{name}.jsonl", start, needs=needs)
 
 
 def test_a_key_that_is_refused_ends_the_run_and_counts_nothing_as_missing(tmp_path: Path) -> None:
