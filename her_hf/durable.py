@@ -91,8 +91,6 @@ def new_contents(file: str | Path) -> Iterator[IO[bytes]]:
     try:
         with draft.open("wb") as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
         os.replace(draft, file)
     except BaseException:
         draft.unlink(missing_ok=True)

@@ -149,6 +149,8 @@ class Journal:
                     old.seek(self._offsets[key])
                     offsets[key] = end
                     end += new.write(old.readline())
+                new.flush()
+                os.fsync(new.fileno())  # what was on the disk before is on it still
             self._offsets = offsets
 
     @contextmanager
