@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from her_hf.durable import SEED_LIMIT, Journal
+from her_hf.durable import SEED_LIMIT
 from her_hf.evaluation.form.run import Unit
-from her_hf.inference.interface import Sampling
+from her_hf.inference.interface import Reply, Sampling
 from her_hf.inference.local import LocalModel
+from her_hf.journal import Journal
 
 BATCH_SIZE = 32
 """Replies generated together: one batch takes less time than its halves in sequence."""
@@ -58,7 +59,7 @@ def sample_replies(
     wanted = {unit_key(unit, draw, settings): (unit, draw) for draw in range(draws) for unit in units}
     done = Journal(out, key=lambda row: row["key"])
     # Equal prompts are neighbours, so that a batch processes them once.
-    waiting = sorted((key for key in wanted if key not in done.rows), key=lambda key: units.index(wanted[key][0]))
+    waiting = sorted((key for key in wanted if key not in done), key=lambda key: units.index(wanted[key][0]))
     model = LocalModel.load(str(folder), device="cpu", dtype=dtype) if waiting else None
     for start in range(0, len(waiting), BATCH_SIZE):
         assert model is not None
@@ -82,22 +83,23 @@ def sample_replies(
                 each_token=each_token,
             )
         )
-        for key, reply in zip(batch, replies, strict=True):
-            (scene, character, index), draw = wanted[key]
-            done.add(
-                {
-                    "key": key,
-                    "scene_key": list(scene.key),
-                    "character": character,
-                    "turn": index,
-                    "draw": draw,
-                    "text": reply.text,
-                    "ended": reply.ended,
-                    "tokens": reply.usage.completion_tokens,
-                }
-            )
+        done.add(*(_row(key, *wanted[key], reply) for key, reply in zip(batch, replies, strict=True)))
     progress(1.0)
-    return [done.rows[key] for key in wanted]
+    return list(done.rows(wanted))
+
+
+def _row(key: str, unit: Unit, draw: int, reply: Reply) -> dict[str, Any]:
+    scene, character, index = unit
+    return {
+        "key": key,
+        "scene_key": list(scene.key),
+        "character": character,
+        "turn": index,
+        "draw": draw,
+        "text": reply.text,
+        "ended": reply.ended,
+        "tokens": reply.usage.completion_tokens,
+    }
 
 
 def _fingerprint(folder: Path) -> str:

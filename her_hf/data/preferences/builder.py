@@ -9,7 +9,6 @@ Other settings need another folder. A copy of `ledger.sqlite` in it saves all ca
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,14 +16,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from her_hf.durable import Journal, claim, digest, replace_text, write_json
+from pydantic import BaseModel
+
+from her_hf.durable import claim, digest, replace_text, write_json
 from her_hf.evaluation.reward.run import LEDGER_FILES
 from her_hf.inference import Caller
+from her_hf.journal import Journal, Row
 from her_hf.judging import Pair, PairVerdict, PairwiseJudge
 from her_hf.judging.pairwise.pairs import Compared
 from her_hf.judging.pairwise.verdicts import MIN_COMPARED
-from her_hf.runs.progress import bar, together
+from her_hf.runs.progress import Progress
 from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
+from her_hf.runs.units import WINDOW, Cause, Stage, run_units
 from her_hf.scenes import Scene
 from her_hf.scoring.missing import Missing
 
@@ -35,8 +38,6 @@ from .report import candidate_counts, judged_counts, missing_shares, render_repo
 
 CANDIDATES_FILE, PAIRS_FILE, JUDGEMENTS_FILE = "candidates.jsonl", "pairs.jsonl", "judgements.jsonl"
 REPORT_FILE, REPORT_TEXT, SETS_FOLDER = "report.json", "report.md", "sets"
-
-Row = dict[str, Any]
 
 
 @dataclass
@@ -56,7 +57,7 @@ class PairRun:
         max_length_bias (`float`, *optional*, defaults to 0.6): See there.
         both_share (`float`, *optional*, defaults to 0.5): See there.
         seed (`int`, *optional*, defaults to 42): Of the sets.
-        at_once (`int`, *optional*, defaults to 256): Most replies or pairs in hand at a time.
+        window (`int`, *optional*, defaults to 256): Most replies or pairs in hand at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
     """
 
@@ -72,7 +73,7 @@ class PairRun:
     max_length_bias: float = MAX_LENGTH_BIAS
     both_share: float | None = BOTH_SHARE
     seed: int = 42
-    at_once: int = 256
+    window: int = WINDOW
     show: bool = True
 
 
@@ -103,12 +104,12 @@ async def build_pairs(run: PairRun) -> Row:
         beside=LEDGER_FILES,
     )
     try:
-        file = run.out / CANDIDATES_FILE
-        rows = await sample_candidates(run.policy, moments, file, at_once=run.at_once, show=run.show)
+        file, made_by = run.out / CANDIDATES_FILE, digest(settings)
+        rows = await sample_candidates(run.policy, moments, file, made_by=made_by, window=run.window, show=run.show)
         clock.lap("candidates")
         candidates, pairs, dropped = _pairs(run, moments, rows, str(settings["policy"]["model"]["model"]))
         _write_lines(run.out / PAIRS_FILE, pairs)
-        judged = await _judge(run, pairs)
+        judged = await _judge(run, pairs, made_by)
         clock.lap("judging")
         labelled, left_out, buckets = _labelled(pairs, judged, run.min_principles)
         allocated = allocate(
@@ -183,28 +184,38 @@ def _place(row: Mapping[str, Any]) -> tuple[str, int, int, int]:
     return str(row["scene_key"]), int(row["turn"]), int(first), int(second)
 
 
-async def _judge(run: PairRun, pairs: Sequence[Pair]) -> list[Row]:
+class _Shape(BaseModel):
+    scene_key: str
+    turn: int
+    candidates: list[int]
+    judged: str
+    verdict: str | None
+    confidence: float | None
+    principles: list[Any]
+    evidence: Any
+    agreed: bool | None
+    missing: Cause | None
+
+
+async def _judge(run: PairRun, pairs: Sequence[Pair], judged_by: str) -> list[Row]:
     """Rows of `judgements.jsonl` in the order of the pairs; one without a verdict is judged again at the next start.
 
     Earlier answers come from the ledger, so only requests that failed, in either order, are really made.
     """
-    journal = Journal(run.out / JUDGEMENTS_FILE, key=_place)
-    places = [_place(pair.extra) for pair in pairs]
-    waiting = [
-        pair
-        for place, pair in zip(places, pairs, strict=True)
-        if (row := journal.rows.get(place)) is None or row["missing"] or row["judged"] != pair.key
-    ]
-    with bar(len(pairs), "judging", "pair", show=run.show, done=len(pairs) - len(waiting)) as progress:
 
-        async def one(pair: Pair) -> None:
-            found = await run.teacher.judge(pair)
-            place = {name: pair.extra[name] for name in ("scene_key", "turn", "candidates")}
-            await asyncio.to_thread(journal.add, {**place, "judged": pair.key, **found.as_dict()})
-            progress.update()
+    async def one(pair: Pair) -> Row:
+        found = await run.teacher.judge(pair)
+        place = {name: pair.extra[name] for name in ("scene_key", "turn", "candidates")}
+        return {**place, "judged": pair.key, "settings": judged_by, **found.as_dict()}
 
-        await together(map(one, waiting), run.at_once)
-    return journal.settle(places)
+    stage = Stage(
+        Journal(run.out / JUDGEMENTS_FILE, key=_place, shape=_Shape, same={"settings": judged_by}),
+        key=lambda pair: _place(pair.extra),
+        make=one,
+        is_valid=lambda pair, row: not row["missing"] and bool(row["judged"] == pair.key),
+        progress=Progress("judging", "pair", total=len(pairs), show=run.show),
+    )
+    return list(await run_units(pairs, stage, window=run.window))
 
 
 def _labelled(

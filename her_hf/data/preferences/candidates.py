@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from her_hf.dual_layer import ENVIRONMENT, View
-from her_hf.durable import Journal, derive_seed, digest
+from her_hf.durable import derive_seed, digest
 from her_hf.inference import Caller, ModelError, Sampling
 from her_hf.inference.window import WindowFull
-from her_hf.runs.progress import bar, together
+from her_hf.journal import Journal, Row
+from her_hf.runs.progress import Progress
+from her_hf.runs.units import WINDOW, Cause, Stage, run_units
 from her_hf.scenes import Scene
 from her_hf.simulation.styles import Style, actor_messages
 
 CANDIDATES = 8
 """Replies to a turn, as in HER."""
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class Moment:
             for turn in self.scene.dialogue[: self.index]
             for segment in turn.segments
         )
+
+
+Unit = tuple[Moment, int]
+"""A turn, and which of its candidates."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +134,15 @@ def moments_of(scenes: Sequence[Scene], limit: int | None = None) -> tuple[list[
     return [found[place * len(found) // most] for place in range(most)], counts
 
 
+class _Shape(BaseModel):
+    key: list[Any]
+    asked: str
+    text: str | None
+    failure: Cause | None
+
+
 async def sample_candidates(
-    policy: Policy, moments: Sequence[Moment], file: Path, *, at_once: int = 256, show: bool = True
+    policy: Policy, moments: Sequence[Moment], file: Path, *, made_by: str, window: int = WINDOW, show: bool = True
 ) -> list[Row]:
     """Samples the candidates that are still missing.
 
@@ -137,38 +150,39 @@ async def sample_candidates(
         policy ([`Policy`]): The model and its sampling.
         moments (`Sequence[Moment]`): Turns to reply to.
         file (`Path`): JSONL file that stores each reply durably; failed calls are repeated at the next start.
-        at_once (`int`, *optional*, defaults to 256): Most replies in hand at a time.
+        made_by (`str`): Digest of the run's settings, which each line carries.
+        window (`int`, *optional*, defaults to 256): Maximum replies in progress at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
         `list[dict]`: `key` (that of the moment, and the number of the candidate), `asked`, `text` (`None` if there is
             none), `ended` (whether the model itself ended it), `failure`; in order of moments and numbers.
     """
-    journal = Journal(file, key=lambda row: tuple(row["key"]))
-    jobs = [(moment, number) for moment in moments for number in range(policy.candidates)]
-    asked = {tuple(moment.key): _messages(policy, moment) for moment in moments}
-    waiting = [
-        job for job in jobs if not _is_there(journal.rows.get((*job[0].key, job[1])), digest(asked[tuple(job[0].key)]))
-    ]
-    with bar(len(jobs), "candidates", "reply", show=show, done=len(jobs) - len(waiting)) as progress:
+    units = ((moment, number) for moment in moments for number in range(policy.candidates))
 
-        async def one(moment: Moment, number: int) -> None:
-            messages = asked[tuple(moment.key)]
-            key = [*moment.key, number]
-            journal.add({"key": key, "asked": digest(messages), **await _reply(policy, moment, messages, number)})
-            progress.update()
+    async def one(unit: Unit) -> Row:
+        moment, number = unit
+        messages = _messages(policy, moment)
+        row = {"key": [*moment.key, number], "asked": digest(messages), "settings": made_by}
+        return {**row, **await _reply(policy, moment, messages, number)}
 
-        await together((one(*job) for job in waiting), at_once)
-    return journal.settle([(*moment.key, number) for moment, number in jobs])
+    def is_valid(unit: Unit, row: Row) -> bool:
+        """Whether this very question was answered; a call that failed is made again."""
+        return not row["failure"] and bool(row["asked"] == digest(_messages(policy, unit[0])))
+
+    stage = Stage(
+        Journal(file, key=lambda row: tuple(row["key"]), shape=_Shape, same={"settings": made_by}),
+        key=lambda unit: (*unit[0].key, unit[1]),
+        make=one,
+        is_valid=is_valid,
+        progress=Progress("candidates", "reply", total=len(moments) * policy.candidates, show=show),
+    )
+    return list(await run_units(units, stage, window=window))
 
 
 def _messages(policy: Policy, moment: Moment) -> list[dict[str, Any]]:
     shown = moment.scene.model_copy(update={"dialogue": moment.scene.dialogue[: moment.index]})
     return actor_messages(shown, moment.character, policy.style)
-
-
-def _is_there(row: Row | None, asked: str) -> bool:
-    return row is not None and not row["failure"] and row["asked"] == asked
 
 
 async def _reply(policy: Policy, moment: Moment, messages: list[dict[str, Any]], number: int) -> Row:

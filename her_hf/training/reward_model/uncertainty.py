@@ -15,9 +15,10 @@ from pathlib import Path
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from her_hf.durable import Journal, digest
+from her_hf.durable import digest
 from her_hf.inference import Caller
 from her_hf.inference.local import LocalModel
+from her_hf.journal import Journal
 from her_hf.judging.pairwise.judge import OneOrder, PairJudging, PairwiseJudge
 from her_hf.judging.pairwise.pairs import Pair
 from her_hf.judging.pairwise.reward_model import HERRewardModel
@@ -66,12 +67,13 @@ def uncertain_pairs(
     journal = Journal(file, key=lambda row: (row["judge"], row["pair"]))
     with closing(HERRewardModel(PairwiseJudge(Caller(local), settings))) as judge:
         fingerprint = digest(judge.fingerprint())
-        missing = [pair for pair in pairs if (fingerprint, labelled_key(pair)) not in journal.rows]
+        missing = [pair for pair in pairs if (fingerprint, labelled_key(pair)) not in journal]
         done = len(pairs) - len(missing)
         for pair in tqdm(missing, total=len(pairs), initial=done, desc="uncertainty", disable=not progress):
             found = [_uncertainty(order, pair) for order in judge.judge([pair])[0].per_order]
             journal.add({"pair": labelled_key(pair), "judge": fingerprint, "uncertainty": found})
-    kept = [pair for pair in pairs if max(journal.rows[fingerprint, labelled_key(pair)]["uncertainty"]) >= minimum]
+    rows = journal.rows((fingerprint, labelled_key(pair)) for pair in pairs)
+    kept = [pair for pair, row in zip(pairs, rows, strict=True) if max(row["uncertainty"]) >= minimum]
     if not kept:
         raise ValueError(
             f"{local.name} is certain about all {len(pairs)} pairs (min_uncertainty: {minimum}): no pair is left to "

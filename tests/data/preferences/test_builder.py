@@ -28,6 +28,7 @@ from her_hf.judging.pairwise.prompts import compact_messages, pair_messages
 from her_hf.scenes import load_scenes
 from her_hf.simulation.styles import style_named
 from tests.support.chat import small_scene
+from tests.support.journals import check_refusals
 from tests.support.pairs import Judge, compact
 from tests.support.paths import ROOT
 
@@ -388,6 +389,15 @@ def test_the_same_files_at_any_concurrency_and_after_kills(tmp_path: Path) -> No
     assert len(writer.calls) == 2 * failed  # nothing but what failed is asked again, with its one retry
     for name in FILES:
         assert len({(tmp_path / at / name).read_bytes() for at in ("one", "many", "killed")}) == 1, name
+
+
+@pytest.mark.parametrize(("name", "needs"), [("candidates", "asked"), ("judgements", "judged")])
+def test_lines_of_an_older_shape_or_another_run_are_refused(tmp_path: Path, name: str, needs: str) -> None:
+    def start() -> None:
+        run(tmp_path, policy_model(fail=False), sound_teacher(), limit=SMALL)
+
+    start()
+    check_refusals(tmp_path / f"{name}.jsonl", start, needs=needs)
 
 
 def sound_teacher() -> Judge:

@@ -15,6 +15,7 @@ from her_hf.evaluation.reward.report import comparison_table, draw_models, write
 from her_hf.evaluation.reward.run import RewardRun, judge_file_now, length_group, reward_results, run_reward_now
 from her_hf.inference import AccessRefused, Caller, Ledger, ModelError, Retries
 from her_hf.judging import BadPair, Pair, PairJudging, PairwiseJudge
+from tests.support.journals import check_refusals
 from tests.support.pairs import Judge, a_pair, compact, first_shown
 from tests.support.paths import ROOT
 
@@ -90,6 +91,11 @@ def test_files_do_not_depend_on_concurrency_or_a_kill(tmp_path: Path) -> None:
     for name in ("judged.jsonl", "results.json"):
         texts = {(tmp_path / folder / name).read_bytes() for folder in ("one", "many", "killed")}
         assert len(texts) == 1
+
+
+def test_lines_of_an_older_shape_or_another_run_are_refused(tmp_path: Path) -> None:
+    run(tmp_path, Judge(rule))
+    check_refusals(tmp_path / "judged.jsonl", lambda: run(tmp_path, Judge(rule)), needs="per_order")
 
 
 def test_files_name_no_address(tmp_path: Path) -> None:
