@@ -1,1 +1,1 @@
-"""One-pass training: rows with a shared trunk, who attends to whom, the loss and the trainer."""
+"""One-pass training: rows with a shared trunk, the attention between their parts, the loss and the trainer."""

@@ -1,1 +1,1 @@
-"""A training run: its job, checkpoints, launch and files."""
+"""A training run: its base, job, checkpoints, card and launch, and merging its adapter."""
