@@ -24,7 +24,7 @@ def compare(
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Compare runs that were measured differently.")] = False,
 ) -> None:
-    """Test whether two runs (eval coser, minimax or format) differ on the scenes or seeds that they share.
+    """Test whether two runs (eval coser, minimax or form) differ on the scenes or seeds that they share.
 
     Both must be of the same evaluation, by the same judges who saw the same (thoughts removed or kept).
 

@@ -124,7 +124,7 @@ def test_lines_of_an_older_shape_or_another_run_are_refused(tmp_path: Path) -> N
     model = caller(lambda *_: "<system_thinking>Hm.</system_thinking>A word.")
 
     def start() -> None:
-        run_form_now(FormRun(scenes, tmp_path, model, style_named("her"), replies=4, show=False))
+        run_form_now(FormRun(scenes, tmp_path, model, FormSettings(max_replies=4), show=False))
 
     start()
     check_refusals(tmp_path / "replies.jsonl", start, needs="failure")
