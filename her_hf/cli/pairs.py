@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from .eval_options import ConfigOption, ResumeOption, refuse_a_run
+from .options import Calls, ConfigOption, Group, ModelReference, Output, Scenes, with_options
 
 _WRITE, _LABEL = "Candidates", "Labels"
 
 
+@with_options
 def pairs(
-    scenes: Annotated[str, typer.Option(metavar="SOURCE", help="Scenes: a file, a folder or a Hub dataset.")],
+    source: Annotated[Scenes, Group(without=("limit",))],
     policy: Annotated[
-        str,
-        typer.Option(metavar="MODEL", help="Writes candidates: URLs, a folder or a Hub id.", rich_help_panel=_WRITE),
+        ModelReference,
+        Group(
+            _WRITE,
+            "policy",
+            required=("model",),
+            help={"model": "Writes candidates: a URL (several, separated by commas), a folder or a Hub id."},
+        ),
     ],
     teacher: Annotated[
-        str, typer.Option(metavar="MODEL", help="Labels pairs: URLs, a folder or a Hub id.", rich_help_panel=_LABEL)
+        ModelReference,
+        Group(
+            _LABEL,
+            "teacher",
+            required=("model",),
+            help={"model": "Labels pairs: a URL (several, separated by commas), a folder or a Hub id."},
+        ),
     ],
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where everything is kept; the same command goes on there.")
-    ],
+    output: Annotated[Output, Group()],
+    calls: Annotated[Calls, Group()],
     config: ConfigOption = None,
-    split: Annotated[str | None, typer.Option(help="Split of the scenes' source.")] = None,
     limit: Annotated[int | None, typer.Option(help="Most turns to reply to, spread over all scenes.", min=1)] = None,
-    policy_model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Its name on the server.", rich_help_panel=_WRITE)
-    ] = None,
     style: Annotated[
         Literal["her", "coser", "plain"],
         typer.Option(help="How the policy is spoken to; never guessed.", rich_help_panel=_WRITE),
@@ -47,9 +53,6 @@ def pairs(
         int | None, typer.Option(help="Most tokens of a candidate; else the style's.", min=1, rich_help_panel=_WRITE)
     ] = None,
     temperature: Annotated[float, typer.Option(help="Of the policy.", min=0, rich_help_panel=_WRITE)] = 1.0,
-    teacher_model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Its name on the server.", rich_help_panel=_LABEL)
-    ] = None,
     teacher_form: Annotated[
         Literal["published", "compact"],
         typer.Option(help="published: the library is given; compact: for small models.", rich_help_panel=_LABEL),
@@ -77,14 +80,9 @@ def pairs(
     most_alike: Annotated[
         float, typer.Option(help="Most that the longer, or the shorter, reply may be the better one.", min=0.5, max=1)
     ] = 0.6,
-    max_missing: Annotated[float, typer.Option(help="Exit with 3 if a larger share is missing.", min=0, max=1)] = 0.1,
-    concurrency: Annotated[int, typer.Option(help="Most calls at once to each model.", min=1)] = 16,
-    timeout: Annotated[float, typer.Option(help="Seconds that one call to a server may take in all.", min=1)] = 300.0,
-    retries: Annotated[int, typer.Option(help="How often a call that failed is made again.", min=0)] = 6,
-    seed: Annotated[int, typer.Option(help="Of every draw and choice.")] = 42,
-    resume: ResumeOption = True,
+    seed: Annotated[int, typer.Option(help="Every call derives its own seed from this.")] = 42,
 ) -> None:
-    """Make the reward model's data: sample candidates, pair them, have a teacher label them, deal them out.
+    """Make the reward model's data: sample candidates, pair them, have a teacher label them, form the sets.
 
     Leaves sets/rm_sft.jsonl, sets/rm_rl.jsonl and sets/test.jsonl in DIR, no scene in two of them, and a report with
     the counts of each step. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
@@ -93,24 +91,23 @@ def pairs(
     """
     from her_hf.data.preferences.builder import PairRun, build_pairs_now
     from her_hf.data.preferences.candidates import Policy
-    from her_hf.inference import Ledger, Retries
-    from her_hf.inference.callers import open_caller
+    from her_hf.inference import Ledger
     from her_hf.judging import PairJudging, PairwiseJudge
     from her_hf.scenes import load_scenes
     from her_hf.simulation.styles import style_named
 
-    refuse_a_run(out, resume)
+    output.refuse_a_run()
+    out = output.out
     if teacher_form == "compact" and not teacher_thinks:
         raise ValueError("compact answers at once name no principles: leave out --no-teacher-thinks")
     wanted = read_shares(shares)
-    found = load_scenes(scenes, split=split)
+    found = load_scenes(source.scenes, split=source.split)
     given = "by_case" if teacher_form == "compact" else "fixed"
     judging = PairJudging(form=teacher_form, principles=given, reasoning=teacher_thinks, attempts=attempts, seed=seed)
     with Ledger(out / "ledger.sqlite") as ledger:
-        calls: dict[str, Any] = {"ledger": ledger, "concurrency": concurrency, "timeout": timeout}
-        calls["retries"] = Retries(most=retries)
-        writer = open_caller(policy, model=policy_model, **calls)
-        labeller = open_caller(teacher, model=teacher_model, attach=False, **calls)
+        open_one = calls.opener(ledger)
+        writer = open_one(str(policy.model), policy.name)
+        labeller = open_one(str(teacher.model), teacher.name, attach=False)
         report = build_pairs_now(
             PairRun(
                 found,
@@ -137,14 +134,8 @@ def pairs(
     sizes = ", ".join(f"{name} {own['pairs']}" for name, own in report["allocated"]["sets"].items())
     typer.echo(f"Sets: {sizes}. Report: {out / 'report.md'}")
     missing = report["missing"]
-    if missing["share"] > max_missing:
-        typer.secho(
-            f"{missing['candidates']:.1%} of the candidates and {missing['judgements']:.1%} of the judgements are "
-            f"missing, more than --max-missing allows ({max_missing:.1%}); the report says why.",
-            err=True,
-            fg=typer.colors.RED,
-        )
-        raise typer.Exit(3)
+    what = f"{missing['candidates']:.1%} of the candidates and {missing['judgements']:.1%} of the judgements"
+    output.exit_if_missing(missing["share"], f"results ({what})")
 
 
 def read_shares(text: str) -> dict[str, float]:

@@ -22,6 +22,7 @@ from her_hf.scenes import Scene
 from her_hf.scoring.coser import DIMENSIONS, FLAW_KEYS, FLAW_TYPES, read_severity
 from her_hf.scoring.keys import stray_keys, with_known_keys
 from her_hf.scoring.missing import Missing
+from her_hf.settings import setting
 
 from ..structured import JsonReply, answer_text, read_answer, shorten, shown_text, was_stopped
 
@@ -44,13 +45,18 @@ class Judging:
         seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this and its unit.
     """
 
-    thoughts: str = "coser"
-    samples: int = 1
-    attempts: int = 3
-    max_tokens: int = 2048
-    temperature: float = 0.0
-    again_temperature: float = 1.0
-    seed: int = 42
+    thoughts: str = setting(
+        "coser",
+        choices=("coser", "her"),
+        help="coser: judges see no inner thoughts; her: they do. Scores of the two do not compare.",
+        option="thoughts",
+    )
+    samples: int = setting(1, help="Judgements by each judge.", min=1)
+    attempts: int = setting(3, help="How many times an answer that cannot be read is requested.", min=1)
+    max_tokens: int = setting(2048, help="Maximum tokens of a judgement.", min=1)
+    temperature: float = setting(0.0, help="Of the first attempt of the first sample.", min=0)
+    again_temperature: float = setting(1.0, help="Of all other attempts.", min=0, option="{prefix}-retry-temperature")
+    seed: int = setting(42, help="Every call derives its own seed from this.", option="seed")
 
     def __post_init__(self) -> None:
         if self.thoughts not in THOUGHTS:

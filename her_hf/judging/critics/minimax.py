@@ -23,6 +23,7 @@ from her_hf.scenes.seeds import Seed
 from her_hf.scoring.keys import stray_keys, with_known_keys
 from her_hf.scoring.minimax import CHUNK_TURNS, COLUMNS, PENALTIES
 from her_hf.scoring.missing import Missing
+from her_hf.settings import setting
 
 from ..structured import JsonReply, answer_text, read_answer, shorten, shown_text, was_stopped
 
@@ -57,12 +58,12 @@ class ChunkJudging:
         `ValueError`: If a number is out of range; a chunk needs a turn of each side.
     """
 
-    chunk: int = CHUNK_TURNS
-    attempts: int = 3
-    max_tokens: int = 4096
-    temperature: float = 0.0
-    again_temperature: float = 1.0
-    seed: int = 42
+    chunk: int = setting(CHUNK_TURNS, help="Turns of both sides that are judged together.", min=2, option="chunk")
+    attempts: int = setting(3, help="How many times an answer that cannot be read is requested.", min=1)
+    max_tokens: int = setting(4096, help="Maximum tokens of a judgement.", min=1)
+    temperature: float = setting(0.0, help="Of the first attempt.", min=0)
+    again_temperature: float = setting(1.0, help="Of later attempts.", min=0, option="{prefix}-retry-temperature")
+    seed: int = setting(42, help="Every call derives its own seed from this.", option="seed")
 
     def __post_init__(self) -> None:
         if self.chunk < 2 or self.attempts < 1:

@@ -16,6 +16,7 @@ from typing import Any
 from her_hf.durable import derive_seed, digest
 from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
 from her_hf.scoring.missing import Missing
+from her_hf.settings import setting
 
 from ..structured import answer_text, shown_text, was_stopped
 from .pairs import VERDICTS, BadPair, Compared, Pair, swap
@@ -53,17 +54,27 @@ class PairJudging:
         `ValueError`: If a value is unknown, or settings exclude each other.
     """
 
-    form: str = "published"
-    principles: str = "by_case"
-    comparison: str = "pairwise"
-    reasoning: bool = True
-    read: str = "text"
-    both_orders: bool = True
-    attempts: int = 3
-    max_tokens: int | None = None
-    temperature: float = 0.0
-    again_temperature: float = 1.0
-    seed: int = 42
+    form: str = setting("published", choices=("published", "compact"), help="Form of prompt and answer.")
+    principles: str = setting(
+        "by_case", choices=("by_case", "fixed"), help="by_case: the judge finds its own; fixed: the library is given."
+    )
+    comparison: str = setting(
+        "pairwise", choices=("pairwise", "pointwise"), help="Both replies together, or each rated by itself."
+    )
+    reasoning: bool = setting(True, help="Whether the judge reasons before its verdict.")
+    read: str = setting(
+        "text",
+        choices=("text", "probability"),
+        help="The verdict in the answer it writes, or the likeliest one without reasoning (a model in this process).",
+    )
+    both_orders: bool = setting(True, help="Judge each pair twice, with the sides exchanged.")
+    attempts: int = setting(3, help="How many times an answer that cannot be read is requested.", min=1)
+    max_tokens: int | None = setting(
+        None, help="Maximum tokens of an answer; else 4096, for the compact form 192.", min=1
+    )
+    temperature: float = setting(0.0, help="Of the first attempt.", min=0)
+    again_temperature: float = setting(1.0, help="Of later attempts.", min=0, option="retry-temperature")
+    seed: int = setting(42, help="Every call derives its own seed from this.")
 
     def __post_init__(self) -> None:
         known = {
