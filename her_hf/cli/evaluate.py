@@ -12,7 +12,7 @@ COMMANDS = {
     ),
     "form": (
         "her_hf.cli.eval_form:form",
-        "Measure dual-layer form: well-formed replies, leaks of thinking, patterns.",
+        "Measure dual-layer form: well-formed replies, leaks of thinking, patterns, repetition, lengths.",
     ),
     "reward": ("her_hf.cli.eval_reward:reward", "Measure a reward model or judge on labelled pairs."),
     "compare": ("her_hf.cli.eval_compare:compare", "Test whether two runs differ by more than chance."),
