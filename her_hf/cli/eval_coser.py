@@ -104,7 +104,6 @@ def coser(
 
     her-hf eval coser --scenes scenes.json --actor http://127.0.0.1:8000 --judge http://127.0.0.1:8001 --out runs/a
     """
-    from her_hf.evaluation.coser.report import write_coser_report
     from her_hf.evaluation.coser.run import CoserRun, run_coser_now
     from her_hf.inference import Ledger
     from her_hf.scenes import load_scenes
@@ -125,6 +124,8 @@ def coser(
         asked = [] if phases.simulate_only else judges.open(open_one)
         run = CoserRun(found, output.out, settings, judging, troupe, asked, memory=memory, memory_name=memory_name)
         results = run_coser_now(run)
+    from her_hf.evaluation.coser.report import write_coser_report  # draws plots, which is slow to import
+
     report = write_coser_report(results, output.out)
     typer.echo(f"Report: {report}")
     if failed := results["played"]["failed"]:

@@ -56,8 +56,6 @@ def form(
 
     her-hf eval form --scenes dataset_cards/her-mini --split test --model http://127.0.0.1:8000 --out outputs/form
     """
-    from her_hf.evaluation.form.report import write_form_report
-
     output.refuse_a_run()
     if (model.model is None) == (material.dialogues is None):
         raise ValueError("give either a model to ask (--model) or dialogues that were played (--dialogues)")
@@ -67,6 +65,8 @@ def form(
         results = _score(material.dialogues, material, output.out)
     else:
         results = _ask(model, material, settings, calls, output.out)
+    from her_hf.evaluation.form.report import write_form_report  # draws plots, which is slow to import
+
     typer.echo(f"Report: {write_form_report(results, output.out)}")
     output.exit_if_missing(results["missing"]["share"], "replies")
 

@@ -104,7 +104,6 @@ def minimax(
     her-hf eval minimax --npc http://127.0.0.1:8000 --style her --user http://127.0.0.1:8001 --judge
     http://127.0.0.1:8001 --out outputs/minimax
     """
-    from her_hf.evaluation.minimax.report import write_minimax_report
     from her_hf.evaluation.minimax.run import LEDGER, MinimaxRun, run_minimax_now
     from her_hf.inference import Ledger
     from her_hf.scenes.seeds import load_seeds
@@ -128,6 +127,8 @@ def minimax(
             runs=source.runs,
         )
         results = run_minimax_now(run)
+    from her_hf.evaluation.minimax.report import write_minimax_report  # draws plots, which is slow to import
+
     _show(results, write_minimax_report(results, output.out))
     output.exit_if_missing(results.get("missing", {}).get("share", 0.0), "judgements")
 
