@@ -14,7 +14,10 @@ COMMANDS = {
         "her_hf.cli.eval_form:form",
         "Measure dual-layer form: well-formed replies, leaks of thinking, patterns, repetition, lengths.",
     ),
-    "reward": ("her_hf.cli.eval_reward:reward", "Measure a reward model or judge on labelled pairs."),
+    "reward": (
+        "her_hf.cli.eval_reward:reward",
+        "Measure a reward model or judge on labelled pairs, such as pairs that people have judged.",
+    ),
     "compare": ("her_hf.cli.eval_compare:compare", "Test whether two runs differ by more than chance."),
 }
 

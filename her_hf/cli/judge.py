@@ -34,6 +34,7 @@ def judge(
     """
     from her_hf.evaluation.reward.run import judge_file_now
     from her_hf.inference import Ledger
+    from her_hf.judging.pairwise.pair_files import count_from_prompt
 
     output.refuse_a_run()
     found = pairs.read()[: pairs.limit]
@@ -46,4 +47,6 @@ def judge(
     typer.echo(
         f"{len(rows)} pairs in {file}: {len(missing)} without a verdict, {disagreeing} with orders that disagree"
     )
+    if from_prompt := count_from_prompt(found):
+        typer.echo(f"{from_prompt} without circumstances, which were read out of their prompts (--scenes gives them)")
     output.exit_if_missing(len(missing) / len(rows), "verdicts", "the lines say why")

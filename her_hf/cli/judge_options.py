@@ -31,18 +31,30 @@ class Pairs:
     Args:
         pairs (`str`): A JSONL file or a preference set.
         split (`str`, *optional*): Split of a preference set.
+        scenes (`str`, *optional*): Where a pair without circumstances gets them from, by its `scene_key`.
         limit (`int`, *optional*): Only the first pairs.
     """
 
     pairs: str = setting(help="JSONL file of pairs, or a preference set (folder, Hub id).", metavar="SOURCE")
     split: str | None = setting(None, help="Split of a preference set; else test.")
+    scenes: str | None = setting(
+        None,
+        help="Scenes that pairs name by scene_key: a pair without circumstances gets them from there.",
+        metavar="SOURCE",
+    )
     limit: int | None = setting(None, help="Use only the first N pairs.", min=1, metavar="N")
 
     def read(self) -> Sequence[Pair | BadPair]:
-        """All pairs, whatever the limit."""
-        from her_hf.judging import read_pairs
+        """All pairs, whatever the limit.
 
-        return read_pairs(self.pairs, split=self.split)
+        Raises:
+            `FileNotFoundError`: If there is no such file of pairs.
+            `ValueError`: If not a single row is a pair, or the scenes cannot be read.
+        """
+        from her_hf.judging import read_pairs
+        from her_hf.scenes import load_scenes
+
+        return read_pairs(self.pairs, split=self.split, scenes=load_scenes(self.scenes) if self.scenes else ())
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,19 @@ class Answer:
         choices=("text", "probability"),
         help="The verdict in the answer it writes, or the likeliest one without reasoning (a model in this process).",
     )
+
+
+def load_pairs(source: str, split: str | None, scenes: str | None) -> list[Pair | BadPair]:
+    """The pairs that the options name.
+
+    Raises:
+        `FileNotFoundError`: If there is no such file of pairs.
+        `ValueError`: If not a single row is a pair, or the scenes cannot be read.
+    """
+    from her_hf.judging import read_pairs
+    from her_hf.scenes import load_scenes
+
+    return read_pairs(source, split=split, scenes=load_scenes(scenes) if scenes else ())
 
 
 def open_judge(

@@ -6,6 +6,8 @@ import sys
 
 import typer
 
+from her_hf.extras import missing_library
+
 from .lazy import group_of
 
 COMMANDS = {
@@ -21,11 +23,12 @@ COMMANDS = {
     ),
     "merge": (
         "her_hf.cli.merge:merge",
-        "Fold a LoRA adapter into its base, with tokenizer, template and generation defaults.",
+        "Merge a LoRA adapter into its base, with tokenizer, template and generation defaults.",
     ),
     "pairs": (
         "her_hf.cli.pairs:pairs",
-        "Make the reward model's data: sample candidates, pair them, have a teacher label them, form the sets.",
+        "Make the reward model's data: sample candidates, pair them, have a teacher label them, "
+        "allocate them to sets.",
     ),
     "judge": (
         "her_hf.cli.judge:judge",
@@ -42,8 +45,7 @@ def main() -> None:
     try:
         app()
     except ModuleNotFoundError as error:
-        remedy = "In the checkout of her_hf, install it with: pip install -e '.[train,eval]'"
-        typer.secho(f"Error: {error}. {remedy}", err=True, fg=typer.colors.RED)
+        typer.secho(f"Error: {missing_library('this command', error)}", err=True, fg=typer.colors.RED)
         sys.exit(1)
     except (ImportError, ValueError, OSError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _is_of_a_model(error):

@@ -2,89 +2,40 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated
 
 import typer
 
+from her_hf.data.preferences.builder import PairSettings
+from her_hf.data.preferences.candidates import PolicySettings
+from her_hf.judging import PairJudging
+
 from .options import Calls, ConfigOption, Group, ModelReference, Output, Scenes, with_options
 
-_WRITE, _LABEL = "Candidates", "Labels"
+_WRITE, _LABEL, _PAIR = "Candidates", "Labels", "Pairs and sets"
+_MODEL = "a URL (several, separated by commas), a folder or a Hub id."
 
 
 @with_options
 def pairs(
     source: Annotated[Scenes, Group(without=("limit",))],
-    policy: Annotated[
-        ModelReference,
-        Group(
-            _WRITE,
-            "policy",
-            required=("model",),
-            help={"model": "Writes candidates: a URL (several, separated by commas), a folder or a Hub id."},
-        ),
-    ],
-    teacher: Annotated[
-        ModelReference,
-        Group(
-            _LABEL,
-            "teacher",
-            required=("model",),
-            help={"model": "Labels pairs: a URL (several, separated by commas), a folder or a Hub id."},
-        ),
-    ],
     output: Annotated[Output, Group()],
+    policy: Annotated[
+        ModelReference, Group(_WRITE, "policy", required=("model",), help={"model": f"Writes candidates: {_MODEL}"})
+    ],
+    sampling: Annotated[PolicySettings, Group(_WRITE)],
+    teacher: Annotated[
+        ModelReference, Group(_LABEL, "teacher", required=("model",), help={"model": f"Labels pairs: {_MODEL}"})
+    ],
+    judging: Annotated[PairJudging, Group(_LABEL, "teacher", without=("principles", "comparison", "read"))],
+    settings: Annotated[PairSettings, Group(_PAIR)],
     calls: Annotated[Calls, Group()],
     config: ConfigOption = None,
-    limit: Annotated[int | None, typer.Option(help="Most turns to reply to, spread over all scenes.", min=1)] = None,
-    style: Annotated[
-        Literal["her", "coser", "plain"],
-        typer.Option(help="How the policy is spoken to; never guessed.", rich_help_panel=_WRITE),
-    ] = "her",
-    candidates: Annotated[int, typer.Option(help="Replies to a turn.", min=2, rich_help_panel=_WRITE)] = 8,
-    pairing: Annotated[
-        Literal["adjacent", "all"],
-        typer.Option(help="(0,1)(2,3)… as in HER, or every two.", rich_help_panel=_WRITE),
-    ] = "adjacent",
-    well_formed: Annotated[
-        bool, typer.Option("--well-formed", help="Leave out pairs with an ill-formed side.", rich_help_panel=_WRITE)
-    ] = False,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Most tokens of a candidate; else the style's.", min=1, rich_help_panel=_WRITE)
-    ] = None,
-    temperature: Annotated[float, typer.Option(help="Of the policy.", min=0, rich_help_panel=_WRITE)] = 1.0,
-    teacher_form: Annotated[
-        Literal["published", "compact"],
-        typer.Option(help="published: the library is given; compact: for small models.", rich_help_panel=_LABEL),
-    ] = "published",
-    teacher_thinks: Annotated[
-        bool,
-        typer.Option(
-            help="Whether the teacher thinks first; if not, a server that can holds it to the JSON schema.",
-            rich_help_panel=_LABEL,
-        ),
-    ] = True,
-    attempts: Annotated[
-        int,
-        typer.Option(help="How often an answer that cannot be read is asked for anew.", min=1, rich_help_panel=_LABEL),
-    ] = 3,
-    least_principles: Annotated[
-        int, typer.Option(help="Leave out pairs with fewer compared principles.", min=0, rich_help_panel=_LABEL)
-    ] = 3,
-    shares: Annotated[
-        str, typer.Option(help="What each set gets: a share with a point, or a whole number of pairs (test=200).")
-    ] = "rm_sft=0.5,rm_rl=0.4,test=0.1",
-    both_share: Annotated[
-        float, typer.Option(help="Share of rm_sft whose principles both sides win; the rest one side.", min=0, max=1)
-    ] = 0.5,
-    most_alike: Annotated[
-        float, typer.Option(help="Most that the longer, or the shorter, reply may be the better one.", min=0.5, max=1)
-    ] = 0.6,
-    seed: Annotated[int, typer.Option(help="Every call derives its own seed from this.")] = 42,
 ) -> None:
-    """Make the reward model's data: sample candidates, pair them, have a teacher label them, form the sets.
+    """Make the reward model's data: sample candidates, pair them, have a teacher label them, allocate them to sets.
 
-    Leaves sets/rm_sft.jsonl, sets/rm_rl.jsonl and sets/test.jsonl in DIR, no scene in two of them, and a report with
+    Writes sets/rm_sft.jsonl, sets/rm_rl.jsonl and sets/test.jsonl to DIR, no scene in two of them, and a report with
     the counts of each step. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
 
     her-hf pairs --scenes scenes.json --policy http://127.0.0.1:8000 --teacher http://127.0.0.1:8001 --out runs/pairs
@@ -92,66 +43,22 @@ def pairs(
     from her_hf.data.preferences.builder import PairRun, build_pairs_now
     from her_hf.data.preferences.candidates import Policy
     from her_hf.inference import Ledger
-    from her_hf.judging import PairJudging, PairwiseJudge
+    from her_hf.judging import PairwiseJudge
     from her_hf.scenes import load_scenes
-    from her_hf.simulation.styles import style_named
 
     output.refuse_a_run()
-    out = output.out
-    if teacher_form == "compact" and not teacher_thinks:
-        raise ValueError("compact answers at once name no principles: leave out --no-teacher-thinks")
-    wanted = read_shares(shares)
+    if judging.form == "published":  # the long prompt has room for the library
+        judging = replace(judging, principles="fixed")
+    elif not judging.reasoning:
+        raise ValueError("compact answers without reasoning name no principles: leave out --no-teacher-reasoning")
     found = load_scenes(source.scenes, split=source.split)
-    given = "by_case" if teacher_form == "compact" else "fixed"
-    judging = PairJudging(form=teacher_form, principles=given, reasoning=teacher_thinks, attempts=attempts, seed=seed)
-    with Ledger(out / "ledger.sqlite") as ledger:
+    with Ledger(output.out / "ledger.sqlite") as ledger:
         open_one = calls.opener(ledger)
-        writer = open_one(str(policy.model), policy.name)
-        labeller = open_one(str(teacher.model), teacher.name, attach=False)
-        report = build_pairs_now(
-            PairRun(
-                found,
-                out,
-                Policy(
-                    writer,
-                    style_named(style),
-                    candidates,
-                    max_tokens=max_tokens,
-                    temperature=temperature,
-                    seed=seed,
-                ),
-                PairwiseJudge(labeller, judging),
-                pairing=pairing,
-                limit=limit,
-                well_formed=well_formed,
-                least_principles=least_principles,
-                shares=wanted,
-                most_alike=most_alike,
-                both_share=both_share,
-                seed=seed,
-            )
-        )
+        writer = Policy(open_one(str(policy.model), policy.name), sampling)
+        labeller = PairwiseJudge(open_one(str(teacher.model), teacher.name, attach=False), judging)
+        report = build_pairs_now(PairRun(found, output.out, writer, labeller, settings))
     sizes = ", ".join(f"{name} {own['pairs']}" for name, own in report["allocated"]["sets"].items())
-    typer.echo(f"Sets: {sizes}. Report: {out / 'report.md'}")
+    typer.echo(f"Sets: {sizes}. Report: {output.out / 'report.md'}")
     missing = report["missing"]
     what = f"{missing['candidates']:.1%} of the candidates and {missing['judgements']:.1%} of the judgements"
     output.exit_if_missing(missing["share"], f"results ({what})")
-
-
-def read_shares(text: str) -> dict[str, float]:
-    """Reads `rm_sft=0.5,rm_rl=0.5,test=200`: a whole number is one of pairs (an `int`), any other a share.
-
-    Raises:
-        `ValueError`: If it is not of that form.
-    """
-    found: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, value = (piece.strip() for piece in part.partition("="))
-        try:
-            number = int(value) if value.isdecimal() else float(value)
-        except ValueError:
-            number = math.nan
-        if not name or name in found or not math.isfinite(number):
-            raise ValueError(f"shares must look like rm_sft=0.5,rm_rl=0.4,test=0.1 or test=200; got {part!r}")
-        found[name] = number
-    return found

@@ -232,7 +232,7 @@ def test_one_sign_less_gives_the_same_or_nothing(reader: Any) -> None:
 
 
 @pytest.mark.parametrize("key", ["winner", "Final Decision", "preferred_reply", "better"])
-def test_a_verdict_beside_another_word_for_it_is_none_if_they_differ(key: str) -> None:
+def test_a_verdict_beside_another_word_for_it_is_refused_if_they_differ(key: str) -> None:
     found = parse_verdict(json.dumps({"verdict": "cand_1", key: "Candidate 2"}))
     assert isinstance(found, Missing) and found.cause == "several"
     agreed = parse_verdict(json.dumps({"verdict": "cand_1", key: "Candidate 1"}))

@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from her_hf.dual_layer import ENVIRONMENT, Turn, View
-from her_hf.durable import Journal, claim, derive_seed, digest, whole_lines, write_json
+from her_hf.durable import claim, derive_seed, digest, whole_lines, write_json
 from her_hf.inference import Caller, ModelError
 from her_hf.inference.window import WindowFull
+from her_hf.journal import Journal
 from her_hf.runs.addresses import without_address
-from her_hf.runs.progress import bar, together
+from her_hf.runs.progress import Progress
 from her_hf.runs.starts import run_now
+from her_hf.runs.units import WINDOW, Cause, Stage, run_units
 from her_hf.scenes import Scene, read_turn
 from her_hf.scoring.dialogues import SampledDialogue
 from her_hf.scoring.leaks import known_secrets, spoken_thoughts
@@ -61,7 +65,7 @@ class FormRun:
         out (`Path`): Output folder.
         model ([`~her_hf.inference.Caller`]): The model under test.
         settings ([`FormSettings`], *optional*): How it is asked.
-        at_once (`int`, *optional*, defaults to 256): Most replies in hand at a time.
+        window (`int`, *optional*, defaults to 256): Maximum replies in progress at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
     """
 
@@ -69,7 +73,7 @@ class FormRun:
     out: Path
     model: Caller
     settings: FormSettings = FormSettings()
-    at_once: int = 256
+    window: int = WINDOW
     show: bool = True
 
 
@@ -150,7 +154,7 @@ async def run_form(run: FormRun) -> Row:
         "seed": run.settings.seed,
     }
     claim(run.out, settings, begun=lambda folder: (folder / REPLIES).exists())
-    rows = await _sample(run, units)
+    rows = await _sample(run, units, digest(settings))
     found = [
         _of_scene(unit, row, run.settings.how)
         for unit, row in zip(units, rows, strict=True)
@@ -161,35 +165,39 @@ async def run_form(run: FormRun) -> Row:
     return results
 
 
-async def _sample(run: FormRun, units: Sequence[Unit]) -> list[Row]:
+class _Shape(BaseModel):
+    key: list[Any]
+    asked: str
+    text: str | None
+    failure: Cause | None
+
+
+async def _sample(run: FormRun, units: Sequence[Unit], sampled_by: str) -> list[Row]:
     """Rows of `replies.jsonl` in the order of the units."""
-    journal = Journal(run.out / REPLIES, key=lambda row: tuple(row["key"]))
-    asked = [_messages(unit, run.settings.how) for unit in units]
-    waiting = [
-        (unit, messages)
-        for unit, messages in zip(units, asked, strict=True)
-        if not _is_there(journal.rows.get(tuple(unit_key(unit))), digest(messages))
-    ]
-    with bar(len(units), "replies", "reply", show=run.show, done=len(units) - len(waiting)) as progress:
 
-        async def one(unit: Unit, messages: list[dict[str, Any]]) -> None:
-            row = {"key": unit_key(unit), "character": unit[1], "asked": digest(messages)}
-            row["scene_digest"] = digest(unit[0].model_dump_json())
-            journal.add({**row, **await _reply(run, unit, messages)})
-            progress.update()
+    async def one(unit: Unit) -> Row:
+        messages = _messages(unit, run.settings.how)
+        row = {"key": unit_key(unit), "character": unit[1], "asked": digest(messages)}
+        row["scene_digest"] = digest(unit[0].model_dump_json())
+        return {**row, "settings": sampled_by, **await _reply(run, unit, messages)}
 
-        await together((one(*job) for job in waiting), run.at_once)
-    return journal.settle([tuple(unit_key(unit)) for unit in units])
+    def is_valid(unit: Unit, row: Row) -> bool:
+        """Whether this very question was answered; a call that failed is made again."""
+        return not row["failure"] and bool(row["asked"] == digest(_messages(unit, run.settings.how)))
+
+    stage = Stage(
+        Journal(run.out / REPLIES, key=lambda row: tuple(row["key"]), shape=_Shape, same={"settings": sampled_by}),
+        key=lambda unit: tuple(unit_key(unit)),
+        make=one,
+        is_valid=is_valid,
+        progress=Progress("replies", "reply", total=len(units), show=run.show),
+    )
+    return list(await run_units(units, stage, window=run.window))
 
 
 def _messages(unit: Unit, style: Style) -> list[dict[str, Any]]:
     scene, character, index = unit
     return actor_messages(scene.model_copy(update={"dialogue": scene.dialogue[:index]}), character, style)
-
-
-def _is_there(row: Row | None, asked: str) -> bool:
-    """Whether this very question was answered; a call that failed is made again."""
-    return row is not None and not row["failure"] and row["asked"] == asked
 
 
 async def _reply(run: FormRun, unit: Unit, messages: list[dict[str, Any]]) -> Row:

@@ -45,7 +45,7 @@ def write_reward_report(results: Results, out: Path) -> Path:
     if results["pairs"]:
         draw_models({"this judge": results}, out / PLOT)
         sections += [_accuracy, _groups, _place, _calibration]
-    return write_sections([*sections, _answers, _lost, settings_section, _reproduce], results, out)
+    return write_sections([*sections, _answers, _circumstances, _lost, settings_section, _reproduce], results, out)
 
 
 def _head(results: Results) -> str:
@@ -145,6 +145,17 @@ def _answers(results: Results) -> str:
         f"{counted(answers['orders'], 'order')} asked and answered. First answers that could not be read: "
         f"{answers['first_unreadable']} ({_percent(answers['first_unreadable_share'])}). Answers that had to be "
         f"mended: {answers['repaired']}."
+    )
+
+
+def _circumstances(results: Results) -> str:
+    count = results["circumstances_from_prompt"]
+    if not count:
+        return ""
+    return (
+        "## Circumstances\n\n"
+        f"{counted(count, 'pair')} without circumstances: what the judge was told of the scene was read out of the "
+        "prompt, which works for HER's scene prompt. `--scenes` takes it from the scenes that the pairs name."
     )
 
 

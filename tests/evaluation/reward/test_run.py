@@ -15,8 +15,11 @@ from her_hf.evaluation.reward.report import comparison_table, draw_models, write
 from her_hf.evaluation.reward.run import RewardRun, judge_file_now, length_group, reward_results, run_reward_now
 from her_hf.inference import AccessRefused, Caller, Ledger, ModelError, Retries
 from her_hf.judging import BadPair, Pair, PairJudging, PairwiseJudge
+from tests.support.journals import check_refusals
 from tests.support.pairs import Judge, a_pair, compact, first_shown
+from tests.support.paths import ROOT
 
+HER_MINI = ROOT / "dataset_cards" / "her-mini"
 QUICK = Retries(most=1, first=0.001, longest=0.01)
 COMPACT = PairJudging(form="compact", attempts=2)
 
@@ -88,6 +91,11 @@ def test_files_do_not_depend_on_concurrency_or_a_kill(tmp_path: Path) -> None:
     for name in ("judged.jsonl", "results.json"):
         texts = {(tmp_path / folder / name).read_bytes() for folder in ("one", "many", "killed")}
         assert len(texts) == 1
+
+
+def test_lines_of_an_older_shape_or_another_run_are_refused(tmp_path: Path) -> None:
+    run(tmp_path, Judge(rule))
+    check_refusals(tmp_path / "judged.jsonl", lambda: run(tmp_path, Judge(rule)), needs="per_order")
 
 
 def test_files_name_no_address(tmp_path: Path) -> None:
@@ -215,6 +223,18 @@ def test_judge_writes_a_line_a_pair(tmp_path: Path, backend: Judge) -> None:
     assert len(backend.calls) == calls + 4  # the failed request alone, in both orders, each tried twice
     other = CliRunner().invoke(app, [*words, "--seed", "7"])
     assert other.exit_code == 1 and isinstance(other.exception, OtherRunError)
+
+
+def test_circumstances_come_from_scenes_where_they_are_named(tmp_path: Path, backend: Judge) -> None:
+    backend.rule = lambda *_: compact("cand_1")
+    words = ["judge", "--model", "http://m", "--form", "compact", "--pairs", str(HER_MINI) + "-preferences"]
+    words += ["--split", "validation", "--limit", "2", "--max-missing", "1"]
+    bare = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "bare.jsonl")])
+    assert bare.exit_code == 0 and "2 without circumstances" in bare.output and "--scenes" in bare.output
+    whole = CliRunner().invoke(app, [*words, "--scenes", str(HER_MINI), "--out", str(tmp_path / "whole.jsonl")])
+    assert whole.exit_code == 0 and "without circumstances" not in whole.output
+    rows = [json.loads(line) for line in (tmp_path / "whole.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["circumstances"] for row in rows] == ["carried", "carried"]
 
 
 def test_too_many_missing_verdicts_end_with_3(tmp_path: Path, backend: Judge) -> None:

@@ -95,7 +95,10 @@ def judging(manner: Manner) -> Callable[[Messages, Sampling], str]:
     def rule(messages: Messages, sampling: Sampling) -> str:
         name = re.search(r"in one respect: (.+)\. Look", str(messages[0]["content"]))
         assert name
-        whole = json.dumps(whole_answer(name[1], str(messages[-1]["content"])), ensure_ascii=False)
+        performance = str(messages[-1]["content"]).partition("\n\n===About your answer===")[
+            0
+        ]  # the same when asked again
+        whole = json.dumps(whole_answer(name[1], performance), ensure_ascii=False)
         return manner(whole, name[1], sampling.seed or 0)
 
     return rule
