@@ -3,87 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .eval_options import ConfigOption, ResumeOption, refuse_a_run
-from .judge_options import (
-    AttemptsOption,
-    ComparisonOption,
-    ConcurrencyOption,
-    FormOption,
-    LimitOption,
-    MaxMissingOption,
-    MaxTokensOption,
-    ModelNameOption,
-    ModelOption,
-    OneOrderOption,
-    PairsOption,
-    PrinciplesOption,
-    ReadOption,
-    ReasoningOption,
-    RetriesOption,
-    ScenesOption,
-    SeedOption,
-    SplitOption,
-    TemperatureOption,
-    TimeoutOption,
-    exit_if_missing,
-    load_pairs,
-    open_judge,
-)
+from her_hf.judging import PairJudging
+from her_hf.settings import setting
+
+from .judge_options import JUDGE, JUDGING, PANEL, Answer, Pairs, open_judge
+from .options import Calls, ConfigOption, Group, ModelReference, Output, with_options
 
 if TYPE_CHECKING:
     from her_hf.judging import BadPair, Pair
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What the figures are set against.
+
+    Args:
+        unseen (`list[str]`, *optional*): Kinds that training never saw; they make a group of their own.
+        compare_with (`list[str]`, *optional*): `NAME=DIR` of other runs on the same pairs.
+        name (`str`, *optional*, defaults to `"this model"`): What this model is called in comparisons and on its card.
+        write_card (`bool`, *optional*, defaults to `False`): Put the figures into the card of the checkpoint.
+    """
+
+    unseen: list[str] | None = setting(
+        None, help="A kind that training never saw; may be given several times.", metavar="KIND"
+    )
+    compare_with: list[str] | None = setting(
+        None, help="Another run on the same pairs; may be given several times. Writes models.md.", metavar="NAME=DIR"
+    )
+    name: str = setting("this model", help="What this model is called in comparisons and on its card.")
+    write_card: bool = setting(False, help="Put the figures into the card of the checkpoint (a folder).")
+
+
+@with_options
 def reward(
-    model: ModelOption,
-    pairs: PairsOption,
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where everything is kept; the same command goes on there.")
-    ],
+    model: Annotated[ModelReference, JUDGE],
+    pairs: Annotated[Pairs, Group()],
+    output: Annotated[Output, Group()],
+    comparison: Annotated[Comparison, Group()],
+    answer: Annotated[Answer, Group(PANEL)],
+    judging: Annotated[PairJudging, JUDGING],
+    calls: Annotated[Calls, Group()],
     config: ConfigOption = None,
-    split: SplitOption = None,
-    scenes: ScenesOption = None,
-    limit: LimitOption = None,
-    unseen: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KIND", help="A kind that training never saw; may be given several times."),
-    ] = None,
-    beside: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=DIR", help="Another run on the same pairs to compare with; writes models.md."),
-    ] = None,
-    name: Annotated[
-        str, typer.Option(help="What this model is called in comparisons and on its card.")
-    ] = "this model",
-    write_card: Annotated[
-        bool, typer.Option("--write-card", help="Put the figures into the card of the checkpoint (a folder).")
-    ] = False,
-    max_missing: MaxMissingOption = 0.1,
-    resume: ResumeOption = True,
-    model_name: ModelNameOption = None,
-    form: FormOption = None,
-    principles: PrinciplesOption = "by-case",
-    comparison: ComparisonOption = "pairwise",
-    reasoning: ReasoningOption = None,
-    read: ReadOption = "text",
-    one_order: OneOrderOption = False,
-    attempts: AttemptsOption = 3,
-    max_tokens: MaxTokensOption = None,
-    temperature: TemperatureOption = 0.0,
-    concurrency: ConcurrencyOption = 16,
-    timeout: TimeoutOption = 300.0,
-    retries: RetriesOption = 6,
-    seed: SeedOption = 42,
 ) -> None:
     """Measure a reward model or judge on labelled pairs, such as pairs that people have judged.
 
     Accuracy with its interval, by kind and length, ties, position consistency, calibration, agreement beyond chance
-    (Cohen's kappa, Krippendorff's alpha). Leaves results.json, report.md and a plot in DIR.
+    (Cohen's kappa, Krippendorff's alpha). Writes results.json, report.md and a plot to DIR.
 
     her-hf eval reward --model outputs/smollm2-135m-her-rm-sft --pairs dataset_cards/her-mini-preferences \\
         --out outputs/reward
@@ -93,49 +64,33 @@ def reward(
     from her_hf.evaluation.reward.run import RESULTS, RewardRun, run_reward_now
     from her_hf.inference import Ledger
 
-    refuse_a_run(out, resume)
-    if write_card:
-        card_of(Path(model))  # an hour of judging should not end in an error
-    others = {known: read_json(Path(folder) / RESULTS) for known, folder in map(_named, beside or ())}
-    found = load_pairs(pairs, split, scenes)
-    _check_kinds(unseen or [], found)
-    found = found[:limit]
-    with Ledger(out / "ledger.sqlite") as ledger:
-        asked = open_judge(
-            model,
-            ledger,
-            model_name=model_name,
-            concurrency=concurrency,
-            timeout=timeout,
-            retries=retries,
-            principles=principles,
-            one_order=one_order,
-            form=form,
-            comparison=comparison,
-            reasoning=reasoning,
-            read=read,
-            attempts=attempts,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
-        )
-        results = run_reward_now(RewardRun(found, out, asked, unseen=unseen or ()))
-    typer.echo(f"Report: {write_reward_report(results, out)}")
+    output.refuse_a_run()
+    folder = Path(str(model.model))
+    if comparison.write_card:
+        card_of(folder)  # an hour of judging should not end in an error
+    others = {known: read_json(Path(run) / RESULTS) for known, run in map(_named, comparison.compare_with or ())}
+    found = pairs.read()
+    unseen = comparison.unseen or []
+    _check_kinds(unseen, found)
+    with Ledger(output.out / "ledger.sqlite") as ledger:
+        asked = open_judge(model, answer, judging, calls, ledger)
+        results = run_reward_now(RewardRun(found[: pairs.limit], output.out, asked, unseen=unseen))
+    typer.echo(f"Report: {write_reward_report(results, output.out)}")
     if results["pairs"]:
         low, high = results["interval"]
         typer.echo(f"Accuracy {results['accuracy']:.1%} [{low:.1%}, {high:.1%}] on {results['pairs']} pairs")
-        models = {**others, name: results}
+        models = {**others, comparison.name: results}
         if others:
-            typer.echo(f"Comparison: {write_comparison(models, out)}")
-        if write_card:
-            typer.echo(f"Card: {write_into_card(Path(model), models)}")
-    exit_if_missing(results["missing"]["share"], max_missing, "the report says why.")
+            typer.echo(f"Comparison: {write_comparison(models, output.out)}")
+        if comparison.write_card:
+            typer.echo(f"Card: {write_into_card(folder, models)}")
+    output.exit_if_missing(results["missing"]["share"], "verdicts")
 
 
 def _named(text: str) -> tuple[str, str]:
     name, equals, folder = text.partition("=")
     if not equals or not name.strip() or not (Path(folder) / "results.json").is_file():
-        raise ValueError(f"--beside takes NAME=DIR, with the DIR of another her-hf eval reward; got {text!r}")
+        raise ValueError(f"--compare-with takes NAME=DIR, with the DIR of another her-hf eval reward; got {text!r}")
     return name.strip(), folder
 
 

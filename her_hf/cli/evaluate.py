@@ -1,21 +1,24 @@
-"""`her-hf eval …`: one subcommand an evaluation."""
+"""`her-hf eval …`: one subcommand for each evaluation."""
 
 from __future__ import annotations
 
-import typer
+from .lazy import group_of
 
-from .eval_compare import compare
-from .eval_coser import coser
-from .eval_form import form
-from .eval_minimax import app as minimax_app
-from .eval_reward import reward
+COMMANDS = {
+    "coser": ("her_hf.cli.eval_coser:coser", "Play CoSER scenes and judge them in four dimensions."),
+    "minimax": (
+        "her_hf.cli.eval_minimax:app",
+        "Play situated reenactment as in MiniMax's bench, and judge it; calibrate a judge.",
+    ),
+    "form": (
+        "her_hf.cli.eval_form:form",
+        "Measure dual-layer form: well-formed replies, leaks of thinking, patterns, repetition, lengths.",
+    ),
+    "reward": (
+        "her_hf.cli.eval_reward:reward",
+        "Measure a reward model or judge on labelled pairs, such as pairs that people have judged.",
+    ),
+    "compare": ("her_hf.cli.eval_compare:compare", "Test whether two runs differ by more than chance."),
+}
 
-app = typer.Typer(
-    help="Evaluate models: CoSER, MiniMax-style reenactment, form, reward models; compare two runs.",
-    no_args_is_help=True,
-)
-app.command("coser")(coser)
-app.command("compare")(compare)
-app.command("form")(form)
-app.command("reward")(reward)
-app.add_typer(minimax_app, name="minimax")
+app = group_of(COMMANDS, "Evaluate models, and compare two runs.")

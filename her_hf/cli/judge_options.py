@@ -1,84 +1,85 @@
-"""How a pairwise judge is asked: the options that `her-hf judge` and `her-hf eval reward` share."""
+"""How a pairwise judge is named and asked: the options that `her-hf judge` and `her-hf eval reward` share."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-import typer
+from her_hf.settings import setting
+
+from .options import Calls, Group, ModelReference
 
 if TYPE_CHECKING:
-    from her_hf.judging import BadPair, Pair, PairwiseJudge
+    from her_hf.inference import Ledger
+    from her_hf.judging import BadPair, Pair, PairJudging, PairwiseJudge
 
-_ASK = "Asking the judge"
+PANEL = "Asking the judge"
+JUDGE = Group(
+    PANEL,
+    "model",
+    required=("model",),
+    help={"model": "The judge: a URL (several, separated by commas), a folder or a Hub id."},
+)
+JUDGING = Group(PANEL, without=("form", "reasoning", "read"))
 
-ModelOption = Annotated[
-    str, typer.Option(metavar="MODEL", help="The judge: a URL (several by commas), a folder or a Hub id.")
-]
-ModelNameOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Its name on the server.", rich_help_panel=_ASK)
-]
-PairsOption = Annotated[
-    str, typer.Option(metavar="FILE", help="JSONL file of pairs, or a preference set (folder, Hub id).")
-]
-SplitOption = Annotated[str | None, typer.Option(help="Split of a preference set; else test.")]
-ScenesOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SOURCE",
+
+@dataclass(frozen=True)
+class Pairs:
+    """Which pairs are judged.
+
+    Args:
+        pairs (`str`): A JSONL file or a preference set.
+        split (`str`, *optional*): Split of a preference set.
+        scenes (`str`, *optional*): Where a pair without circumstances gets them from, by its `scene_key`.
+        limit (`int`, *optional*): Only the first pairs.
+    """
+
+    pairs: str = setting(help="JSONL file of pairs, or a preference set (folder, Hub id).", metavar="SOURCE")
+    split: str | None = setting(None, help="Split of a preference set; else test.")
+    scenes: str | None = setting(
+        None,
         help="Scenes that pairs name by scene_key: a pair without circumstances gets them from there.",
-    ),
-]
-LimitOption = Annotated[int | None, typer.Option(help="Only the first so many pairs.", min=1)]
-FormOption = Annotated[
-    Literal["published", "compact"] | None,
-    typer.Option(
-        help="Form of prompt and answer; else what the checkpoint notes, else published.", rich_help_panel=_ASK
-    ),
-]
-PrinciplesOption = Annotated[
-    Literal["by-case", "fixed"],
-    typer.Option(help="by-case: the judge finds its own; fixed: the library is given.", rich_help_panel=_ASK),
-]
-ComparisonOption = Annotated[
-    Literal["pairwise", "pointwise"],
-    typer.Option(help="Both replies together, or each rated by itself.", rich_help_panel=_ASK),
-]
-ReasoningOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--reasoning/--no-reasoning",
-        help="Think first, or answer at once; else what the checkpoint notes, else think.",
-        rich_help_panel=_ASK,
-    ),
-]
-ReadOption = Annotated[
-    Literal["text", "probability"],
-    typer.Option(
-        help="The answer it writes, or how likely it finds each verdict without thinking (a model in this process).",
-        rich_help_panel=_ASK,
-    ),
-]
-OneOrderOption = Annotated[
-    bool, typer.Option("--one-order", help="Judge each pair once, as it stands.", rich_help_panel=_ASK)
-]
-AttemptsOption = Annotated[
-    int, typer.Option(help="How often an answer is asked for until it can be read.", min=1, rich_help_panel=_ASK)
-]
-MaxTokensOption = Annotated[
-    int | None, typer.Option(help="Most tokens of an answer; else 4096, compact 192.", min=1, rich_help_panel=_ASK)
-]
-TemperatureOption = Annotated[float, typer.Option(help="Of the first attempt.", min=0, rich_help_panel=_ASK)]
-ConcurrencyOption = Annotated[int, typer.Option(help="Most calls at once.", min=1, rich_help_panel=_ASK)]
-TimeoutOption = Annotated[
-    float, typer.Option(help="Seconds that one call to a server may take in all.", min=1, rich_help_panel=_ASK)
-]
-RetriesOption = Annotated[
-    int, typer.Option(help="How often a call that failed is made again.", min=0, rich_help_panel=_ASK)
-]
-SeedOption = Annotated[int, typer.Option(help="Every call's own seed comes from this.", rich_help_panel=_ASK)]
-MaxMissingOption = Annotated[
-    float, typer.Option(help="Exit with 3 if a larger share of verdicts is missing.", min=0, max=1)
-]
+        metavar="SOURCE",
+    )
+    limit: int | None = setting(None, help="Use only the first N pairs.", min=1, metavar="N")
+
+    def read(self) -> Sequence[Pair | BadPair]:
+        """All pairs, whatever the limit.
+
+        Raises:
+            `FileNotFoundError`: If there is no such file of pairs.
+            `ValueError`: If not a single row is a pair, or the scenes cannot be read.
+        """
+        from her_hf.judging import read_pairs
+        from her_hf.scenes import load_scenes
+
+        return read_pairs(self.pairs, split=self.split, scenes=load_scenes(self.scenes) if self.scenes else ())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What form of answer is asked for, if not the one that the checkpoint notes.
+
+    Args:
+        form (`str`, *optional*): See [`~her_hf.judging.PairJudging`].
+        reasoning (`bool`, *optional*): See there.
+        read (`str`, *optional*, defaults to `"text"`): See there.
+    """
+
+    form: str | None = setting(
+        None,
+        choices=("published", "compact"),
+        help="Form of prompt and answer; else what the checkpoint notes, else published.",
+    )
+    reasoning: bool | None = setting(
+        None, help="Whether the judge reasons before its verdict; else what the checkpoint notes, else it does."
+    )
+    read: str = setting(
+        "text",
+        choices=("text", "probability"),
+        help="The verdict in the answer it writes, or the likeliest one without reasoning (a model in this process).",
+    )
 
 
 def load_pairs(source: str, split: str | None, scenes: str | None) -> list[Pair | BadPair]:
@@ -95,53 +96,27 @@ def load_pairs(source: str, split: str | None, scenes: str | None) -> list[Pair 
 
 
 def open_judge(
-    model: str,
-    ledger: Any,
-    *,
-    model_name: str | None,
-    concurrency: int,
-    timeout: float,
-    retries: int,
-    principles: str,
-    one_order: bool,
-    read: str,
-    form: str | None,
-    reasoning: bool | None,
-    **settings: Any,
+    model: ModelReference, answer: Answer, judging: PairJudging, calls: Calls, ledger: Ledger
 ) -> PairwiseJudge:
     """The judge that the options describe.
+
+    Args:
+        model ([`~her_hf.cli.options.ModelReference`]): Which model.
+        answer ([`Answer`]): What form of answer, where it is not the checkpoint's.
+        judging ([`~her_hf.judging.PairJudging`]): Everything else.
+        calls ([`~her_hf.cli.options.Calls`]): How it is called.
+        ledger ([`~her_hf.inference.Ledger`]): Where answers are kept.
 
     Raises:
         `ValueError`: If settings exclude each other, or the model cannot be opened.
         `FileNotFoundError`: If a folder or Hub id is not there.
     """
-    from her_hf.inference import Retries
-    from her_hf.inference.callers import open_caller
     from her_hf.judging import PairwiseJudge
     from her_hf.judging.pairwise.reward_model import trained_settings
 
-    if read == "probability":  # of the compact answer without thinking; there is no other
-        form, reasoning = form or "compact", False
-    asked = trained_settings(
-        model,
-        principles=principles.replace("-", "_"),
-        both_orders=not one_order,
-        read=read,
-        form=form,
-        reasoning=reasoning,
-        **settings,
-    )
-    calls = {"concurrency": concurrency, "timeout": timeout, "retries": Retries(most=retries)}
-    caller = open_caller(model, model=model_name, ledger=ledger, attach=False, **calls)  # type: ignore[arg-type]
-    return PairwiseJudge(caller, asked)
-
-
-def exit_if_missing(share: float, max_missing: float, why: str) -> None:
-    """Exits with 3 if a larger share is missing than allowed."""
-    if share > max_missing:
-        typer.secho(
-            f"{share:.1%} of the verdicts are missing, more than --max-missing allows ({max_missing:.1%}); {why}",
-            err=True,
-            fg=typer.colors.RED,
-        )
-        raise typer.Exit(3)
+    given = {name: value for name, value in asdict(judging).items() if name not in JUDGING.without}
+    asked = asdict(answer)
+    if answer.read == "probability":  # of the compact answer without reasoning; there is no other
+        asked |= {"form": answer.form or "compact", "reasoning": False}
+    settings = trained_settings(str(model.model), **given, **asked)
+    return PairwiseJudge(calls.opener(ledger)(str(model.model), model.name, attach=False), settings)

@@ -7,46 +7,58 @@ import sys
 import typer
 
 from her_hf.extras import missing_library
-from her_hf.inference import ModelError
 
-from .attach import attach
-from .base import base
-from .chat import chat
-from .evaluate import app as evaluate_app
-from .inspect_mask import inspect_mask
-from .judge import judge
-from .merge import merge
-from .pairs import pairs
+from .lazy import group_of
 
-app = typer.Typer(
-    help="Dual-layer role-play (HER) with Hugging Face tools.",
-    no_args_is_help=True,
-    pretty_exceptions_show_locals=False,  # locals may hold tokens of the user's
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("base")(base)
-app.command("attach")(attach)
-app.command("chat")(chat)
-app.command("inspect-mask")(inspect_mask)
-app.command("merge")(merge)
-app.command("judge")(judge)
-app.command("pairs")(pairs)
-app.add_typer(evaluate_app, name="eval")
+COMMANDS = {
+    "base": ("her_hf.cli.base:base", "Write a base model as an ordinary Hugging Face folder."),
+    "attach": (
+        "her_hf.cli.attach:attach",
+        "Write a copy of a base model with HER's chat template, parser, scene prompt and generation defaults.",
+    ),
+    "chat": ("her_hf.cli.chat:chat", "Talk to a character, and watch or hide both layers of its thinking."),
+    "inspect-mask": (
+        "her_hf.cli.inspect_mask:inspect_mask",
+        "Show in colour, or in ⟦brackets⟧ without a terminal, which tokens are trained and which branch sees what.",
+    ),
+    "merge": (
+        "her_hf.cli.merge:merge",
+        "Merge a LoRA adapter into its base, with tokenizer, template and generation defaults.",
+    ),
+    "pairs": (
+        "her_hf.cli.pairs:pairs",
+        "Make the reward model's data: sample candidates, pair them, have a teacher label them, "
+        "allocate them to sets.",
+    ),
+    "judge": (
+        "her_hf.cli.judge:judge",
+        "Judge pairs of replies: which plays the role better, and by which principles.",
+    ),
+    "eval": ("her_hf.cli.evaluate:app", "Evaluate models, and compare two runs."),
+}
+
+app = group_of(COMMANDS, "Dual-layer role-play (HER) with Hugging Face tools.", completion=True)
 
 
 def main() -> None:
-    """Runs the command; what the user can fix is one line, not a traceback."""
+    """Runs the command; an error that the user can fix is one line, not a traceback."""
     try:
         app()
-    except (ValueError, OSError, ModelError) as error:
-        typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
-        sys.exit(1)
     except ModuleNotFoundError as error:
         typer.secho(f"Error: {missing_library('this command', error)}", err=True, fg=typer.colors.RED)
         sys.exit(1)
-    except ImportError as error:  # says itself what to install
+    except (ImportError, ValueError, OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_of_a_model(error):
+            raise
         typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
         sys.exit(1)
+
+
+def _is_of_a_model(error: RuntimeError) -> bool:
+    """Whether a call to a model failed; inference is imported by the commands that call one."""
+    from her_hf.inference import ModelError
+
+    return isinstance(error, ModelError)
 
 
 if __name__ == "__main__":

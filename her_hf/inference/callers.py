@@ -44,24 +44,33 @@ def open_caller(
     return Caller(found, ledger=ledger, concurrency=concurrency, retries=retries)
 
 
-def opener(ledger: Ledger, *, concurrency: int, timeout: float) -> Callable[[str, str | None], Caller]:
+def opener(
+    ledger: Ledger, *, concurrency: int, timeout: float, retries: Retries | None = None
+) -> Callable[..., Caller]:
     """[`open_caller`] for several roles of one run: a model that plays two of them is opened once.
 
     Args:
         ledger ([`~her_hf.inference.Ledger`]): Where answers are kept.
         concurrency (`int`): Most calls at once to each model.
         timeout (`float`): Servers: seconds that one call may take in all.
+        retries ([`~her_hf.inference.Retries`], *optional*): What is done about failures that may pass.
 
     Returns:
-        `Callable`: From a model's spec and its name on the server to its caller.
+        `Callable`: From a model's spec, its name on the server and `attach` (see [`open_caller`]) to its caller.
     """
-    opened: dict[tuple[str, str | None], Caller] = {}
+    opened: dict[tuple[str, str | None, bool], Caller] = {}
 
-    def open_one(spec: str, model: str | None) -> Caller:
-        if (spec, model) not in opened:
-            opened[spec, model] = open_caller(
-                spec, model=model, ledger=ledger, concurrency=concurrency, timeout=timeout
+    def open_one(spec: str, model: str | None = None, *, attach: bool = True) -> Caller:
+        if (spec, model, attach) not in opened:
+            opened[spec, model, attach] = open_caller(
+                spec,
+                attach=attach,
+                model=model,
+                ledger=ledger,
+                concurrency=concurrency,
+                timeout=timeout,
+                retries=retries,
             )
-        return opened[spec, model]
+        return opened[spec, model, attach]
 
     return open_one

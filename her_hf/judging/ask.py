@@ -15,6 +15,7 @@ from her_hf.dual_layer import ZERO_WIDTH_SPACE
 from her_hf.durable import derive_seed
 from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
 from her_hf.scoring.missing import CAUSES, Missing
+from her_hf.settings import setting
 from her_hf.template_files import load_template, template_source
 
 from .structured import JsonReply, answer_text, read_answer, shown_text, was_stopped
@@ -40,10 +41,12 @@ class AskSettings:
         `ValueError`: If there is not at least one attempt.
     """
 
-    attempts: int = 3
-    temperature: float = 0.0
-    again_temperature: float = 1.0
-    seed: int = 42
+    attempts: int = setting(3, help="How many times an answer that cannot be read is requested.", min=1)
+    temperature: float = setting(0.0, help="Of the first attempt.", min=0)
+    again_temperature: float = setting(
+        1.0, help="Of later attempts, which would repeat the first one otherwise.", min=0
+    )
+    seed: int = setting(42, help="Every call derives its own seed from this.", option="seed")
 
     def __post_init__(self) -> None:
         if self.attempts < 1:

@@ -23,11 +23,12 @@ from her_hf.scenes import Character, Scene
 from her_hf.scenes.models import CharacterKind
 from her_hf.scenes.prompt import LANGUAGES, scene_prompt_source
 from her_hf.scenes.turns import merge_turns
+from her_hf.settings import setting
 from her_hf.template_files import template_source
 
 from .next_speaker import END_CHAT, next_speaker_messages, parse_next_speaker
 from .replies import Played, take_turn
-from .styles import STYLES, Style, actor_messages, actor_prompt, style_named
+from .styles import STYLES, ActorSettings, actor_messages, actor_prompt
 
 END_COUNTS_FROM = 5
 """Round (counted from 0) from which on the end mark ends a scene."""
@@ -37,7 +38,7 @@ Memory = Callable[[Scene, Sequence[Turn], str], list[str]]
 
 
 @dataclass(frozen=True)
-class CoserSettings:
+class CoserSettings(ActorSettings):
     """How scenes are played.
 
     Args:
@@ -56,16 +57,15 @@ class CoserSettings:
         `ValueError`: If the style is unknown or nothing is left to play.
     """
 
-    style: str = "her"
-    rounds: int | None = None
-    continue_from: int = 0
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float = 0.9
-    world_tokens: int = 256
-    world_temperature: float = 0.7
-    attempts: int = 3
-    seed: int = 42
+    rounds: int | None = setting(
+        None, help="Maximum turns of a scene, those of the original included; else 10 for her, 20 for others.", min=1
+    )
+    continue_from: int = setting(0, help="How many opening turns come from the original.", min=0)
+    world_tokens: int = setting(
+        256, help="Maximum tokens of a turn of Environment.", min=1, option="environment-max-tokens"
+    )
+    world_temperature: float = setting(0.7, help="Of Environment.", min=0, option="environment-temperature")
+    attempts: int = setting(3, help="How many times a turn without anything visible is requested.", min=1)
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -76,20 +76,9 @@ class CoserSettings:
             )
 
     @property
-    def how(self) -> Style:
-        """The style that is named."""
-        return style_named(self.style)
-
-    @property
     def turns(self) -> int:
         """Most turns of a scene."""
         return self.how.rounds if self.rounds is None else self.rounds
-
-    @property
-    def actor_sampling(self) -> Sampling:
-        """How the actor draws, without a seed."""
-        temperature = self.how.temperature if self.temperature is None else self.temperature
-        return Sampling(self.max_tokens or self.how.max_tokens, temperature, self.top_p)
 
     @property
     def world_sampling(self) -> Sampling:
@@ -98,7 +87,7 @@ class CoserSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """Every value that decides what is played, for JSON."""
-        sampling = self.actor_sampling
+        sampling = self.sampling()
         return {
             **asdict(self),
             "rounds": self.turns,
@@ -275,7 +264,7 @@ class _Play:
             [member.name for member in scene.cast],
             notation=style.notation,
             thinking=style.thinking and not world,
-            sampling=self._settings.world_sampling if world else self._settings.actor_sampling,
+            sampling=self._settings.world_sampling if world else self._settings.sampling(),
             attempts=self._settings.attempts,
             seed=lambda attempt: self._seed("turn", index, attempt),
         )

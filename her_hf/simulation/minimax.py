@@ -24,6 +24,7 @@ from her_hf.scenes import Character, Scene, read_turn
 from her_hf.scenes.messages import messages_for
 from her_hf.scenes.prompt import LANGUAGES, scene_prompt_source, scene_variables
 from her_hf.scenes.seeds import Seed
+from her_hf.settings import setting
 from her_hf.template_files import load_template, template_source
 
 NPC, USER = "ai", "user"
@@ -56,15 +57,15 @@ class MinimaxSettings:
         `ValueError`: If the style is unknown or a number is out of range.
     """
 
-    style: str
-    turns: int = 100
-    seed: int = 42
-    npc_temperature: float = 0.8
-    npc_tokens: int = 512
-    thinking_tokens: int = 1024
-    user_temperature: float = 1.0
-    user_tokens: int = 200
-    again: int = 2
+    style: str = setting(choices=("her", "plain"), help="How the character's model is prompted; never guessed.")
+    turns: int = setting(100, help="Turns that are generated, of both sides together.", min=1)
+    seed: int = setting(42, help="Every call derives its own seed from this.")
+    npc_temperature: float = setting(0.8, help="Of the character's turns.", min=0)
+    npc_tokens: int = setting(512, help="Maximum tokens of a turn of the character.", min=1, option="npc-max-tokens")
+    thinking_tokens: int = setting(1024, help="Tokens on top of that for the system thinking of a her model.", min=0)
+    user_temperature: float = setting(1.0, help="Of the user's turns.", min=0)
+    user_tokens: int = setting(200, help="Maximum tokens of a turn of the user.", min=1, option="user-max-tokens")
+    again: int = setting(2, help="How many times a turn without anything visible is requested again.", min=0)
 
     def __post_init__(self) -> None:
         if self.style not in STYLES:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from her_hf.inference import Message
+from her_hf.inference import Message, Sampling
 from her_hf.scenes import Scene
 from her_hf.scenes.messages import messages_for
 from her_hf.scenes.prompt import scene_prompt, scene_variables
+from her_hf.settings import setting
 from her_hf.template_files import load_template
 
 
@@ -59,6 +60,38 @@ def style_named(name: str) -> Style:
     if name not in STYLES:
         raise ValueError(f"style must be one of {sorted(STYLES)}, got {name!r}")
     return STYLES[name]
+
+
+@dataclass(frozen=True)
+class ActorSettings:
+    """How a model that plays characters is prompted and sampled.
+
+    Args:
+        style (`str`, *optional*, defaults to `"her"`): One of [`STYLES`].
+        max_tokens (`int`, *optional*): Maximum tokens of a turn; the style's if not given.
+        temperature (`float`, *optional*): The style's if not given.
+        top_p (`float`, *optional*, defaults to 0.9): Probability mass that is sampled from.
+        seed (`int`, *optional*, defaults to 42): Every call derives its own seed from this.
+
+    Raises:
+        `ValueError`: If the style is unknown.
+    """
+
+    style: str = setting("her", choices=tuple(STYLES), help="How the model is prompted; never guessed.")
+    max_tokens: int | None = setting(None, help="Maximum tokens of a turn; else 4096 for her, 512 for others.", min=1)
+    temperature: float | None = setting(None, help="Else 0 for coser, 0.7 for others.", min=0)
+    top_p: float = setting(0.9, help="Probability mass that is sampled from.", min=0, max=1)
+    seed: int = setting(42, help="Every call derives its own seed from this.")
+
+    @property
+    def how(self) -> Style:
+        """The style that is named."""
+        return style_named(self.style)
+
+    def sampling(self, seed: int | None = None) -> Sampling:
+        """How a turn is sampled."""
+        temperature = self.how.temperature if self.temperature is None else self.temperature
+        return Sampling(self.max_tokens or self.how.max_tokens, temperature, self.top_p, seed)
 
 
 def actor_prompt(scene: Scene, character: str, style: Style, *, passages: Sequence[str] = ()) -> str:

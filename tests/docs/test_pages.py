@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from typer.core import TyperGroup
 
 import her_hf
 from tests.support.paths import ROOT
@@ -74,8 +75,10 @@ def commands() -> dict[str, set[str]]:
 
     def walk(command: Any, name: str) -> None:
         found[name] = {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
-        for word, child in getattr(command, "commands", {}).items():
-            walk(child, f"{name} {word}")
+        if isinstance(command, TyperGroup):
+            context = typer.Context(command)
+            for word in command.list_commands(context):
+                walk(command.get_command(context, word), f"{name} {word}")
 
     walk(typer.main.get_command(app), "her-hf")
     return found

@@ -23,7 +23,6 @@ from her_hf.scenes import Character, Scene
 from her_hf.scoring.coser import DIMENSIONS, summarize_cases
 from her_hf.scoring.minimax import overall
 from her_hf.scoring.statistics import paired_permutation_test
-from her_hf.simulation.styles import style_named
 from tests.evaluation.test_reports import HOSTILE, coser_run, coser_settings, minimax_run
 from tests.support.minimax import caller
 
@@ -131,7 +130,7 @@ def form_results(scenes: list[Scene], rule: Callable[[int], str], out: Path) -> 
     """Results of `her-hf eval form` with a model that answers by the number of the call."""
     calls = count()
     model = caller(lambda *_: rule(next(calls)), name=out.name)
-    return run_form_now(FormRun(scenes, out, model, style_named("her"), show=False))
+    return run_form_now(FormRun(scenes, out, model, show=False))
 
 
 GOOD, BAD = "<system_thinking>\nHm.\n</system_thinking>\n{}: Tea?", "Tea?"

@@ -395,8 +395,8 @@ def test_the_command_is_one_for_a_shell_and_gives_the_settings_back(tmp_path: Pa
     results = coser_run(3, actor="--out x; `rm`\n$(y)", judges=("judge a'\"",), rounds=7)
     block = sections(write_coser_report(results, tmp_path))["How to reproduce"]
     words = shlex.split(block.split("```bash\n")[1].split("\n```")[0].replace("\\\n", ""))
-    assert "--actor-model=--out x; `rm` $(y)" in words
-    assert words[words.index("--judge-model") + 1] == "judge a'\"" and words[words.index("--rounds") + 1] == "7"
+    assert "--actor-name=--out x; `rm` $(y)" in words
+    assert words[words.index("--judge-name") + 1] == "judge a'\"" and words[words.index("--rounds") + 1] == "7"
     apart = sections(write_coser_report({**results, "settings": {**results["settings"], "judge_seed": 1}}, tmp_path))
     commands = apart["How to reproduce"]
     assert commands.count("her-hf eval coser") == 2 and "--simulate-only" in commands and "--judge-only" in commands

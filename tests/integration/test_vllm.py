@@ -281,7 +281,7 @@ def test_an_evaluation_runs_on_it_from_scenes_to_results(server: Server, scene: 
     command = [sys.executable, "-m", "her_hf.cli.main", "eval", "coser", "--scenes", str(scenes), "--out", str(out)]
     for role in ("--actor", "--judge"):
         command += [role, server.root, f"{role}-model", server.model]
-    command += ["--rounds", "3", "--max-tokens", "160", "--judge-tokens", "120", "--max-missing", "1"]
+    command += ["--rounds", "3", "--max-tokens", "160", "--judge-max-tokens", "120", "--max-missing", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))

@@ -6,6 +6,7 @@ the other pairs go to RL, and a few to a test set. Sets by scene, the balance of
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -246,3 +247,22 @@ def _kind(pair: Pair) -> tuple[bool, bool, bool, str]:
     """Sorts ties last, so that they do not interrupt the alternation of positions."""
     bucket = pair.extra["bucket"]
     return pair.label == "tie", bucket in ("cand_1", "cand_2"), bucket == pair.label, str(longer_wins(pair))
+
+
+def read_shares(text: str) -> dict[str, float]:
+    """Reads `rm_sft=0.5,rm_rl=0.5,test=200`: a whole number is one of pairs (an `int`), any other a share.
+
+    Raises:
+        `ValueError`: If it is not of that form.
+    """
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        try:
+            number = int(value) if value.isdecimal() else float(value)
+        except ValueError:
+            number = math.nan
+        if not name or name in found or not math.isfinite(number):
+            raise ValueError(f"shares must look like rm_sft=0.5,rm_rl=0.4,test=0.1 or test=200; got {part!r}")
+        found[name] = number
+    return found

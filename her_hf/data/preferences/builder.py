@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,53 @@ from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
 from her_hf.runs.units import WINDOW, Cause, Stage, run_units
 from her_hf.scenes import Scene
 from her_hf.scoring.missing import Missing
+from her_hf.settings import setting
 
-from .allocation import BOTH_SHARE, MAX_LENGTH_BIAS, SETS, SHARES, Allocated, allocate
+from .allocation import BOTH_SHARE, MAX_LENGTH_BIAS, SETS, Allocated, allocate, read_shares
 from .candidates import Moment, Policy, moments_of, sample_candidates
 from .pairing import Candidate, bucket_of, kept_because, pairs_of, read_candidate
 from .report import candidate_counts, judged_counts, missing_shares, render_report
 
 CANDIDATES_FILE, PAIRS_FILE, JUDGEMENTS_FILE = "candidates.jsonl", "pairs.jsonl", "judgements.jsonl"
 REPORT_FILE, REPORT_TEXT, SETS_FOLDER = "report.json", "report.md", "sets"
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """How replies become labelled pairs and sets.
+
+    Args:
+        pairing (`str`, *optional*, defaults to `"adjacent"`): See [`~her_hf.data.preferences.pairing.places`].
+        max_replies (`int`, *optional*): Maximum number of turns that are replied to.
+        well_formed (`bool`, *optional*, defaults to `False`): Whether pairs with an ill-formed side are left out.
+        min_principles (`int`, *optional*, defaults to 3): Pairs with fewer compared principles are left out.
+        shares (`str`, *optional*): See [`~her_hf.data.preferences.allocation.read_shares`].
+        max_length_bias (`float`, *optional*, defaults to 0.6): See
+            [`~her_hf.data.preferences.allocation.allocate`].
+        both_share (`float`, *optional*, defaults to 0.5): See there.
+        seed (`int`, *optional*, defaults to 42): Of the sets.
+    """
+
+    pairing: str = setting(
+        "adjacent", choices=("adjacent", "all"), help="Which candidates meet: (0,1)(2,3)… as in HER, or every two."
+    )
+    max_replies: int | None = setting(None, help="Maximum turns to reply to, spread over all scenes.", min=1)
+    well_formed: bool = setting(False, help="Leave out pairs with an ill-formed side.")
+    min_principles: int = setting(MIN_COMPARED, help="Leave out pairs with fewer compared principles.", min=0)
+    shares: str = setting(
+        "rm_sft=0.5,rm_rl=0.4,test=0.1",
+        help="What each set gets: a share with a point, or a whole number of pairs (test=200).",
+    )
+    max_length_bias: float = setting(
+        MAX_LENGTH_BIAS,
+        help="Largest share of a set in which the longer (or the shorter) reply may be the better one.",
+        min=0.5,
+        max=1,
+    )
+    both_share: float | None = setting(
+        BOTH_SHARE, help="Share of rm_sft in which both sides win principles.", min=0, max=1
+    )
+    seed: int = setting(42, help="Every call derives its own seed from this.")
 
 
 @dataclass
@@ -49,15 +88,8 @@ class PairRun:
         out (`Path`): Output folder.
         policy ([`Policy`]): Writes the candidates.
         teacher ([`~her_hf.judging.PairwiseJudge`]): Labels the pairs.
-        pairing (`str`, *optional*, defaults to `"adjacent"`): See [`~her_hf.data.preferences.pairing.places`].
-        limit (`int`, *optional*): Maximum number of turns that are replied to.
-        well_formed (`bool`, *optional*, defaults to `False`): Whether pairs with an ill-formed side are left out.
-        min_principles (`int`, *optional*, defaults to 3): Pairs with fewer compared principles are left out.
-        shares (`Mapping[str, float]`, *optional*): See [`~her_hf.data.preferences.allocation.allocate`].
-        max_length_bias (`float`, *optional*, defaults to 0.6): See there.
-        both_share (`float`, *optional*, defaults to 0.5): See there.
-        seed (`int`, *optional*, defaults to 42): Of the sets.
-        window (`int`, *optional*, defaults to 256): Most replies or pairs in hand at a time.
+        settings ([`PairSettings`], *optional*): How pairs are made of them.
+        window (`int`, *optional*, defaults to 256): Maximum replies or pairs in progress at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
     """
 
@@ -65,14 +97,7 @@ class PairRun:
     out: Path
     policy: Policy
     teacher: PairwiseJudge
-    pairing: str = "adjacent"
-    limit: int | None = None
-    well_formed: bool = False
-    min_principles: int = MIN_COMPARED
-    shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
-    max_length_bias: float = MAX_LENGTH_BIAS
-    both_share: float | None = BOTH_SHARE
-    seed: int = 42
+    settings: PairSettings = PairSettings()
     window: int = WINDOW
     show: bool = True
 
@@ -95,7 +120,7 @@ async def build_pairs(run: PairRun) -> Row:
     twice = sorted(key for key, count in Counter(scene.key for scene in run.scenes).items() if count > 1)
     if twice:
         raise ValueError(f"scenes are identified by (book, i_p, i_c), but these keys are repeated: {twice[:5]}")
-    moments, turns = moments_of(run.scenes, run.limit)
+    moments, turns = moments_of(run.scenes, run.settings.max_replies)
     settings = await _settings(run, moments)
     claim(
         run.out,
@@ -111,9 +136,13 @@ async def build_pairs(run: PairRun) -> Row:
         _write_lines(run.out / PAIRS_FILE, pairs)
         judged = await _judge(run, pairs, made_by)
         clock.lap("judging")
-        labelled, left_out, buckets = _labelled(pairs, judged, run.min_principles)
+        labelled, left_out, buckets = _labelled(pairs, judged, run.settings.min_principles)
         allocated = allocate(
-            labelled, shares=run.shares, max_length_bias=run.max_length_bias, both_share=run.both_share, seed=run.seed
+            labelled,
+            shares=read_shares(run.settings.shares),
+            max_length_bias=run.settings.max_length_bias,
+            both_share=run.settings.both_share,
+            seed=run.settings.seed,
         )
         asked, verdicts = candidate_counts(rows, candidates), judged_counts(judged)
         report = {
@@ -139,15 +168,17 @@ async def _settings(run: PairRun, moments: Sequence[Moment]) -> Row:
     """Everything that determines the files."""
     return {
         "builder": "pairs",
-        "policy": {**run.policy.as_dict(), "model": await run.policy.model.fingerprint()},
+        "policy": {**run.policy.settings.as_dict(), "model": await run.policy.model.fingerprint()},
         "teacher": {**run.teacher.settings.as_dict(), "model": await run.teacher.caller.fingerprint()},
-        "pairing": run.pairing,
-        "well_formed": run.well_formed,
-        "min_principles": run.min_principles,
-        "shares": {name: str(value) for name, value in run.shares.items()},  # 1 is a number of pairs, 1.0 a share
-        "max_length_bias": run.max_length_bias,
-        "both_share": run.both_share,
-        "seed": run.seed,
+        "pairing": run.settings.pairing,
+        "well_formed": run.settings.well_formed,
+        "min_principles": run.settings.min_principles,
+        "shares": {
+            name: str(value) for name, value in read_shares(run.settings.shares).items()
+        },  # 1 is a number of pairs, 1.0 a share
+        "max_length_bias": run.settings.max_length_bias,
+        "both_share": run.settings.both_share,
+        "seed": run.settings.seed,
         "moments": digest([moment.key for moment in moments]),
     }
 
@@ -165,13 +196,15 @@ def _pairs(
     run: PairRun, moments: Sequence[Moment], rows: Sequence[Row], source: str
 ) -> tuple[list[Candidate], list[Pair], Counter[str]]:
     """Candidates in the order of the rows, the pairs they form, and how many are dropped by cause."""
-    count = run.policy.candidates
+    count = run.policy.settings.candidates
     candidates: list[Candidate] = []
     pairs: list[Pair] = []
     dropped: Counter[str] = Counter()
     for at, moment in enumerate(moments):
-        own = [read_candidate(row, moment, run.policy.style) for row in rows[at * count : (at + 1) * count]]
-        made, unpaired = pairs_of(moment, own, pairing=run.pairing, source=source, well_formed=run.well_formed)
+        own = [read_candidate(row, moment, run.policy.settings.how) for row in rows[at * count : (at + 1) * count]]
+        made, unpaired = pairs_of(
+            moment, own, pairing=run.settings.pairing, source=source, well_formed=run.settings.well_formed
+        )
         candidates += own
         pairs += made
         dropped += unpaired

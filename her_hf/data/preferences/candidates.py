@@ -11,13 +11,14 @@ from pydantic import BaseModel
 
 from her_hf.dual_layer import ENVIRONMENT, View
 from her_hf.durable import derive_seed, digest
-from her_hf.inference import Caller, ModelError, Sampling
+from her_hf.inference import Caller, ModelError
 from her_hf.inference.window import WindowFull
 from her_hf.journal import Journal, Row
 from her_hf.runs.progress import Progress
 from her_hf.runs.units import WINDOW, Cause, Stage, run_units
 from her_hf.scenes import Scene
-from her_hf.simulation.styles import Style, actor_messages
+from her_hf.settings import setting
+from her_hf.simulation.styles import ActorSettings, actor_messages
 
 CANDIDATES = 8
 """Replies to a turn, as in HER."""
@@ -59,29 +60,21 @@ Unit = tuple[Moment, int]
 
 
 @dataclass(frozen=True)
-class Policy:
-    """The model that writes candidates, and how it is sampled.
+class PolicySettings(ActorSettings):
+    """How the model that writes candidates is prompted and sampled.
 
     Args:
-        model ([`~her_hf.inference.Caller`]): The model.
-        style ([`~her_hf.simulation.styles.Style`]): How it is prompted, and in which notation its replies are read.
-        candidates (`int`, *optional*, defaults to 8): Replies to a turn.
-        max_tokens (`int`, *optional*): Most tokens of a reply; by default the style's.
         temperature (`float`, *optional*, defaults to 1.0): Above 0, as replies must differ.
-        top_p (`float`, *optional*, defaults to 1.0): Probability mass to sample from.
-        seed (`int`, *optional*, defaults to 42): Each call derives its seed from this, its turn and its number.
+        top_p (`float`, *optional*, defaults to 1.0): Probability mass that is sampled from.
+        candidates (`int`, *optional*, defaults to 8): Replies to a turn.
 
     Raises:
         `ValueError`: If there are fewer than two candidates.
     """
 
-    model: Caller
-    style: Style
-    candidates: int = CANDIDATES
-    max_tokens: int | None = None
-    temperature: float = 1.0
-    top_p: float = 1.0
-    seed: int = 42
+    temperature: float | None = setting(1.0, help="Of the policy; above 0, as replies must differ.", min=0)
+    top_p: float = setting(1.0, help="Probability mass that is sampled from.", min=0, max=1)
+    candidates: int = setting(CANDIDATES, help="Replies to a turn.", min=2)
 
     def __post_init__(self) -> None:
         if self.candidates < 2:
@@ -89,14 +82,28 @@ class Policy:
 
     def as_dict(self) -> dict[str, Any]:
         """What determines a candidate besides model and turn."""
+        sampling = self.sampling()
         return {
-            "style": self.style.name,
+            "style": self.style,
             "candidates": self.candidates,
-            "max_tokens": self.max_tokens or self.style.max_tokens,
-            "temperature": self.temperature,
-            "top_p": self.top_p,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
             "seed": self.seed,
         }
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The model that writes candidates.
+
+    Args:
+        model ([`~her_hf.inference.Caller`]): The model.
+        settings ([`PolicySettings`], *optional*): How it is prompted and sampled.
+    """
+
+    model: Caller
+    settings: PolicySettings = PolicySettings()
 
 
 def moments_of(scenes: Sequence[Scene], limit: int | None = None) -> tuple[list[Moment], dict[str, int]]:
@@ -158,7 +165,7 @@ async def sample_candidates(
         `list[dict]`: `key` (that of the moment, and the number of the candidate), `asked`, `text` (`None` if there is
             none), `ended` (whether the model itself ended it), `failure`; in order of moments and numbers.
     """
-    units = ((moment, number) for moment in moments for number in range(policy.candidates))
+    units = ((moment, number) for moment in moments for number in range(policy.settings.candidates))
 
     async def one(unit: Unit) -> Row:
         moment, number = unit
@@ -175,25 +182,19 @@ async def sample_candidates(
         key=lambda unit: (*unit[0].key, unit[1]),
         make=one,
         is_valid=is_valid,
-        progress=Progress("candidates", "reply", total=len(moments) * policy.candidates, show=show),
+        progress=Progress("candidates", "reply", total=len(moments) * policy.settings.candidates, show=show),
     )
     return list(await run_units(units, stage, window=window))
 
 
 def _messages(policy: Policy, moment: Moment) -> list[dict[str, Any]]:
     shown = moment.scene.model_copy(update={"dialogue": moment.scene.dialogue[: moment.index]})
-    return actor_messages(shown, moment.character, policy.style)
+    return actor_messages(shown, moment.character, policy.settings.how)
 
 
 async def _reply(policy: Policy, moment: Moment, messages: list[dict[str, Any]], number: int) -> Row:
-    settings = policy.as_dict()
-    sampling = Sampling(
-        settings["max_tokens"],
-        policy.temperature,
-        policy.top_p,
-        derive_seed(policy.seed, moment.key, number),
-    )
-    thinking = policy.style.thinking
+    sampling = policy.settings.sampling(derive_seed(policy.settings.seed, moment.key, number))
+    thinking = policy.settings.how.thinking
     try:
         names = [member.name for member in moment.scene.cast]
         fitted, _ = await policy.model.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)

@@ -175,7 +175,7 @@ def _reproduce(results: Results) -> str:
     else:
         names = ("style", "max_tokens", "temperature", "seed")
         url, name = model_flags("model", settings.get("model"))
-        flags += [url, ("--model-name", name[1]), ("--replies", results["missing"]["expected"])]
+        flags += [url, ("--model-name", name[1]), ("--max-replies", results["missing"]["expected"])]
         flags += option_flags(settings, {name: f"--{name.replace('_', '-')}" for name in names})
     return reproduce_section("form", "scenes", [[*flags, ("--out", "DIR")]])
 

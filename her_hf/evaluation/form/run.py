@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from her_hf.dual_layer import ENVIRONMENT, Turn, View
 from her_hf.durable import claim, derive_seed, digest, whole_lines, write_json
-from her_hf.inference import Caller, ModelError, Sampling
+from her_hf.inference import Caller, ModelError
 from her_hf.inference.window import WindowFull
 from her_hf.journal import Journal
 from her_hf.runs.addresses import without_address
@@ -29,7 +29,8 @@ from her_hf.scoring.dialogues import SampledDialogue
 from her_hf.scoring.leaks import known_secrets, spoken_thoughts
 from her_hf.scoring.replies import SampledReply, is_well_formed, layer_lengths, score_replies, stays_in_role
 from her_hf.scoring.statistics import bootstrap_interval, wilson_interval
-from her_hf.simulation.styles import Style, actor_messages
+from her_hf.settings import setting
+from her_hf.simulation.styles import ActorSettings, Style, actor_messages
 
 from ..rows import Row, SceneKey, notation_of, scene_key
 
@@ -44,6 +45,17 @@ Unit = tuple[Scene, str, int]
 Interval = list[float]
 
 
+@dataclass(frozen=True)
+class FormSettings(ActorSettings):
+    """How a model is asked for replies.
+
+    Args:
+        max_replies (`int`, *optional*, defaults to 100): Maximum turns that are replied to, spread over all scenes.
+    """
+
+    max_replies: int = setting(100, help="Maximum turns to reply to, spread over all scenes.", min=1)
+
+
 @dataclass
 class FormRun:
     """One evaluation of a model's form.
@@ -52,32 +64,17 @@ class FormRun:
         scenes (`Sequence[Scene]`): Scenes with their dialogues.
         out (`Path`): Output folder.
         model ([`~her_hf.inference.Caller`]): The model under test.
-        style ([`~her_hf.simulation.styles.Style`]): How it is spoken to, and in which notation it is read.
-        replies (`int`, *optional*, defaults to 100): Most turns that are replied to, spread over all scenes.
-        max_tokens (`int`, *optional*): Most tokens of a reply; else the style's.
-        temperature (`float`, *optional*): Else the style's.
-        top_p (`float`, *optional*, defaults to 0.9): Probability mass that is sampled from.
-        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this and its turn.
-        window (`int`, *optional*, defaults to 256): Most replies in hand at a time.
+        settings ([`FormSettings`], *optional*): How it is asked.
+        window (`int`, *optional*, defaults to 256): Maximum replies in progress at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
     """
 
     scenes: Sequence[Scene]
     out: Path
     model: Caller
-    style: Style
-    replies: int = 100
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float = 0.9
-    seed: int = 42
+    settings: FormSettings = FormSettings()
     window: int = WINDOW
     show: bool = True
-
-    def sampling(self, seed: int | None = None) -> Sampling:
-        """How a reply is drawn."""
-        temperature = self.style.temperature if self.temperature is None else self.temperature
-        return Sampling(self.max_tokens or self.style.max_tokens, temperature, self.top_p, seed)
 
 
 @dataclass(frozen=True)
@@ -145,20 +142,24 @@ async def run_form(run: FormRun) -> Row:
         `AccessRefused`: If its server refuses the key; what was answered until then is kept.
         `ValueError`: As [`choose_units`].
     """
-    units = choose_units(run.scenes, run.replies)
-    sampling = run.sampling()
+    units = choose_units(run.scenes, run.settings.max_replies)
+    sampling = run.settings.sampling()
     settings = {
         "evaluation": "form",
         "model": await run.model.fingerprint(),
-        "style": run.style.name,
+        "style": run.settings.style,
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "seed": run.seed,
+        "seed": run.settings.seed,
     }
     claim(run.out, settings, begun=lambda folder: (folder / REPLIES).exists())
     rows = await _sample(run, units, digest(settings))
-    found = [_of_scene(unit, row, run.style) for unit, row in zip(units, rows, strict=True) if row["text"] is not None]
+    found = [
+        _of_scene(unit, row, run.settings.how)
+        for unit, row in zip(units, rows, strict=True)
+        if row["text"] is not None
+    ]
     results = form_results(found, settings, expected=len(units), failures=[row for row in rows if row["failure"]])
     write_json(run.out / RESULTS, results)
     return results
@@ -175,14 +176,14 @@ async def _sample(run: FormRun, units: Sequence[Unit], sampled_by: str) -> list[
     """Rows of `replies.jsonl` in the order of the units."""
 
     async def one(unit: Unit) -> Row:
-        messages = _messages(unit, run.style)
+        messages = _messages(unit, run.settings.how)
         row = {"key": unit_key(unit), "character": unit[1], "asked": digest(messages)}
         row["scene_digest"] = digest(unit[0].model_dump_json())
         return {**row, "settings": sampled_by, **await _reply(run, unit, messages)}
 
     def is_valid(unit: Unit, row: Row) -> bool:
         """Whether this very question was answered; a call that failed is made again."""
-        return not row["failure"] and bool(row["asked"] == digest(_messages(unit, run.style)))
+        return not row["failure"] and bool(row["asked"] == digest(_messages(unit, run.settings.how)))
 
     stage = Stage(
         Journal(run.out / REPLIES, key=lambda row: tuple(row["key"]), shape=_Shape, same={"settings": sampled_by}),
@@ -200,8 +201,8 @@ def _messages(unit: Unit, style: Style) -> list[dict[str, Any]]:
 
 
 async def _reply(run: FormRun, unit: Unit, messages: list[dict[str, Any]]) -> Row:
-    sampling = run.sampling(derive_seed(run.seed, unit_key(unit)))
-    thinking = run.style.thinking
+    sampling = run.settings.sampling(derive_seed(run.settings.seed, unit_key(unit)))
+    thinking = run.settings.how.thinking
     try:
         names = [member.name for member in unit[0].cast]
         fitted, dropped = await run.model.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)

@@ -197,11 +197,11 @@ def _minimax_commands(results: Results) -> str:
     play: list[Flag] = []
     judge: list[Flag] = []
     if "npc" in settings:
-        play = [*model_flags("npc", settings["npc"]), *option_flags(settings, {"style": "--npc-style"})]
+        play = [*model_flags("npc", settings["npc"]), *option_flags(settings, {"style": "--style"})]
         play += [*model_flags("user", settings.get("user")), *option_flags(settings, {"turns": "--turns"})]
     if "scores" in results:
         judge = model_flags("judge", settings.get("judge"))
-        judge += option_flags(settings, {"judge_chunk": "--chunk", "judge_max_tokens": "--judge-tokens"})
+        judge += option_flags(settings, {"judge_chunk": "--chunk", "judge_max_tokens": "--judge-max-tokens"})
     where: list[Flag] = [("--seeds", "SEEDS"), ("--limit", results["played"]["seeds"])]
     where += [*option_flags(settings, {"runs": "--runs"}), ("--out", "DIR")]
     seeds = settings.get("seed"), settings.get("judge_seed")

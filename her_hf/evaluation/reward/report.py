@@ -170,9 +170,9 @@ def _reproduce(results: Results) -> str:
     flags: list[Flag] = [url, ("--model-name", name[1]), ("--pairs", "PAIRS")]
     names = ("form", "comparison", "read", "attempts", "max_tokens", "temperature", "seed")
     flags += option_flags(settings, {name: f"--{name.replace('_', '-')}" for name in names})
-    flags.append(("--principles", settings["principles"].replace("_", "-")))
+    flags.append(("--principles", settings["principles"]))
     flags += [(("--reasoning" if settings["reasoning"] else "--no-reasoning"), None)]
-    flags += [] if settings["both_orders"] else [("--one-order", None)]
+    flags += [] if settings["both_orders"] else [("--no-both-orders", None)]
     flags += [("--unseen", kind) for kind in settings["unseen"]]
     return reproduce_section("reward", "pairs", [[*flags, ("--out", "DIR")]])
 

@@ -17,6 +17,7 @@ from her_hf.scenes import Scene
 from her_hf.scoring.coser import DIMENSIONS, FLAW_KEYS, FLAW_TYPES, read_severity
 from her_hf.scoring.keys import stray_keys, with_known_keys
 from her_hf.scoring.missing import Missing
+from her_hf.settings import setting
 from her_hf.template_files import load_template, template_source
 
 from ..ask import AskSettings, again_source, ask
@@ -44,9 +45,14 @@ class Judging(AskSettings):
         `ValueError`: If `thoughts` is unknown or a number is out of range.
     """
 
-    thoughts: str = "coser"
-    samples: int = 1
-    max_tokens: int = 2048
+    thoughts: str = setting(
+        "coser",
+        choices=("coser", "her"),
+        help="coser: judges see no inner thoughts; her: they do. Scores of the two do not compare.",
+        option="thoughts",
+    )
+    samples: int = setting(1, help="Judgements by each judge.", min=1)
+    max_tokens: int = setting(2048, help="Maximum tokens of a judgement.", min=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

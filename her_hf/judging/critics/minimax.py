@@ -18,6 +18,7 @@ from her_hf.scenes.seeds import Seed
 from her_hf.scoring.keys import stray_keys, with_known_keys
 from her_hf.scoring.minimax import CHUNK_TURNS, COLUMNS, PENALTIES
 from her_hf.scoring.missing import Missing
+from her_hf.settings import setting
 from her_hf.template_files import load_template, template_source
 
 from ..ask import AskSettings, again_source, ask
@@ -51,8 +52,8 @@ class ChunkJudging(AskSettings):
         `ValueError`: If a number is out of range.
     """
 
-    chunk: int = CHUNK_TURNS
-    max_tokens: int = 4096
+    chunk: int = setting(CHUNK_TURNS, help="Turns of both sides that are judged together.", min=2, option="chunk")
+    max_tokens: int = setting(4096, help="Maximum tokens of a judgement.", min=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

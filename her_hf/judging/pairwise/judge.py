@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from her_hf.durable import digest
 from her_hf.inference import Caller, Message, ModelError, Schema
 from her_hf.scoring.missing import Missing
+from her_hf.settings import setting
 
 from ..ask import Asked, AskSettings, again_source, ask
 from ..structured import JsonReply
@@ -52,13 +53,23 @@ class PairJudging(AskSettings):
         `ValueError`: If a value is unknown, or settings exclude each other.
     """
 
-    form: str = "published"
-    principles: str = "by_case"
-    comparison: str = "pairwise"
-    reasoning: bool = True
-    read: str = "text"
-    both_orders: bool = True
-    max_tokens: int | None = None
+    form: str = setting("published", choices=("published", "compact"), help="Form of prompt and answer.")
+    principles: str = setting(
+        "by_case", choices=("by_case", "fixed"), help="by_case: the judge finds its own; fixed: the library is given."
+    )
+    comparison: str = setting(
+        "pairwise", choices=("pairwise", "pointwise"), help="Both replies together, or each rated by itself."
+    )
+    reasoning: bool = setting(True, help="Whether the judge reasons before its verdict.")
+    read: str = setting(
+        "text",
+        choices=("text", "probability"),
+        help="The verdict in the answer it writes, or the likeliest one without reasoning (a model in this process).",
+    )
+    both_orders: bool = setting(True, help="Judge each pair twice, with the sides exchanged.")
+    max_tokens: int | None = setting(
+        None, help="Maximum tokens of an answer; else 4096, for the compact form 192.", min=1
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -111,7 +111,7 @@ def _command(name: str, flags: Sequence[Flag]) -> str:
 
 def model_flags(role: str, fingerprint: object, url: str | None = None) -> list[Flag]:
     option = f"--{role.replace('_', '-')}"
-    return [(option, url or f"{role.upper()}_URL"), (f"{option}-model", plain_name(fingerprint))]
+    return [(option, url or f"{role.upper()}_URL"), (f"{option}-name", plain_name(fingerprint))]
 
 
 def option_flags(settings: Results, names: Mapping[str, str]) -> list[Flag]:

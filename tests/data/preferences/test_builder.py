@@ -13,11 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from her_hf.cli.main import app
-from her_hf.cli.pairs import read_shares
 from her_hf.data.preferences import builder as pair_builder
-from her_hf.data.preferences.allocation import allocate, longer_wins
-from her_hf.data.preferences.builder import PairRun, build_pairs_now
-from her_hf.data.preferences.candidates import Moment, Policy, moments_of
+from her_hf.data.preferences.allocation import allocate, longer_wins, read_shares
+from her_hf.data.preferences.builder import PairRun, PairSettings, build_pairs_now
+from her_hf.data.preferences.candidates import Moment, Policy, PolicySettings, moments_of
 from her_hf.data.preferences.pairing import bucket_of, kept_because, pairs_of, places, read_candidate, turned
 from her_hf.dual_layer import parse_turn
 from her_hf.durable import OtherRunError
@@ -313,11 +312,10 @@ def run(
             PairRun(
                 scenes(),
                 out,
-                Policy(caller(policy or policy_model()), style_named("plain"), candidates=4),
+                Policy(caller(policy or policy_model()), PolicySettings("plain", candidates=4)),
                 PairwiseJudge(caller(teacher or Judge(teacher_rule, "teacher")), settings),
-                limit=limit,
+                PairSettings(max_replies=limit, **changes),
                 show=False,
-                **changes,
             )
         )
 
@@ -478,7 +476,7 @@ def test_another_setting_takes_a_copy_of_the_ledger(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     shutil.copy(tmp_path / "out" / "ledger.sqlite", tmp_path / "other")
     writer, labeller = policy_model(fail=False), sound_teacher()
-    run(tmp_path / "other", writer, labeller, limit=SMALL, shares={"test": 0.5, "rm_rl": 0.5})
+    run(tmp_path / "other", writer, labeller, limit=SMALL, shares="test=0.5,rm_rl=0.5")
     assert not writer.calls and not labeller.calls
 
 
@@ -523,14 +521,14 @@ def test_the_command_makes_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "--teacher",
         "http://t",
     ]
-    words += ["--style", "plain", "--candidates", "4", "--limit", "20", "--out", str(tmp_path / "out")]
+    words += ["--style", "plain", "--candidates", "4", "--max-replies", "20", "--out", str(tmp_path / "out")]
     said = CliRunner().invoke(app, words)
     assert said.exit_code == 0 and "Sets: rm_sft" in said.output, said.output
     assert any((tmp_path / "out" / "sets" / f"{name}.jsonl").stat().st_size for name in ("rm_sft", "rm_rl"))
     assert set(models["http://t"].schemas) == {None}  # it thinks first
-    at_once = CliRunner().invoke(app, [*words[:-1], str(tmp_path / "at_once"), "--no-teacher-thinks"])
+    at_once = CliRunner().invoke(app, [*words[:-1], str(tmp_path / "at_once"), "--no-teacher-reasoning"])
     assert at_once.exit_code == 0 and models["http://t"].schemas[-1]["required"] == ["result"]
-    refused = CliRunner().invoke(app, [*words, "--no-teacher-thinks", "--teacher-form", "compact"])
+    refused = CliRunner().invoke(app, [*words, "--no-teacher-reasoning", "--teacher-form", "compact"])
     assert "name no principles" in str(refused.exception)
     models["http://t"].rule = lambda *_: "prose"
     said = CliRunner().invoke(app, [*words[:-1], str(tmp_path / "lost")])

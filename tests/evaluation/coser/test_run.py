@@ -268,7 +268,7 @@ def test_a_key_that_is_refused_ends_the_run_and_counts_nothing_as_missing(tmp_pa
     for after, file in ((0, "dialogues.jsonl"), (14, "judgements.jsonl")):
         out = tmp_path / f"out{after}"
         with scripted(tmp_path / "server", broken_after=after, broken_status=401) as (url, _):
-            refused = run(url, out, scenes, "--rounds", "4", "--actor-model", "x", "--concurrency", "1", check=False)
+            refused = run(url, out, scenes, "--rounds", "4", "--actor-name", "x", "--concurrency", "1", check=False)
         assert refused.returncode == 1 and not (out / "results.json").exists()
         (said,) = [line for line in refused.stderr.splitlines() if "Error" in line]
         assert "401" in said and not re.search("Traceback|Warning", refused.stderr)

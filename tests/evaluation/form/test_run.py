@@ -16,11 +16,10 @@ from her_hf.cli.eval_form import form
 from her_hf.dual_layer import ENVIRONMENT, parse_turn
 from her_hf.durable import OtherRunError
 from her_hf.evaluation.form.report import write_form_report
-from her_hf.evaluation.form.run import FormRun, choose_units, read_dialogues, run_form_now, score_played
+from her_hf.evaluation.form.run import FormRun, FormSettings, choose_units, read_dialogues, run_form_now, score_played
 from her_hf.inference import AccessRefused, ModelError
 from her_hf.scenes import Character, Scene, load_scenes
 from her_hf.scoring.statistics import wilson_interval
-from her_hf.simulation.styles import style_named
 from recipes.benchmarks.scripted_server import scripted
 from tests.support.journals import check_refusals
 from tests.support.minimax import caller, model_of
@@ -37,7 +36,7 @@ def command(*options: str | Path) -> Any:
 
 
 def measure(url: str, out: Path, *options: str | Path) -> Any:
-    return command("--scenes", MINI, "--split", "test", "--model", url, "--replies", "12", "--out", out, *options)
+    return command("--scenes", MINI, "--split", "test", "--model", url, "--max-replies", "12", "--out", out, *options)
 
 
 def results(out: Path) -> dict[str, Any]:
@@ -70,7 +69,7 @@ def world() -> Character:
 
 def told(text: str, tmp_path: Path, **changes: Any) -> dict[str, Any]:
     """Results of a model that always says this."""
-    settings = {"scenes": [scene()], "style": style_named("her"), "show": False} | changes
+    settings = {"scenes": [scene()], "show": False} | changes
     return run_form_now(FormRun(out=tmp_path / "out", model=caller(lambda *_: text), **settings))
 
 
@@ -108,7 +107,7 @@ def test_more_replies_go_on_and_other_settings_are_refused(tmp_path: Path) -> No
     with scripted(tmp_path / "server") as (url, log):
         measure(url, tmp_path / "out")
         before = len(log.read_text().splitlines())
-        measure(url, tmp_path / "out", "--replies", "24")
+        measure(url, tmp_path / "out", "--max-replies", "24")
         assert 12 <= len(log.read_text().splitlines()) - before <= 24
         kept = files_of(tmp_path / "out")
         refused = measure(url, tmp_path / "out", "--temperature", "0.1")
@@ -137,7 +136,7 @@ def test_files_name_no_address_and_a_refused_key_ends_the_run(tmp_path: Path) ->
     def refused(*_: Any) -> str:
         raise ModelError("The key was refused (401).", kind="status", status=401)
 
-    settings = {"scenes": [scene()], "style": style_named("her"), "show": False}
+    settings = {"scenes": [scene()], "show": False}
     found = run_form_now(FormRun(out=tmp_path / "a", model=caller(gone), **settings))
     assert found["missing"]["first"] == "No server answers at [address]."
     assert "8000" not in (tmp_path / "a" / "replies.jsonl").read_text()
@@ -149,7 +148,7 @@ def test_files_name_no_address_and_a_refused_key_ends_the_run(tmp_path: Path) ->
 def test_replies_that_cannot_be_had_are_missing_and_asked_for_again(tmp_path: Path) -> None:
     with scripted(tmp_path / "server", broken_after=6) as (url, _):
         done = measure(url, tmp_path / "out", "--concurrency", "1")
-        assert done.exit_code == 3 and "is missing, more than --max-missing allows" in done.stderr
+        assert done.exit_code == 3 and "are missing, more than --max-missing" in done.stderr
     found = results(tmp_path / "out")
     there = found["figures"]["replies"]
     assert found["missing"]["missing"] == 12 - there > 0 and found["missing"]["by_cause"] == {"status": 12 - there}
@@ -163,7 +162,7 @@ def test_a_model_that_gives_nothing(tmp_path: Path) -> None:
     def refuses(*_: Any) -> str:
         raise ModelError("on fire | <b>", kind="status", status=400)
 
-    run = FormRun([scene()], tmp_path / "out", caller(refuses), style_named("her"), show=False)
+    run = FormRun([scene()], tmp_path / "out", caller(refuses), show=False)
     found = run_form_now(run)
     assert "figures" not in found and found["missing"]["share"] == 1
     report = write_form_report(found, tmp_path / "out").read_text(encoding="utf-8")
@@ -189,7 +188,7 @@ def test_leaks_of_own_thinking_and_of_anothers(tmp_path: Path) -> None:
 
 def test_styles_say_how_a_model_is_spoken_to(tmp_path: Path) -> None:
     model = caller(lambda *_: "Ann: [No.] (nods) Please.")
-    run = FormRun([scene()], tmp_path, model, style_named("plain"), show=False)
+    run = FormRun([scene()], tmp_path, model, FormSettings("plain"), show=False)
     found = run_form_now(run)
     (asked,) = model_of(model).asked
     assert asked[2] is False and asked[1].max_tokens == 512 and "blue letter" not in str(asked[0])
@@ -309,9 +308,9 @@ def test_reading_dialogues_leaves_the_file_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "name either a model to ask"),
-        (("--model", "http://127.0.0.1:9", "--dialogues", "x"), "name either a model to ask"),
-        (("--model", "http://127.0.0.1:9"), "name scenes"),
+        ((), "give either a model to ask"),
+        (("--model", "http://127.0.0.1:9", "--dialogues", "x"), "give either a model to ask"),
+        (("--model", "http://127.0.0.1:9"), "give scenes"),
         (("--dialogues", "nowhere.jsonl"), "There is no file nowhere.jsonl"),
     ],
 )
@@ -323,8 +322,8 @@ def test_the_command_refuses(options: tuple[str, ...], message: str, tmp_path: P
 def test_options_may_stand_in_yaml(tmp_path: Path) -> None:
     config = tmp_path / "form.yaml"
     with scripted(tmp_path / "server") as (url, _):
-        config.write_text(f"scenes: {MINI}\nsplit: test\nmodel: {url}\nreplies: 4\nmax-tokens: 300\n")
-        assert command("--config", config, "--out", tmp_path / "out", "--replies", "3").exit_code == 0
+        config.write_text(f"scenes: {MINI}\nsplit: test\nmodel: {url}\nmax-replies: 4\nmax-tokens: 300\n")
+        assert command("--config", config, "--out", tmp_path / "out", "--max-replies", "3").exit_code == 0
     found = results(tmp_path / "out")
     assert found["figures"]["replies"] == 3 and found["settings"]["max_tokens"] == 300
 

@@ -353,7 +353,7 @@ def command(*words: object) -> Any:
 def test_the_command_plays_and_judges(tmp_path: Path) -> None:
     common = ["--out", tmp_path, "--turns", 4, "--runs", 1, "--chunk", 2, "--language", "en", "--limit", 2]
     with serving_rule() as (url, bodies):
-        playing = ["--npc", f"{url},{url}/v1", "--npc-style", "her", "--user", url, "--user-model", "rule"]
+        playing = ["--npc", f"{url},{url}/v1", "--style", "her", "--user", url, "--user-name", "rule"]
         played = command(*common, *playing, "--simulate-only")
         assert played.exit_code == 0, played.output
         assert "2 dialogues of 2 seeds; 0 broke off." in played.output
@@ -376,7 +376,7 @@ def test_the_command_ends_with_3_when_too_much_is_missing(tmp_path: Path) -> Non
         said = everything(messages, sampling)
         return "I would rather not." if said.startswith("{") else said
 
-    words = ["--out", tmp_path, "--turns", 2, "--runs", 1, "--limit", 1, "--npc-style", "plain"]
+    words = ["--out", tmp_path, "--turns", 2, "--runs", 1, "--limit", 1, "--style", "plain"]
     with serving_rule(rule) as (url, _):
         words += ["--npc", url, "--user", url, "--judge", url]
         assert command(*words, "--max-missing", 1).exit_code == 0
@@ -388,8 +388,8 @@ def test_the_command_ends_with_3_when_too_much_is_missing(tmp_path: Path) -> Non
     ("words", "said"),
     [
         (["--simulate-only", "--judge-only"], "exclude each other"),
-        (["--npc", "http://x", "--user", "http://x", "--judge", "http://x"], "--npc-style"),
-        (["--npc", "http://x", "--user", "http://x", "--npc-style", "her"], "name a judge"),
+        (["--npc", "http://x", "--user", "http://x", "--judge", "http://x"], "--style"),
+        (["--npc", "http://x", "--user", "http://x", "--style", "her"], "--judge must be given"),
         (["--judge", "http://x", "--judge-only", "--seeds", "nowhere.jsonl"], "no file or folder"),
     ],
 )

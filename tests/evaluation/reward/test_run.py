@@ -284,16 +284,16 @@ def test_models_side_by_side_and_on_the_card(tmp_path: Path, backend: Judge) -> 
     checkpoint.mkdir()
     (checkpoint / "README.md").write_text("# card\n")
     given = [*words, "--model", str(checkpoint), "--out", str(tmp_path / "rm"), "--name", "RM-SFT", "--write-card"]
-    said = CliRunner().invoke(app, [*given, "--beside", f"base={tmp_path / 'base'}"])
+    said = CliRunner().invoke(app, [*given, "--compare-with", f"base={tmp_path / 'base'}"])
     assert said.exit_code == 0, said.output
     assert "| base | the answer it writes, thinking first | 75.0%" in (tmp_path / "rm" / "models.md").read_text()
-    assert CliRunner().invoke(app, [*given, "--beside", f"base={tmp_path / 'base'}"]).exit_code == 0
+    assert CliRunner().invoke(app, [*given, "--compare-with", f"base={tmp_path / 'base'}"]).exit_code == 0
     card = (checkpoint / "README.md").read_text()
     assert card.startswith("# card\n") and card.count("Measured on labelled pairs") == 1
     assert "| RM-SFT | the answer it writes, thinking first | 75.0%" in card and (checkpoint / "models.png").exists()
-    wrong = CliRunner().invoke(app, [*given, "--beside", str(tmp_path / "base")])
+    wrong = CliRunner().invoke(app, [*given, "--compare-with", str(tmp_path / "base")])
     assert isinstance(wrong.exception, ValueError) and "NAME=DIR" in str(wrong.exception)
-    other = CliRunner().invoke(app, [*given, "--beside", f"other={tmp_path / 'other'}"])
+    other = CliRunner().invoke(app, [*given, "--compare-with", f"other={tmp_path / 'other'}"])
     assert other.exit_code == 0 or "different pairs" in str(other.exception)
 
 

@@ -1,0 +1,69 @@
+"""Commands that are imported when they are called: `her-hf --help` loads none of them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are named with their first line of help; `module` is imported when one is called."""
+
+    commands_at: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """Command to (`module:name`, first line of its help), in the order of `--help`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands_at)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands_at:
+            return None
+        place, line = self.commands_at[cmd_name]
+        if getattr(self, "_listing", False):
+            return TyperCommand(cmd_name, help=line)
+        module, _, name = place.partition(":")
+        found = getattr(importlib.import_module(module), name)
+        if isinstance(found, typer.Typer):
+            command = get_command(found)
+        else:
+            single = typer.Typer(pretty_exceptions_show_locals=False, add_completion=False, context_settings=SETTINGS)
+            single.command(cmd_name)(found)
+            command = get_command(single)
+        command.name = cmd_name
+        return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
+
+
+def group_of(commands: Mapping[str, tuple[str, str]], about: str, *, completion: bool = False) -> typer.Typer:
+    """An app of commands that are imported when they are called.
+
+    Args:
+        commands (`Mapping[str, tuple[str, str]]`): Command to (`module:name`, first line of its help). What the name
+            stands for is a function or an app.
+        about (`str`): Help of the group.
+        completion (`bool`, *optional*, defaults to `False`): Whether it offers to install shell completion.
+    """
+    kind = type("Commands", (LazyGroup,), {"commands_at": dict(commands)})
+    app = typer.Typer(
+        cls=kind,
+        help=about,
+        no_args_is_help=True,
+        add_completion=completion,
+        pretty_exceptions_show_locals=False,  # locals may hold the user's tokens
+        context_settings=SETTINGS,
+    )
+    app.callback()(lambda: None)
+    return app
