@@ -83,8 +83,8 @@ def uncertain_pairs(
 
 
 def labelled_key(pair: Pair) -> str:
-    """Identifies a pair with its label, and its character, who is part of the prompt but not of the pair's key."""
-    return digest([pair.key, pair.character, pair.label])
+    """Identifies all that the model is shown of a pair, and its label."""
+    return digest([pair.shown_key, pair.label])
 
 
 def _uncertainty(order: OneOrder, pair: Pair) -> float:
