@@ -18,7 +18,10 @@ COMMANDS = {
         "her_hf.cli.eval_reward:reward",
         "Measure a reward model or judge on labelled pairs, such as pairs that people have judged.",
     ),
-    "compare": ("her_hf.cli.eval_compare:compare", "Test whether two runs differ by more than chance."),
+    "compare": (
+        "her_hf.cli.eval_compare:compare",
+        "Test whether two runs (eval coser, minimax or form) differ on the scenes or seeds that they share.",
+    ),
 }
 
 app = group_of(COMMANDS, "Evaluate models, and compare two runs.")
