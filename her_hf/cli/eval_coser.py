@@ -151,18 +151,28 @@ def coser(
             director = open_one(next_speaker, next_speaker_model) if next_speaker else world
             troupe = Troupe(playing, world, director)
         judges = [] if simulate_only else _judges(judge or [], judge_model or [], open_one)
-        run = CoserRun(found, out, settings, judging, troupe, judges, memory=memory, memory_name=memory_name)
+        run = CoserRun(
+            found,
+            out,
+            settings,
+            judging,
+            troupe,
+            judges,
+            memory=memory,
+            memory_name=memory_name,
+            source=scenes,
+            split=split,
+        )
         results = run_coser_now(run)
     report = write_coser_report(results, out)
     typer.echo(f"Report: {report}")
-    if failed := results["played"]["failed"]:
+    missing = results["missing"]
+    if failed := missing["failures"]:
         typer.secho(f"{len(failed)} scenes could not be played; the same command tries again.", err=True, fg="red")
-    share = results.get("missing", {}).get("share", len(failed) / len(found))
-    if share > max_missing:
-        what = "dialogues" if simulate_only else "judgements"
+    if missing["share"] > max_missing:
         typer.secho(
-            f"{share:.1%} of the {what} are missing, more than --max-missing allows ({max_missing:.1%}); the report "
-            "says why.",
+            f"{missing['share']:.1%} of the {missing['unit']}s are missing, more than --max-missing allows "
+            f"({max_missing:.1%}); the report says why.",
             err=True,
             fg=typer.colors.RED,
         )

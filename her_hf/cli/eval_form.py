@@ -98,15 +98,18 @@ def form(
 
 def _score(dialogues: Path, scenes: str | None, split: str | None, out: Path) -> dict[str, Any]:
     """Scores dialogues that are there."""
-    from her_hf.durable import claim, write_json
-    from her_hf.evaluation.form.run import RESULTS, read_dialogues, score_played
+    from her_hf.durable import claim, digest
+    from her_hf.evaluation.form.run import read_dialogues, score_played
+    from her_hf.runs.results import RESULTS, data_of, write_results
     from her_hf.scenes import load_scenes
 
     settings = {"evaluation": "form", "dialogues": str(dialogues), "scenes": scenes, "split": split}
     found = load_scenes(scenes, split=split) if scenes else None
-    results = score_played(read_dialogues(dialogues), found, settings)
+    rows = read_dialogues(dialogues)
+    data = data_of(str(dialogues), None, list(map(digest, rows)))
+    results = score_played(rows, found, {**settings, "data": data})
     claim(out, settings, begun=lambda folder: (folder / RESULTS).exists())
-    write_json(out / RESULTS, results)
+    write_results(out, results)
     return results
 
 
@@ -129,4 +132,6 @@ def _ask(
     found = load_scenes(source[0], split=source[1])
     with Ledger(out / "ledger.sqlite") as ledger:
         caller = open_caller(named[0], model=named[1], ledger=ledger, **calls)
-        return run_form_now(FormRun(found, out, caller, style_named(style), **settings))
+        return run_form_now(
+            FormRun(found, out, caller, style_named(style), source=source[0], split=source[1], **settings)
+        )

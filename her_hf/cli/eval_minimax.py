@@ -126,6 +126,8 @@ def minimax(
             judge=None if simulate_only else open_one(str(judge), judge_model),
             judging=judging,
             runs=runs,
+            source=seeds or "her_hf",
+            split=language,
         )
         results = run_minimax_now(run)
     _tell(results, write_minimax_report(results, out))
@@ -203,26 +205,28 @@ def _check(simulate_only: bool, judge_only: bool, *, playing: tuple[str | None, 
 
 def _tell(results: dict[str, Any], report: Path) -> None:
     """Says the main figures."""
-    played = results["played"]
-    broken = len(played["failed"])
+    from her_hf.evaluation.minimax.judging import SCALE
+
+    played, failures = results["counts"], results["missing"]["failures"]
+    broken = len(failures)
     typer.echo(f"{played['sessions']} dialogues of {played['seeds']} seeds; {broken} broke off.")
     if broken:
-        typer.secho(f"The first: {played['failed'][0]['detail']}", fg=typer.colors.YELLOW)
-    if "scores" in results:
-        overall, ends = results["scores"]["overall"], results["intervals"]["overall"]
+        typer.secho(f"The first: {failures[0]['detail']}", fg=typer.colors.YELLOW)
+    if scores := results["figures"]["scores"]:
+        overall, ends = scores["overall"], results["intervals"]["overall"]
         interval = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
         typer.echo("Overall: no judgement" if overall is None else f"Overall: {overall:.2f}{interval}")
-        typer.echo(results["scale"])
+        typer.echo(SCALE)
     typer.echo(f"Report: {report}")
 
 
 def _mind_missing(results: dict[str, Any], most: float) -> None:
     """Ends with 3 if too much is missing."""
-    share = results.get("missing", {}).get("share", 0.0)
+    share = results["missing"]["share"]
     if share > most:
         typer.secho(
-            f"{share:.1%} of the judgements are missing, more than --max-missing allows ({most:.1%}); results.json "
-            "says why.",
+            f"{share:.1%} of the {results['missing']['unit']}s are missing, more than --max-missing "
+            f"allows ({most:.1%}); the results say why.",
             err=True,
             fg=typer.colors.RED,
         )

@@ -85,16 +85,16 @@ def reward(
     her-hf eval reward --model outputs/smollm2-135m-her-rm-sft --pairs dataset_cards/her-mini-preferences \\
         --out outputs/reward
     """
-    from her_hf.durable import read_json
     from her_hf.evaluation.reward.report import card_of, write_comparison, write_into_card, write_reward_report
-    from her_hf.evaluation.reward.run import RESULTS, RewardRun, run_reward_now
+    from her_hf.evaluation.reward.run import RewardRun, run_reward_now
     from her_hf.inference import Ledger
     from her_hf.judging import read_pairs
+    from her_hf.runs.results import read_results
 
     refuse_a_run(out, resume)
     if write_card:
         card_of(Path(model))  # an hour of judging should not end in an error
-    others = {known: read_json(Path(folder) / RESULTS) for known, folder in map(_named, beside or ())}
+    others = {known: read_results(folder, "reward") for known, folder in map(_named, beside or ())}
     found = read_pairs(pairs, split=split)
     _check_kinds(unseen or [], found)
     found = found[:limit]
@@ -117,11 +117,11 @@ def reward(
             temperature=temperature,
             seed=seed,
         )
-        results = run_reward_now(RewardRun(found, out, asked, unseen=unseen or ()))
+        results = run_reward_now(RewardRun(found, out, asked, unseen=unseen or (), source=pairs, split=split))
     typer.echo(f"Report: {write_reward_report(results, out)}")
-    if results["pairs"]:
-        low, high = results["interval"]
-        typer.echo(f"Accuracy {results['accuracy']:.1%} [{low:.1%}, {high:.1%}] on {results['pairs']} pairs")
+    if counted := results["counts"]["pairs"]:
+        low, high = results["intervals"]["accuracy"]
+        typer.echo(f"Accuracy {results['figures']['accuracy']:.1%} [{low:.1%}, {high:.1%}] on {counted} pairs")
         models = {**others, name: results}
         if others:
             typer.echo(f"Comparison: {write_comparison(models, out)}")
@@ -132,7 +132,7 @@ def reward(
 
 def _named(text: str) -> tuple[str, str]:
     name, equals, folder = text.partition("=")
-    if not equals or not name.strip() or not (Path(folder) / "results.json").is_file():
+    if not equals or not name.strip() or not folder.strip():
         raise ValueError(f"--beside takes NAME=DIR, with the DIR of another her-hf eval reward; got {text!r}")
     return name.strip(), folder
 

@@ -25,8 +25,8 @@ from typing import Any, TypeVar
 from her_hf.devices import cpu_cores, describe_device, has_bf16
 from her_hf.durable import claim, read_json, replace_text, whole_lines, write_json
 from her_hf.hub.base import EMBEDDED, EMBEDDED_ID
-from her_hf.hub.cards import source_commit
 from her_hf.processes import end_with_parent, run_child
+from her_hf.runs.origin import source_commit
 from her_hf.scenes import Scene, load_scenes
 from her_hf.scoring.replies import SampledReply, score_replies
 from recipes.quickstart.plan import MINUTES, MINUTES_WITHOUT_BF16, PROMPTS, Plan, Speeds, Work, arrival, make_plan

@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import ModelConfig, TrlParser
 
 from her_hf.durable import OtherRunError
-from her_hf.hub.cards import ModelCard, hub_id, render_card, source_commit
+from her_hf.hub.cards import ModelCard, hub_id, render_card
+from her_hf.runs.origin import source_commit
 from her_hf.training.one_pass.config import DataConfig, OnePassConfig
 from her_hf.training.one_pass.layers import LAYERS
 from her_hf.training.run import job

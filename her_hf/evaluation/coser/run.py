@@ -16,11 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from her_hf.dual_layer import Turn
-from her_hf.durable import Journal, claim, digest, write_json
+from her_hf.durable import Journal, claim, digest
 from her_hf.inference import Caller
 from her_hf.judging import DIMENSIONS, Judging, Missing, judge_dialogue
-from her_hf.runs.addresses import missing_row, without_address
+from her_hf.runs.addresses import missing_row
 from her_hf.runs.progress import bar, together
+from her_hf.runs.results import data_of, write_results
 from her_hf.runs.starts import Clock, by_first_role, keep_notes, note_start, run_now
 from her_hf.scenes import Scene
 from her_hf.simulation.coser import CoserSettings, Memory, Performance, Troupe, play_scene
@@ -28,7 +29,7 @@ from her_hf.simulation.coser import CoserSettings, Memory, Performance, Troupe, 
 from ..rows import Row, SceneKey, scene_key, turns_of
 from .results import coser_results
 
-DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
+DIALOGUES, JUDGEMENTS = "dialogues.jsonl", "judgements.jsonl"
 JUDGING = "judging.json"
 
 
@@ -45,6 +46,7 @@ class CoserRun:
         judges (`Sequence[Caller]`, *optional*): Who judges; none if the dialogues are only to be played.
         memory (`Callable`, *optional*): Looks up passages of the book for the actor.
         memory_name (`str`, *optional*, defaults to `"none"`): What it is called in the settings.
+        source, split (`str`, *optional*): Where the scenes come from, for the results.
         at_once (`int`, *optional*, defaults to 256): Most scenes in hand at a time, played or judged.
         show (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
     """
@@ -57,6 +59,8 @@ class CoserRun:
     judges: Sequence[Caller] = ()
     memory: Memory | None = None
     memory_name: str = "none"
+    source: str = ""
+    split: str | None = None
     at_once: int = 256
     show: bool = True
 
@@ -89,8 +93,9 @@ async def run_coser(run: CoserRun) -> Row:
     try:
         dialogues, judgements = await _play_and_judge(run, ready, played_by or {}, clock)
         settings = {**(played_by or _settings_of(dialogues)), **(judged_by or {})}
+        settings["data"] = data_of(run.source, run.split, [[*scene.key, _scene_digest(scene)] for scene in run.scenes])
         results = coser_results(run.scenes, dialogues, judgements, settings)
-        write_json(run.out / RESULTS, results)
+        write_results(run.out, results)
         return results
     finally:
         keep_notes(run.out, _callers(run))
@@ -220,7 +225,6 @@ def _is_played(row: Row | None, scene_digest: str) -> bool:
 
 
 def _dialogue_row(scene: Scene, performance: Performance, settings: Row, scene_digest: str) -> Row:
-    failure = performance.failure
     return {
         "key": list(scene.key),
         "topic": scene.topic,
@@ -228,7 +232,7 @@ def _dialogue_row(scene: Scene, performance: Performance, settings: Row, scene_d
         "language": scene.language,
         "turns": [turn.as_dict() for turn in performance.turns],
         "ended_by": performance.ended_by,
-        "failure": failure and {**failure, "message": without_address(failure["message"])},
+        "failure": performance.failure,
         "named": performance.named,
         "drawn": performance.drawn,
         "scene_digest": scene_digest,

@@ -21,7 +21,7 @@ from her_hf.runs.report.shared import (
     write_sections,
 )
 
-from .run import SHARES, share_of
+from .results import SHARES, share_of
 
 PLOT = "form.png"
 MOST_PATTERNS = 12
@@ -51,7 +51,7 @@ def write_form_report(results: Results, out: Path) -> Path:
     """Writes `report.md` and its plot into `out`.
 
     Args:
-        results (`Mapping`): Contents of `results.json`; see [`~her_hf.evaluation.form.run.form_results`].
+        results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.results.FormResults`].
         out (`Path`): Folder of the report.
 
     Returns:
@@ -59,7 +59,7 @@ def write_form_report(results: Results, out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     sections: list[Section] = [_head, _missing]
-    if "figures" in results:
+    if results["figures"]:
         draw_form(results, out / PLOT)
         sections += [_shares, _patterns, _lengths, _issues, _cases]
     return write_sections([*sections, settings_section, _reproduce], results, out)
@@ -67,7 +67,7 @@ def write_form_report(results: Results, out: Path) -> Path:
 
 def _head(results: Results) -> str:
     settings = results["settings"]
-    count = results["figures"]["replies"] if "figures" in results else 0
+    count = results["counts"]["replies"]
     lines = ["# Dual-layer form"]
     if "dialogues" in settings:
         lines.append(f"{counted(count, 'turn')} of characters in {escape(settings['dialogues'])}.")
@@ -88,10 +88,11 @@ def _missing(results: Results) -> str:
     if not missing["missing"]:
         return f"Nothing is missing: all {missing['expected']:,} {what} are there."
     causes = ", ".join(f"{escape(cause)} {count}" for cause, count in missing["by_cause"].items())
+    first = escape(missing["failures"][0]["detail"], most=300)
     again = "" if what == "dialogues" else " The same command asks for them again."
     return (
         f"> **{missing['missing']:,} of {missing['expected']:,} {what} are missing ({percent(missing['share'])})**: "
-        f"{causes}. They are left out of every figure.{again} The first: {escape(missing['first'], most=300)}"
+        f"{causes}. They are left out of every figure.{again} The first: {first}"
     )
 
 
@@ -115,7 +116,7 @@ def _shares(results: Results) -> str:
 
 
 def _patterns(results: Results) -> str:
-    patterns, found = results["figures"]["patterns"], results["patterns"]
+    patterns, found = results["figures"]["patterns"], results["counts"]["patterns"]
     repeated = figure(results["figures"]["self_bleu"], ".4f")
     rows: list[list[object]] = [[name, count] for name, count in list(found.items())[:MOST_PATTERNS]]
     rest = list(found.values())[MOST_PATTERNS:]
@@ -200,7 +201,7 @@ def draw_form(results: Results, path: Path) -> None:
         path (`Path`): The PNG.
     """
     figures, intervals = results["figures"], results["intervals"]
-    patterns = list(results["patterns"].items())[:MOST_PATTERNS]
+    patterns = list(results["counts"]["patterns"].items())[:MOST_PATTERNS]
     with rc_context({"text.parse_math": False}):
         drawing = Figure(figsize=(10.0, 3.8))
         left, right = drawing.subplots(1, 2, gridspec_kw={"width_ratios": [6, 5]})

@@ -6,6 +6,7 @@ for each dialogue. Re-implementers accept a judge from a Spearman correlation of
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from her_hf.durable import Journal, claim, derive_seed, write_json
 from her_hf.inference import Caller
 from her_hf.judging.critics.minimax import OPENING_TURNS, ChunkJudging, chunks_of
 from her_hf.runs.progress import together
+from her_hf.runs.results import missing_part
 from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
 from her_hf.scenes.errors import SceneError
 from her_hf.scenes.fields import needed_items, needed_text
@@ -28,7 +30,9 @@ from her_hf.simulation.minimax import NPC, USER
 
 from ..rows import Row
 from .judging import SCALE, Dialogue, Judges, chunk_columns, chunk_key, dialogue_key
-from .run import BESIDE, JUDGEMENTS, RESULTS
+from .run import BESIDE, JUDGEMENTS
+
+CALIBRATION = "calibration.json"
 
 ACCEPTED = 0.7
 """Spearman correlation of the overall score from which on a judge is taken to rank as the published scores do."""
@@ -78,7 +82,7 @@ async def calibrate(run: Calibration) -> Row:
         run ([`Calibration`]): What to do.
 
     Returns:
-        `dict`: The contents of `results.json`: `spearman` (`overall`, `pillars`, `columns`; each `rho` and `n`, or
+        `dict`: The contents of `calibration.json`: `spearman` (`overall`, `pillars`, `columns`; each `rho` and `n`, or
             `rho` null and `why`), the same by language, `accepted`, `missing`, `cases`, `settings`.
 
     Raises:
@@ -96,7 +100,7 @@ async def calibrate(run: Calibration) -> Row:
         clock.lap("judging")
         settings |= {"source": str(run.source), "language": run.language, "limit": run.limit}
         results = {**calibration_results(public, judgements), "settings": settings, "scale": SCALE}
-        write_json(run.out / RESULTS, results)
+        write_json(run.out / CALIBRATION, results)
         return results
     finally:
         keep_notes(run.out, callers)
@@ -215,7 +219,7 @@ def calibration_results(public: Sequence[Published], judgements: Sequence[Row]) 
     languages = sorted({case["language"] for case in cases})
     correlations = _correlations(scored)
     rho = correlations["overall"]["rho"]
-    missing = sum(row["errors"] is None for row in judgements)
+    causes = Counter(row["missing"]["cause"] for row in judgements if row["errors"] is None)
     return {
         "evaluation": "minimax-calibrate",
         "spearman": correlations,
@@ -226,11 +230,7 @@ def calibration_results(public: Sequence[Published], judgements: Sequence[Row]) 
         "accepted_from": ACCEPTED,
         "dialogues": len(cases),
         "missing_dialogues": len(cases) - len(scored),
-        "missing": {
-            "expected": len(judgements),
-            "missing": missing,
-            "share": missing / len(judgements) if judgements else 0.0,
-        },
+        "missing": missing_part("judgement", len(judgements), causes),
         "cases": cases,
     }
 

@@ -25,7 +25,7 @@ from her_hf.runs.report.shared import (
     write_sections,
 )
 
-PLOT, MODELS_PLOT = "rm.png", "models.png"
+PLOT, MODELS_PLOT = "reward.png", "models.png"
 _BEGIN, _END = "<!-- measured on pairs: begin -->", "<!-- measured on pairs: end -->"
 _CHANCE = "#c8553d"
 
@@ -34,7 +34,7 @@ def write_reward_report(results: Results, out: Path) -> Path:
     """Writes `report.md` and its plot into `out`.
 
     Args:
-        results (`Mapping`): Contents of `results.json`; see [`~her_hf.evaluation.reward.run.reward_results`].
+        results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.results.RewardResults`].
         out (`Path`): Folder of the report.
 
     Returns:
@@ -42,7 +42,7 @@ def write_reward_report(results: Results, out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     sections: list[Section] = [_head, missing_first]
-    if results["pairs"]:
+    if results["counts"]["pairs"]:
         draw_models({"this judge": results}, out / PLOT)
         sections += [_accuracy, _groups, _place, _calibration]
     return write_sections([*sections, _answers, _lost, settings_section, _reproduce], results, out)
@@ -53,7 +53,7 @@ def _head(results: Results) -> str:
     way = f"{settings['comparison']}, principles {settings['principles'].replace('_', ' ')}"
     return (
         "# Reward model\n\n"
-        f"**{name_of(settings.get('model'))}** judged {counted(results['pairs'], 'labelled pair')} ({way}, "
+        f"**{name_of(settings.get('model'))}** judged {counted(results['counts']['pairs'], 'labelled pair')} ({way}, "
         f"read: {_read(settings)}; {'both orders' if settings['both_orders'] else 'one order'})."
     )
 
@@ -61,16 +61,21 @@ def _head(results: Results) -> str:
 def _read(settings: Mapping[str, Any]) -> str:
     if settings["read"] == "probability":
         return "the probability of each verdict"
-    return f"the answer it writes, {'thinking first' if settings['reasoning'] else 'at once'}"
+    return f"the answer it writes, {'thinking first' if settings['reasoning'] else 'without thinking'}"
 
 
 def _accuracy(results: Results) -> str:
-    ties, agreement = results["ties"], results["agreement"]
+    figures = results["figures"]
+    ties, agreement = figures["ties"], figures["agreement"]
     rows = [
-        ["accuracy (a tie is wrong where the label names a side)", _percent(results["accuracy"]), _ends(results)],
-        ["accuracy, ties of the judge left out", _percent(results["accuracy_decided"]), ""],
-        ["accuracy, a tie counts one half", _percent(results["half_credit"]), ""],
-        ["accuracy of single orders", _percent(results["per_order_accuracy"]), ""],
+        [
+            "accuracy (a tie is wrong where the label names a side)",
+            _percent(figures["accuracy"]),
+            _ends(results["intervals"]["accuracy"]),
+        ],
+        ["accuracy, ties of the judge left out", _percent(figures["accuracy_decided"]), ""],
+        ["accuracy, a tie counts one half", _percent(figures["half_credit"]), ""],
+        ["accuracy of single orders", _percent(figures["per_order_accuracy"]), ""],
         ["ties: of the judge / of the labels", f"{_percent(ties['judge'])} / {_percent(ties['labels'])}", ""],
         ["Cohen's kappa", _number(agreement["kappa"]), ""],
         ["Krippendorff's alpha (nominal)", _number(agreement["alpha"]), ""],
@@ -88,8 +93,8 @@ def _groups(results: Results) -> str:
         "by_length": "By length of the better reply against the other (like: within a twentieth; much: a fifth)",
     }
     for name, title in titles.items():
-        if results[name]:
-            parts.append(f"## {title}\n\n{_group_table(results[name])}")
+        if results["figures"][name]:
+            parts.append(f"## {title}\n\n{_group_table(results['figures'][name])}")
     return "\n\n".join(parts)
 
 
@@ -99,7 +104,7 @@ def _group_table(groups: Mapping[str, Any]) -> str:
             escape(name),
             own["pairs"],
             _percent(own["accuracy"]),
-            _ends(own),
+            _ends(own["interval"]),
             _percent(own["half_credit"]),
             _percent(own["position_consistency"]),
         ]
@@ -111,15 +116,15 @@ def _group_table(groups: Mapping[str, Any]) -> str:
 def _place(results: Results) -> str:
     return (
         "## Place\n\n"
-        f"Both orders agree on {_percent(results['position_consistency'])} of the pairs read in both; where they "
-        "disagree, the verdict is a tie (of probabilities, which are averaged, the likeliest). "
+        f"Both orders agree on {_percent(results['figures']['position_consistency'])} of the pairs read in both; "
+        "where they disagree, the verdict is a tie (of probabilities, which are averaged, the likeliest). "
         f"Single verdicts name the reply shown first in "
-        f"{_percent(results['first_position'])} of cases (50% without bias)."
+        f"{_percent(results['figures']['first_position'])} of cases (50% without bias)."
     )
 
 
 def _calibration(results: Results) -> str:
-    found = results["calibration"]
+    found = results["figures"]["calibration"]
     rows = [
         [f"{one['low']:.1f} to {one['high']:.1f}", one["count"], _number(one["confidence"]), _percent(one["accuracy"])]
         for one in found["bins"]
@@ -133,7 +138,7 @@ def _calibration(results: Results) -> str:
 
 
 def _answers(results: Results) -> str:
-    answers = results["answers"]
+    answers, unreadable = results["counts"], results["figures"]["first_unreadable_share"]
     if answers["first_unreadable"] is None:
         return (
             "## Answers\n\n"
@@ -143,14 +148,15 @@ def _answers(results: Results) -> str:
     return (
         "## Answers\n\n"
         f"{counted(answers['orders'], 'order')} asked and answered. First answers that could not be read: "
-        f"{answers['first_unreadable']} ({_percent(answers['first_unreadable_share'])}). Answers that had to be "
-        f"mended: {answers['repaired']}."
+        f"{answers['first_unreadable']} ({_percent(unreadable)}). Answers that had to be "
+        f"repaired: {answers['repaired']}."
     )
 
 
 def _lost(results: Results) -> str:
-    first = results["missing"]["first"]
-    return missing_section(results, *([f"The first: {escape(first, most=300)}"] if first else []))
+    failures = results["missing"]["failures"]
+    first = [f"The first: {escape(failures[0]['detail'], most=300)}"] if failures else []
+    return missing_section(results, *first)
 
 
 def _reproduce(results: Results) -> str:
@@ -175,20 +181,20 @@ def comparison_table(models: Mapping[str, Results]) -> str:
     Args:
         models (`Mapping[str, Mapping]`): Name to the contents of `results.json`, all of the same pairs.
     """
-    groups = sorted({name for found in models.values() for name in found["by_group"]})
+    groups = sorted({name for found in models.values() for name in found["figures"]["by_group"]})
     head = ["model", "read", "accuracy", *(f"{name} kinds" for name in groups), "orders agree", "a tie counts half"]
     head += ["first answers unreadable", "missing", "calibration error"]
     rows = [
         [
             escape(name),
             _read(found["settings"]),
-            f"{_percent(found['accuracy'])} {_ends(found)}",
-            *(_grouped(found["by_group"].get(group)) for group in groups),
-            _percent(found["position_consistency"]),
-            _percent(found["half_credit"]),
-            _percent(found["answers"]["first_unreadable_share"]),
+            f"{_percent(found['figures']['accuracy'])} {_ends(found['intervals']['accuracy'])}",
+            *(_grouped(found["figures"]["by_group"].get(group)) for group in groups),
+            _percent(found["figures"]["position_consistency"]),
+            _percent(found["figures"]["half_credit"]),
+            _percent(found["figures"]["first_unreadable_share"]),
             percent(found["missing"]["share"]),
-            _number(found["calibration"]["error"]),
+            _number(found["figures"]["calibration"]["error"]),
         ]
         for name, found in models.items()
     ]
@@ -205,7 +211,7 @@ def write_comparison(models: Mapping[str, Results], out: Path) -> Path:
     Raises:
         `ValueError`: If the models did not judge the same pairs.
     """
-    if len({(found["settings"]["pairs"], found["labels"]) for found in models.values()}) > 1:
+    if len({(found["settings"]["pairs"], found["settings"]["labels"]) for found in models.values()}) > 1:
         raise ValueError(f"{', '.join(models)} judged different pairs or labels, so their figures do not compare")
     draw_models(models, out / MODELS_PLOT)
     file = out / "models.md"
@@ -254,7 +260,7 @@ def write_into_card(folder: Path, models: Mapping[str, Results]) -> Path:
 
 
 def _grouped(own: Mapping[str, Any] | None) -> str:
-    return "–" if own is None else f"{_percent(own['accuracy'])} {_ends(own)}"
+    return "–" if own is None else f"{_percent(own['accuracy'])} {_ends(own['interval'])}"
 
 
 def draw_models(models: Mapping[str, Results], path: Path) -> None:
@@ -264,18 +270,20 @@ def draw_models(models: Mapping[str, Results], path: Path) -> None:
         models (`Mapping[str, Mapping]`): Name to the contents of `results.json`.
         path (`Path`): The PNG.
     """
-    kinds = sorted({kind for found in models.values() for kind in found["by_kind"]})
-    groups = sorted({group for found in models.values() for group in found["by_group"]})
+    kinds = sorted({kind for found in models.values() for kind in found["figures"]["by_kind"]})
+    groups = sorted({group for found in models.values() for group in found["figures"]["by_group"]})
     names = ["all pairs", *(f"{group} kinds" for group in groups), *(kind.replace("_", " ") for kind in kinds)]
     with rc_context({"text.parse_math": False}):
         drawing = Figure(figsize=(11.0, max(4.0, 0.32 * len(names) * (0.5 + 0.5 * len(models)))))
         left, right = drawing.subplots(1, 2, gridspec_kw={"width_ratios": [7, 4]})
         height = 0.8 / len(models)
         for number, (name, found) in enumerate(models.items()):
-            own = [found, *(found["by_group"].get(g) for g in groups), *(found["by_kind"].get(k) for k in kinds)]
+            figures = found["figures"]
+            whole = {"accuracy": figures["accuracy"], "interval": found["intervals"]["accuracy"]}
+            own = [whole, *(figures["by_group"].get(g) for g in groups), *(figures["by_kind"].get(k) for k in kinds)]
             colour = OURS if len(models) == 1 else GROUPS[number % len(GROUPS)]
             _draw_bars(left, own, (number - (len(models) - 1) / 2) * height, height, colour, name)
-            _draw_reliability(right, found["calibration"]["bins"], colour, name)
+            _draw_reliability(right, figures["calibration"]["bins"], colour, name)
         left.axvline(50, color=_CHANCE, linestyle="--", linewidth=1)
         left.set_yticks(range(len(names)), names, fontsize=8)
         left.set_ylim(len(names) - 0.4, -0.6)
@@ -319,8 +327,7 @@ def _draw_reliability(axes: Any, bins: Sequence[Mapping[str, Any]], colour: str,
     )
 
 
-def _ends(own: Mapping[str, Any]) -> str:
-    ends = own["interval"]
+def _ends(ends: Sequence[float] | None) -> str:
     return f"[{ends[0]:.1%}, {ends[1]:.1%}]" if ends else "–"
 
 

@@ -43,7 +43,7 @@ def draw_scores(results: Mapping[str, Any], path: Path) -> None:
         results (`Mapping`): Contents of `results.json`, judged.
         path (`Path`): The PNG.
     """
-    scores, intervals = results["scores"], results["intervals"]
+    scores, intervals = results["figures"]["scores"], results["intervals"]
     ours = [Bar(name, scores[name], intervals[name]) for name in (*DIMENSIONS, "avg")]
     theirs = [Bar(row.model, row.coser.avg) for row in PUBLISHED]
     _draw_beside(ours, theirs, path, "CoSER score", "CoSER average")
@@ -61,7 +61,7 @@ def draw_by_tag(results: Mapping[str, Any], path: Path) -> bool:
     """
     if not has_tags_to_draw(results):
         return False
-    tables = results["tables"]["tag"]
+    tables = results["figures"]["by_tag"]
     groups = {
         f"{tag} ({scenes} scenes)": [
             Bar(name, tables[tag]["scores"][name], interval) for name, interval in intervals.items()
@@ -100,13 +100,13 @@ def tag_intervals(cases: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, di
 
 
 def draw_pillars(results: Mapping[str, Any], path: Path) -> None:
-    """Scores of a reenactment run with their intervals, beside the published averages with theirs.
+    """Scores of a minimax run with their intervals, beside the published averages with theirs.
 
     Args:
         results (`Mapping`): Contents of `results.json`, judged.
         path (`Path`): The PNG.
     """
-    scores, intervals = results["scores"], results["intervals"]
+    scores, intervals = results["figures"]["scores"], results["intervals"]
     ours = [Bar("overall", scores["overall"], intervals["overall"])]
     for name in PILLARS:
         ours.append(Bar(name, (scores["pillars"] or {}).get(name), (intervals["pillars"] or {}).get(name)))
@@ -122,7 +122,7 @@ def draw_curve(results: Mapping[str, Any], path: Path) -> None:
         results (`Mapping`): Contents of `results.json`, judged.
         path (`Path`): The PNG.
     """
-    points = results["curve"]
+    points = results["figures"]["curve"]
     with rc_context(_STYLE):
         figure = Figure(figsize=(7.2, 3.6))
         axes = figure.subplots()
@@ -132,8 +132,9 @@ def draw_curve(results: Mapping[str, Any], path: Path) -> None:
         for place, mean, low, high in inside:
             error = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
             axes.errorbar(place, mean, error, color=OURS, capsize=3, linewidth=1)
-        if len(results["by_language"]) > 1:
-            for number, (name, found) in enumerate(results["by_language"].items(), start=1):
+        languages = results["figures"]["by_language"]
+        if len(languages) > 1:
+            for number, (name, found) in enumerate(languages.items(), start=1):
                 _draw_line(axes, found["curve"], name, color=GROUPS[number % len(GROUPS)], linestyle="--", marker=".")
         labels = [f"{point['first_turn']}–{point['last_turn']}\nn={point['n']}" for point in points]
         axes.set_xticks(range(len(points)), labels, fontsize=8)

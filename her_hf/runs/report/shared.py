@@ -34,6 +34,11 @@ NOT_JUDGED = (
 )
 
 
+def is_judged(results: Results) -> bool:
+    """Whether there are scores, of which some or all may be missing."""
+    return bool(results["figures"]["scores"])
+
+
 def missing_first(results: Results) -> str:
     """What a reader must know before any score."""
     missing = results["missing"]

@@ -27,8 +27,9 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 from her_hf.devices import describe_device, settle_dtype
 from her_hf.durable import claim, read_json, write_json
 from her_hf.hub.base import EMBEDDED, weights_fingerprint, write_base
-from her_hf.hub.cards import ModelCard, hub_id, source_commit, write_card
+from her_hf.hub.cards import ModelCard, hub_id, write_card
 from her_hf.hub.push import push_folder
+from her_hf.runs.origin import source_commit
 
 from ..one_pass.config import OnePassConfig
 from ..one_pass.data import digest
