@@ -111,8 +111,8 @@ def coser(
 ) -> None:
     """Play CoSER scenes and judge them in four dimensions.
 
-    Leaves results.json, report.md and plots in DIR beside the dialogues and judgements. API keys come from
-    HER_HF_API_KEY or OPENAI_API_KEY.
+    Leaves results.json, report.html, report.md and plots in DIR beside the dialogues and judgements. API keys come
+    from HER_HF_API_KEY or OPENAI_API_KEY.
 
     her-hf eval coser --scenes scenes.json --actor http://127.0.0.1:8000 --judge http://127.0.0.1:8001 --out runs/a
     """
@@ -121,6 +121,7 @@ def coser(
     from her_hf.inference import Ledger
     from her_hf.inference.callers import opener
     from her_hf.judging import Judging
+    from her_hf.runs.report.terminal import print_results
     from her_hf.scenes import load_scenes
     from her_hf.simulation.coser import CoserSettings, Troupe
 
@@ -165,7 +166,8 @@ def coser(
         )
         results = run_coser_now(run)
     report = write_coser_report(results, out)
-    typer.echo(f"Report: {report}")
+    print_results(results)
+    typer.echo(f"Report: {report}, {report.with_suffix('.html')}")
     missing = results["missing"]
     if failed := missing["failures"]:
         typer.secho(f"{len(failed)} scenes could not be played; the same command tries again.", err=True, fg="red")

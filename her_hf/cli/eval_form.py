@@ -60,11 +60,12 @@ def form(
     """Measure dual-layer form: well-formed replies, leaks of thinking, patterns, repetition, lengths.
 
     Asks a model to reply to turns of scenes, or scores dialogues that were played before. Leaves results.json,
-    report.md and a plot in DIR. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
+    report.html, report.md and a plot in DIR. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
 
     her-hf eval form --scenes dataset_cards/her-mini --split test --model http://127.0.0.1:8000 --out outputs/form
     """
     from her_hf.evaluation.form.report import write_form_report
+    from her_hf.runs.report.terminal import print_results
 
     refuse_a_run(out, resume)
     if (model is None) == (dialogues is None):
@@ -85,7 +86,9 @@ def form(
             temperature=temperature,
             seed=seed,
         )
-    typer.echo(f"Report: {write_form_report(results, out)}")
+    report = write_form_report(results, out)
+    print_results(results)
+    typer.echo(f"Report: {report}, {report.with_suffix('.html')}")
     share = results["missing"]["share"]
     if share > max_missing:
         typer.secho(
@@ -101,6 +104,7 @@ def _score(dialogues: Path, scenes: str | None, split: str | None, out: Path) ->
     from her_hf.durable import claim, digest
     from her_hf.evaluation.form.run import read_dialogues, score_played
     from her_hf.runs.results import RESULTS, data_of, write_results
+    from her_hf.runs.starts import Clock, note_start
     from her_hf.scenes import load_scenes
 
     settings = {"evaluation": "form", "dialogues": str(dialogues), "scenes": scenes, "split": split}
@@ -110,6 +114,7 @@ def _score(dialogues: Path, scenes: str | None, split: str | None, out: Path) ->
     results = score_played(rows, found, {**settings, "data": data})
     claim(out, settings, begun=lambda folder: (folder / RESULTS).exists())
     write_results(out, results)
+    note_start(out, Clock(), {})
     return results
 
 

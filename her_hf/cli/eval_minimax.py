@@ -94,8 +94,8 @@ def minimax(
 ) -> None:
     """Let a model play characters against a model that plays the user, and judge what is clearly wrong.
 
-    Leaves results.json, report.md and plots in DIR beside the dialogues and judgements. Scores compare with each
-    other only, not with published ones. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
+    Leaves results.json, report.html, report.md and plots in DIR beside the dialogues and judgements. Scores compare
+    with each other only, not with published ones. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
 
     To test a judge against published scores: her-hf eval minimax calibrate --help
 
@@ -206,18 +206,17 @@ def _check(simulate_only: bool, judge_only: bool, *, playing: tuple[str | None, 
 def _tell(results: dict[str, Any], report: Path) -> None:
     """Says the main figures."""
     from her_hf.evaluation.minimax.judging import SCALE
+    from her_hf.runs.report.terminal import print_results
 
     played, failures = results["counts"], results["missing"]["failures"]
     broken = len(failures)
     typer.echo(f"{played['sessions']} dialogues of {played['seeds']} seeds; {broken} broke off.")
     if broken:
         typer.secho(f"The first: {failures[0]['detail']}", fg=typer.colors.YELLOW)
-    if scores := results["figures"]["scores"]:
-        overall, ends = scores["overall"], results["intervals"]["overall"]
-        interval = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
-        typer.echo("Overall: no judgement" if overall is None else f"Overall: {overall:.2f}{interval}")
+    print_results(results)
+    if results["figures"]["scores"]:
         typer.echo(SCALE)
-    typer.echo(f"Report: {report}")
+    typer.echo(f"Report: {report}, {report.with_suffix('.html')}")
 
 
 def _mind_missing(results: dict[str, Any], most: float) -> None:

@@ -80,7 +80,7 @@ def reward(
     """Measure a reward model or judge on labelled pairs, such as pairs that people have judged.
 
     Accuracy with its interval, by kind and length, ties, position consistency, calibration, agreement beyond chance
-    (Cohen's kappa, Krippendorff's alpha). Leaves results.json, report.md and a plot in DIR.
+    (Cohen's kappa, Krippendorff's alpha). Leaves results.json, report.html, report.md and a plot in DIR.
 
     her-hf eval reward --model outputs/smollm2-135m-her-rm-sft --pairs dataset_cards/her-mini-preferences \\
         --out outputs/reward
@@ -89,6 +89,7 @@ def reward(
     from her_hf.evaluation.reward.run import RewardRun, run_reward_now
     from her_hf.inference import Ledger
     from her_hf.judging import read_pairs
+    from her_hf.runs.report.terminal import print_results
     from her_hf.runs.results import read_results
 
     refuse_a_run(out, resume)
@@ -118,10 +119,10 @@ def reward(
             seed=seed,
         )
         results = run_reward_now(RewardRun(found, out, asked, unseen=unseen or (), source=pairs, split=split))
-    typer.echo(f"Report: {write_reward_report(results, out)}")
-    if counted := results["counts"]["pairs"]:
-        low, high = results["intervals"]["accuracy"]
-        typer.echo(f"Accuracy {results['figures']['accuracy']:.1%} [{low:.1%}, {high:.1%}] on {counted} pairs")
+    report = write_reward_report(results, out)
+    print_results(results)
+    typer.echo(f"Report: {report}, {report.with_suffix('.html')}")
+    if results["counts"]["pairs"]:
         models = {**others, name: results}
         if others:
             typer.echo(f"Comparison: {write_comparison(models, out)}")

@@ -173,6 +173,7 @@ def test_a_run_that_was_only_played_has_no_scores(tmp_path: Path) -> None:
         "Overlap with the original",
         "How the scenes went",
         "Settings",
+        "Run",
         "How to reproduce",
     ]
     assert not list(tmp_path.glob("*.png"))
@@ -289,7 +290,7 @@ def test_a_reenactment_report(tmp_path: Path) -> None:
     ]
     assert [row[0] for row in cells(found["By language"])] == ["en", "zh"]
     assert len(cells(found["By seed"])) == 6 and len(cells(found["Failures"])) == 2
-    assert sum(int(row[-1]) for row in cells(found["Errors found"])) == sum(
+    assert sum(int(row[-1]) for row in cells(found["Errors by column and severity"])) == sum(
         sum(found.values()) for found in results["counts"]["judged"]["errors"].values()
     )
     assert is_plot(tmp_path / "pillars.png") and is_plot(tmp_path / "curve.png")
@@ -301,7 +302,7 @@ def test_a_reenactment_that_was_only_played_or_never_well(tmp_path: Path) -> Non
     assert not list((tmp_path / "played").glob("*.png"))
     broken = sections(write_minimax_report(minimax_run(1, runs=1, broken=1), tmp_path / "broken"))
     assert cells(broken["Scores"])[0][2] == "**–**" and "5 of 5 judgements are missing (100.0%)" in broken[""]
-    assert is_plot(tmp_path / "broken" / "curve.png")
+    assert is_plot(tmp_path / "broken" / "pillars.png") and not (tmp_path / "broken" / "curve.png").exists()
 
 
 def test_intervals_of_the_curve_hold_its_means() -> None:

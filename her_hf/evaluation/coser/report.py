@@ -30,15 +30,16 @@ from her_hf.runs.report.shared import (
     model_flags,
     option_flags,
     reproduce_section,
-    settings_section,
-    write_sections,
+    write_report,
 )
 from her_hf.scoring.coser import DIMENSIONS
 from her_hf.scoring.published import PUBLISHED, SOURCE
 
+from .transcripts import coser_transcripts
+
 
 def write_coser_report(results: Results, out: Path) -> Path:
-    """Writes `report.md` of a CoSER run and its PNG plots into `out`.
+    """Writes `report.md` and `report.html` of a CoSER run and its PNG plots into `out`.
 
     Args:
         results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.results.CoserResults`].
@@ -49,15 +50,18 @@ def write_coser_report(results: Results, out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     judged: list[Section] = []
+    told: list[Section] = []
     if is_judged(results):
         draw_scores(results, out / "scores.png")
         draw_by_tag(results, out / "by_tag.png")
-        judged = [missing_first, _scores, _by_judge, _by_tag, _by_book]
-        judged += [_agreement, _coser_missing, _coser_published]
-    return write_sections(
-        [_coser_head, *judged, _form, _overlap, _coser_played, _coser_failures, settings_section, _coser_commands],
+        judged = [missing_first, _scores, _by_judge, _by_tag, _by_book, _flaws]
+        told = [_agreement, _coser_missing, _coser_published]
+    return write_report(
         results,
         out,
+        opening=[_coser_head, *judged],
+        closing=[*told, _form, _overlap, _coser_played, _coser_failures, _coser_commands],
+        transcripts=coser_transcripts(results, out),
     )
 
 
@@ -142,6 +146,24 @@ def _by_tag(results: Results) -> str:
 def _by_book(results: Results) -> str:
     rows = [_group_row(book, group) for book, group in results["figures"]["by_book"].items()]
     return "## By book\n\n" + folded(["book", *_GROUP_HEAD], rows) if rows else ""
+
+
+def _flaws(results: Results) -> str:
+    """How many flaws there are, by kind and severity."""
+    found = results["counts"]["judged"]["flaws"]
+    severities = sorted({size for kinds in found.values() for counts in kinds.values() for size in counts}, key=float)
+    rows = [
+        [code, escape(kind), *(counts.get(size, 0) for size in severities), sum(counts.values())]
+        for code, kinds in found.items()
+        for kind, counts in kinds.items()
+    ]
+    title = "## Flaws by kind and severity"
+    if not rows:
+        return f"{title}\n\nNo judge found a flaw."
+    return (
+        f"{title}\n\nOf all judges and samples together; severities are the judge's, 1 where it gave none.\n\n"
+        + folded(["", "kind", *severities, "all"], rows)
+    )
 
 
 def _group_row(name: str, group: Results) -> list[object]:

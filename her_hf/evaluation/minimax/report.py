@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from her_hf.runs.report.markdown import counted, escape, folded, interval, mean_of, name_of, points, table
-from her_hf.runs.report.plots import draw_curve, draw_pillars
+from her_hf.runs.report.plots import draw_curve, draw_pillars, has_curve_to_draw
 from her_hf.runs.report.shared import (
     NOT_JUDGED,
     Flag,
@@ -20,17 +20,17 @@ from her_hf.runs.report.shared import (
     model_flags,
     option_flags,
     reproduce_section,
-    settings_section,
-    write_sections,
+    write_report,
 )
 from her_hf.scoring.minimax import PILLARS
 from her_hf.scoring.published import PUBLISHED, SOURCE
 
 from .judging import SCALE
+from .transcripts import minimax_transcripts
 
 
 def write_minimax_report(results: Results, out: Path) -> Path:
-    """Writes `report.md` of a minimax run and its PNG plots into `out`.
+    """Writes `report.md` and `report.html` of a minimax run and its PNG plots into `out`.
 
     Args:
         results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.results.MinimaxResults`].
@@ -41,13 +41,18 @@ def write_minimax_report(results: Results, out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     judged: list[Section] = []
+    told: list[Section] = []
     if is_judged(results):
         draw_pillars(results, out / "pillars.png")
         draw_curve(results, out / "curve.png")
         judged = [missing_first, _pillars, _curve, _by_language, _by_seed, _errors]
-        judged += [_minimax_missing, _minimax_published]
-    return write_sections(
-        [_minimax_head, *judged, _minimax_played, _minimax_failures, settings_section, _minimax_commands], results, out
+        told = [_minimax_missing, _minimax_published]
+    return write_report(
+        results,
+        out,
+        opening=[_minimax_head, *judged],
+        closing=[*told, _minimax_played, _minimax_failures, _minimax_commands],
+        transcripts=minimax_transcripts(results, out),
     )
 
 
@@ -108,7 +113,7 @@ def _curve(results: Results) -> str:
         "## Quality against turn number\n\nMean overall score of the chunks at each place; turns of both sides are "
         "counted, after the two scripted ones.\n\n"
         + table(["turns", "mean overall", "dialogues judged there"], rows)
-        + "\n\n![Quality against turn number](curve.png)"
+        + ("\n\n![Quality against turn number](curve.png)" if has_curve_to_draw(results) else "")
     )
 
 
@@ -141,7 +146,7 @@ def _errors(results: Results) -> str:
         [_column(column), *(found[name] for name in names), sum(found.values())]
         for column, found in results["counts"]["judged"]["errors"].items()
     ]
-    return "## Errors found\n\n" + table(["column", *map(escape, names), "all"], rows)
+    return "## Errors by column and severity\n\n" + table(["column", *map(escape, names), "all"], rows)
 
 
 def _minimax_missing(results: Results) -> str:

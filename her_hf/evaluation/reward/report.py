@@ -10,8 +10,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from her_hf.durable import replace_text
+from her_hf.runs.report.headline import caption
 from her_hf.runs.report.markdown import counted, escape, name_of, percent, table
-from her_hf.runs.report.plots import GROUPS, OURS
+from her_hf.runs.report.plots import GROUPS, OURS, finish
 from her_hf.runs.report.shared import (
     Flag,
     Results,
@@ -21,9 +22,10 @@ from her_hf.runs.report.shared import (
     model_flags,
     option_flags,
     reproduce_section,
-    settings_section,
-    write_sections,
+    write_report,
 )
+
+from .transcripts import reward_transcripts
 
 PLOT, MODELS_PLOT = "reward.png", "models.png"
 _BEGIN, _END = "<!-- measured on pairs: begin -->", "<!-- measured on pairs: end -->"
@@ -31,7 +33,7 @@ _CHANCE = "#c8553d"
 
 
 def write_reward_report(results: Results, out: Path) -> Path:
-    """Writes `report.md` and its plot into `out`.
+    """Writes `report.md`, `report.html` and the plot into `out`.
 
     Args:
         results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.results.RewardResults`].
@@ -45,7 +47,13 @@ def write_reward_report(results: Results, out: Path) -> Path:
     if results["counts"]["pairs"]:
         draw_models({"this judge": results}, out / PLOT)
         sections += [_accuracy, _groups, _place, _calibration]
-    return write_sections([*sections, _answers, _lost, settings_section, _reproduce], results, out)
+    return write_report(
+        results,
+        out,
+        opening=sections,
+        closing=[_answers, _lost, _reproduce],
+        transcripts=reward_transcripts(results, out),
+    )
 
 
 def _head(results: Results) -> str:
@@ -81,7 +89,8 @@ def _accuracy(results: Results) -> str:
         ["Krippendorff's alpha (nominal)", _number(agreement["alpha"]), ""],
     ]
     head = ["figure", "value", "95% interval (Wilson)"]
-    return f"## Accuracy\n\n{table(head, rows)}\n\n![Accuracy by kind, and calibration]({PLOT})"
+    plot = f"\n\n![Accuracy by kind, and calibration]({PLOT})" if has_models_to_draw({"": results}) else ""
+    return f"## Accuracy\n\n{table(head, rows)}{plot}"
 
 
 def _groups(results: Results) -> str:
@@ -213,11 +222,10 @@ def write_comparison(models: Mapping[str, Results], out: Path) -> Path:
     """
     if len({(found["settings"]["pairs"], found["settings"]["labels"]) for found in models.values()}) > 1:
         raise ValueError(f"{', '.join(models)} judged different pairs or labels, so their figures do not compare")
-    draw_models(models, out / MODELS_PLOT)
+    drawn = draw_models(models, out / MODELS_PLOT)
     file = out / "models.md"
-    plot = f"![Accuracy by kind]({MODELS_PLOT})"
-    text = f"# Reward models on the same pairs\n\n{comparison_table(models)}\n\n{plot}\n"
-    replace_text(file, text)
+    plot = f"\n\n![Accuracy by kind]({MODELS_PLOT})" if drawn else ""
+    replace_text(file, f"# Reward models on the same pairs\n\n{comparison_table(models)}{plot}\n")
     return file
 
 
@@ -244,11 +252,12 @@ def write_into_card(folder: Path, models: Mapping[str, Results]) -> Path:
         `FileNotFoundError`: If the folder has no card.
     """
     card = card_of(folder)
-    draw_models(models, folder / MODELS_PLOT)
+    drawn = draw_models(models, folder / MODELS_PLOT)
+    plot = f"![Accuracy by kind, and calibration]({MODELS_PLOT})\n\n" if drawn else ""
     section = (
         f"{_BEGIN}\n\n## Measured on labelled pairs\n\nBy `her-hf eval reward`; intervals are 95% Wilson. Labels are "
         f"those of the pairs, which are no vote of people unless their card says so.\n\n{comparison_table(models)}\n\n"
-        f"![Accuracy by kind, and calibration]({MODELS_PLOT})\n\n{_END}"
+        f"{plot}{_END}"
     )
     text = card.read_text(encoding="utf-8")
     if _BEGIN in text and _END in text:
@@ -263,45 +272,90 @@ def _grouped(own: Mapping[str, Any] | None) -> str:
     return "–" if own is None else f"{_percent(own['accuracy'])} {_ends(own['interval'])}"
 
 
-def draw_models(models: Mapping[str, Results], path: Path) -> None:
+def has_models_to_draw(models: Mapping[str, Results]) -> bool:
+    """Whether there is more to draw than a single bar."""
+    return len(models) * len(_groups_of(models)) > 1 or _has_reliability(models)
+
+
+def _has_reliability(models: Mapping[str, Results]) -> bool:
+    counts = (sum(one["count"] > 0 for one in found["figures"]["calibration"]["bins"]) for found in models.values())
+    return max(counts, default=0) > 1
+
+
+def _groups_of(models: Mapping[str, Results]) -> list[tuple[str, str, str]]:
+    """What has bars of its own: label, table and name; first all pairs, which stand in no table."""
+    tables = {"by_group": "{} kinds", "by_kind": "{}"}
+    found = [("all pairs", "", "")]
+    for name, label in tables.items():
+        groups = sorted({group for one in models.values() for group in one["figures"][name]})
+        found += [(label.format(group.replace("_", " ")), name, group) for group in groups]
+    return found
+
+
+def draw_models(models: Mapping[str, Results], path: Path) -> bool:
     """Accuracy of one or several models, whole and by kind, with 95% Wilson intervals; and how well they know it.
 
     Args:
         models (`Mapping[str, Mapping]`): Name to the contents of `results.json`.
         path (`Path`): The PNG.
+
+    Returns:
+        `bool`: Whether it was drawn; see [`has_models_to_draw`].
     """
-    kinds = sorted({kind for found in models.values() for kind in found["figures"]["by_kind"]})
-    groups = sorted({group for found in models.values() for group in found["figures"]["by_group"]})
-    names = ["all pairs", *(f"{group} kinds" for group in groups), *(kind.replace("_", " ") for kind in kinds)]
+    path.unlink(missing_ok=True)
+    if not has_models_to_draw(models):
+        return False
+    groups = _groups_of(models)
+    bars, curve = len(models) * len(groups) > 1, _has_reliability(models)
     with rc_context({"text.parse_math": False}):
-        drawing = Figure(figsize=(11.0, max(4.0, 0.32 * len(names) * (0.5 + 0.5 * len(models)))))
-        left, right = drawing.subplots(1, 2, gridspec_kw={"width_ratios": [7, 4]})
-        height = 0.8 / len(models)
-        for number, (name, found) in enumerate(models.items()):
-            figures = found["figures"]
-            whole = {"accuracy": figures["accuracy"], "interval": found["intervals"]["accuracy"]}
-            own = [whole, *(figures["by_group"].get(g) for g in groups), *(figures["by_kind"].get(k) for k in kinds)]
-            colour = OURS if len(models) == 1 else GROUPS[number % len(GROUPS)]
-            _draw_bars(left, own, (number - (len(models) - 1) / 2) * height, height, colour, name)
-            _draw_reliability(right, figures["calibration"]["bins"], colour, name)
-        left.axvline(50, color=_CHANCE, linestyle="--", linewidth=1)
-        left.set_yticks(range(len(names)), names, fontsize=8)
-        left.set_ylim(len(names) - 0.4, -0.6)
-        left.set_xlim(0, 105)
-        left.set_xlabel("% right (lines: 95% Wilson intervals; dashed: chance between two sides)")
-        right.plot([0, 100], [0, 100], color=_CHANCE, linestyle="--", linewidth=1)
-        right.set_xlim(0, 102)
-        right.set_ylim(0, 105)
-        right.set_xlabel("confidence, %")
-        right.set_ylabel("% right")
-        right.set_title("calibration", fontsize=10)
+        drawing = Figure(figsize=(11.0 if bars and curve else 6.5, _height(len(groups), len(models))))
+        ratios = [7] * bars + [4] * curve
+        panels = list(drawing.subplots(1, len(ratios), squeeze=False, width_ratios=ratios)[0])
+        if bars:
+            _draw_accuracy(panels[0], models, groups)
+        if curve:
+            _draw_calibration(panels[-1], models)
         if len(models) > 1:
-            left.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(models))
-        for axes in (left, right):
-            axes.spines[["top", "right"]].set_visible(False)
+            panels[0].legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(models))
+        for axes in panels:
             axes.set_axisbelow(True)
-        drawing.tight_layout()
-        drawing.savefig(path, dpi=150)
+        finish(drawing, path, "; ".join(map(caption, models.values())))
+    return True
+
+
+def _height(groups: int, models: int) -> float:
+    return max(4.0, 0.32 * groups * (0.5 + 0.5 * models))
+
+
+def _colour(number: int, models: int) -> str:
+    return OURS if models == 1 else GROUPS[number % len(GROUPS)]
+
+
+def _draw_accuracy(axes: Any, models: Mapping[str, Results], groups: Sequence[tuple[str, str, str]]) -> None:
+    height = 0.8 / len(models)
+    for number, (name, found) in enumerate(models.items()):
+        figures = found["figures"]
+        whole = {"accuracy": figures["accuracy"], "interval": found["intervals"]["accuracy"]}
+        own = [figures[table].get(group) if table else whole for _, table, group in groups]
+        shift = (number - (len(models) - 1) / 2) * height
+        _draw_bars(axes, own, shift, height, _colour(number, len(models)), name)
+    axes.axvline(50, color=_CHANCE, linestyle="--", linewidth=1)
+    axes.set_yticks(range(len(groups)), [label for label, _, _ in groups], fontsize=8)
+    axes.set_ylim(len(groups) - 0.4, -0.6)
+    axes.set_xlim(0, 105)
+    axes.set_xlabel("% right (lines: 95% Wilson intervals; dashed: chance between two sides)")
+
+
+def _draw_calibration(axes: Any, models: Mapping[str, Results]) -> None:
+    for number, (name, found) in enumerate(models.items()):
+        bins = found["figures"]["calibration"]["bins"]
+        _draw_reliability(axes, bins, _colour(number, len(models)), name)
+    axes.plot([0, 100], [0, 100], color=_CHANCE, linestyle="--", linewidth=1)
+    axes.set_xlim(0, 102)
+    axes.set_ylim(0, 105)
+    axes.set_xlabel("confidence, %")
+    axes.set_ylabel("% right")
+    axes.set_title("calibration", fontsize=10)
 
 
 def _draw_bars(
