@@ -272,10 +272,10 @@ def test_a_long_text_is_cut() -> None:
     assert escape("see http://x.example and www.x.example") == "see http\\://x.example and www\\.x.example"
 
 
-# -- reenactment
+# -- minimax
 
 
-def test_a_reenactment_report(tmp_path: Path) -> None:
+def test_a_minimax_report(tmp_path: Path) -> None:
     results = minimax_run(6, broken=2)
     found = sections(write_minimax_report(results, tmp_path))
     assert "scale of our own" in found[""] and "never with published values" in found[""]
@@ -296,7 +296,7 @@ def test_a_reenactment_report(tmp_path: Path) -> None:
     assert is_plot(tmp_path / "pillars.png") and is_plot(tmp_path / "curve.png")
 
 
-def test_a_reenactment_that_was_only_played_or_never_well(tmp_path: Path) -> None:
+def test_a_minimax_run_that_was_only_played_or_never_well(tmp_path: Path) -> None:
     played = sections(write_minimax_report(minimax_run(2, judged=False), tmp_path / "played"))
     assert "Nothing was judged" in played[""] and "Scores" not in played and "Published" not in "".join(played)
     assert not list((tmp_path / "played").glob("*.png"))

@@ -144,7 +144,7 @@ def coser_run(
     return coser_results(found, dialogues, rows if judged else None, known)
 
 
-# -- reenactment: rows as her_hf.evaluation.minimax.run writes them
+# -- minimax: rows as her_hf.evaluation.minimax.run writes them
 
 
 def minimax_settings(npc: str = "her-sft-32b", judge: str = "judge-a", **changes: Any) -> Row:

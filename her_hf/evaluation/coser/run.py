@@ -305,7 +305,7 @@ def _is_judged(row: Row | None, judged: str) -> bool:
 
 
 async def judge_names(judges: Sequence[Caller]) -> list[str]:
-    """A short name of each judge, told apart by a number if two have the same."""
+    """A short name of each judge, with a number if two have the same."""
     names = [str((await judge.fingerprint())["model"]) for judge in judges]
     return [name if names.count(name) == 1 else f"{name} #{at + 1}" for at, name in enumerate(names)]
 

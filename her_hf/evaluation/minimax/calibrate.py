@@ -1,4 +1,4 @@
-"""Calibrating a judge of reenactment: do its scores rank public dialogues as the published scores do?
+"""Calibrating a judge of minimax dialogues: do its scores rank public dialogues as the published scores do?
 
 Source: the Hub dataset MiniMaxAI/role-play-bench, whose files hold seeds, dialogues of eleven models and six scores
 for each dialogue. Re-implementers accept a judge from a Spearman correlation of 0.7 on; levels are not to be matched.

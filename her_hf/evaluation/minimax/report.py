@@ -60,7 +60,7 @@ def _minimax_head(results: Results) -> str:
     settings, played = results["settings"], results["counts"]
     npc, user = name_of(settings.get("npc")), name_of(settings.get("user"))
     lines = [
-        f"# Situated reenactment, MiniMax-style: {npc}",
+        f"# MiniMax-style role-play: {npc}",
         f"**{npc}** played the character of {counted(played['seeds'], 'seed')} against {user} as the user: "
         f"{counted(played['sessions'], 'dialogue')}, {counted(played['turns'], 'generated turn')}; spoken to in the "
         f"style “{escape(settings.get('style', '?'))}”. Only the character's side is judged.",

@@ -330,3 +330,15 @@ def test_wilson_intervals_hold_the_share_and_never_vanish(share: float) -> None:
     assert 0 <= low <= share <= high <= 1 and high - low > 0.1
     narrow = wilson_interval(share, 2000)
     assert narrow[1] - narrow[0] < high - low
+
+
+def test_what_a_start_spent_stands_beside_the_results(tmp_path: Path) -> None:
+    with scripted(tmp_path / "server") as (url, _):
+        for _ in range(2):
+            assert measure(url, tmp_path / "out").exit_code == 0
+    first, second = (json.loads(line) for line in (tmp_path / "out" / "sessions.jsonl").read_text().splitlines())
+    assert first["spent"]["model"]["asked"] == 12 and second["spent"]["model"]["kept"] == 0
+    assert second["spent"]["model"]["asked"] == 0 and set(first["seconds"]) == {"replying"}
+    assert {"version", "commit", "ended"} <= first.keys()
+    assert results(tmp_path / "out")["settings"]["data"]["source"] == str(MINI)
+    assert "spent" not in (tmp_path / "out" / "results.json").read_text()

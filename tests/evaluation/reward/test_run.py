@@ -327,3 +327,23 @@ def test_a_file_of_verdicts_belongs_to_one_judge(tmp_path: Path) -> None:
     second = PairwiseJudge(Caller(Judge(rule, "other"), retries=QUICK), COMPACT)  # type: ignore[arg-type]
     with pytest.raises(OtherRunError, match="model"):
         judge_file_now(second, pairs(), tmp_path / "v.jsonl", show=False)
+
+
+def test_what_a_start_spent_stands_beside_the_results(tmp_path: Path) -> None:
+    run(tmp_path / "out", Judge(rule))
+    run(tmp_path / "out", Judge(rule))
+    starts = [json.loads(line) for line in (tmp_path / "out" / "sessions.jsonl").read_text().splitlines()]
+    assert len(starts) == 2 and starts[0]["spent"]["judge"]["asked"] > starts[1]["spent"]["judge"]["asked"]
+    assert set(starts[0]["seconds"]) == {"judging"} and {"version", "commit", "ended"} <= starts[0].keys()
+
+
+def test_another_runs_figures_of_an_older_shape_are_refused_before_anything_is_judged(
+    tmp_path: Path, backend: Judge
+) -> None:
+    words = ["eval", "reward", "--model", "http://m", "--pairs", str(write_pairs(tmp_path / "p.jsonl"))]
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "results.json").write_text('{"missing": {}, "accuracy": 0.5}')
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out"), "--beside", f"base={older}"])
+    assert isinstance(done.exception, ValueError) and "older her_hf" in str(done.exception)
+    assert backend.calls == []
