@@ -56,5 +56,5 @@ def _move(order: Row) -> Move:
     principles = [f"{one['name']}: {one['winner']}" for one in order["principles"]]
     layers = [("speech", "\n".join([f"Verdict: {order['verdict'] or 'none'}", *principles]))]
     if order["evidence"]:
-        layers.append(("thinking", order["evidence"]))
+        layers.append(("evidence", order["evidence"]))
     return Move(shown, layers)

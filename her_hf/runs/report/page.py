@@ -26,6 +26,17 @@ from .headline import TITLES, facts, headline, player_of
 from .transcripts import Transcript
 
 PAGE = "report.html"
+_FOLDED = {"system": "system thinking", "thinking": "role thinking", "evidence": "what the judge says for it"}
+_TRANSCRIPTS = (
+    "Transcripts",
+    "The worst first. Thinking is folded: system thinking is what the model plans as an author, role thinking what "
+    "the character thinks.",
+)
+_VERDICTS = (
+    "Verdicts",
+    "Wrong ones first, the surest of them at the top, then ties; those that are missing come last. The replies "
+    "themselves stand in the file of pairs.",
+)
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
@@ -53,6 +64,7 @@ def write_page(
     """
     before, after = (render_markdown("\n\n".join(parts), out) for parts in (opening, closing))
     heading, mark, before = before.partition("</h1>")
+    called, said = _VERDICTS if results["evaluation"] == "reward" else _TRANSCRIPTS
     text = _template().render(
         heading=heading + mark,
         title=f"{TITLES[results['evaluation']]}: {player_of(results)}",
@@ -60,9 +72,12 @@ def write_page(
         tiles=headline(results),
         opening=before,
         closing=after,
-        contents=[*_headings(before), *([("transcripts", "Transcripts")] if transcripts else []), *_headings(after)],
+        contents=[*_headings(before), *([("transcripts", called)] if transcripts else []), *_headings(after)],
         transcripts=transcripts,
         left_out=left_out,
+        called=called,
+        said=said,
+        folded=_FOLDED,
     )
     file = out / PAGE
     replace_text(file, text)

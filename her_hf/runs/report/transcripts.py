@@ -47,7 +47,8 @@ class Move:
 
     Args:
         name (`str`): Who speaks.
-        layers (`Sequence[tuple[str, str]]`): Kind and text of each part: `system`, `thinking`, `action` or `speech`.
+        layers (`Sequence[tuple[str, str]]`): Kind and text of each part: `system`, `thinking`, `action` or
+            `speech`; of a verdict also `evidence`.
         flaws (`list[Flaw]`): What is wrong with it.
         note (`str`, *optional*): What else is to be said of it.
     """
