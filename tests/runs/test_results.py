@@ -11,7 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from her_hf.durable import read_json, write_json
-from her_hf.runs.results import RESULTS, envelope, missing_part, read_results, results_schema, write_results
+from her_hf.runs.envelope import results_schema
+from her_hf.runs.results import RESULTS, envelope, missing_part, read_results, write_results
 from tests.support.paths import ROOT
 from tests.support.results import GOLDEN, SCHEMA, form_run, golden
 

@@ -16,7 +16,7 @@ from her_hf.evaluation.form.results import FormedReply, form_results
 from her_hf.evaluation.minimax.results import minimax_results
 from her_hf.evaluation.reward.results import reward_results
 from her_hf.judging import DIMENSIONS
-from her_hf.runs.results import results_schema
+from her_hf.runs.envelope import results_schema
 from her_hf.scenes import Character, Scene
 from her_hf.scoring.coser import FLAW_TYPES
 from her_hf.scoring.minimax import COLUMNS

@@ -42,7 +42,7 @@ def write_coser_report(results: Results, out: Path) -> Path:
     """Writes `report.md` and `report.html` of a CoSER run and its PNG plots into `out`.
 
     Args:
-        results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.results.CoserResults`].
+        results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.envelope.CoserResults`].
         out (`Path`): Folder of the report.
 
     Returns:

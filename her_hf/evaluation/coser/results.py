@@ -35,8 +35,8 @@ def coser_results(
         settings (`Mapping`): How it was played and judged.
 
     Returns:
-        `dict`: The envelope, see [`~her_hf.runs.results.CoserResults`]. Without judges it has no scores, and `missing`
-            counts dialogues; else it counts judgements.
+        `dict`: The envelope, see [`~her_hf.runs.envelope.CoserResults`]. Without judges it has no scores, and
+            `missing` counts dialogues; else it counts judgements.
     """
     by_key = {scene.key: scene for scene in scenes}
     whole = [row for row in dialogues if row.get("ended_by") != "failed"]

@@ -53,7 +53,7 @@ def write_form_report(results: Results, out: Path) -> Path:
     """Writes `report.md`, `report.html` and the plot into `out`.
 
     Args:
-        results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.results.FormResults`].
+        results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.envelope.FormResults`].
         out (`Path`): Folder of the report.
 
     Returns:

@@ -46,7 +46,7 @@ def form_results(
         failures (`Sequence[dict]`, *optional*): Those that are not there, each with `key` and `failure`.
 
     Returns:
-        `dict`: The envelope, see [`~her_hf.runs.results.FormResults`]. If there are replies, `figures` are those of
+        `dict`: The envelope, see [`~her_hf.runs.envelope.FormResults`]. If there are replies, `figures` are those of
             [`~her_hf.scoring.replies.score_replies`]; `leak_rate` is the share with either kind of leak, `leaks` has
             the kinds, `known_secrets` is `None` if it was not looked for; `intervals` are 95%: Wilson's of shares,
             bootstrap over replies of mean lengths.

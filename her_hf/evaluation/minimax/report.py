@@ -33,7 +33,7 @@ def write_minimax_report(results: Results, out: Path) -> Path:
     """Writes `report.md` and `report.html` of a minimax run and its PNG plots into `out`.
 
     Args:
-        results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.results.MinimaxResults`].
+        results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.envelope.MinimaxResults`].
         out (`Path`): Folder of the report.
 
     Returns:

@@ -48,7 +48,7 @@ def minimax_results(
         chunk (`int`): Turns that are judged together.
 
     Returns:
-        `dict`: The envelope, see [`~her_hf.runs.results.MinimaxResults`]. Without a judge it has no scores, and
+        `dict`: The envelope, see [`~her_hf.runs.envelope.MinimaxResults`]. Without a judge it has no scores, and
             `missing` counts dialogues; else it counts judgements. What a score means (`penalties`, `weights`) stands
             beside the settings, as runs that differ in it do not compare.
     """

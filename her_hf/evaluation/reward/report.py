@@ -36,7 +36,7 @@ def write_reward_report(results: Results, out: Path) -> Path:
     """Writes `report.md`, `report.html` and the plot into `out`.
 
     Args:
-        results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.results.RewardResults`].
+        results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.envelope.RewardResults`].
         out (`Path`): Folder of the report.
 
     Returns:

@@ -25,7 +25,7 @@ def reward_results(rows: Sequence[Row], settings: Row) -> Row:
         settings (`dict`): How they came; `unseen` names kinds that make a group of their own.
 
     Returns:
-        `dict`: The envelope, see [`~her_hf.runs.results.RewardResults`]: figures of [`~her_hf.scoring.reward`] over
+        `dict`: The envelope, see [`~her_hf.runs.envelope.RewardResults`]: figures of [`~her_hf.scoring.reward`] over
             all pairs; `by_kind`, `by_group` (seen, unseen), `by_source` and `by_length`, each with `accuracy`,
             `interval`, `half_credit` and `pairs`; `agreement`; `calibration`. `labels`, beside the settings, is a
             digest.

@@ -52,7 +52,7 @@ def headline(results: Results) -> list[Figure]:
     """The main figures, the one over all first; none where nothing was judged or replied.
 
     Args:
-        results (`Mapping`): The envelope, see [`~her_hf.runs.results`].
+        results (`Mapping`): The envelope, see [`~her_hf.runs.envelope`].
     """
     by_name: dict[str, Callable[[Results], list[Figure]]] = {
         "coser": _coser,

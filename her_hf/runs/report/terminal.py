@@ -18,7 +18,7 @@ def print_results(results: Mapping[str, Any]) -> None:
     """Prints who was measured how, what is missing, and the main figures.
 
     Args:
-        results (`Mapping`): The envelope, see [`~her_hf.runs.results`].
+        results (`Mapping`): The envelope, see [`~her_hf.runs.envelope`].
     """
     Console(highlight=False).print(results_table(results))
 
