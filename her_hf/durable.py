@@ -1,5 +1,4 @@
-"""What survives a kill: files and folders that appear in one move, journals of finished units, folders that know
-their run.
+"""What survives a kill: files and folders that appear in one move, and folders that know their run.
 
 Nothing heavy is imported, so that every layer can use it.
 """
@@ -11,16 +10,10 @@ import json
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock
-
-_POLL_SECONDS = 0.005
-"""Between two looks at a lock that another process holds."""
+from typing import IO, Any
 
 RUN_FILE = "run.json"
 """Holds the settings of the run that a folder belongs to."""
@@ -73,10 +66,35 @@ def write_json(file: str | Path, value: Any) -> None:
 
 def replace_text(file: str | Path, text: str) -> None:
     """Writes a text file in one move."""
+    with new_contents(file) as stream:
+        stream.write(text.encode("utf-8"))
+
+
+@contextmanager
+def new_contents(file: str | Path) -> Iterator[IO[bytes]]:
+    """A stream for the new contents of a file, which replace the old ones in one move at the end.
+
+    An error leaves the old contents and removes the draft, which lies beside it under a name in `.tmp`.
+
+    Args:
+        file (`str` or `Path`): The file; it need not exist.
+
+    Example:
+
+    ```python
+    >>> with new_contents("outputs/rows.jsonl") as stream:
+    ...     stream.writelines(lines)
+    ```
+    """
     file = Path(file)
     draft = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, file)
+    try:
+        with draft.open("wb") as stream:
+            yield stream
+        os.replace(draft, file)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -89,7 +107,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
     Args:
         folder (`str` or `Path`): Missing or empty.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> with new_folder("outputs/base") as draft:
@@ -164,105 +182,3 @@ def claim(
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(file, wanted)
-
-
-class Journal:
-    """A JSONL file that takes one finished unit a line, each on the disk before the next step.
-
-    A last line that a kill cut short is dropped when the journal is opened or written. Processes may share a file:
-    each writes under a lock (a hidden `.tmp` beside the file), and what others wrote stays.
-
-    Args:
-        file (`str` or `Path`): The file; made with the first line.
-        key (`Callable[[dict], Any]`): What identifies a unit; of several lines with one key the last counts.
-
-    Raises:
-        `ValueError`: If a whole line is no JSON object; the message names file and line.
-
-    Example:
-
-    ```python
-    >>> journal = Journal("outputs/dialogues.jsonl", key=lambda row: tuple(row["key"]))
-    >>> journal.add({"key": ["Emma", 3, 0], "turns": []})
-    >>> ("Emma", 3, 0) in journal.rows
-    True
-    ```
-    """
-
-    def __init__(self, file: str | Path, *, key: Callable[[dict[str, Any]], Any]) -> None:
-        self.file = Path(file)
-        self._key = key
-        self._lock = threading.Lock()
-        # Left in place: who removes a lock that another waits for lets two in.
-        self._file_lock = FileLock(
-            self.file.with_name(f".{self.file.name}.tmp"), thread_local=False, poll_interval=_POLL_SECONDS
-        )
-        self.rows: dict[Any, dict[str, Any]] = {}
-        if self.file.exists() and not self._load():
-            with self._alone():
-                self._drop_cut_line()
-                self._load()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """While no other thread or process writes."""
-        with self._lock:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file_lock:
-                yield
-
-    def _load(self) -> bool:
-        """Reads the whole lines; whether there are no others."""
-        data = self.file.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
-            try:
-                row = json.loads(line)
-                self.rows[self._key(row)] = row
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"{self.file}, line {number}: must be a JSON object of this run, got {line[:80]!r} "
-                    f"({type(error).__name__}: {error}). Mend or delete the line."
-                ) from error
-        return len(whole) == len(data)
-
-    def _drop_cut_line(self) -> None:
-        """Drops what a killed process left of a line; whoever is alive has written its lines whole, under the lock."""
-        with self.file.open("rb+") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            if size == 0:
-                return
-            stream.seek(size - 1)
-            if stream.read(1) == b"\n":
-                return
-            stream.seek(0)
-            stream.truncate(stream.read().rfind(b"\n") + 1)
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Writes one unit and waits until it is on the disk."""
-        line = json.dumps(row, ensure_ascii=False) + "\n"
-        with self._alone():
-            if self.file.exists():
-                self._drop_cut_line()
-            with self.file.open("a", encoding="utf-8") as stream:
-                stream.write(line)
-                stream.flush()
-                os.fsync(stream.fileno())
-            self.rows[self._key(row)] = row
-
-    def settle(self, order: list[Any]) -> list[dict[str, Any]]:
-        """Rewrites the file with the units of these keys in this order, so that equal runs leave equal files.
-
-        Units of other keys, of a run with more of them or of another process, stay behind these.
-
-        Returns:
-            `list[dict]`: The units found, in that order.
-        """
-        with self._alone():
-            if self.file.exists():
-                self._load()  # what other processes wrote since
-            found = {key: self.rows[key] for key in order if key in self.rows}
-            others = [row for key, row in self.rows.items() if key not in found]
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in [*found.values(), *others])
-            replace_text(self.file, "".join(lines))
-        return list(found.values())

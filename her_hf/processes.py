@@ -42,8 +42,8 @@ def child_process(
     Example:
 
     ```python
-    >>> with child_process(["python", "-m", "http.server"]) as server:
-    ...     server.poll() is None
+    >>> with child_process(["sleep", "60"]) as child:
+    ...     child.poll() is None
     True
     ```
     """

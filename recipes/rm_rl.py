@@ -7,24 +7,13 @@ accelerate launch --config_file recipes/accelerate_configs/zero3.yaml recipes/rm
 ```
 
 Starts from the checkpoint of `rm_sft.py`. Every key of the YAML can be overridden on the command line; `--help` lists
-them all. The same command goes on after a kill.
+them all. The same command resumes a killed run.
 """
-
-from __future__ import annotations
 
 import sys
 
-from trl import ModelConfig
-
-from her_hf.training.reward_model.config import RewardRLDataConfig
-from her_hf.training.reward_model.rl import RewardRLConfig, run_rm_rl
+from her_hf.training.reward_model.rl import run_rm_rl
 from her_hf.training.run.launch import launch
 
-
-def main() -> int:
-    """Parses the settings and runs; what the user can mend is one line, not a traceback."""
-    return launch((RewardRLDataConfig, ModelConfig, RewardRLConfig), run_rm_rl)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(launch(run_rm_rl))

@@ -6,26 +6,14 @@ accelerate launch --config_file recipes/accelerate_configs/fsdp2.yaml recipes/rm
     --config recipes/qwen3-32b/rm_sft/config.yaml
 ```
 
-Every key of the YAML can be overridden on the command line; `--help` lists them all. The same command goes on
-after a kill.
+Every key of the YAML can be overridden on the command line; `--help` lists them all. The same command resumes a
+killed run.
 """
-
-from __future__ import annotations
 
 import sys
 
-from trl import ModelConfig
-
-from her_hf.training.one_pass.config import OnePassConfig
-from her_hf.training.reward_model.config import RewardDataConfig
 from her_hf.training.reward_model.sft import run_rm_sft
 from her_hf.training.run.launch import launch
 
-
-def main() -> int:
-    """Parses the settings and runs; what the user can mend is one line, not a traceback."""
-    return launch((RewardDataConfig, ModelConfig, OnePassConfig), run_rm_sft)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(launch(run_rm_sft))

@@ -7,25 +7,14 @@ accelerate launch --config_file recipes/accelerate_configs/fsdp2.yaml recipes/sf
     --config recipes/qwen3-32b/sft/config.yaml
 ```
 
-Every key of the YAML can be overridden on the command line; `--help` lists them all. The same command goes on
-after a kill.
+Every key of the YAML can be overridden on the command line; `--help` lists them all. The same command resumes a
+killed run.
 """
-
-from __future__ import annotations
 
 import sys
 
-from trl import ModelConfig
-
-from her_hf.training.one_pass.config import DataConfig, OnePassConfig
 from her_hf.training.run.launch import launch
 from her_hf.training.sft import run_sft
 
-
-def main() -> int:
-    """Parses the settings and runs; what the user can mend is one line, not a traceback."""
-    return launch((DataConfig, ModelConfig, OnePassConfig), run_sft)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(launch(run_sft))

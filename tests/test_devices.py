@@ -92,7 +92,7 @@ def test_what_accelerate_was_asked_for_is_settled_alike(
     from accelerate.state import AcceleratorState
 
     from her_hf.training.one_pass.config import OnePassConfig
-    from her_hf.training.reward_model.rl import RewardRLConfig
+    from her_hf.training.reward_model.config import RewardRLConfig
 
     for kind in (OnePassConfig, RewardRLConfig):
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")  # accelerate launch --mixed_precision bf16

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -11,21 +10,15 @@ from pathlib import Path
 import pytest
 
 from her_hf.durable import (
-    Journal,
     OtherRunError,
     claim,
     derive_seed,
     digest,
     new_folder,
     read_json,
-    whole_lines,
     write_json,
 )
 from tests.support.paths import ROOT
-
-
-def by_key(row: dict[str, object]) -> object:
-    return row["key"]
 
 
 def test_a_digest_sees_values_and_not_the_order_of_keys() -> None:
@@ -38,74 +31,6 @@ def test_seeds_differ_by_every_part_and_repeat() -> None:
     seeds = {derive_seed(42, ["book", 1, 0], "turn", index) for index in range(200)}
     assert len(seeds) == 200 and all(0 <= seed < 2**31 for seed in seeds)
     assert derive_seed(42, "a", 1) == derive_seed(42, "a", 1) != derive_seed(43, "a", 1)
-
-
-def test_a_journal_drops_a_line_that_was_cut_and_keeps_the_rest(tmp_path: Path) -> None:
-    file = tmp_path / "deep" / "units.jsonl"
-    journal = Journal(file, key=by_key)
-    journal.add({"key": "a", "value": "安"})
-    journal.add({"key": "b", "value": 2})
-    with file.open("ab") as stream:
-        stream.write('{"key": "c", "value": "安'.encode()[:-1])  # cut in the middle of a character
-    assert len(whole_lines(file)) == 2
-    again = Journal(file, key=by_key)
-    assert list(again.rows) == ["a", "b"]
-    again.add({"key": "c", "value": 3})
-    again.add({"key": "a", "value": "new"})
-    assert [row["value"] for row in again.settle(["c", "b", "a", "missing"])] == [3, 2, "new"]
-    assert [json.loads(line)["key"] for line in whole_lines(file)] == ["c", "b", "a"]
-    assert [row["key"] for row in again.settle(["a"])] == ["a"]  # a smaller run loses nothing of a larger one
-    assert [json.loads(line)["key"] for line in whole_lines(file)] == ["a", "b", "c"]
-
-
-def test_what_another_process_wrote_survives_settling(tmp_path: Path) -> None:
-    file = tmp_path / "rows.jsonl"
-    one, other = Journal(file, key=by_key), Journal(file, key=by_key)
-    one.add({"key": 1})
-    other.add({"key": 2})
-    assert one.settle([1]) == [{"key": 1}]
-    assert [json.loads(line)["key"] for line in whole_lines(file)] == [1, 2]
-    assert set(Journal(file, key=by_key).rows) == {1, 2}
-
-
-SHARING = """
-import sys
-from her_hf.durable import Journal
-
-name, file = sys.argv[1:]
-journal = Journal(file, key=lambda row: row["key"])
-for number in range(60):
-    journal.add({"key": f"{name}{number}", "text": "x" * 3000})
-    if number % 3 == 0:
-        journal.settle([f"{name}{number}"])
-"""
-
-
-def test_processes_that_add_and_settle_lose_nothing(tmp_path: Path) -> None:
-    file = tmp_path / "rows.jsonl"
-    working = [subprocess.Popen([sys.executable, "-c", SHARING, name, str(file)]) for name in "ab"]
-    assert [process.wait(120) for process in working] == [0, 0]
-    assert set(Journal(file, key=by_key).rows) == {f"{name}{number}" for name in "ab" for number in range(60)}
-
-
-def test_a_line_that_another_process_left_half_is_not_gone_on_with(tmp_path: Path) -> None:
-    file = tmp_path / "rows.jsonl"
-    journal = Journal(file, key=by_key)
-    journal.add({"key": 1})
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write('{"key": 2, "te')  # a process that was killed here
-    journal.add({"key": 3})
-    assert [json.loads(line)["key"] for line in whole_lines(file)] == [1, 3]
-
-
-@pytest.mark.parametrize("line", ["[1]", "no json", '{"other": 1}', "3"])
-def test_a_bad_line_is_named_and_nothing_is_lost(tmp_path: Path, line: str) -> None:
-    file = tmp_path / "units.jsonl"
-    text = f'{{"key": 1}}\n{line}\n'
-    file.write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"units\.jsonl, line 2"):
-        Journal(file, key=by_key)
-    assert file.read_text(encoding="utf-8") == text
 
 
 def test_a_folder_knows_its_run(tmp_path: Path) -> None:

@@ -37,11 +37,6 @@ def lines(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
 
 
-def scene_id(scene: Scene) -> str:
-    book, i_p, i_c = scene.key
-    return f"{book}/{i_p}/{i_c}"
-
-
 def preference(scene: Scene, found: dict[str, Any], source: str) -> dict[str, Any]:
     """One row: the written turn of her-mini against another version of it.
 
@@ -52,7 +47,7 @@ def preference(scene: Scene, found: dict[str, Any], source: str) -> dict[str, An
     name = str(turn.name)
     other = read_turn(found["text"], name)
     if other.issues:
-        raise ValueError(f"{scene_id(scene)}, turn {found['turn']}, {found['kind']}: {sorted(other.issues)}")
+        raise ValueError(f"{scene.key_text}, turn {found['turn']}, {found['kind']}: {sorted(other.issues)}")
     library = load_principles()
     broken = library.keyed(KINDS[found["kind"]])
     compared = [{"key": broken.key, "winner": "chosen", "reason": found["because"]}]
@@ -70,7 +65,7 @@ def preference(scene: Scene, found: dict[str, Any], source: str) -> dict[str, An
             for one in compared
         ],
         "evidence": f'{{rejected}} {found["because"]}: "{found["evidence"]}"',
-        "scene_key": scene_id(scene),
+        "scene_key": scene.key_text,
         "turn": found["turn"],
         "character": name,
         "book": scene.book,
@@ -93,7 +88,7 @@ def assemble() -> Iterator[tuple[str, dict[str, Any]]]:
             variants.append(({**row, **note, "kind": kind}, row["model"]))
     order = list(KINDS)
     for split in SPLITS:
-        scenes = {scene_id(scene): scene for scene in load_scenes(HER_MINI, split=split)}
+        scenes = {scene.key_text: scene for scene in load_scenes(HER_MINI, split=split)}
         here = [pair for pair in variants if pair[0]["scene"] in scenes]
         places = {key: at for at, key in enumerate(scenes)}
         here.sort(key=lambda pair: (places[pair[0]["scene"]], pair[0]["turn"], order.index(pair[0]["kind"])))

@@ -51,8 +51,7 @@ class Target:
         return self.scene.dialogue[self.index]
 
     def key(self, name: str) -> tuple[str, str, int]:
-        book, i_p, i_c = self.scene.key
-        return name, f"{book}/{i_p}/{i_c}", self.index
+        return name, self.scene.key_text, self.index
 
     def prompt(self, tokenizer: Any) -> str:
         """What the model reads, up to the label of its reply."""

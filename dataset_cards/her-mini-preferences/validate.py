@@ -68,11 +68,7 @@ def validate(folder: Path) -> tuple[dict[str, Any], list[str]]:
     rows, problems = read(folder)
     if not rows:
         return {}, [*problems, f"{folder}: no pair could be read"]
-    homes = {
-        f"{scene.book}/{scene.key[1]}/{scene.key[2]}": (split, scene)
-        for split in SPLITS
-        for scene in load_scenes(HER_MINI, split=split)
-    }
+    homes = {scene.key_text: (split, scene) for split in SPLITS for scene in load_scenes(HER_MINI, split=split)}
     whole = []
     for split, number, row in rows:
         try:

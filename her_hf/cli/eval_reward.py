@@ -25,11 +25,13 @@ from .judge_options import (
     ReadOption,
     ReasoningOption,
     RetriesOption,
+    ScenesOption,
     SeedOption,
     SplitOption,
     TemperatureOption,
     TimeoutOption,
     exit_if_missing,
+    load_pairs,
     open_judge,
 )
 
@@ -45,6 +47,7 @@ def reward(
     ],
     config: ConfigOption = None,
     split: SplitOption = None,
+    scenes: ScenesOption = None,
     limit: LimitOption = None,
     unseen: Annotated[
         list[str] | None,
@@ -88,7 +91,6 @@ def reward(
     from her_hf.evaluation.reward.report import card_of, write_comparison, write_into_card, write_reward_report
     from her_hf.evaluation.reward.run import RewardRun, run_reward_now
     from her_hf.inference import Ledger
-    from her_hf.judging import read_pairs
     from her_hf.runs.report.terminal import print_results
     from her_hf.runs.results import read_results
 
@@ -96,7 +98,7 @@ def reward(
     if write_card:
         card_of(Path(model))  # an hour of judging should not end in an error
     others = {known: read_results(folder, "reward") for known, folder in map(_named, beside or ())}
-    found = read_pairs(pairs, split=split)
+    found = load_pairs(pairs, split, scenes)
     _check_kinds(unseen or [], found)
     found = found[:limit]
     with Ledger(out / "ledger.sqlite") as ledger:

@@ -10,7 +10,8 @@ import typer
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from her_hf.processing.rows import Row, RowReport
+    from her_hf.processing.rows import RowReport
+    from her_hf.processing.trunk import Row
     from her_hf.scenes import ChatSample, Scene
 
 _STYLES = {
@@ -43,7 +44,7 @@ def inspect_mask(
 
     from her_hf.processing.rows import build
     from her_hf.scenes import load_samples
-    from her_hf.training.one_pass.data import conversations
+    from her_hf.training.conversations import conversations
     from her_hf.training.run.tokenizers import her_tokenizer
 
     found = load_samples(scenes, split=split)
@@ -59,8 +60,8 @@ def inspect_mask(
     rows = build(
         seen[0].messages,
         tokenizer,
-        max_length=max_tokens,
-        row_length=row_tokens,
+        max_tokens=max_tokens,
+        row_tokens=row_tokens,
         one_pass=not per_reply,
         names=seen[0].names,
     )

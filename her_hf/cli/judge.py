@@ -24,11 +24,13 @@ from .judge_options import (
     ReadOption,
     ReasoningOption,
     RetriesOption,
+    ScenesOption,
     SeedOption,
     SplitOption,
     TemperatureOption,
     TimeoutOption,
     exit_if_missing,
+    load_pairs,
     open_judge,
 )
 
@@ -39,6 +41,7 @@ def judge(
     out: Annotated[Path, typer.Option(metavar="FILE", help="JSONL file of verdicts; the same command goes on there.")],
     config: ConfigOption = None,
     split: SplitOption = None,
+    scenes: ScenesOption = None,
     limit: LimitOption = None,
     max_missing: MaxMissingOption = 0.1,
     model_name: ModelNameOption = None,
@@ -66,9 +69,9 @@ def judge(
     """
     from her_hf.evaluation.reward.run import judge_file_now
     from her_hf.inference import Ledger
-    from her_hf.judging import read_pairs
+    from her_hf.judging.pairwise.pair_files import count_from_prompt
 
-    found = read_pairs(pairs, split=split)[:limit]
+    found = load_pairs(pairs, split, scenes)[:limit]
     out.parent.mkdir(parents=True, exist_ok=True)
     with Ledger(out.with_name(f"{out.name}.ledger.sqlite")) as ledger:
         asked = open_judge(
@@ -93,4 +96,6 @@ def judge(
     lost = [row for row in rows if row["missing"] is not None]
     disagreeing = sum(row["agreed"] is False for row in rows)
     typer.echo(f"{len(rows)} pairs in {out}: {len(lost)} without a verdict, {disagreeing} with orders that disagree")
+    if from_prompt := count_from_prompt(found):
+        typer.echo(f"{from_prompt} without circumstances, which were read out of their prompts (--scenes gives them)")
     exit_if_missing(len(lost) / len(rows), max_missing, "the lines say why.")

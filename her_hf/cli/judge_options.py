@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from her_hf.judging import PairwiseJudge
+    from her_hf.judging import BadPair, Pair, PairwiseJudge
 
 _ASK = "Asking the judge"
 
@@ -21,6 +21,13 @@ PairsOption = Annotated[
     str, typer.Option(metavar="FILE", help="JSONL file of pairs, or a preference set (folder, Hub id).")
 ]
 SplitOption = Annotated[str | None, typer.Option(help="Split of a preference set; else test.")]
+ScenesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SOURCE",
+        help="Scenes that pairs name by scene_key: a pair without circumstances gets them from there.",
+    ),
+]
 LimitOption = Annotated[int | None, typer.Option(help="Only the first so many pairs.", min=1)]
 FormOption = Annotated[
     Literal["published", "compact"] | None,
@@ -72,6 +79,19 @@ SeedOption = Annotated[int, typer.Option(help="Every call's own seed comes from 
 MaxMissingOption = Annotated[
     float, typer.Option(help="Exit with 3 if a larger share of verdicts is missing.", min=0, max=1)
 ]
+
+
+def load_pairs(source: str, split: str | None, scenes: str | None) -> list[Pair | BadPair]:
+    """The pairs that the options name.
+
+    Raises:
+        `FileNotFoundError`: If there is no such file of pairs.
+        `ValueError`: If not a single row is a pair, or the scenes cannot be read.
+    """
+    from her_hf.judging import read_pairs
+    from her_hf.scenes import load_scenes
+
+    return read_pairs(source, split=split, scenes=load_scenes(scenes) if scenes else ())
 
 
 def open_judge(

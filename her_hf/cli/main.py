@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from her_hf.extras import missing_library
 from her_hf.inference import ModelError
 
 from .attach import attach
@@ -34,15 +35,14 @@ app.add_typer(evaluate_app, name="eval")
 
 
 def main() -> None:
-    """Runs the command; what the user can mend is one line, not a traceback."""
+    """Runs the command; what the user can fix is one line, not a traceback."""
     try:
         app()
     except (ValueError, OSError, ModelError) as error:
         typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        remedy = "In the checkout of her_hf, install it with: pip install -e '.[train,eval]'"
-        typer.secho(f"Error: {error}. {remedy}", err=True, fg=typer.colors.RED)
+        typer.secho(f"Error: {missing_library('this command', error)}", err=True, fg=typer.colors.RED)
         sys.exit(1)
     except ImportError as error:  # says itself what to install
         typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)

@@ -1,4 +1,4 @@
-"""`her-hf merge`: folds a LoRA adapter into its base."""
+"""`her-hf merge`: merges a LoRA adapter into its base."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def merge(
         str, typer.Option(help="Dtype of the merged weights: a torch name, or auto for the base's.")
     ] = "auto",
 ) -> None:
-    """Fold a LoRA adapter into its base, with tokenizer, template and generation defaults."""
+    """Merge a LoRA adapter into its base, with tokenizer, template and generation defaults."""
     from her_hf.training.run.adapters import merge_adapter
 
     typer.echo(f"The merged model is in {merge_adapter(adapter, out, base=base, dtype=dtype)}")

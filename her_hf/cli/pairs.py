@@ -27,18 +27,20 @@ def pairs(
     ],
     config: ConfigOption = None,
     split: Annotated[str | None, typer.Option(help="Split of the scenes' source.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Most turns to reply to, spread over all scenes.", min=1)] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Maximum number of turns to reply to, spread over all scenes.", min=1)
+    ] = None,
     policy_model: Annotated[
         str | None, typer.Option(metavar="NAME", help="Its name on the server.", rich_help_panel=_WRITE)
     ] = None,
     style: Annotated[
         Literal["her", "coser", "plain"],
-        typer.Option(help="How the policy is spoken to; never guessed.", rich_help_panel=_WRITE),
+        typer.Option(help="How the policy is prompted; never guessed.", rich_help_panel=_WRITE),
     ] = "her",
     candidates: Annotated[int, typer.Option(help="Replies to a turn.", min=2, rich_help_panel=_WRITE)] = 8,
     pairing: Annotated[
         Literal["adjacent", "all"],
-        typer.Option(help="(0,1)(2,3)… as in HER, or every two.", rich_help_panel=_WRITE),
+        typer.Option(help="(0,1)(2,3)… as in HER, or every combination of two.", rich_help_panel=_WRITE),
     ] = "adjacent",
     well_formed: Annotated[
         bool, typer.Option("--well-formed", help="Leave out pairs with an ill-formed side.", rich_help_panel=_WRITE)
@@ -65,17 +67,22 @@ def pairs(
         int,
         typer.Option(help="How often an answer that cannot be read is asked for anew.", min=1, rich_help_panel=_LABEL),
     ] = 3,
-    least_principles: Annotated[
+    min_principles: Annotated[
         int, typer.Option(help="Leave out pairs with fewer compared principles.", min=0, rich_help_panel=_LABEL)
     ] = 3,
     shares: Annotated[
         str, typer.Option(help="What each set gets: a share with a point, or a whole number of pairs (test=200).")
     ] = "rm_sft=0.5,rm_rl=0.4,test=0.1",
     both_share: Annotated[
-        float, typer.Option(help="Share of rm_sft whose principles both sides win; the rest one side.", min=0, max=1)
+        float, typer.Option(help="Share of rm_sft in which both sides win principles.", min=0, max=1)
     ] = 0.5,
-    most_alike: Annotated[
-        float, typer.Option(help="Most that the longer, or the shorter, reply may be the better one.", min=0.5, max=1)
+    max_length_bias: Annotated[
+        float,
+        typer.Option(
+            help="Largest share of a set in which the longer (or the shorter) reply may be the better one.",
+            min=0.5,
+            max=1,
+        ),
     ] = 0.6,
     max_missing: Annotated[float, typer.Option(help="Exit with 3 if a larger share is missing.", min=0, max=1)] = 0.1,
     concurrency: Annotated[int, typer.Option(help="Most calls at once to each model.", min=1)] = 16,
@@ -84,7 +91,7 @@ def pairs(
     seed: Annotated[int, typer.Option(help="Of every draw and choice.")] = 42,
     resume: ResumeOption = True,
 ) -> None:
-    """Make the reward model's data: sample candidates, pair them, have a teacher label them, deal them out.
+    """Make the reward model's data: sample candidates, pair them, have a teacher label them, allocate them to sets.
 
     Leaves sets/rm_sft.jsonl, sets/rm_rl.jsonl and sets/test.jsonl in DIR, no scene in two of them, and a report with
     the counts of each step. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
@@ -101,7 +108,7 @@ def pairs(
 
     refuse_a_run(out, resume)
     if teacher_form == "compact" and not teacher_thinks:
-        raise ValueError("compact answers at once name no principles: leave out --no-teacher-thinks")
+        raise ValueError("compact answers without thinking name no principles: leave out --no-teacher-thinks")
     wanted = read_shares(shares)
     found = load_scenes(scenes, split=split)
     given = "by_case" if teacher_form == "compact" else "fixed"
@@ -127,9 +134,9 @@ def pairs(
                 pairing=pairing,
                 limit=limit,
                 well_formed=well_formed,
-                least_principles=least_principles,
+                min_principles=min_principles,
                 shares=wanted,
-                most_alike=most_alike,
+                max_length_bias=max_length_bias,
                 both_share=both_share,
                 seed=seed,
             )

@@ -54,7 +54,7 @@ def compare_runs(
             evaluations, or share no unit.
         [`OtherMeasureError`]: If judges differ, or what they were shown, or the text of a shared unit; not if forced.
 
-    Example:
+    Example (not run: it needs two runs):
 
     ```python
     >>> compare_runs(Path("outputs/her-sft"), Path("outputs/base"))["tests"]["avg"]["p_value"]

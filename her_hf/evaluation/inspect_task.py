@@ -22,6 +22,7 @@ from typing import Any
 # Imports are absolute: inspect may load this file by its path, outside its package.
 from her_hf.dual_layer import ENVIRONMENT, View
 from her_hf.evaluation.rows import Row, turns_of
+from her_hf.extras import missing_library
 from her_hf.inference import Caller, Messages, ModelError, Prompt, Reply, Retries, Sampling, Schema, Usage
 from her_hf.inference.inline import InlineText
 from her_hf.inference.wire import estimate_tokens, thinking_switch
@@ -50,9 +51,7 @@ try:
     from inspect_ai.solver import Generate, Solver, TaskState, solver
     from inspect_ai.util import JSONSchema, LimitExceededError, collect
 except ImportError as error:
-    raise ImportError(
-        f"CoSER's task needs inspect-ai, which is missing ({error}). Install it with: pip install 'her_hf[inspect]'"
-    ) from error
+    raise missing_library("CoSER's task", error, module="inspect_ai") from error
 
 DIALOGUE = "her_hf:dialogue"
 """Where a sample's store keeps the dialogue, in the form of a row of `dialogues.jsonl`."""

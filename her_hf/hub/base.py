@@ -57,7 +57,7 @@ def write_base(out: str | Path, base: str = EMBEDDED, *, dtype: str = "float32")
         `FileNotFoundError`: If the embedded package, or the folder named as the base, is missing.
         `FileExistsError`: If `out` holds something else.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> write_base("outputs/base")
@@ -76,7 +76,8 @@ def write_base(out: str | Path, base: str = EMBEDDED, *, dtype: str = "float32")
         )
     if not Path(base).exists() and (base.count("/") > 1 or base.startswith((".", "~", "/"))):
         raise FileNotFoundError(
-            f"There is no folder {base} to take the base from, and it is no Hub id (`owner/name`)."
+            f"There is no folder {base} to take the base from, and it is not a Hub id (`owner/name`): "
+            "name one of these."
         )
     with new_folder(out) as draft:
         _save(base, dtype, draft)
@@ -85,7 +86,7 @@ def write_base(out: str | Path, base: str = EMBEDDED, *, dtype: str = "float32")
 
 
 def weights_fingerprint(folder: str | Path) -> str:
-    """Tells models apart in seconds, whatever their size: a digest of configuration and weights.
+    """Identifies a model in seconds, whatever its size: a digest of configuration and weights.
 
     Args:
         folder (`str` or `Path`): A model folder.

@@ -68,7 +68,8 @@ def render_card(card: ModelCard) -> str:
 
     ```python
     >>> card = ModelCard(name="smollm2-her", base="Qwen/Qwen3-32B", dataset="her-mini", method="SFT.")
-    >>> print(render_card(card))
+    >>> "base_model: Qwen/Qwen3-32B" in render_card(card)
+    True
     ```
     """
     sections = [
@@ -88,14 +89,14 @@ def render_card(card: ModelCard) -> str:
 
 
 def write_card(folder: str | Path, card: ModelCard) -> Path:
-    """Writes the card as `README.md` of `folder`, in place of the one that a trainer left there."""
+    """Writes the card as `README.md` of `folder`, in place of the one that a trainer wrote there."""
     file = Path(folder) / "README.md"
     file.write_text(render_card(card), encoding="utf-8")
     return file
 
 
 def hub_id(source: str) -> str | None:
-    """The Hub id behind a source as it was given, or `None` if that is a folder of unknown origin.
+    """The Hub id of a source as it was given, or `None` if that is a folder of unknown origin.
 
     A folder that `her-hf base` wrote, or whose configuration names a Hub id, counts for that id.
     """
@@ -187,7 +188,7 @@ print(tokenizer.parse_response(reply, prefix=prompt["input_ids"][0]))  # thinkin
 
 REWARD_USE = """## Use
 
-It speaks through the chat template of its base; `reward_model.json` says which form of prompt and answer it was
+It uses the chat template of its base; `reward_model.json` says which form of prompt and answer it was
 trained on.
 
 ```python
@@ -201,10 +202,10 @@ found.verdict, found.confidence, found.principles, found.evidence  # both orders
 `her-hf judge --model FOLDER --pairs pairs.jsonl --out verdicts.jsonl` does it for files, and `vllm serve` serves the
 folder like any other chat model. The prompts are in her_hf/judging/prompts/pairwise."""
 
-AT_ONCE_USE = """
+DIRECT_ANSWERS_USE = """
 
-Answers at once, without thinking, name no principles. Reading the probability of each such answer is faster than
-having one written, and no verdict is unreadable:
+Direct answers, without thinking, name no principles. Reading the probability of each such answer is faster than
+generating one, and no verdict is unreadable:
 
 ```python
 from her_hf.judging import PairJudging
@@ -219,5 +220,5 @@ _LIMITS = """## Limits
 
 A role-play model speaks for its characters, not for its makers: what a character says may be false, biased or unkind.
 System thinking is a plan the model was taught to write, not an explanation of what it computes. A held-out
-loss is no measure of how well a role is played. The method is that of HER (arXiv 2601.21459); this model was not made
+loss does not measure how well a role is played. The method is that of HER (arXiv 2601.21459); this model was not made
 by its authors."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from her_hf.durable import read_json
 
-IGNORED = ["checkpoint-*", "checkpoint-*/**", "training_args.bin", "run.json", "doubts.jsonl", "*.tmp", ".*"]
-"""What stays here: checkpoints and drafts, what a run keeps to go on, and its own settings, which hold paths of this
-machine and may hold a token. What decided the result is in the card."""
+IGNORED = ["checkpoint-*", "checkpoint-*/**", "training_args.bin", "run.json", "uncertainty.jsonl", "*.tmp", ".*"]
+"""What is not uploaded: checkpoints and drafts, what a run stores to resume, and its own settings, which hold paths of
+this machine and may hold a token. The card says what determined the result."""
 
 _ADAPTER = "adapter_config.json"
 
@@ -31,18 +31,18 @@ def push_folder(
         folder (`str` or `Path`): What `recipes/sft.py` wrote.
         repo_id (`str`): `owner/name`, or a name of your own namespace.
         base (`str`, *optional*): Hub id of the base; a pushed adapter names it instead of a local folder. If it is
-            not known, the adapter names the folder without what is above it.
+            not known, the adapter names only the last part of the folder's path.
         private (`bool`, *optional*): Whether a new repository is private; the Hub's default if not given.
-        token (`str`, *optional*): Token; the one that is logged in if not given.
+        token (`str`, *optional*): Token; that of the login if not given.
         message (`str`, *optional*, defaults to `"HER-SFT"`): Commit message.
 
     Returns:
         `str`: Address of the repository.
 
     Raises:
-        `huggingface_hub.errors.HfHubHTTPError`: If the Hub refuses; nothing is lost, and the call can be repeated.
+        `huggingface_hub.errors.HfHubHTTPError`: If the Hub refuses; the call can be repeated.
 
-    Example:
+    Example (not run: it needs the Hub):
 
     ```python
     >>> push_folder("outputs/smollm2-135m-her-sft", "me/smollm2-135m-her-sft")

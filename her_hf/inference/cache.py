@@ -1,4 +1,8 @@
-"""A cache of keys and values for many replies together: no copy a token, and equal prompts are read once."""
+"""A cache of keys and values for many replies together: no copy a token, and equal prompts are read once.
+
+It overrides a layer of transformers' cache and reads a private flag of its models, as of transformers 5.24.0;
+tests/inference/test_internals.py fails when these change, and says what to check.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +54,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def roomy_cache(model: Any) -> DynamicCache | None:
-    """A cache for one call of `generate`; `None` for a model that brings its own kind."""
+    """A cache for one call of `generate`; `None` for a model that has its own kind, which only a private flag says."""
     if not model._supports_default_dynamic_cache():
         return None
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))

@@ -111,7 +111,7 @@ class Caller:
     Raises:
         `ValueError`: If there is no model or `concurrency` is below 1.
 
-    Example:
+    Example (not run: it needs a server):
 
     ```python
     >>> judge = Caller(open_model("http://127.0.0.1:8000/v1"), ledger=Ledger("ledger.sqlite"), concurrency=64)

@@ -39,7 +39,7 @@ def open_model(
         `ValueError`: If `model` is given for a model in process, or the folder cannot be chatted with.
         `FileNotFoundError`: If the folder or Hub id is not there.
 
-    Example:
+    Example (not run: it needs a server):
 
     ```python
     >>> model = open_model("http://127.0.0.1:8000/v1")

@@ -1,11 +1,13 @@
-"""Judges: critics, pairwise judges, reward models. Prompts in files, schemas of answers, one type for a lack."""
+"""Judges: critics, pairwise judges and reward models, with prompts in files and one loop that asks them."""
 
 from her_hf.scoring.coser import DIMENSIONS
 from her_hf.scoring.missing import Missing
 
 from .critics.coser import CoserJudgement, Judging, critic_messages, judge_dialogue, parse_flaws
+from .pairwise.circumstances import Circumstances, circumstances_of
 from .pairwise.judge import PairJudging, PairVerdict, PairwiseJudge
-from .pairwise.pairs import BadPair, Pair, read_pairs
+from .pairwise.pair_files import read_pairs
+from .pairwise.pairs import BadPair, Pair
 from .pairwise.principles import Principle, Principles, load_principles
 from .pairwise.reward_model import HERRewardModel
 from .pairwise.verdicts import Verdict, parse_verdict
@@ -14,6 +16,7 @@ from .structured import JsonReply, read_answer
 __all__ = [
     "DIMENSIONS",
     "BadPair",
+    "Circumstances",
     "CoserJudgement",
     "HERRewardModel",
     "JsonReply",
@@ -26,6 +29,7 @@ __all__ = [
     "Principle",
     "Principles",
     "Verdict",
+    "circumstances_of",
     "critic_messages",
     "judge_dialogue",
     "load_principles",

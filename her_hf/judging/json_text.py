@@ -1,7 +1,7 @@
-"""One JSON object or list that stands in a text: read strictly, else repaired, never completed.
+"""Reads one JSON object or list inside a text: strictly if possible, else with repairs, never completed.
 
-A repair writes the signs anew: quotation marks, commas, full-width signs, comments of plain words. The values stay the
-tokens that were written, one by one and in order, and each must be a string, a JSON number, or one word.
+A repair rewrites punctuation only: quotation marks, commas, full-width characters, comments of plain words. The values
+remain the tokens that were written, in their order, and each must be a string, a JSON number or a single word.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STARTS = r"\{(?=\s*+(?:[\"'“}]|//|/\*|\w++\s*+[:：]))|\[(?=\s*+\{)"
 """Where an object, or a list of objects, may begin; other brackets are prose."""
 
 UNREADABLE = object()
-"""The value of an object that closes, but is no JSON that can be repaired."""
+"""The value of an object that closes, but is not JSON and cannot be repaired."""
 
 _CLOSER = {"{": "}", "[": "]"}
 _QUOTED_KEY = r"[\"'“][^\"'“”\\\n]{1,80}[\"'”]\s*+[:：]"
@@ -47,12 +47,12 @@ _LITERALS = ("true", "false", "null")
 
 @dataclass(frozen=True, slots=True)
 class JsonAt:
-    """What stands at a place.
+    """What was found at a position.
 
     Args:
         value (`Any`): The object or list, or [`UNREADABLE`].
-        end (`int`): The place behind its last bracket.
-        repaired (`bool`): Whether it is no strict JSON as it stands.
+        end (`int`): The position after its last bracket.
+        repaired (`bool`): Whether it is not strict JSON as written.
     """
 
     value: Any
@@ -61,14 +61,14 @@ class JsonAt:
 
 
 def json_at(text: str, start: int) -> JsonAt | None:
-    """Reads the object or list that begins at a place; linear time.
+    """Reads the object or list that begins at a position, in linear time.
 
     Args:
         text (`str`): Any text.
-        start (`int`): Where a bracket of [`STARTS`] stands.
+        start (`int`): Position of a bracket that [`STARTS`] matches.
 
     Returns:
-        `JsonAt` or `None`: `None` if it never closes: the text ends before it, or a bracket is missing.
+        `JsonAt` or `None`: `None` if it never closes: the text ends too early, or a bracket is missing.
     """
     try:
         value, end = DECODER.raw_decode(text, start)
@@ -78,9 +78,9 @@ def json_at(text: str, start: int) -> JsonAt | None:
 
 
 def _repaired(text: str, at: int) -> JsonAt | None:
-    """Follows brackets and strings, whatever else is wrong with them, to where the first bracket closes.
+    """Follows brackets and strings to where the first bracket closes, tolerating all other errors.
 
-    `None` if it does not close in the text, or something else is closed first.
+    `None` if it does not close in the text, or a different bracket is closed first.
     """
     open_: list[str] = []
     plain: list[str] = []

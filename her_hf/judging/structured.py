@@ -1,9 +1,9 @@
-"""Which text of a judge's reply is its answer, and the one JSON object in it: the one rule by which all are read.
+"""Finds the answer in a judge's reply, and the one JSON object in it: all judges' answers are read by this rule.
 
-The whole answer is read as strict JSON first. Only where it is none is it looked through from left to right: an object
-is taken whole, so that tags, fences and verdicts that it quotes are text; thinking is cut off outside of objects only.
-What then stands beside prose is a verdict only where nothing else could be one.
-The forms that judges answer in, and what becomes of each, are the table of docs/judge_answers.md.
+The whole answer is first read as strict JSON. Only if that fails is it scanned from left to right: an object is taken
+whole, so that tags, fences and verdicts quoted inside it are text; thinking is stripped outside of objects only. An
+object next to prose is a verdict only if nothing else could be one.
+docs/judge_answers.md lists the forms of answers, and the outcome of each.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from her_hf.inference import Messages, Reply
+from her_hf.inference import Messages, Reply, Schema
 from her_hf.inference.strict import strict_json
 from her_hf.scoring.missing import Missing
 
@@ -28,10 +28,14 @@ _EVENT = re.compile(rf"(?P<close>{CLOSES_THINKING})|{OPENS_THINKING}|(?P<json>{S
 _CLOSING = re.compile(CLOSES_THINKING, re.IGNORECASE)
 _QUOTED_FROM, _QUOTED_TO = tuple("\"'“‘«「『"), tuple("\"'”’»」』")
 _FRAME = re.compile(r"(?:[\s`~\ufeff]|json|</?answer>)*+", re.IGNORECASE)
-_ENDING = re.compile(r"(?:[\s`~}\]]|</answer>)*+", re.IGNORECASE)
+_END_TOKENS = (
+    r"</s>|<(?:eos|end_of_turn)>|<[|｜](?:im_end|eo[tm]_id|end(?:[_▁]?of[_▁]?(?:text|turn|sentence))?|return)[|｜]>"
+)
+"""Ends of turn that a server leaves in an answer."""
+_ENDING = re.compile(rf"(?:[\s`~}}\]]|</answer>|{_END_TOKENS})*+", re.IGNORECASE)
 _SHOWN = 300
 _MOST_OBJECTS = 200
-"""Objects of an answer that are looked at before it is given up: a hostile one costs no more than this."""
+"""How many objects of an answer are read before it is refused, so that a hostile one has a bounded cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +64,34 @@ class _Found:
 
 @dataclass(slots=True)
 class _Parts:
-    """What an answer is made of, thinking cut off.
+    """The parts of an answer, after its thinking.
 
     Args:
         thinking (`list[str]`): The thinking before it.
         objects (`list`): Its objects in order.
         passed (`list[str]`): Its text before the last object, objects left out.
-        lead (`str`): What stands before the last object on its line.
+        closing (`str`): The mark that closed the thinking before it, if one did.
+        opened (`bool`): Whether the answer itself had opened that thinking.
+        lead (`str`): The text before the last object on its line.
         rest (`list[str]`): Its text after the last object.
     """
 
     thinking: list[str] = field(default_factory=list)
     objects: list[_Found] = field(default_factory=list)
     passed: list[str] = field(default_factory=list)
+    closing: str = ""
+    opened: bool = False
     lead: str = ""
     rest: list[str] = field(default_factory=list)
 
     @property
     def ends(self) -> bool:
-        """Whether the last object ends the answer, but for a code fence and brackets too many."""
+        """Whether only a code fence, an end token or surplus brackets follow the last object."""
         return _ENDING.fullmatch("".join(self.rest)) is not None
 
     @property
     def alone(self) -> bool:
-        """Whether there is nothing round the objects but a code fence."""
+        """Whether only a code fence surrounds the objects."""
         return self.ends and _FRAME.fullmatch("".join(self.passed)) is not None
 
     @property
@@ -94,10 +102,10 @@ class _Parts:
 
 
 def answer_text(reply: Reply) -> str:
-    """The text of a reply in which a judge's answer stands.
+    """The text of a reply that contains the judge's answer.
 
-    That is its content; without any, the reasoning if that is JSON as a whole (a server that takes an answer for
-    reasoning), else the reply with its thinking inline, which then holds no answer.
+    That is its content. If that is empty, it is the reasoning if all of it is JSON (some servers file an answer under
+    reasoning), else the reply with its thinking inline, which then contains no answer.
     """
     if reply.content.strip():
         return reply.content
@@ -108,33 +116,58 @@ def answer_text(reply: Reply) -> str:
     return reply.reasoning or ""
 
 
+def was_stopped(reply: Reply) -> bool:
+    """Whether a judge's reply was ended by something other than its model: the token limit, a filter, a fault."""
+    return reply.finish_reason != "stop"
+
+
 def shown_text(messages: Messages) -> str:
-    """All that a judge was shown, as one text."""
+    """Everything that a judge was shown, as one text."""
     return "\n".join(str(message["content"]) for message in messages)
 
 
+def closed_object(properties: Mapping[str, Any]) -> Schema:
+    """JSON schema of an object with exactly these properties.
+
+    Args:
+        properties (`Mapping`): The schema of each.
+    """
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
 def shorten(text: str) -> str:
-    """A text short enough for a message."""
+    """A text shortened for a message."""
     text = " ".join(text.split())
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def read_answer(
-    text: str, read: Callable[[JsonReply], T | Missing], *, cut: bool = False, shown: str = ""
+    text: str,
+    read: Callable[[JsonReply], T | Missing],
+    *,
+    thinking: str = "",
+    cut: bool = False,
+    shown: str = "",
 ) -> T | Missing:
     """Reads a judge's answer: one JSON object, bare, in a code fence, or at the end of prose, after any thinking.
 
     Args:
         text (`str`): The answer.
         read (`Callable`): Reads the object.
-        cut (`bool`, *optional*, defaults to `False`): Whether the model was stopped at its token limit. The object is
-            then the answer only if there is no prose round it.
-        shown (`str`, *optional*): What the judge was shown. An object that stands there, however it is spelt, is
-            quoted, and so no verdict, unless it is the whole answer.
+        thinking (`str`, *optional*): What the backend sent separately as thinking; it replaces that in the answer.
+        cut (`bool`, *optional*, defaults to `False`): Whether the model was stopped, see [`was_stopped`]. The
+            object is then the answer only if there is no prose next to it.
+        shown (`str`, *optional*): What the judge was shown. An object that occurs there, in whatever spelling, is
+            quoted, and so not a verdict, unless it is the whole answer.
 
     Returns:
-        What `read` gives, or `Missing`: If there is no object, if one never closes (`"cut"`: it is not completed), if
-            there are several that differ (`"several"`), or if prose does not lead up to it and end with it.
+        What `read` returns, or `Missing`: if there is no object, if one never closes (`"cut"`: it is not completed),
+            if there are several different ones (`"several"`), or if there is prose that does not lead up to it.
 
     Example:
 
@@ -145,7 +178,9 @@ def read_answer(
     """
     parts = _parts(text)
     try:
-        found = parts if isinstance(parts, Missing) else _choose(parts, shown)
+        found = parts if isinstance(parts, Missing) else _choose(parts, shown, cut=cut)
+        if isinstance(found, JsonReply) and thinking.strip():
+            found = replace(found, thinking=thinking.strip())
         result = found if isinstance(found, Missing) else read(found)
     except RecursionError:
         result = Missing("no_json", f"nested too deeply: {shorten(text)}")
@@ -166,7 +201,7 @@ def _parts(text: str) -> _Parts | Missing:
 
 
 def _look_through(text: str) -> _Parts | Missing:
-    """Takes an answer apart that is no JSON as a whole; linear time."""
+    """Takes apart an answer that is not JSON as a whole, in linear time."""
     parts, at, answer_from, objects = _Parts(), 0, 0, 0
     while event := _EVENT.search(text, at):
         start = event.start()
@@ -189,7 +224,7 @@ def _look_through(text: str) -> _Parts | Missing:
             if parts.objects and _FRAME.fullmatch("".join(parts.passed)):  # thinking does not begin with an object
                 return Missing("no_json", f"a tag closes what nothing opened: {shorten(text[start:])}")
             parts.thinking.append(text[answer_from:start])
-            parts = _Parts(parts.thinking)
+            parts = _Parts(parts.thinking, closing=event[0])
             at = answer_from = event.end()
         else:
             closing = _CLOSING.search(text, event.end())
@@ -198,13 +233,13 @@ def _look_through(text: str) -> _Parts | Missing:
             if parts.objects:
                 parts.rest.append(event[0])
             else:
-                answer_from = at
+                answer_from, parts.closing, parts.opened = at, closing[0] if closing else "", True
     parts.rest.append(text[at:])
     return _unbalanced("".join(parts.passed)) or _unbalanced("".join(parts.rest), ending=parts.ends) or parts
 
 
 def _unbalanced(prose: str, *, ending: bool = False) -> Missing | None:
-    """What is wrong with the brackets of prose: one that never closes is an answer that was cut."""
+    """What is wrong with the brackets in prose: one that never closes is an answer that was cut."""
     plain = unicodedata.normalize("NFKC", prose)
     opened = [plain.count(opening) - plain.count(closing) for opening, closing in ("{}", "[]")]
     if max(opened) > 0:
@@ -215,14 +250,14 @@ def _unbalanced(prose: str, *, ending: bool = False) -> Missing | None:
 
 
 def _objects(value: Any, text: str, *, repaired: bool = False) -> list[_Found]:
-    """The objects that a value is: itself, or those of a list."""
+    """The objects in a value: itself, or those of a list."""
     listed = value if isinstance(value, list) else [value] if isinstance(value, dict) or value is UNREADABLE else []
     if not all(isinstance(one, dict) for one in listed):
         return [_Found(UNREADABLE, text, repaired)]
     return [_Found(one, text, repaired) for one in listed if one]
 
 
-def _choose(parts: _Parts, shown: str) -> JsonReply | Missing:
+def _choose(parts: _Parts, shown: str, *, cut: bool) -> JsonReply | Missing:
     """The object that is the answer."""
     said = "".join([*parts.passed, *parts.rest])
     if not parts.objects:
@@ -241,19 +276,31 @@ def _choose(parts: _Parts, shown: str) -> JsonReply | Missing:
             return Missing("no_json", f"the object stands within a line: {shorten(said)}")
         if _is_shown(last, shown):
             return Missing("no_json", f"the object is quoted: {shorten(last.text)}")
+    elif (cut or not parts.opened) and _is_shown_behind_tag(parts, shown):
+        return Missing("no_json", f"the tag and the object behind it are quoted: {shorten(last.text)}")
     repaired = all(one.repaired for one in parts.objects)
     return JsonReply(last.value, repaired, " ".join(filter(None, map(str.strip, parts.thinking))))
 
 
 def _is_shown(found: _Found, shown: str) -> bool:
-    """Whether an object, or one in it, stands in what the judge was shown, in whatever spelling."""
+    """Whether an object, or one inside it, occurs in what the judge was shown, in whatever spelling."""
     there = _letters(shown)
     values = [found.value, *(one for one in found.value.values() if isinstance(one, dict))]
     copies = [found.text, *(json.dumps(one, ensure_ascii=False) for one in values)]
     return any(_letters(copy) in there for copy in copies)
 
 
+def _is_shown_behind_tag(parts: _Parts, shown: str) -> bool:
+    """Whether the tag that closed the thinking occurs, with the object, in what the judge was shown: a quoted line.
+
+    An answer that opened its thinking itself and was not stopped has closed it itself. Otherwise a character could
+    write the verdict that it fears behind a tag, and that verdict would never count.
+    """
+    quoted = "".join([parts.closing, *parts.passed, parts.objects[-1].text])
+    return parts.closing != "" and _letters(quoted) in _letters(shown)
+
+
 def _letters(text: str) -> str:
-    """A text without white space, quotation marks, escapes and case: letters, digits and brackets."""
+    """A text reduced to letters, digits and brackets: no white space, quotation marks, escapes or case."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "".join(sign for sign in folded if sign.isalnum() or sign in "{}[]:")

@@ -1,4 +1,4 @@
-"""Marks that models put round their thinking: ours, and those of other models. One list for all who leave it out."""
+"""Tags around thinking, ours and those of other models: one list for everything that strips it."""
 
 from __future__ import annotations
 

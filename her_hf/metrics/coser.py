@@ -22,6 +22,9 @@ from .values import NOT_GIVEN, parsed, same_length, shown
 
 NOTATIONS = ("her", "coser")
 
+_OF_A_ROW = frozenset(("key", "judge", "sample", "dimension", "repaired", "unrated", "other_types", "missing"))
+"""What a row of `judgements.jsonl` holds beside its flaws."""
+
 Found = CoserJudgement | Missing | None
 """What is known of one scene in one dimension; `None` if nothing was given."""
 
@@ -212,7 +215,10 @@ def _read(where: str, dimension: str, given: Any, played: str) -> Found:
         raise ValueError(
             f"{where} must be a list of flaws ([] means none), an answer as text, or None, got {shown(given)}."
         )
-    plain = json.loads(json.dumps({"flaws": flaws}, default=str))  # numbers of other libraries are read as texts
+    whole = {key: one for key, one in given.items() if key not in _OF_A_ROW} if isinstance(given, Mapping) else {}
+    plain = json.loads(
+        json.dumps({**whole, "flaws": flaws}, default=str)
+    )  # numbers of other libraries are read as texts
     return read_flaws(JsonReply(plain, repaired=False), dimension)
 
 

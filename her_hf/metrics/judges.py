@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,16 +13,14 @@ from typing import Any, TypeVar
 
 from her_hf.inference import Caller, ChatModel, Ledger
 from her_hf.inference.callers import open_caller
-from her_hf.runs.progress import bar, together
+from her_hf.runs.progress import Progress
+from her_hf.runs.units import each
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 Judge = str | Path | Caller | ChatModel
 """A server's URL, a folder, a Hub id, or a model of `her_hf.inference`."""
-
-AT_ONCE = 256
-"""Most judgements in hand at a time."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +100,16 @@ async def _all(
 ) -> list[R]:
     try:
         await caller.fingerprint()  # a judge that is not there is an error, not so many missing judgements
-        with bar(len(units), "judging", "judgement", show=asking.show) as progress:
+        answers: dict[int, R] = {}
+        with closing(Progress("judging", "judgement", total=len(units), show=asking.show)) as progress:
 
-            async def counted(unit: T) -> R:
-                found = await one(caller, unit)
-                progress.update()
-                return found
+            async def counted(numbered: tuple[int, T]) -> None:
+                number, unit = numbered
+                answers[number] = await one(caller, unit)
+                progress.advance()
 
-            return await together((counted(unit) for unit in units), AT_ONCE)
+            await each(enumerate(units), counted)
+        return [answers[number] for number in range(len(units))]
     finally:
         if caller is not asking.judge:
             await caller.close()

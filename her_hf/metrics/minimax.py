@@ -16,6 +16,7 @@ from her_hf.judging import Missing
 from her_hf.judging.critics.minimax import JUDGED, Chunk, ChunkJudging, chunks_of, judge_chunk, parse_errors
 from her_hf.scenes import SceneError
 from her_hf.scenes.seeds import Seed, read_seed
+from her_hf.scoring.keys import stray_keys
 from her_hf.scoring.minimax import (
     CHUNK_TURNS,
     COLUMNS,
@@ -34,6 +35,12 @@ from .judges import Asking, Judge, ask_all, check_who_judges
 from .values import NOT_GIVEN, parsed, same_length, shown
 
 ROLES = (JUDGED, "user")
+
+_OF_A_ROW = (
+    *("language", "seed_id", "model", "run", "chunk", "rounds", "judged"),
+    *("errors", "repaired", "quotes_not_found", "unrated", "missing"),
+)
+"""What a row of `judgements.jsonl` holds."""
 
 Errors = list[dict[str, Any]] | Missing | None
 """What was found in a chunk; `None` if nothing was given."""
@@ -219,6 +226,8 @@ def _read(where: str, given: Any, chunk: Chunk) -> Errors:
         raise ValueError(
             f"{where} must be a list of errors ([] means none), an answer as text, or None, got {shown(given)}."
         )
+    if stray := stray_keys(given, _OF_A_ROW) if isinstance(given, Mapping) else []:
+        return Missing("wrong_keys", f'wanted {{"errors": […]}} alone, got {shown(stray)} beside it')
     unknown = [error.get("column") for error in errors if error.get("column") not in COLUMNS]
     if unknown:
         raise ValueError(f"{where} has errors with unknown columns {unknown[:5]}; there are {list(COLUMNS)}.")

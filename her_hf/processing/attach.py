@@ -116,7 +116,7 @@ def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_pr
             has tokens beyond the model's embeddings, or if it is not fit; see [`HERProcessor.attach`].
         `FileNotFoundError`: If the base has weights, but none as safetensors.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> attach_model("HuggingFaceTB/SmolLM2-135M-Instruct", "outputs/smollm2-her")

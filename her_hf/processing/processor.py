@@ -38,7 +38,7 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
     Raises:
         `ValueError`: If the tokenizer does not carry the HER template and response template.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> processor = HERProcessor.attach("HuggingFaceTB/SmolLM2-135M-Instruct")
@@ -108,7 +108,7 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
         Returns:
             `str`: Text for the system message.
 
-        Example:
+        Example (not run: it needs a model):
 
         ```python
         >>> processor.scene_prompt(character="Ann", book="The Mill", scenario="A kitchen at night.")

@@ -2,47 +2,28 @@
 
 HER trains each reply as its own sample with the whole history before it. History never shows system thinking, so the
 samples of a conversation share their prefix: the trunk. A row holds the trunk once and then one branch a reply
-(assistant header, system thinking, reply). A branch takes the positions that follow its place in the trunk, and sees
-that part of the trunk and itself. Tokens come from `apply_chat_template` alone.
+(assistant header, system thinking, reply). A branch has the positions that follow its place in the trunk, and attends
+to that part of the trunk and to itself. All tokens come from `apply_chat_template`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
 from her_hf.dual_layer import ENVIRONMENT, Issue, Layer, Turn, parse_turn
 from her_hf.scenes.trimming import Message
 
-from .window import WindowError, fit_window
+from .trunk import IGNORED, Row, Sample, build_row
+from .window import WindowError, fit_window, token_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-IGNORED = -100
-"""Label of a token that is not trained."""
-
 _STRAY = frozenset({Issue.MISPLACED_SYSTEM_THINKING, Issue.REPEATED_SYSTEM_THINKING})
-
-
-class Row(TypedDict):
-    """One row for the trainer.
-
-    `branches` holds `[start, end, sees]` a reply: its span in the row, and how many tokens of the trunk it sees.
-    `reply_ids` holds the index in `messages` of the reply of each branch. `weights`, where tokens of a reply do
-    not count alike, holds what each counts; those of a branch add up to 1 at most.
-    """
-
-    input_ids: list[int]
-    position_ids: list[int]
-    labels: list[int]
-    trunk_len: int
-    branches: list[list[int]]
-    reply_ids: list[int]
-    weights: NotRequired[list[float]]
 
 
 @dataclass
@@ -56,19 +37,19 @@ class RowReport:
         tokens (`int`): Tokens of all rows.
         per_reply_tokens (`int`): Tokens of the same replies as samples of their own.
         trained_tokens (`int`): Tokens with a label.
-        own_rows (`int`): Replies in a row of their own because their prompt is no prefix of the trunk.
+        own_rows (`int`): Replies in a row of their own because their history is not a prefix of the trunk.
         other_window (`int`): Replies moved to another row because they need another window.
         row_full (`int`): Replies moved to another row because the row was full.
         shortened (`int`): Replies whose oldest turns were dropped.
         dropped_turns (`int`): Turns dropped, summed over those replies.
-        left_out (`int`): Replies left out because they do not fit into the window even alone.
+        left_out (`int`): Replies left out because they do not fit into the window even without history.
         environment (`int`): Assistant messages of the Environment, never trained.
-        history (`int`): Assistant messages that the caller did not want trained.
+        history (`int`): Assistant messages that the caller excluded from training.
         unprompted (`int`): Assistant messages that open a conversation without any prompt, never trained: history.
         empty (`int`): Assistant messages in which nothing is thought, done or said, never trained.
         without_thinking (`int`): Replies trained without system thinking, as after a prompt that does not open it.
-        stray_thinking (`int`): Replies with system thinking elsewhere than once at their front, which no template
-            shows, so that it is not trained.
+        stray_thinking (`int`): Replies with system thinking elsewhere than once at their start, which no template
+            renders, so that it is not trained.
         left_out_replies (`list[str]`): Name of each reply left out: `"conversation:index"`.
     """
 
@@ -116,31 +97,24 @@ class Rows(list[Row]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Sample:
-    """A reply as per-reply training sees it: its tokens, and where the history in them ends."""
+class _Reply(Sample):
+    """A reply with its prompt, and what was done to make it fit.
 
-    index: int
-    ids: list[int]
-    trained: list[bool]
-    history_len: int
-    dropped: int
-    thinks: bool
+    Args:
+        dropped (`int`): Turns dropped to fit the window.
+        thinks (`bool`): Whether its prompt opens system thinking.
+    """
 
-    @property
-    def history(self) -> list[int]:
-        return self.ids[: self.history_len]
-
-    @property
-    def branch_len(self) -> int:
-        return len(self.ids) - self.history_len
+    dropped: int = 0
+    thinks: bool = True
 
 
 def build(
     messages: Sequence[Message],
     tokenizer: PreTrainedTokenizerBase,
     *,
-    max_length: int | None = None,
-    row_length: int | None = None,
+    max_tokens: int | None = None,
+    row_tokens: int | None = None,
     one_pass: bool = True,
     name: str = "conversation",
     names: Sequence[str] = (),
@@ -151,13 +125,14 @@ def build(
 
     Args:
         messages (`Sequence[Mapping]`): The conversation. Its assistant messages are trained, save the Environment's,
-            empty ones and one that opens it: nothing stands before it that a model could answer.
+            empty ones and one that opens it, before which there is nothing to answer.
         tokenizer (`PreTrainedTokenizerBase`): Carries the HER chat template with its `{% generation %}` marks.
-        max_length (`int`, *optional*): The window: what a reply may see and be, in tokens. The oldest turns go
-            whole to fit. `row_length` if that is less.
-        row_length (`int`, *optional*): Most tokens of a row, trunk and branches; `max_length` if not given. Branches
-            that find no room go to another row with the same trunk, so no history is lost to it.
-        one_pass (`bool`, *optional*, defaults to `True`): `False` gives each reply a row of its own: the ordinary way.
+        max_tokens (`int`, *optional*): The window: most tokens of a prompt and its reply together. The oldest
+            turns are dropped whole to fit. `row_tokens` if that is less.
+        row_tokens (`int`, *optional*): Most tokens of a row, trunk and branches; `max_tokens` if not given. Branches
+            that do not fit are moved to another row with the same trunk, so no history is lost.
+        one_pass (`bool`, *optional*, defaults to `True`): `False` gives each reply a row of its own, as ordinary
+            training does.
         name (`str`, *optional*): Names the conversation in the report and in errors.
         names (`Sequence[str]`, *optional*): Who speaks in it; see [`~her_hf.processing.window.fit_window`].
         trained (`Container[int]`, *optional*): Indices in `messages` of the replies that are trained; all if not
@@ -169,21 +144,21 @@ def build(
             `report`.
 
     Raises:
-        `ValueError`: If the template refuses a message or marks no tokens of a reply, or a prompt is no prefix of
-            the sample it begins; the message names the conversation and the reply.
+        `ValueError`: If the template refuses a message or marks no tokens of a reply, or a prompt is not a prefix
+            of its sample; the message names the conversation and the reply.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
-    >>> rows = build(scene.messages_for("Ann"), tokenizer, max_length=4096)
+    >>> rows = build(scene.messages_for("Ann"), tokenizer, max_tokens=4096)
     >>> rows.report.token_ratio
     2.7
     ```
     """
     report = RowReport(conversations=1)
-    window = min((length for length in (max_length, row_length) if length is not None), default=None)
+    window = min((length for length in (max_tokens, row_tokens) if length is not None), default=None)
     sampler = _Sampler(tokenizer, template_kwargs, window, names)
-    samples: list[_Sample] = []
+    samples: list[_Reply] = []
     for index, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
@@ -209,8 +184,8 @@ def build(
             raise ValueError(f"{name}, reply {index}: {error}") from error
         else:
             report.stray_thinking += not _STRAY.isdisjoint(turn.issues)
-    room = row_length if row_length is not None else max_length
-    rows = [_row(group) for group in _groups(samples, room, one_pass, report)]
+    room = row_tokens if row_tokens is not None else max_tokens
+    rows = [build_row(group) for group in _groups(samples, room, one_pass, report)]
     report.replies = len(samples)
     report.rows = len(rows)
     report.tokens = sum(len(row["input_ids"]) for row in rows)
@@ -222,41 +197,6 @@ def build(
     return Rows(rows, report)
 
 
-def take(row: Row, branches: Sequence[int]) -> Row:
-    """The row with only the given branches, and no more trunk than they see.
-
-    Args:
-        row (`Row`): A row of [`build`].
-        branches (`Sequence[int]`): Indices into `row["branches"]`, at least one.
-
-    Returns:
-        `Row`: A row that trains those replies exactly as the whole row does.
-    """
-    if len(branches) == len(row["branches"]):
-        return row
-    chosen = [row["branches"][index] for index in branches]
-    trunk_len = max(sees for _, _, sees in chosen)
-    part = Row(
-        input_ids=row["input_ids"][:trunk_len],
-        position_ids=row["position_ids"][:trunk_len],
-        labels=row["labels"][:trunk_len],
-        trunk_len=trunk_len,
-        branches=[],
-        reply_ids=[row["reply_ids"][index] for index in branches],
-    )
-    if "weights" in row:
-        part["weights"] = row["weights"][:trunk_len]
-    for start, end, sees in chosen:
-        at = len(part["input_ids"])
-        part["input_ids"] += row["input_ids"][start:end]
-        part["position_ids"] += row["position_ids"][start:end]
-        part["labels"] += row["labels"][start:end]
-        if "weights" in row:
-            part["weights"] += row["weights"][start:end]
-        part["branches"].append([at, at + end - start, sees])
-    return part
-
-
 class _Sampler:
     """Renders replies with one tokenizer, and remembers how long its generation prompt is."""
 
@@ -264,23 +204,22 @@ class _Sampler:
         self,
         tokenizer: PreTrainedTokenizerBase,
         template_kwargs: dict[str, Any],
-        max_length: int | None,
+        max_tokens: int | None,
         names: Sequence[str],
     ) -> None:
-        self._tokenizer, self._kwargs, self._max_length = tokenizer, template_kwargs, max_length
+        self._tokenizer, self._kwargs, self._max_tokens = tokenizer, template_kwargs, max_tokens
         self._names = names
         self._header_len: dict[bool, int] = {}
 
-    def sample(self, messages: Sequence[Message], index: int) -> _Sample:
+    def sample(self, messages: Sequence[Message], index: int) -> _Reply:
         """The sample of the reply at `index`, with as few of its oldest turns dropped as make it fit."""
         until = [dict(message) for message in messages[: index + 1]]
         ids, mask = self._whole(until)
         dropped = 0
-        behind = (
-            mask[::-1].index(1) if any(mask) else 0
-        )  # what follows the end of turn is never seen, so it costs nothing
-        if self._max_length is not None and len(ids) - behind > self._max_length:
-            window = self._max_length + behind
+        # What follows the end of the turn is never generated, so it takes no room.
+        behind = mask[::-1].index(1) if any(mask) else 0
+        if self._max_tokens is not None and len(ids) - behind > self._max_tokens:
+            window = self._max_tokens + behind
             until, dropped = fit_window(until, self._tokenizer, window, names=self._names, **self._kwargs)
             ids, mask = self._whole(until)
         prompt, thinks = self._prompt(until[:-1], ids)
@@ -292,7 +231,7 @@ class _Sampler:
         end = len(ids) - behind
         trained = [bool(marked) and at >= len(prompt) for at, marked in enumerate(mask[:end])]
         history_len = len(prompt) - self._header(until[:-1], thinks)
-        return _Sample(index, ids[:end], trained, history_len, dropped, thinks)
+        return _Reply(ids[:end], trained, history_len, index, dropped=dropped, thinks=thinks)
 
     def _whole(self, messages: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
         rendered = self._tokenizer.apply_chat_template(
@@ -301,10 +240,7 @@ class _Sampler:
         return list(rendered["input_ids"]), list(rendered["assistant_masks"])
 
     def _ids(self, messages: list[dict[str, Any]], **extra: Any) -> list[int]:
-        kwargs = {**self._kwargs, **extra}
-        return list(
-            self._tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **kwargs)["input_ids"]
-        )
+        return token_ids(messages, self._tokenizer, **{**self._kwargs, **extra})
 
     def _prompt(self, history: list[dict[str, Any]], whole: list[int]) -> tuple[list[int], bool]:
         """The prompt that the reply answers, and whether it opens system thinking."""
@@ -314,7 +250,7 @@ class _Sampler:
             if whole[: len(prompt)] == prompt:
                 return prompt, thinks
         raise ValueError(
-            "its prompt is no prefix of the sample it begins, so training would not "
+            "its prompt is not a prefix of its sample, so training would not "
             "see what generation sees. The prompt ends in "
             f"{self._tokenizer.decode(self._ids(history, add_generation_prompt=True)[-8:])!r}. Attach the HER "
             "template (her-hf attach), whose prompts end at a token boundary."
@@ -337,7 +273,7 @@ class _Sampler:
 
 
 def _turn(message: Message, names: Sequence[str]) -> Turn:
-    """What a message says, and who says it."""
+    """The turn of a message, with its speaker."""
     content = message.get("content") or ""
     if not isinstance(content, str):
         content = "\n".join(part if isinstance(part, str) else str(part.get("text") or "") for part in content)
@@ -345,27 +281,27 @@ def _turn(message: Message, names: Sequence[str]) -> Turn:
     return replace(turn, name=message["name"]) if message.get("name") else turn
 
 
-def _groups(samples: Sequence[_Sample], room: int | None, one_pass: bool, report: RowReport) -> list[list[_Sample]]:
-    """Which replies share a row: those of one window whose history is a prefix of the trunk, while there is room."""
+def _groups(samples: Sequence[_Reply], room: int | None, one_pass: bool, report: RowReport) -> list[list[_Reply]]:
+    """The replies that share a row: those of one window whose history is a prefix of the trunk, while they fit."""
     if not one_pass:
         return [[sample] for sample in samples]
-    groups: list[list[_Sample]] = []
+    groups: list[list[_Reply]] = []
     for window in _windows(samples):
         if groups:
             report.other_window += len(window)
-        trunk = window[-1].history
-        shared = [sample for sample in window if trunk[: sample.history_len] == sample.history]
-        alone = [sample for sample in window if trunk[: sample.history_len] != sample.history]
+        trunk = window[-1].trunk
+        shared = [sample for sample in window if trunk[: sample.shared] == sample.trunk]
+        alone = [sample for sample in window if trunk[: sample.shared] != sample.trunk]
         report.own_rows += len(alone)
         parts = _fill(shared, room)
         report.row_full += sum(len(part) for part in parts[1:])
         groups += parts + [[sample] for sample in alone]
-    return sorted(groups, key=lambda group: group[0].index)
+    return sorted(groups, key=lambda group: group[0].reply_id)
 
 
-def _windows(samples: Sequence[_Sample]) -> list[list[_Sample]]:
+def _windows(samples: Sequence[_Reply]) -> list[list[_Reply]]:
     """Runs of replies that dropped the same number of turns."""
-    runs: list[list[_Sample]] = []
+    runs: list[list[_Reply]] = []
     for sample in samples:
         if runs and runs[-1][0].dropped == sample.dropped:
             runs[-1].append(sample)
@@ -374,38 +310,15 @@ def _windows(samples: Sequence[_Sample]) -> list[list[_Sample]]:
     return runs
 
 
-def _fill(samples: Sequence[_Sample], room: int | None) -> list[list[_Sample]]:
-    """Cuts a run of replies into rows of at most `room` tokens; a row's trunk ends where its last reply begins."""
-    parts: list[list[_Sample]] = []
+def _fill(samples: Sequence[_Reply], room: int | None) -> list[list[_Reply]]:
+    """Divides a run of replies into rows of at most `room` tokens; a row's trunk ends where its last reply begins."""
+    parts: list[list[_Reply]] = []
     branches = 0
     for sample in samples:
-        if parts and (room is None or sample.history_len + branches + sample.branch_len <= room):
+        if parts and (room is None or sample.shared + branches + sample.branch_len <= room):
             parts[-1].append(sample)
             branches += sample.branch_len
         else:
             parts.append([sample])
             branches = sample.branch_len
     return parts
-
-
-def _row(samples: Sequence[_Sample]) -> Row:
-    """Trunk and branches of one group, the trunk being the history of its last reply."""
-    trunk = samples[-1].history
-    row = Row(
-        input_ids=list(trunk),
-        position_ids=list(range(len(trunk))),
-        labels=[IGNORED] * len(trunk),
-        trunk_len=len(trunk),
-        branches=[],
-        reply_ids=[sample.index for sample in samples],
-    )
-    for sample in samples:
-        start, sees = len(row["input_ids"]), sample.history_len
-        row["input_ids"] += sample.ids[sees:]
-        row["position_ids"] += range(sees, len(sample.ids))
-        row["labels"] += [
-            token if trained else IGNORED
-            for token, trained in zip(sample.ids[sees:], sample.trained[sees:], strict=True)
-        ]
-        row["branches"].append([start, start + sample.branch_len, sees])
-    return row

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 
 from her_hf.scenes.prompt import LANGUAGES, scene_prompt_source
+from her_hf.template_files import template_source
 
 from .frames import Frame
 
@@ -27,13 +27,13 @@ def chat_template(frame: Frame, *, bos: str = "", bare_prefill: bool = False) ->
     Returns:
         `str`: A self-contained Jinja template.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> tokenizer.chat_template = chat_template(CHATML)
     ```
     """
-    source = _part(f"frame_{frame.name}") + _part("her")
+    source = template_source(__package__, f"frame_{frame.name}.jinja") + template_source(__package__, "her.jinja")
     if bos:
         source = _set(source, _BOS, f"{{%- set bos = {json.dumps(bos)} -%}}")
     if bare_prefill:
@@ -49,10 +49,6 @@ def scene_template() -> str:
         for index, language in enumerate(others)
     )
     return f"{branches}{{%- else -%}}\n{scene_prompt_source(default).rstrip()}\n{{%- endif -%}}\n"
-
-
-def _part(name: str) -> str:
-    return (files(__package__) / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
 
 
 def _set(source: str, line: str, new: str) -> str:

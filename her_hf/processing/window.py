@@ -15,10 +15,15 @@ class WindowError(ValueError):
     """Not even the newest exchange fits into the window: nothing more can be dropped whole."""
 
 
+def token_ids(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, **template_kwargs: Any) -> list[int]:
+    """The tokens that the chat template makes of `messages`."""
+    rendered = tokenizer.apply_chat_template(list(messages), tokenize=True, return_dict=True, **template_kwargs)
+    return list(rendered["input_ids"])
+
+
 def count_tokens(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, **template_kwargs: Any) -> int:
     """Number of tokens that the chat template makes of `messages`."""
-    rendered = tokenizer.apply_chat_template(list(messages), tokenize=True, return_dict=True, **template_kwargs)
-    return len(rendered["input_ids"])
+    return len(token_ids(messages, tokenizer, **template_kwargs))
 
 
 def fit_window(
@@ -46,7 +51,7 @@ def fit_window(
     Raises:
         [`WindowError`]: If what must remain is longer than the window.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> history, dropped = fit_window(messages, tokenizer, 4096 - 1024, add_generation_prompt=True)

@@ -24,7 +24,7 @@ _ADDRESS = re.compile(
     # A host by name with its port; a short number after a plain word may be a line or a code.
     rf"|{_NAME}:(?:\d{{4,5}}|80|443)\b|(?<![\w.-])(?=[a-z]+[\d.-]){_NAME}:\d{{2,5}}\b"
     rf"|(?<![\w.-])(?:[\w-]+\.)+{_ENDINGS}\b(?![.\w-]*\w)"  # a host by name alone
-    r"|\bport[ :=]{1,3}\d{2,5}\b",
+    r"|\bport[ :=]{1,3}\d{2,5}\b|\bhost=['\"]?[\w.-]+['\"]?",
     re.IGNORECASE,
 )
 

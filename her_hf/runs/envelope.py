@@ -286,6 +286,8 @@ class RewardCounts(_Part):
     orders: int
     repaired: int | None
     first_unreadable: int | None
+    circumstances_from_prompt: int
+    """Pairs that carry no circumstances of their own."""
 
 
 class RewardGroup(_Part):

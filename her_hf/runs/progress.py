@@ -1,44 +1,46 @@
-"""Many units at once, with a bar that shows rate and time left."""
+"""A bar with rate and time left."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 from tqdm.auto import tqdm
 
-T = TypeVar("T")
 
-
-def bar(total: int, what: str, unit: str, *, show: bool, done: int = 0) -> Any:
-    """A progress bar; `done` units were there before."""
-    return tqdm(total=total, initial=done, desc=what, unit=unit, disable=not show, smoothing=0.1)
-
-
-async def together(units: Iterable[Coroutine[Any, Any, T]], most: int) -> list[T]:
-    """Runs units concurrently, `most` at a time, each to its end; the first error ends all.
+class Progress:
+    """A progress bar; without a total it shows how many are done, and the rate.
 
     Args:
-        units (`Iterable[Coroutine]`): What to run.
-        most (`int`): How many at a time.
+        what (`str`): What is being done, such as `"judging"`.
+        unit (`str`): What is counted, such as `"pair"`.
+        total (`int`, *optional*): How many there are to be, if that is known.
+        show (`bool`, *optional*, defaults to `True`): Whether to show it.
 
-    Returns:
-        `list`: Results in order.
+    Example:
+
+    ```python
+    >>> progress = Progress("judging", "pair", total=100)
+    >>> progress.skip(40)  # they were there before
+    >>> progress.advance()
+    >>> progress.close()
+    ```
     """
-    limit, waiting = asyncio.Semaphore(most), list(units)
 
-    async def one(unit: Coroutine[Any, Any, T]) -> T:
-        async with limit:
-            return await unit
+    def __init__(self, what: str, unit: str, *, total: int | None = None, show: bool = True) -> None:
+        self._bar: Any = tqdm(total=total, desc=what, unit=unit, disable=not show, smoothing=0.1)
 
-    tasks = [asyncio.ensure_future(one(unit)) for unit in waiting]
-    try:
-        return list(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for unit in waiting:
-            unit.close()  # one that never began would be warned of
-        raise
+    def advance(self, steps: int = 1) -> None:
+        """Counts what was done now."""
+        self._bar.update(steps)
+
+    def skip(self, steps: int = 1) -> None:
+        """Counts what was done before, which says nothing of the rate."""
+        if not self._bar.disable:
+            self._bar.initial += steps
+            self._bar.n += steps
+            self._bar.last_print_n += steps
+            self._bar.update(0)
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        self._bar.close()

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from her_hf.extras import missing_library
+
 from .errors import SceneError
 from .readers.card_files import ZIP, card_in_png, card_in_zip
 from .readers.png import SIGNATURE
@@ -91,7 +93,8 @@ def _parquet(path: Path) -> Rows:
     try:
         from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
     except ImportError as error:
-        raise SceneError("is a Parquet file; install pyarrow to read it: pip install pyarrow.") from error
+        remedy = missing_library("reading it", error, module="pyarrow")
+        raise SceneError(f"is a Parquet file; {remedy}") from error
     place = 0
     try:
         with parquet.ParquetFile(path) as file:

@@ -100,7 +100,7 @@ def load_conversations(source: str | Path, split: str | None = None) -> list[lis
         `SceneError`: If there is no such source or split, or if rows are bad or say what a conversation in text
             cannot keep.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> rows = build(load_conversations("chats.jsonl")[0], tokenizer)

@@ -90,10 +90,10 @@ class Scene(BaseModel):
     Example:
 
     ```python
-    >>> scene = load_scenes("scenes_id.json")[0]
-    >>> scene.key
-    ('Pride and Prejudice', 70, 0)
-    >>> [message["role"] for message in scene.messages_for("Elizabeth Bennet", turns=3)]
+    >>> scene = load_scenes("dataset_cards/her-mini", "test")[0]
+    >>> scene.key, [turn.name for turn in scene.dialogue[:3]]
+    (('Little Women', 1001, 0), ['Hannah', 'Meg', 'Jo'])
+    >>> [message["role"] for message in scene.messages_for("Meg", turns=3)]
     ['system', 'user', 'assistant', 'user']
     ```
 
@@ -136,6 +136,11 @@ class Scene(BaseModel):
     def key(self) -> tuple[str, int, int]:
         """What identifies a scene: (book, i_p, i_c)."""
         return self.book, self.i_p, self.i_c
+
+    @property
+    def key_text(self) -> str:
+        """The key as one text, as rows of pairs name their scene: `"Pride and Prejudice/70/0"`."""
+        return f"{self.book}/{self.i_p}/{self.i_c}"
 
     @property
     def characters(self) -> list[Character]:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Template
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from her_hf.dual_layer import ZERO_WIDTH_SPACE, escape_tags
+from her_hf.template_files import load_template, template_source
 
 if TYPE_CHECKING:
     from .models import Scene
@@ -28,14 +24,7 @@ def scene_prompt_source(language: str = "en") -> str:
     """
     if language not in LANGUAGES:
         raise ValueError(f"language must be one of {list(LANGUAGES)}, got {language!r}")
-    return (files(__package__) / "templates" / f"scene_{language}.jinja").read_text(encoding="utf-8")
-
-
-@lru_cache(maxsize=len(LANGUAGES))
-def _template(language: str) -> Template:
-    # The settings with which transformers compiles the same file when it is a tokenizer's named template.
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(scene_prompt_source(language))
+    return template_source(__package__, f"scene_{language}.jinja")
 
 
 def scene_variables(scene: Scene, character: str, *, system_thinking: bool = True) -> dict[str, Any]:
@@ -60,6 +49,17 @@ def scene_variables(scene: Scene, character: str, *, system_thinking: bool = Tru
     }
 
 
+def others_text(scene: Scene, character: str) -> str:
+    """The other characters as the scene prompt lists them, for other prompts about the same scene.
+
+    Raises:
+        `ValueError`: If the character is not in the cast.
+    """
+    colon = "：" if scene.language == "zh" else ": "
+    others = scene_variables(scene, character)["others"]
+    return "\n\n".join(colon.join(filter(None, (one["name"], one["profile"].strip()))) for one in others)
+
+
 def scene_prompt(scene: Scene, character: str, *, system_thinking: bool = True) -> str:
     """The scene prompt for one member of the cast, in the scene's language.
 
@@ -78,7 +78,7 @@ def scene_prompt(scene: Scene, character: str, *, system_thinking: bool = True) 
     Source: the order of sections is the one that the released HER-32B knows; the words are ours.
     """
     variables = scene_variables(scene, character, system_thinking=system_thinking)
-    return _template(scene.language).render(**variables).strip()
+    return load_template(__package__, f"scene_{scene.language}.jinja").render(**variables).strip()
 
 
 def escape_headings(text: str) -> str:

@@ -74,7 +74,7 @@ def load_seeds(source: str | Path, language: str | None = None) -> list[Seed]:
             if two seeds share an id, or nothing is left of the language.
         `ValueError`: If the language is unknown.
 
-    Example:
+    Example (not run: it needs the Hub):
 
     ```python
     >>> load_seeds("MiniMaxAI/role-play-bench", "zh")[0].ai_name

@@ -22,6 +22,7 @@ from functools import cache
 from itertools import chain
 
 from her_hf.dual_layer import ZERO_WIDTH_SPACE
+from her_hf.extras import missing_library
 
 from .diversity import CJK, grams
 
@@ -79,7 +80,7 @@ def bleu(reference: str, candidate: str) -> float:
 
     Raises:
         `ValueError`: If the reference holds no token.
-        `ImportError`: If nltk is not installed (`pip install her_hf[eval]`).
+        `ImportError`: If nltk is not installed (the extra `eval`).
 
     Example:
 
@@ -109,7 +110,7 @@ def treebank_tokens(text: str) -> list[str]:
         text (`str`): Any text; Chinese, Japanese and Korean characters are a token each.
 
     Raises:
-        `ImportError`: If nltk is not installed (`pip install her_hf[eval]`).
+        `ImportError`: If nltk is not installed (the extra `eval`).
 
     Example:
 
@@ -129,7 +130,7 @@ def _treebank() -> tuple[Callable[[str], Iterable[str]], Callable[[str], Iterabl
         from nltk.tokenize import NLTKWordTokenizer
         from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
     except ImportError as error:
-        raise ImportError("BLEU needs nltk, which is not installed: pip install her_hf[eval]") from error
+        raise missing_library("BLEU", error, module="nltk") from error
     parameters = PunktParameters()
     parameters.abbrev_types = _ABBREVIATIONS
     return PunktSentenceTokenizer(parameters).tokenize, NLTKWordTokenizer().tokenize

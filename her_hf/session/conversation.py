@@ -51,7 +51,7 @@ class Session:
         `ValueError`: If the character is not in the cast, or the visitor's name cannot be one.
         `FileExistsError`: If the log is another session's.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> session = Session(scene, "Mr. Darcy", model, visitor="Elizabeth Bennet")

@@ -13,7 +13,6 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from typing import Any
 
 from her_hf.dual_layer import ENVIRONMENT, Turn, parse_turn
@@ -25,6 +24,7 @@ from her_hf.scenes import Character, Scene
 from her_hf.scenes.models import CharacterKind
 from her_hf.scenes.prompt import LANGUAGES, scene_prompt_source
 from her_hf.scenes.turns import merge_turns
+from her_hf.template_files import template_source
 
 from .next_speaker import END_CHAT, next_speaker_messages, parse_next_speaker
 from .replies import Played, take_turn
@@ -111,10 +111,7 @@ class CoserSettings:
 
 def prompts_digest() -> str:
     """A digest of every prompt that plays a scene: with other prompts it is another run."""
-    own = [
-        (files(__package__) / "templates" / "coser" / f"{name}.jinja").read_text("utf-8")
-        for name in ("actor", "next_speaker")
-    ]
+    own = [template_source(__package__, f"coser/{name}.jinja") for name in ("actor", "next_speaker")]
     return digest([*own, *map(scene_prompt_source, LANGUAGES)])
 
 
@@ -202,7 +199,7 @@ async def play_scene(
     Returns:
         [`Performance`]: If a call fails for good, what was played up to there, with `ended_by="failed"`.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> performance = await play_scene(scene, Troupe(actor, world, director), CoserSettings(rounds=6))

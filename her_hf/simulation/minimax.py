@@ -11,13 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Template
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from her_hf.dual_layer import Layer, Segment, Turn, View, foreign_start, visible_runs
 from her_hf.dual_layer.text import separator
@@ -29,6 +25,7 @@ from her_hf.scenes import Character, Scene, read_turn
 from her_hf.scenes.messages import messages_for
 from her_hf.scenes.prompt import LANGUAGES, scene_prompt_source, scene_variables
 from her_hf.scenes.seeds import Seed
+from her_hf.template_files import load_template, template_source
 
 NPC, USER = "ai", "user"
 """Roles, by the names of the public dialogues."""
@@ -92,7 +89,8 @@ class MinimaxSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """All that decides the dialogues beside seeds and models, the text of the prompts included."""
-        prompts = [_source(f"{role}_{code}") for role in ("npc", "user") for code in LANGUAGES]
+        names = [f"minimax/{role}_{code}.jinja" for role in ("npc", "user") for code in LANGUAGES]
+        prompts = [template_source(__package__, name) for name in names]
         return {**asdict(self), "prompts": digest(prompts + [scene_prompt_source(code) for code in LANGUAGES])}
 
 
@@ -240,19 +238,10 @@ def messages_of(
         played = scene.model_copy(update={"dialogue": [line.turn for line in lines]})
         return [dict(message) for message in messages_for(played, name, turns=len(lines))]
     variables = scene_variables(scene, name, system_thinking=False)
-    prompt = _template("npc" if role == NPC else "user", seed.language).render(**variables).strip()
+    file = f"minimax/{'npc' if role == NPC else 'user'}_{seed.language}.jinja"
+    prompt = load_template(__package__, file).render(**variables).strip()
     played = scene.model_copy(update={"dialogue": [_spoken(line.text, line.name) for line in lines]})
     return [dict(message) for message in messages_for(played, name, turns=len(lines), prompt=prompt)]
-
-
-@lru_cache(maxsize=2 * len(LANGUAGES))
-def _template(role: str, language: str) -> Template:
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_source(f"{role}_{language}"))
-
-
-def _source(name: str) -> str:
-    return (files(__package__) / "templates" / "minimax" / f"{name}.jinja").read_text(encoding="utf-8")
 
 
 # -- reading

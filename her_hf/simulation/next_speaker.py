@@ -9,16 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib.resources import files
-
-from jinja2 import Template
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from her_hf.dual_layer import Turn, View
 from her_hf.inference import Message
 from her_hf.judging.thinking import CLOSES_THINKING, OPENS_THINKING
 from her_hf.scenes import Scene
 from her_hf.scenes.messages import labelled
+from her_hf.template_files import load_template
 
 END_CHAT = "<END CHAT>"
 """What the predictor answers when the scene is over."""
@@ -131,15 +128,10 @@ def _joins(character: str) -> bool:
     return (bool(character) and character.isalnum() and character.isascii()) or "\u00c0" <= character <= "\u024f"
 
 
-@lru_cache(maxsize=1)
-def _prompt() -> Template:
-    source = (files(__package__) / "templates" / "coser" / "next_speaker.jinja").read_text(encoding="utf-8")
-    return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(source)
-
-
 @lru_cache(maxsize=4096)
 def _told(book: str, scenario: str, people: tuple[str, ...], names: tuple[str, ...], end: str) -> str:
-    return _prompt().render(book=book, scenario=scenario, people=people, names=names, end=end).strip()
+    prompt = load_template(__package__, "coser/next_speaker.jinja")
+    return prompt.render(book=book, scenario=scenario, people=people, names=names, end=end).strip()
 
 
 def next_speaker_messages(

@@ -20,6 +20,7 @@ from typing import Any
 
 from her_hf.dual_layer import Turn, View, escape_tags
 from her_hf.durable import digest
+from her_hf.extras import missing_library
 from her_hf.scenes import Scene, SceneError
 from her_hf.scenes.fields import Row, items, text, whole
 from her_hf.scenes.files import rows_of
@@ -119,7 +120,7 @@ def open_memory(kind: str, books: Path | None, scenes: Sequence[Scene], *, model
         `ImportError`: If the package that the kind needs is not installed.
         `SceneError`: When a scene first asks, if its book cannot be read.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> memory = open_memory("bm25", Path("books"), scenes)
@@ -347,8 +348,4 @@ def _library(module: str, kind: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        package = module.replace("_", "-")
-        raise ImportError(
-            f"retrieval by {kind!r} needs {package}, which cannot be imported ({error}). Install it with: pip install "
-            f"{package}, or with all that retrieval needs: pip install 'her_hf[retrieval]'"
-        ) from error
+        raise missing_library(f"retrieval by {kind!r}", error, module=module) from error

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.resources import files
-
-from jinja2 import Template
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from her_hf.inference import Message
 from her_hf.scenes import Scene
 from her_hf.scenes.messages import messages_for
 from her_hf.scenes.prompt import scene_prompt, scene_variables
+from her_hf.template_files import load_template
 
 
 @dataclass(frozen=True)
@@ -65,12 +61,6 @@ def style_named(name: str) -> Style:
     return STYLES[name]
 
 
-@lru_cache(maxsize=1)
-def _actor() -> Template:
-    source = (files(__package__) / "templates" / "coser" / "actor.jinja").read_text(encoding="utf-8")
-    return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(source)
-
-
 def actor_prompt(scene: Scene, character: str, style: Style, *, passages: Sequence[str] = ()) -> str:
     """What an actor is told of its role.
 
@@ -85,7 +75,8 @@ def actor_prompt(scene: Scene, character: str, style: Style, *, passages: Sequen
         return "\n\n".join([told, "===Relevant Passages===", *passages]) if passages else told
     variables = scene_variables(scene, character, system_thinking=False)
     explain = style.name == "plain"
-    return _actor().render(**variables, words=style.words, explain=explain, passages=passages).strip()
+    actor = load_template(__package__, "coser/actor.jinja")
+    return actor.render(**variables, words=style.words, explain=explain, passages=passages).strip()
 
 
 def actor_messages(scene: Scene, character: str, style: Style, *, prompt: str | None = None) -> list[Message]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,78 +20,131 @@ from her_hf.processing import HERProcessor
 from her_hf.processing.rows import RowReport
 from her_hf.scenes import ChatSample, Scene, SceneError, load_samples
 
-from .one_pass.config import DataConfig, OnePassConfig
-from .one_pass.data import Conversation, RowSettings, conversations, make_rows, replies_of
-from .run.job import (
-    Job,
-    card_name,
-    launch_command,
-    one_pass,
-    resolve_base,
-    row_digests,
-    run_job,
-    training_figures,
-    training_settings,
-    window_of,
-)
-from .run.tokenizers import base_config, her_tokenizer
+from .conversations import Conversation, RowSettings, conversations, make_rows, replies_of
+from .one_pass.config import OnePassConfig
+from .run.base import open_base, window_of
+from .run.cards import training_card
+from .run.job import one_pass_job, run_job
+from .run.tokenizers import her_tokenizer
 
 logger = get_logger(__name__)
 
 
-def run_sft(data: DataConfig, model_config: ModelConfig, args: OnePassConfig) -> dict[str, Any]:
-    """Trains, or goes on where a killed run stopped, or reports what a finished run measured.
+@dataclass
+class SFTDataConfig:
+    """Settings of the data that HER-SFT trains on; those of the trainer are in
+    [`~her_hf.training.one_pass.config.OnePassConfig`].
 
     Args:
-        data ([`DataConfig`]): The data.
+        dataset (`str`): A folder, a file or a Hub id that [`~her_hf.scenes.load_samples`] reads: scenes, or
+            conversations (`messages` or `conversations`). A config follows a colon: `owner/name:config`.
+        train_split (`str`, *optional*, defaults to `"train"`): Split to train on.
+        eval_split (`str`, *optional*, defaults to `"validation"`): Held-out split; empty for none.
+        languages (`list[str]`, *optional*): Keep only scenes and conversations in these languages; all if not given.
+        max_scenes (`int`, *optional*): Use only the first scenes or conversations of the training split.
+        max_eval_scenes (`int`, *optional*): Use only the first scenes or conversations of the held-out split.
+        system_thinking (`bool`, *optional*, defaults to `True`): Train system thinking; `False` is the ablation.
+            Conversations keep their own system prompt in either case.
+        last_reply_only (`bool`, *optional*, defaults to `False`): Train only the last reply of each conversation, for
+            data with one sample a reply (HER's `sft_single_turn`). Scenes are trained whole.
+        license (`str`, *optional*): License of the model, for its card; not stated if not given.
+    """
+
+    dataset: str = field(
+        metadata={
+            "help": "Folder, file or Hub id of scenes (her-mini, HER rows, CoSER) or conversations (messages or "
+            "ShareGPT); a config of it follows a colon: owner/name:config."
+        }
+    )
+    train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    eval_split: str = field(default="validation", metadata={"help": "Held-out split; an empty string for none."})
+    languages: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Keep only what is in these languages (en, zh); all if empty. A conversation must name its own."
+        },
+    )
+    max_scenes: int | None = field(
+        default=None, metadata={"help": "Use only this many training scenes or conversations, the first ones."}
+    )
+    max_eval_scenes: int | None = field(
+        default=None, metadata={"help": "Use only this many held-out scenes or conversations, the first ones."}
+    )
+    system_thinking: bool = field(
+        default=True,
+        metadata={
+            "help": "Train system thinking. False: the ablation without it; scenes get their own prompt variant, "
+            "conversations keep their system prompt."
+        },
+    )
+    last_reply_only: bool = field(
+        default=False,
+        metadata={
+            "help": "Train only the last reply of each conversation: for data with one sample a reply, whose earlier "
+            "replies are history. Scenes are trained whole."
+        },
+    )
+    license: str | None = field(
+        default=None, metadata={"help": "License of the trained model, for its card (it follows base and data)."}
+    )
+
+
+def run_sft(data: SFTDataConfig, model_config: ModelConfig, args: OnePassConfig) -> dict[str, Any]:
+    """Trains, or resumes a killed run, or returns what a finished run measured.
+
+    Args:
+        data ([`SFTDataConfig`]): The data.
         model_config (`ModelConfig`): TRL's model settings: name, dtype, attention, LoRA.
-        args ([`OnePassConfig`]): The trainer's settings.
+        args ([`~her_hf.training.one_pass.config.OnePassConfig`]): The trainer's settings.
 
     Returns:
         `dict`: The contents of `results.json`: row counts, training figures, held-out loss by layer.
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If `output_dir` holds another run.
-        `ValueError`: If a setting, the data or the model cannot be trained on; the message says how to mend it.
+        `ValueError`: If a setting, the data or the model cannot be trained on; the message says how to fix it.
     """
-    base = resolve_base(str(model_config.model_name_or_path))
-    tokenizer = her_tokenizer(base, model_config.model_revision)
-    config = base_config(base, model_config.model_revision, tokenizer)
-    args.max_tokens = window_of(args.max_tokens, config)
+    base = open_base(model_config, her_tokenizer)
+    args.max_tokens = window_of(args.max_tokens, base.config)
     settings = RowSettings(args.max_tokens, args.row_tokens, args.one_pass)
-    show = PartialState().is_main_process and not args.disable_tqdm
+    progress = PartialState().is_main_process and not args.disable_tqdm
     samples = _samples(data, data.train_split, data.max_scenes)
     trained = _conversations(samples, data)
-    rows, report = make_rows(trained, tokenizer, settings, processes=args.dataset_num_proc, progress=show)
-    held_out, held_out_report = _held_out(data, trained, tokenizer, settings, args)
-    _tell(report, "training", data)
-    _tell_chats(samples, trained, data)
+    rows, report = make_rows(trained, base.tokenizer, settings, processes=args.dataset_num_proc, progress=progress)
+    held_out, held_out_report = _held_out(data, trained, base.tokenizer, settings, args)
+    _log_report(report, "training", data)
+    _log_chats(samples, trained, data)
     if held_out_report:
-        _tell(held_out_report, "held out", data)
+        _log_report(held_out_report, "held-out", data)
 
     def prepare(model: PreTrainedModel) -> None:
-        model.generation_config = HERProcessor(tokenizer).generation_config(model.generation_config)
+        model.generation_config = HERProcessor(base.tokenizer).generation_config(model.generation_config)
 
     def save(folder: Path) -> None:
         # The adapter of a LoRA run has no generation config of its own; the processor completes or writes it.
-        HERProcessor(tokenizer).save_pretrained(folder)
+        HERProcessor(base.tokenizer).save_pretrained(folder)
 
-    job = Job(
+    job = one_pass_job(
         base,
-        **one_pass(rows, held_out, tokenizer, model_config, args, prepare=prepare),
-        settings={**vars(data), **row_digests(rows, held_out)},
+        rows,
+        held_out,
+        model_config,
+        args,
+        settings=vars(data),
+        prepare=prepare,
         results={
             "samples": _counts(samples),
             "rows": report.as_dict(),
             "held_out_rows": held_out_report.as_dict() if held_out_report else None,
         },
-        card=lambda results, secret: _card(data, model_config, args, samples, results, secret=secret),
+        card=lambda results, token: _card(data, model_config, args, samples, results, token),
         save=save,
+        message="HER-SFT",
     )
     return run_job(job, model_config, args)
 
 
-def _samples(data: DataConfig, split: str, most: int | None) -> list[Scene | ChatSample]:
+def _samples(data: SFTDataConfig, split: str, limit: int | None) -> list[Scene | ChatSample]:
     samples = load_samples(data.dataset, split=split)
     if data.languages:
         unknown = sum(not sample.language for sample in samples)
@@ -100,7 +154,7 @@ def _samples(data: DataConfig, split: str, most: int | None) -> list[Scene | Cha
                 "do not name theirs: give each row a field 'language', or leave languages empty"
             )
         samples = [sample for sample in samples if sample.language in data.languages]
-    samples = samples[:most] if most is not None else samples
+    samples = samples[:limit] if limit is not None else samples
     if not samples:
         raise ValueError(
             f"{data.dataset}, split {split!r}, holds no scene or conversation in {data.languages or 'any language'}"
@@ -108,12 +162,12 @@ def _samples(data: DataConfig, split: str, most: int | None) -> list[Scene | Cha
     return samples
 
 
-def _conversations(samples: Sequence[Scene | ChatSample], data: DataConfig) -> list[Conversation]:
+def _conversations(samples: Sequence[Scene | ChatSample], data: SFTDataConfig) -> list[Conversation]:
     return conversations(samples, system_thinking=data.system_thinking, last_reply_only=data.last_reply_only)
 
 
 def _held_out(
-    data: DataConfig,
+    data: SFTDataConfig,
     trained: Sequence[Conversation],
     tokenizer: PreTrainedTokenizerBase,
     settings: RowSettings,
@@ -126,18 +180,18 @@ def _held_out(
     try:
         samples = _samples(data, data.eval_split, data.max_eval_scenes)
     except SceneError as error:
-        hint = "This is the held-out data: eval_split names its split, and an empty one holds nothing out."
+        hint = "This is the held-out data: eval_split names its split; set it to an empty string for none."
         raise SceneError(f"{error.problem} {hint}", field=error.field, source=error.source, row=error.row) from error
     held_out = _conversations(samples, data)
-    known = {_same(conversation) for conversation in trained}
-    twice = sum(_same(conversation) in known for conversation in held_out)
-    if twice:
-        logger.warning(f"held out: {twice} of {len(held_out)} conversations are trained too")
+    known = {_identity(conversation) for conversation in trained}
+    both = sum(_identity(conversation) in known for conversation in held_out)
+    if both:
+        logger.warning(f"held-out: {both} of {len(held_out)} conversations are trained too")
     return make_rows(held_out, tokenizer, settings, progress=False)
 
 
-def _same(conversation: Conversation) -> int:
-    """What two conversations that say the same have in common; small, as there may be many."""
+def _identity(conversation: Conversation) -> int:
+    """Equal for conversations with equal messages; small, since there may be many."""
     return hash(repr(conversation.messages))
 
 
@@ -146,32 +200,32 @@ def _counts(samples: Sequence[Scene | ChatSample]) -> dict[str, int]:
     return {"scenes": scenes, "chat_samples": len(samples) - scenes}
 
 
-def _tell(report: RowReport, what: str, data: DataConfig) -> None:
+def _log_report(report: RowReport, what: str, data: SFTDataConfig) -> None:
     ratio = f", {report.token_ratio:.2f} times fewer tokens than per-reply" if report.token_ratio else ""
     logger.info(f"{what}: {report.replies} replies in {report.rows} rows, {report.tokens} tokens{ratio}")
-    losses = {
+    counts = {
         "replies left out, longer than the window": report.left_out,
         "turns dropped whole to fit the window": report.dropped_turns,
         "empty replies, left out": report.empty,
-        "replies that open a conversation without a prompt, which are history": report.unprompted,
+        "replies that open a conversation without a prompt, kept as history": report.unprompted,
         "turns of the Environment, never trained": report.environment,
-        "replies before the last, which are history": report.history,
+        "replies before the last, kept as history": report.history,
         # The ablation has none on purpose.
         "replies without system thinking, trained as when it is switched off": (
             report.without_thinking if data.system_thinking else 0
         ),
-        "replies with system thinking elsewhere than once at their front, which is not trained": report.stray_thinking,
+        "replies with system thinking elsewhere than once at their start, which is not trained": report.stray_thinking,
         "replies in a row of their own": report.own_rows,
         "replies moved to another window": report.other_window,
         "replies moved because a row was full": report.row_full,
     }
-    for name, count in losses.items():
+    for name, count in counts.items():
         if count:
             logger.warning(f"{what}: {name}: {count}")
 
 
-def _tell_chats(samples: Sequence[Scene | ChatSample], trained: Sequence[Conversation], data: DataConfig) -> None:
-    """Says what chat data holds that is not trained on, and what may be trained by mistake."""
+def _log_chats(samples: Sequence[Scene | ChatSample], trained: Sequence[Conversation], data: SFTDataConfig) -> None:
+    """Logs what chat data holds that is not trained on, and what may be trained by mistake."""
     chats = [sample for sample in samples if isinstance(sample, ChatSample)]
     unused = Counter(name for chat in chats for name in chat.unused)
     if unused:
@@ -183,8 +237,8 @@ def _tell_chats(samples: Sequence[Scene | ChatSample], trained: Sequence[Convers
     single = sum(map(_thinks_last, chats)) if not data.last_reply_only else 0
     if single:
         logger.warning(
-            f"training: conversations with system thinking in their last reply alone: {single}. If each is a sample "
-            "of that reply, set last_reply_only: the replies before it are trained too"
+            f"training: conversations with system thinking in their last reply only: {single}. If each is a sample "
+            "of that reply, set last_reply_only: otherwise the replies before it are trained too"
         )
 
 
@@ -200,22 +254,23 @@ def _thinks(reply: dict[str, str]) -> bool:
 
 
 def _card(
-    data: DataConfig,
+    data: SFTDataConfig,
     model_config: ModelConfig,
     args: OnePassConfig,
     samples: Sequence[Scene | ChatSample],
     results: dict[str, Any],
-    *,
-    secret: str | None,
+    token: str | None,
 ) -> ModelCard:
     rows = results["rows"]
     way = "one pass a conversation (a shared trunk, a branch a reply)" if args.one_pass else "one sample a reply"
     thinks = data.system_thinking and rows["without_thinking"] < rows["replies"]
     chats = results["samples"]["chat_samples"]
-    return ModelCard(
-        name=card_name(args),
-        base=str(model_config.model_name_or_path),
-        dataset=data.dataset,
+    return training_card(
+        data,
+        model_config,
+        args,
+        results,
+        token,
         method=(
             "Supervised fine-tuning for dual-layer role-play (HER-SFT): the last turn of each history is trained, "
             f"{'system thinking, ' if thinks else ''}role thinking, actions and speech. Trained in {way}."
@@ -223,10 +278,7 @@ def _card(
             f"{f' {chats} conversations are trained as the data has them, with its system prompts.' if chats else ''}"
         ),
         languages=sorted({sample.language for sample in samples} - {""}),
-        license=data.license,
-        adapter=model_config.use_peft,
         settings={
-            **training_settings(model_config, args, results),
             "replies a step": args.replies_per_step,
             "loss": "mean over replies" if args.per_reply else "mean over trained tokens",
             "window": args.max_tokens or "none",
@@ -241,12 +293,10 @@ def _card(
             "replies left out (longer than the window)": rows["left_out"],
             "turns dropped whole to fit the window": rows["dropped_turns"],
             "empty replies left out": rows["empty"],
-            "replies without a prompt, which are history": rows["unprompted"],
+            "replies without a prompt, kept as history": rows["unprompted"],
             "turns of the Environment, never trained": rows["environment"],
-            "replies before the last, which are history": rows["history"],
+            "replies before the last, kept as history": rows["history"],
             "replies without system thinking": rows["without_thinking"],
             "replies with stray system thinking, which is not trained": rows["stray_thinking"],
         },
-        figures=training_figures(results),
-        command=launch_command(secret),
     )

@@ -26,14 +26,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from her_hf.devices import describe_device, settle_dtype
-from her_hf.processing.rows import Row, Rows, build
+from her_hf.processing.rows import Rows, build
+from her_hf.processing.trunk import Row
 from her_hf.scenes import Scene, SceneError, load_scenes
+from her_hf.training.conversations import Conversation, conversations
 from her_hf.training.one_pass.attention import check_model
 from her_hf.training.one_pass.branches import use_branches
 from her_hf.training.one_pass.collator import OnePassCollator
-from her_hf.training.one_pass.data import Conversation, conversations
 from her_hf.training.one_pass.loss import token_losses
-from her_hf.training.run.job import resolve_base
+from her_hf.training.run.base import resolve_base
 from her_hf.training.run.tokenizers import her_tokenizer
 
 SOURCES = {"coser": "../shared/data/coser/scenes_id.json", "her-mini": "dataset_cards/her-mini"}

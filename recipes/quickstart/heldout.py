@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from her_hf.processing.rows import IGNORED, Row, build
+from her_hf.processing.rows import build
+from her_hf.processing.trunk import IGNORED, Row
 from her_hf.scenes import Scene
 from her_hf.training.one_pass.collator import OnePassCollator
 from her_hf.training.one_pass.layers import LAYERS, label_layers
@@ -34,7 +35,7 @@ def layer_losses(
         folder (`Path`): A model with the HER template.
         scenes (`Sequence[Scene]`): Held-out scenes; every character's turns count.
         bf16 (`bool`): Whether the forward pass runs under bf16 autocast.
-        progress (`Callable`, *optional*): Told what share of the rows is done.
+        progress (`Callable`, *optional*): Called with the share of the rows that is done.
 
     Returns:
         `dict`: Layer name to `{"loss": nats a token, "tokens": count}`, with `"all"` for every trained token.

@@ -1,4 +1,4 @@
-"""How much a quickstart does: what this machine can do in the minutes given, decided once, before training."""
+"""How much a quickstart does: what this machine can do in the given minutes, decided once, before training."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MINUTES, MINUTES_WITHOUT_BF16 = 15.0, 20.0
-"""The budget if none is given: a CPU without bfloat16 instructions gets longer."""
+"""The default budget; a CPU without bfloat16 instructions gets more time."""
 
 DECODER_LAYERS = (20, 15)
-"""How many of the last decoder layers are trained, of a base with as many. All would take more memory and time."""
+"""How many of the last decoder layers are trained, if the base has as many. All would take more memory and time."""
 
 SCENES = 12
-"""Training scenes that are kept as long as training fewer layers makes room for them. Seen in bfloat16
-with 32 replies each: 20 layers on 16 scenes 91% well-formed, on 11 scenes 75%; 10 layers on 16 scenes 25%."""
+"""Fewer layers are trained before there are fewer training scenes than this. Measured in bfloat16 with 32
+replies each: 20 layers on 16 scenes 91% well-formed, on 11 scenes 75%; 10 layers on 16 scenes 25%."""
 
 STEPS, MOST_PER_STEP = 33, 4
-"""Optimizer steps that the form takes to be learned: of fewer replies, fewer make up a step."""
+"""Optimizer steps that learning the form takes, and most replies of a step; with fewer replies, steps are smaller."""
 
 PROMPTS, DRAWS = (16, 8, 4, 2), 2
 """Prompts, as many as `_SAMPLING` of the budget allows; each gets one reply of the base and `DRAWS` of HER-SFT."""
@@ -36,7 +36,7 @@ _STARTING, _MARGIN = 30.0, 0.9
 
 @dataclass(frozen=True)
 class Speeds:
-    """What was measured on this machine, in the precision that it runs in.
+    """What was measured on this machine, in the precision in which it runs.
 
     Args:
         forward (`float`): Seconds a token of a training row, forward.
@@ -56,7 +56,7 @@ class Work:
     """What could be done, in tokens.
 
     Args:
-        train (`Sequence[int]`): Tokens of the rows of each training scene, in the order in which scenes are taken.
+        train (`Sequence[int]`): Tokens of the rows of each training scene, in the order in which scenes are used.
         replies (`Sequence[int]`): Replies of each of them.
         prompts (`Sequence[int]`): Tokens of each prompt that could be sampled from.
         loss (`Sequence[int]`): Tokens of the rows of each held-out scene.
@@ -97,8 +97,8 @@ class Plan:
         """What [`Plan.as_dict`] gave."""
         return cls(**{**values, "speeds": Speeds(**values["speeds"])})
 
-    def tokens_a_second(self) -> dict[str, float]:
-        """The speeds as people read them."""
+    def tokens_per_second(self) -> dict[str, float]:
+        """The speeds in tokens per second."""
         speeds = self.speeds
         return {
             "training": 1 / (speeds.forward + speeds.backward * self.train_last_layers),
@@ -106,9 +106,9 @@ class Plan:
             "writing": 1 / speeds.write,
         }
 
-    def in_words(self) -> list[str]:
-        """What is done and why so much, a line each."""
-        speed = {name: f"{value:.0f}" for name, value in self.tokens_a_second().items()}
+    def describe(self) -> list[str]:
+        """What is done and why, in lines for people."""
+        speed = {name: f"{value:.0f}" for name, value in self.tokens_per_second().items()}
         lines = [
             f"{self.device}; running in {'bfloat16' if self.bf16 else 'float32'}.",
             f"Measured: training {speed['training']} tokens/s, reading prompts {speed['reading']}, sampling "
@@ -120,29 +120,29 @@ class Plan:
             f"Held-out loss: {self.loss_scenes} scenes ({_duration(self.seconds['loss'])}).",
         ]
         if self.limited_by:
-            lines.append(f"{self.minutes:g} minutes do not suffice for all: {'; '.join(self.limited_by)}.")
+            lines.append(f"{self.minutes:g} minutes are not enough for everything: {'; '.join(self.limited_by)}.")
         return lines
 
 
-def arrival(seconds_left: float) -> str:
-    """The time of day in so many seconds."""
+def finish_time(seconds_left: float) -> str:
+    """The time of day after this many seconds."""
     return time.strftime("%H:%M", time.localtime(time.time() + max(0.0, seconds_left)))
 
 
 def make_plan(
     work: Work, speeds: Speeds, *, minutes: float, spent: float = 0.0, bf16: bool = False, device: str = ""
 ) -> Plan:
-    """Sizes training, sampling and held-out loss to what is left of the budget.
+    """Sizes training, sampling and held-out loss to the rest of the budget.
 
     Args:
         work ([`Work`]): What could be done.
         speeds ([`Speeds`]): What this machine needs for it.
         minutes (`float`): The budget, from the start of the quickstart to its report.
-        spent (`float`, *optional*): Seconds of it that are gone.
-        bf16, device: What runs; kept with the plan.
+        spent (`float`, *optional*): Seconds of it that are spent.
+        bf16, device: Precision and device; stored with the plan.
 
     Returns:
-        [`Plan`]: Within the budget, unless that does not even hold the least: one scene and two prompts.
+        [`Plan`]: Within the budget, unless even the minimum does not fit: one scene and two prompts.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""What the quickstart is doing and how long it still takes: a bar in a terminal, lines in a log."""
+"""What the quickstart is doing and how much time is left: a bar in a terminal, lines in a log."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import IO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from .plan import arrival
+from .plan import finish_time
 
 EVERY_SECONDS = 10.0
-"""How often a log that is no terminal gets a line."""
+"""Seconds between two lines in a log that is not a terminal."""
 
 
 class StageProgress:
@@ -23,7 +23,7 @@ class StageProgress:
 
     Args:
         name (`str`): The stage.
-        seconds (`float`): How long it should take; what was done so far corrects it.
+        seconds (`float`): How long it should take; corrected by its own rate.
         after (`float`, *optional*, defaults to 0.0): Seconds that later stages should take.
         stream (`IO[str]`, *optional*): Where it is shown; the error stream if not given.
     """
@@ -40,13 +40,11 @@ class StageProgress:
         """What share of the stage is done (0 to 1), and what to show beside it."""
         self._share, self._shown = min(1.0, share), shown
         if self._first is None:
-            self._first = (
-                time.monotonic(),
-                self._share,
-            )  # what a start or a resumed run had done before tells no rate
+            # What was done before the first update says nothing about the rate.
+            self._first = (time.monotonic(), self._share)
 
     def left(self) -> float:
-        """Seconds that the stage should still take: from its own rate, once there is one, else as planned."""
+        """Seconds that the stage still takes: by its own rate, once there is one, else as planned."""
         now = time.monotonic()
         if self._first is not None:
             since, before = self._first
@@ -55,13 +53,13 @@ class StageProgress:
         return max(0.0, self._seconds * (1 - self._share) - (0 if self._share else now - self._start))
 
     def line(self) -> str:
-        """The stage, what is done of it, and when all will be done."""
+        """The stage, how much of it is done, and when everything will be done."""
         parts = [f"{self._name}: {self._share:.0%}", *([self._shown] if self._shown else [])]
-        return ", ".join([*parts, f"all done about {arrival(self.left() + self._after)}"])
+        return ", ".join([*parts, f"all done about {finish_time(self.left() + self._after)}"])
 
     @contextmanager
     def shown(self) -> Iterator[StageProgress]:
-        """Shows it as long as the block runs."""
+        """Shows the progress while the block runs."""
         show = self._bar if self._stream.isatty() else self._lines
         thread = threading.Thread(target=show, daemon=True)
         thread.start()

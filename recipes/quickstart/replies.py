@@ -1,4 +1,4 @@
-"""Replies of a model to held-out scenes, each written as soon as its batch is there."""
+"""Replies of a model to held-out scenes, each written as soon as its batch is finished."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from her_hf.durable import SEED_LIMIT, Journal
+from her_hf.durable import SEED_LIMIT
 from her_hf.evaluation.form.run import Unit
-from her_hf.inference.interface import Sampling
+from her_hf.inference.interface import Reply, Sampling
 from her_hf.inference.local import LocalModel
+from her_hf.journal import Journal
 
 BATCH_SIZE = 32
-"""Replies generated together: a batch costs less than its halves one after the other."""
+"""Replies generated together: one batch takes less time than its halves in sequence."""
 
 
 def unit_key(unit: Unit, draw: int, settings: dict[str, Any]) -> str:
-    """Everything that could change the reply, as one short key."""
+    """A short key of everything that could change the reply."""
     scene, character, index = unit
     messages = scene.messages_for(character, turns=index)
     blob = json.dumps([scene.key, character, index, draw, messages, settings], ensure_ascii=False, sort_keys=True)
@@ -38,17 +39,17 @@ def sample_replies(
     dtype: str,
     progress: Callable[[float], None] = lambda share: None,
 ) -> list[dict[str, Any]]:
-    """Samples replies to each unit; a killed run goes on behind the last finished batch.
+    """Samples replies to each unit; a killed run resumes after the last finished batch.
 
     Args:
         folder (`Path`): A model with the HER template.
         units (`Sequence[Unit]`): What to reply to.
         out (`Path`): JSONL file; finished replies in it with the same key are kept.
-        draws (`int`, *optional*, defaults to 1): Replies to each unit; its prompt is read once for all of them.
+        draws (`int`, *optional*, defaults to 1): Replies to each unit; its prompt is processed once for all of them.
         sampling (`Sampling`): How to draw.
         seed (`int`): Each reply's own seed comes from this and its key.
         dtype (`str`): Of the weights, a torch name.
-        progress (`Callable`, *optional*): Told what share of the replies is done, token by token.
+        progress (`Callable`, *optional*): Called after each token with the share of the replies that is done.
 
     Returns:
         `list[dict]`: All first draws in the order of the units, then all second ones: `key, scene_key, character,
@@ -57,8 +58,8 @@ def sample_replies(
     settings = {"model": _fingerprint(folder), "sampling": repr(sampling), "seed": seed, "dtype": dtype}
     wanted = {unit_key(unit, draw, settings): (unit, draw) for draw in range(draws) for unit in units}
     done = Journal(out, key=lambda row: row["key"])
-    # Equal prompts stand beside each other, so that a batch reads them once.
-    waiting = sorted((key for key in wanted if key not in done.rows), key=lambda key: units.index(wanted[key][0]))
+    # Equal prompts are neighbours, so that a batch processes them once.
+    waiting = sorted((key for key in wanted if key not in done), key=lambda key: units.index(wanted[key][0]))
     model = LocalModel.load(str(folder), device="cpu", dtype=dtype) if waiting else None
     for start in range(0, len(waiting), BATCH_SIZE):
         assert model is not None
@@ -82,22 +83,23 @@ def sample_replies(
                 each_token=each_token,
             )
         )
-        for key, reply in zip(batch, replies, strict=True):
-            (scene, character, index), draw = wanted[key]
-            done.add(
-                {
-                    "key": key,
-                    "scene_key": list(scene.key),
-                    "character": character,
-                    "turn": index,
-                    "draw": draw,
-                    "text": reply.text,
-                    "ended": reply.ended,
-                    "tokens": reply.usage.completion_tokens,
-                }
-            )
+        done.add(*(_row(key, *wanted[key], reply) for key, reply in zip(batch, replies, strict=True)))
     progress(1.0)
-    return [done.rows[key] for key in wanted]
+    return list(done.rows(wanted))
+
+
+def _row(key: str, unit: Unit, draw: int, reply: Reply) -> dict[str, Any]:
+    scene, character, index = unit
+    return {
+        "key": key,
+        "scene_key": list(scene.key),
+        "character": character,
+        "turn": index,
+        "draw": draw,
+        "text": reply.text,
+        "ended": reply.ended,
+        "tokens": reply.usage.completion_tokens,
+    }
 
 
 def _fingerprint(folder: Path) -> str:

@@ -48,7 +48,7 @@ def _head(results: Mapping[str, Any]) -> str:
     settings, seconds, plan = results["settings"], results["seconds"], Plan.from_dict(results["plan"])
     sampled = "bfloat16 weights" if plan.bf16 else "float32 weights"
     loss = "float32 weights, bf16 autocast" if plan.bf16 else "float32 weights"
-    sizing = "\n".join(f"- {line}" for line in plan.in_words())
+    sizing = "\n".join(f"- {line}" for line in plan.describe())
     return (
         "# HER-SFT quickstart\n\n"
         f"Base: {settings['base']}. Data: {settings['data']}. Training: {settings['train_replies']} replies of "

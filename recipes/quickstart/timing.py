@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from her_hf.inference.interface import Sampling
 from her_hf.inference.local import LocalModel
-from her_hf.processing.rows import Row
+from her_hf.processing.trunk import Row
 from her_hf.training.one_pass.branches import use_branches
 from her_hf.training.one_pass.collator import OnePassCollator
 from her_hf.training.one_pass.loss import token_losses

@@ -9,6 +9,7 @@ import os
 import re
 import select
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -545,14 +546,17 @@ def test_an_error_is_a_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_to_install_is_said_for_a_checkout(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "her_hf.inference.local", None)
-    monkeypatch.setattr(sys, "argv", ["her-hf", "chat", str(ROOT / "tests")])
-    with pytest.raises(SystemExit):
-        main()
-    assert "pip install -e '.[train,eval]'" in capsys.readouterr().err
+def test_a_missing_library_is_one_line_that_says_what_to_install() -> None:
+    code = f"""
+import sys
+sys.modules["torch"] = None
+sys.argv = ["her-hf", "chat", {str(ROOT / "tests")!r}]
+from her_hf.cli.main import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "this command needs torch" in done.stderr and "pip install 'her_hf[train]'" in done.stderr
 
 
 def test_the_benchmark_looks_for_its_data_before_it_writes_a_base(

@@ -12,7 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from her_hf.cli.inspect_mask import describe, inspect_mask
-from her_hf.processing.rows import IGNORED, build
+from her_hf.processing.rows import build
+from her_hf.processing.trunk import IGNORED
 from her_hf.training.one_pass.layers import LAYERS, character_layers, label_layers
 from tests.support.one_pass import FIXTURES, conversation, conversations, tiny_tokenizer
 

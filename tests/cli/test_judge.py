@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from her_hf.durable import OtherRunError
+from her_hf.evaluation.reward.report import write_reward_report
 from her_hf.evaluation.reward.run import RewardRun, judge_file_now, run_reward_now
 from her_hf.inference import Caller, Ledger, ModelError, Retries
 from her_hf.judging import Pair, PairJudging, PairwiseJudge, read_pairs
 from tests.support.pairs import Judge, a_pair, compact, first_shown
 
+CARRIED = {"book": "", "card": "Jo.", "scenario": "", "turns": [{"name": "Meg", "text": "number 1?"}]}
 NONE = Retries(most=0)
 COMPACT = PairJudging(form="compact", attempts=2)
 Rule = Callable[[str, int], str | ModelError]
@@ -87,6 +89,28 @@ def test_another_character_is_another_question(tmp_path: Path) -> None:
     second = Judge(right)
     run_reward_now(RewardRun([replace(a_pair(), character="Meg")], tmp_path / "out", judge(second), show=False))
     assert len(second.calls) == 2
+
+
+def test_other_circumstances_are_another_question(tmp_path: Path) -> None:
+    measured([a_pair()], tmp_path / "out")
+    row = {"book": "", "card": "Another Jo.", "scenario": "", "turns": [{"name": "Meg", "text": "number 0?"}]}
+    pair = Pair.from_row({**a_pair().to_row(), "circumstances": row})
+    for calls in (2, 0):
+        second = Judge(right)
+        run_reward_now(RewardRun([pair], tmp_path / "out", judge(second), show=False))
+        assert len(second.calls) == calls
+
+
+def test_pairs_without_circumstances_are_counted(tmp_path: Path) -> None:
+    carried = Pair.from_row(json.loads(json.dumps({**a_pair(1).to_row(), "circumstances": CARRIED})))
+    found = measured([a_pair(0), carried], tmp_path / "out")
+    assert found["counts"]["circumstances_from_prompt"] == 1
+    report = write_reward_report(found, tmp_path / "out").read_text(encoding="utf-8")
+    assert "1 pair without circumstances" in report and "--scenes" in report
+    found = measured([carried], tmp_path / "other")
+    assert found["counts"]["circumstances_from_prompt"] == 0
+    report = write_reward_report(found, tmp_path / "other").read_text(encoding="utf-8")
+    assert "without circumstances" not in report
 
 
 def test_a_bad_row_may_lie_at_another_path(tmp_path: Path) -> None:

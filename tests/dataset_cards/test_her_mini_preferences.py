@@ -16,6 +16,9 @@ from datasets import load_dataset
 
 from her_hf.judging import Pair, Verdict, parse_verdict, read_pairs
 from her_hf.judging.pairwise.answers import compact_answer
+from her_hf.judging.pairwise.pair_files import count_from_prompt
+from her_hf.judging.pairwise.prompts import compact_messages, pair_messages
+from her_hf.scenes import load_scenes
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "dataset_cards" / "her-mini-preferences"
@@ -77,6 +80,18 @@ def test_every_pair_can_be_judged_and_taught() -> None:
         answer = parse_verdict(compact_answer(pair))
         assert isinstance(answer, Verdict) and not answer.repaired and answer.verdict == pair.label
         assert len(answer.principles) == 3 and "{" not in pair.evidence.partition(":")[0]
+
+
+def test_her_mini_gives_the_circumstances_that_the_prompts_tell() -> None:
+    """By scene key, for every pair; what a judge is asked stays the same byte for byte."""
+    scenes = load_scenes(FOLDER.parent / "her-mini")
+    for split in ("train", "validation", "test"):
+        bare, whole = read_pairs(FOLDER, split=split), read_pairs(FOLDER, split=split, scenes=scenes)
+        assert count_from_prompt(bare) == len(bare) and count_from_prompt(whole) == 0
+        for one, other in zip(bare, whole, strict=True):
+            assert isinstance(one, Pair) and isinstance(other, Pair) and one.shown_key == other.shown_key
+            for ask in (pair_messages, compact_messages):
+                assert ask(one) == ask(other) and ask(one.swapped()) == ask(other.swapped())
 
 
 def _other_turn(row: dict[str, Any]) -> None:

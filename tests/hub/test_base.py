@@ -63,7 +63,7 @@ def test_the_same_again_is_left_as_it_is(model: Path, tmp_path: Path) -> None:
 def test_another_folder_is_refused_and_kept(model: Path, tmp_path: Path, other: str) -> None:
     source, out, asked = tmp_path / "source", tmp_path / "out", {"dtype": "float32"}
     shutil.copytree(model, source)
-    if other == "attached":  # it has the note of the base that it was made from, but is no plain base
+    if other == "attached":  # it has the note of the base that it was made from, but is not a plain base
         attach_model(write_base(tmp_path / "plain", str(source)), out)
     elif other == "files":
         out.mkdir()
@@ -99,7 +99,7 @@ def test_the_embedded_base_without_its_package(tmp_path: Path, monkeypatch: pyte
     assert not list(tmp_path.iterdir())
 
 
-def test_a_fingerprint_tells_models_apart(model: Path, tmp_path: Path) -> None:
+def test_a_fingerprint_identifies_models(model: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(model, copy)
     (copy / "README.md").write_text("A card decides nothing.")

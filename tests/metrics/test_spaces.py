@@ -246,6 +246,10 @@ def test_coser_counts_what_is_missing() -> None:
     assert results["missing_by_cause"] == {"bad_value": 1, "no_json": 1, "not_given": 1}
     (case,) = results["cases"]
     assert case["flaws"]["SC"] == flaws and set(case["missing"]) == {"AN", "CF", "SQ"}
+    for beside, cause in (({"more": [{"severity": 10}]}, "wrong_keys"), ({"repaired": False, "judge": "x"}, None)):
+        given = {"SQ": {"flaws": [], **beside}}
+        found = coser_gca([PLAYED], [SCENE], judgements=[given])["cases"][0]["missing"].get("SQ")
+        assert (found and found["cause"]) == cause
     failed = coser_gca([{"key": ["The Lamp", 1, 0], "turns": [], "ended_by": "failed"}], [SCENE], judgements=[None])
     assert failed["missing_by_cause"] == {"dialogue": 4} and failed["cases"] == [] and failed["avg"] is None
 
@@ -355,6 +359,9 @@ def test_minimax_asks_a_judge() -> None:
     assert refused["missing_by_cause"] == {"request": 2} and refused["overall"] is None
     public = {"seed_id": "mill", "dialogue": json.dumps(session(4))}
     assert minimax_rpb([public], judgements=[[[]]])["cases"][0]["seed"] == "?/mill"
+    more = minimax_rpb([session(4)], judgements=[[{"errors": [], "more": [{"column": "logic_score"}]}]])
+    assert more["missing_by_cause"] == {"wrong_keys": 1} and more["overall"] is None
+    assert minimax_rpb([session(4)], judgements=[[{"errors": [], "chunk": 0, "missing": None}]])["overall"] == 100.0
     bad = minimax_rpb([session(4)], judgements=[[[{"column": "logic_score", "severity": "grave"}]]])
     assert bad["missing_by_cause"] == {"bad_value": 1}
 

@@ -26,10 +26,10 @@ from trl import ModelConfig, TrlParser
 
 from her_hf.processing import HERProcessor, attach_model
 from her_hf.processing.companions import companions_of, copy_companions, knows_more_than_text
-from her_hf.training.one_pass.config import DataConfig, OnePassConfig
+from her_hf.training.one_pass.config import OnePassConfig
 from her_hf.training.run.adapters import merge_adapter
-from her_hf.training.run.tokenizers import base_config
-from her_hf.training.sft import run_sft
+from her_hf.training.run.base import base_config
+from her_hf.training.sft import SFTDataConfig, run_sft
 from tests.support.tokenizers import BASES
 
 TINY: dict[str, Any] = {
@@ -107,7 +107,7 @@ def test_training_refuses_it_before_it_reads_data(base: Path, tmp_path: Path) ->
         "use_cpu": True,
     }
     words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
-    settings: Any = TrlParser((DataConfig, ModelConfig, OnePassConfig)).parse_args_and_config(words)
+    settings: Any = TrlParser((SFTDataConfig, ModelConfig, OnePassConfig)).parse_args_and_config(words)
     with pytest.raises(ValueError, match=r"llava reads more than text .*model_type llava.*her-hf attach"):
         run_sft(*settings)
 
@@ -119,7 +119,7 @@ def test_training_refuses_it_before_it_reads_data(base: Path, tmp_path: Path) ->
             Gemma3Config(),
             "reads more than text",
         ),  # its language model loads with the eyes and would be saved with them
-        (T5Config(), "is no language model"),
+        (T5Config(), "is not a language model"),
         (MllamaConfig(), None),
         (LlamaConfig(), None),
     ],

@@ -14,7 +14,7 @@ from trl import ModelConfig, TrlParser
 from her_hf.inference.local import LocalModel
 from her_hf.processing import attach_model, check_embeddings
 from her_hf.training import sft
-from her_hf.training.one_pass.config import DataConfig, OnePassConfig
+from her_hf.training.one_pass.config import OnePassConfig
 from her_hf.training.reward_model import rl as rm_rl
 from her_hf.training.reward_model import sft as rm_sft
 from her_hf.training.reward_model.config import RewardDataConfig, RewardRLDataConfig
@@ -54,7 +54,7 @@ def test_loading_refuses_it(small: Path, attach: bool) -> None:
 @pytest.mark.parametrize(
     ("run", "configs"),
     [
-        (sft.run_sft, (DataConfig, OnePassConfig)),
+        (sft.run_sft, (sft.SFTDataConfig, OnePassConfig)),
         (rm_sft.run_rm_sft, (RewardDataConfig, OnePassConfig)),
         (rm_rl.run_rm_rl, (RewardRLDataConfig, rm_rl.RewardRLConfig)),
     ],

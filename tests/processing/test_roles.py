@@ -114,7 +114,7 @@ def test_reward_models_learn_and_judge_through_it(folder: Path) -> None:
     PartialState()  # what a recipe's settings do
     tokenizer = plain_tokenizer(str(folder))
     for form in ("compact", "published"):
-        rows = reward_rows([pair()], tokenizer, PairReport(), form=form, both_orders=False, at_once=True)
+        rows = reward_rows([pair()], tokenizer, PairReport(), form=form, both_orders=False, direct_answers=True)
         assert len(rows) == 1
     tokenizer.save_pretrained(folder)  # as training leaves it
     model = LocalModel.load(str(folder), attach=False, device="cpu")

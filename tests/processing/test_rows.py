@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from her_hf.dual_layer import system_block
-from her_hf.processing.rows import IGNORED, RowReport, build, take
+from her_hf.processing.rows import RowReport, build
+from her_hf.processing.trunk import IGNORED
 from her_hf.scenes import START
-from her_hf.training.one_pass import data
-from her_hf.training.one_pass.data import Conversation, RowSettings, digest, make_rows
+from her_hf.training.conversations import Conversation, RowSettings, make_rows
 from tests.support.one_pass import conversation, conversations, reply, tiny_tokenizer, user
 
 KEYS = ["input_ids", "position_ids", "labels", "trunk_len", "branches", "reply_ids"]
@@ -142,7 +142,7 @@ def test_window_drops_whole_turns_and_counts(tokenizer: Any) -> None:
     messages = conversation(6)
     lengths = [len(seen(build(messages, tokenizer)[0], branch)) for branch in range(6)]
     window = lengths[2]
-    rows = build(messages, tokenizer, max_length=window)
+    rows = build(messages, tokenizer, max_tokens=window)
     report = rows.report
     assert report.replies == 6 and report.left_out == 0
     moved = sum(length > window for length in lengths)
@@ -171,7 +171,7 @@ def test_merged_turns_are_dropped_and_counted_one_by_one(tokenizer: Any) -> None
     assert whole.report.dropped_turns == 0
     longest = len(seen(whole[0], 2))
     for window, dropped in ((longest, 0), (longest - 1, 1), (longest - 80, None)):
-        rows = build(messages, tokenizer, max_length=window, names=names)
+        rows = build(messages, tokenizer, max_tokens=window, names=names)
         text = tokenizer.decode(seen(rows[-1], 0 if len(rows) > 1 else 2))
         turns_left = text.count("Odo:") + text.count("Environment:") + text.count("Mara:")
         every = 5 + 2 * 6 + 3  # of Odo, of Odo and the Environment, of Mara
@@ -179,16 +179,16 @@ def test_merged_turns_are_dropped_and_counted_one_by_one(tokenizer: Any) -> None
         assert dropped is None or rows.report.dropped_turns == dropped
         assert text.count(START) == 1 and "Listen: no turn" in text and len(seen(rows[-1], -1)) <= window
         assert text.count("is said.\n\nListen: no turn") == text.count("is said.")
-    unnamed = build(messages, tokenizer, max_length=longest - 1)  # without names a message goes whole
+    unnamed = build(messages, tokenizer, max_tokens=longest - 1)  # without names a message goes whole
     assert "Odo:" not in tokenizer.decode(seen(unnamed[-1], 0)).split("Mara:")[0]
 
 
 @pytest.mark.parametrize("gap", [0, 1])
 def test_no_row_is_longer_than_asked(tokenizer: Any, gap: int) -> None:
-    """`row_length` alone is the window too: a reply that is longer than a row would silently make a longer one."""
+    """`row_tokens` alone is the window too: a reply that is longer than a row would silently make a longer one."""
     messages = conversation(5)
     longest = max(len(row["input_ids"]) for row in build(messages, tokenizer, one_pass=False))
-    rows = build(messages, tokenizer, row_length=longest - gap)
+    rows = build(messages, tokenizer, row_tokens=longest - gap)
     assert all(len(row["input_ids"]) <= longest - gap for row in rows)
     assert rows.report.replies == 5 and bool(rows.report.dropped_turns) == bool(gap)
 
@@ -243,14 +243,6 @@ def test_what_the_template_refuses_is_named(tokenizer: Any) -> None:
         make_rows(items, tokenizer, RowSettings(), progress=False)
 
 
-def test_only_what_helps_is_advised_when_nothing_is_left(tokenizer: Any) -> None:
-    empty = [*conversation(0), {"role": "assistant", "content": "", "reasoning_content": "A plan and no move."}]
-    with pytest.raises(ValueError, match=r"1 empty replies; use another split or other data\.$"):
-        make_rows([Conversation("a", empty)], tokenizer, RowSettings(), progress=False)
-    with pytest.raises(ValueError, match=r"1 replies longer than the window of 16 tokens; set a larger max_tokens\.$"):
-        make_rows([Conversation("a", conversation(1))], tokenizer, RowSettings(16), progress=False)
-
-
 @pytest.mark.parametrize(
     ("content", "stray"),
     [
@@ -271,22 +263,11 @@ def test_system_thinking_that_is_not_trained_is_counted(tokenizer: Any, content:
     assert last.count("still") == 0
 
 
-def test_rows_do_not_depend_on_how_many_wait_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = tiny_tokenizer()
-    items = [Conversation(str(at), messages) for at, messages in enumerate(conversations())]
-    whole, report = make_rows(items, tokenizer, RowSettings(), progress=False)
-    for size in (1, 2):
-        monkeypatch.setattr(data, "_CHUNK", size)
-        parted, again = make_rows(items, tokenizer, RowSettings(), progress=False)
-        assert parted.to_list() == whole.to_list() and again == report and digest(parted) == digest(whole)
-        assert parted.features == whole.features
-
-
 def test_full_row_moves_replies_without_losing_history(tokenizer: Any) -> None:
     messages = conversation(5)
     (whole,) = build(messages, tokenizer)
     room = len(whole["input_ids"]) * 2 // 3
-    rows = build(messages, tokenizer, max_length=len(whole["input_ids"]), row_length=room)
+    rows = build(messages, tokenizer, max_tokens=len(whole["input_ids"]), row_tokens=room)
     assert len(rows) > 1 and rows.report.row_full > 0 and rows.report.dropped_turns == 0
     assert all(len(row["input_ids"]) <= room for row in rows)
     samples = {row["reply_ids"][at]: seen(row, at) for row in rows for at in range(len(row["branches"]))}
@@ -297,10 +278,10 @@ def test_reply_longer_than_the_window_is_left_out_and_named(tokenizer: Any) -> N
     messages = conversation(3)
     messages[4]["reasoning_content"] = "Mara plans on. " * 300
     limit = len(seen(build(conversation(3), tokenizer)[0], 2))
-    rows = build(messages, tokenizer, max_length=limit, name="ferry")
+    rows = build(messages, tokenizer, max_tokens=limit, name="ferry")
     assert rows.report.left_out == 1 and rows.report.left_out_replies == ["ferry:4"]
     assert sorted(index for row in rows for index in row["reply_ids"]) == [2, 6]
-    nothing = build(messages, tokenizer, max_length=16)
+    nothing = build(messages, tokenizer, max_tokens=16)
     assert list(nothing) == [] and nothing.report.left_out == 3 and nothing.report.token_ratio is None
 
 
@@ -314,22 +295,11 @@ def test_reply_off_the_trunk_gets_its_own_row() -> None:
     assert "(two)" in tokenizer.decode(seen(rows[1], 0)) and "(two)" not in tokenizer.decode(rows[0]["input_ids"])
 
 
-def test_take_keeps_what_a_branch_sees(tokenizer: Any) -> None:
-    (row,) = build(conversation(4), tokenizer)
-    part = take(row, [0, 2])
-    assert list(part) == KEYS and part["reply_ids"] == [2, 6] and part["trunk_len"] == row["branches"][2][2]
-    for at, branch in enumerate([0, 2]):
-        assert seen(part, at) == seen(row, branch)
-        assert positions(part, at) == positions(row, branch)
-        assert trained(part, at) == trained(row, branch)
-    assert take(row, [0, 1, 2, 3]) == row
-
-
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
         ("{% generation %}", "{% if true %}", "marks no token"),
-        ("<system_thinking>\n{% endif %}", "<system_thinking>\n\n{% endif %}", "no prefix"),
+        ("<system_thinking>\n{% endif %}", "<system_thinking>\n\n{% endif %}", "not a prefix"),
         ("{% if add_generation_prompt %}", "{% if messages[-1].role == 'user' %}", "does not append"),
     ],
 )

@@ -16,24 +16,25 @@ pytest.importorskip("matplotlib", reason="figures need matplotlib: pip install h
 from her_hf.durable import OtherRunError, read_json, write_json
 from her_hf.scenes import load_scenes
 from her_hf.scoring.replies import SampledReply, score_replies
-from recipes.quickstart import __main__ as quickstart
-from recipes.quickstart import progress
-from recipes.quickstart.__main__ import STAGES, Quickstart, Settings
+from recipes.quickstart import __main__ as main
+from recipes.quickstart import folder, progress, run
+from recipes.quickstart.folder import STAGES, RunFolder, Settings
 from recipes.quickstart.plan import DECODER_LAYERS, PROMPTS, SCENES, Plan, Speeds, Work, make_plan
 from recipes.quickstart.progress import StageProgress
 from recipes.quickstart.replies import unit_key
 from recipes.quickstart.report import write_report
+from recipes.quickstart.run import Quickstart
 from tests.support.paths import FIXTURES, ROOT
 
 MINI = FIXTURES / "scenes" / "mini.jsonl"
 
 
 def test_a_folder_takes_no_other_settings(tmp_path: Path) -> None:
-    Quickstart(Settings(seed=1), tmp_path)
-    Quickstart(Settings(seed=2), tmp_path).stage("base", lambda: "done")  # nothing was done yet: corrected
-    Quickstart(Settings(seed=2), tmp_path)
+    RunFolder(Settings(seed=1), tmp_path)
+    RunFolder(Settings(seed=2), tmp_path).stage("base", lambda: "done")  # nothing was done yet: corrected
+    RunFolder(Settings(seed=2), tmp_path)
     with pytest.raises(OtherRunError, match="seed: 2 there, 3 now"):
-        Quickstart(Settings(seed=3), tmp_path)
+        RunFolder(Settings(seed=3), tmp_path)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,16 +42,16 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sys, "argv", ["quickstart", "--out", str(tmp_path)])
     monkeypatch.setattr(Quickstart, "run", lambda _: pytest.fail("it ran"))
     with pytest.raises(SystemExit, match=r"Error:.*results\.json"):
-        quickstart.main()
+        main.main()
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_each_stage_keeps_the_commit_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for commit, stages in (("abc", STAGES[:3]), (None, STAGES)):
-        monkeypatch.setattr(quickstart, "source_commit", lambda commit=commit: commit)
+        monkeypatch.setattr(folder, "source_commit", lambda commit=commit: commit)
         for stage in stages:
-            Quickstart(Settings(), tmp_path).stage(stage, lambda: 1)
-    commits = Quickstart(Settings(), tmp_path).kept("commit")
+            RunFolder(Settings(), tmp_path).stage(stage, lambda: 1)
+    commits = RunFolder(Settings(), tmp_path).kept("commit")
     assert list(commits.values()) == ["abc", "abc", "abc", None, None, None]
 
 
@@ -64,9 +65,9 @@ def test_a_finished_stage_is_not_run_again_and_a_failed_one_is(tmp_path: Path) -
         return {"n": len(calls)}
 
     with pytest.raises(RuntimeError):
-        Quickstart(Settings(), tmp_path).stage("data", work)
-    assert Quickstart(Settings(), tmp_path).stage("data", work) == {"n": 2}
-    assert Quickstart(Settings(), tmp_path).stage("data", work) == {"n": 2}
+        RunFolder(Settings(), tmp_path).stage("data", work)
+    assert RunFolder(Settings(), tmp_path).stage("data", work) == {"n": 2}
+    assert RunFolder(Settings(), tmp_path).stage("data", work) == {"n": 2}
     assert len(calls) == 2
 
 
@@ -109,7 +110,7 @@ def test_fewer_layers_are_trained_before_there_are_fewer_scenes_and_said() -> No
             plan.train_last_layers < DECODER_LAYERS[0] or plan.train_scenes < SCENES or plan.prompts < PROMPTS[0]
         )
     assert [plan.train_scenes for plan in plans[:2]] != [plan.train_scenes for plan in plans[-2:]]
-    assert any("do not suffice" in line for line in plans[-1].in_words())
+    assert any("are not enough" in line for line in plans[-1].describe())
 
 
 def test_fewer_replies_make_smaller_steps_not_fewer() -> None:
@@ -127,28 +128,28 @@ def test_a_base_of_few_layers_is_trained_whole() -> None:
 def test_a_plan_comes_back_from_its_file() -> None:
     plan = make_plan(WORK, FAST, minutes=15, bf16=True, device="CPU: x")
     assert Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan
-    assert "CPU: x; running in bfloat16." in plan.in_words()
+    assert "CPU: x; running in bfloat16." in plan.describe()
 
 
 def test_later_stages_count_for_the_time_of_arrival(tmp_path: Path) -> None:
     plan = make_plan(WORK, FAST, minutes=15)
     write_json(tmp_path / "plan", plan.as_dict())
     read = Plan.from_dict(read_json(tmp_path / "plan"))  # a file's keys come back in another order
-    run = Quickstart(Settings(), tmp_path / "run")
-    after = {name: run._progress(name, read)._after for name in plan.seconds}
+    started = Quickstart(Settings(), tmp_path / "run")
+    after = {name: started._progress(name, read)._after for name in plan.seconds}
     assert after["loss"] == 0 and after["replies"] == plan.seconds["loss"]
     assert after["train"] == pytest.approx(plan.seconds["replies"] + plan.seconds["loss"])
 
 
 def test_a_plan_for_bfloat16_is_not_followed_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan(WORK, FAST, minutes=15, bf16=True, device="CPU: x")
-    run = Quickstart(Settings(), tmp_path)
-    monkeypatch.setattr(quickstart, "has_bf16", lambda device: False)
+    started = Quickstart(Settings(), tmp_path)
+    monkeypatch.setattr(run, "has_bf16", lambda device: False)
     with pytest.raises(ValueError, match=r"plan\.json was made for bfloat16 \(CPU: x\).*Name another --out"):
-        run._check(plan)
+        started._check(plan)
     for name in plan.seconds:
         (tmp_path / f"{name}.json").touch()
-    run._check(plan)  # all is done: only the report is written
+    started._check(plan)  # all is done: only the report is written
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan")])
@@ -198,7 +199,7 @@ KILLS = """
 import json, os, signal, sys
 from pathlib import Path
 from types import SimpleNamespace
-from recipes.quickstart import __main__ as quickstart, plan as plans, replies, report
+from recipes.quickstart import folder, plan as plans, replies, report, run
 
 out, survives = Path(sys.argv[1]), int(sys.argv[2])
 
@@ -213,9 +214,9 @@ class Model:
         usage = SimpleNamespace(completion_tokens=1)
         return [SimpleNamespace(text=str(seed), ended=True, usage=usage) for seed in seeds]
 
-def results(self, plan, data, log, replies, losses):
+def results(folder, settings, plan, data, log, replies, losses, scenes):
     kept = {"data": data, "log": log, "replies": replies, "losses": losses, "plan": plan.as_dict()}
-    return {**kept, "stages": sorted(self.kept("seconds"))}
+    return {**kept, "stages": sorted(folder.kept("seconds"))}
 
 def plan(self):
     # What each start would measure differs: the plan of the first one must stand.
@@ -224,10 +225,10 @@ def plan(self):
 
 replies.LocalModel, replies._fingerprint, replies.BATCH_SIZE = Model, lambda folder: folder.name, 3
 report.write_report = lambda results, log, out: out / "report.md"
-quickstart.Quickstart._plan = plan
+run.Quickstart._plan = plan
 for name, result in (("_base", "base"), ("_train", [{"step": 1, "loss": 2.0}]), ("_losses", {"base": {"all": 1.0}})):
-    setattr(quickstart.Quickstart, name, lambda self, *_, result=result: result)
-quickstart.Quickstart._results = results
+    setattr(run.Quickstart, name, lambda self, *_, result=result: result)
+run.collect_results = results
 
 left = survives
 def deadly(write):
@@ -244,7 +245,7 @@ while True:  # each start is a process of its own, killed before one of its writ
     child = os.fork()
     if not child:
         os.replace, os.fsync = deadly(os.replace), deadly(os.fsync)
-        quickstart.Quickstart(quickstart.Settings(), out).run()
+        run.Quickstart(folder.Settings(), out).run()
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     if not os.WIFSIGNALED(status):

@@ -18,11 +18,12 @@ from typer.testing import CliRunner
 
 from her_hf.cli.inspect_mask import inspect_mask
 from her_hf.dual_layer import parse_turn
-from her_hf.processing.rows import IGNORED, build
+from her_hf.processing.rows import build
+from her_hf.processing.trunk import IGNORED
 from her_hf.scenes import ChatSample, Scene, SceneError, load_conversations, load_samples, load_scenes
-from her_hf.training.one_pass.config import DataConfig, OnePassConfig
-from her_hf.training.one_pass.data import RowSettings, conversations, make_rows
-from her_hf.training.sft import run_sft
+from her_hf.training.conversations import RowSettings, conversations, make_rows
+from her_hf.training.one_pass.config import OnePassConfig
+from her_hf.training.sft import SFTDataConfig, run_sft
 from tests.support.one_pass import FIXTURES, tiny_model, tiny_tokenizer
 
 
@@ -321,7 +322,7 @@ def train(base: Path, data: Path, out: Path, **changes: Any) -> dict[str, Any]:
         "eval_strategy": "no", "dataloader_pin_memory": False, **changes,
     }  # fmt: skip
     words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
-    return run_sft(*TrlParser((DataConfig, ModelConfig, OnePassConfig)).parse_args_and_config(words))
+    return run_sft(*TrlParser((SFTDataConfig, ModelConfig, OnePassConfig)).parse_args_and_config(words))
 
 
 def test_the_recipe_trains_on_conversations(base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -340,7 +341,7 @@ def test_the_recipe_trains_on_conversations(base: Path, tmp_path: Path, caplog: 
         "training: turns of the Environment, never trained: 1",
         "training: conversations without a reply: 1",
         "training: fields of conversations that are not used: id (1)",
-        "held out: 1 of 2 conversations are trained too",
+        "held-out: 1 of 2 conversations are trained too",
     ):
         assert line in caplog.text
     card = (tmp_path / "out" / "README.md").read_text()
@@ -368,12 +369,12 @@ def test_samples_of_one_reply(base: Path, tmp_path: Path, caplog: pytest.LogCapt
     rows = [{"messages": [asked(), said("Bel: Hm."), asked(), said("Bel: No.", reasoning_content="Bel stalls.")]}] * 2
     data = write(tmp_path / "chats.jsonl", *rows)
     assert train(base, data, tmp_path / "all", eval_split="")["rows"]["replies"] == 4
-    assert "system thinking in their last reply alone: 2. If each is a sample of that reply, set last" in caplog.text
+    assert "system thinking in their last reply only: 2. If each is a sample of that reply, set last" in caplog.text
     caplog.clear()
     found = train(base, data, tmp_path / "last", eval_split="", last_reply_only=True)["rows"]
     assert (found["replies"], found["history"], found["without_thinking"]) == (2, 2, 0)
-    assert "training: replies before the last, which are history: 2" in caplog.text and "set last" not in caplog.text
-    assert "| replies before the last, which are history | 2 |" in (tmp_path / "last" / "README.md").read_text()
+    assert "training: replies before the last, kept as history: 2" in caplog.text and "set last" not in caplog.text
+    assert "| replies before the last, kept as history | 2 |" in (tmp_path / "last" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

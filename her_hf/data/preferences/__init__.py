@@ -1,1 +1,1 @@
-"""Pairs labelled by a teacher: candidates, balance, the builder and its report."""
+"""Pairs labelled by a teacher: candidates, pairing, allocation to sets, the builder and its report."""

@@ -1,7 +1,7 @@
-"""Labelled pairs to the sets of the reward model: no scene in two of them, orders balanced, lengths contrasted.
+"""Allocates labelled pairs to the sets of the reward model: no scene in two sets, orders and lengths balanced.
 
-Source: HER (arXiv 2601.21459): of its SFT pairs half have principles won by both sides, a quarter by each side alone;
-the rest go to RL, a few to a test. Sets by scene, the balance of lengths and the counts are our own.
+Source: HER (arXiv 2601.21459). In half of its SFT pairs both sides win principles, in a quarter each one side alone;
+the other pairs go to RL, and a few to a test set. Sets by scene, the balance of lengths and the counts are our own.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .pairing import turned
 
 SETS = ("rm_sft", "rm_rl", "test")
 SHARES: Mapping[str, float] = {"rm_sft": 0.5, "rm_rl": 0.4, "test": 0.1}
-MOST_ALIKE = 0.6
-"""In no set is the longer reply the better one, or the shorter one, in a larger share of pairs."""
+MAX_LENGTH_BIAS = 0.6
+"""Largest share of a set's pairs in which the longer reply is the better one, or in which the shorter one is."""
 BOTH_SHARE = 0.5
-"""Share of the pairs of rm_sft whose principles both sides win."""
+"""Share of the pairs of rm_sft in which both sides win principles."""
 
 _NO_SET = "no_set"
 _ROUNDING = 1e-9
@@ -32,22 +32,22 @@ class Allocated:
     """The sets.
 
     Args:
-        sets (`dict[str, list[Pair]]`): Pairs of each set, in the order in which they are shown to a judge.
-        left_out (`dict[str, dict[str, int]]`): Of each set, pairs of its scenes that are in no set, by cause: `tie`
-            and `buckets` (beyond the mix of rm_sft), `size` (beyond the count that was asked for), `lengths`. Under
-            `"no_set"`, pairs of scenes that nothing was asked of.
+        sets (`dict[str, list[Pair]]`): Pairs of each set, with the sides in the order in which a judge sees them.
+        left_out (`dict[str, dict[str, int]]`): Under each set, pairs of its scenes that are in no set, by cause:
+            `tie` and `buckets` (beyond the mix of rm_sft), `size` (beyond the requested number), `lengths`. Under
+            `"no_set"`, pairs of scenes that no set needs.
     """
 
     sets: dict[str, list[Pair]]
     left_out: dict[str, dict[str, int]]
 
     def figures(self) -> dict[str, Any]:
-        """Of each set its pairs, scenes, labels, buckets, what was left out, and how lengths go with labels."""
+        """For each set its pairs, scenes, labels, buckets, what was left out, and how lengths relate to labels."""
         return {name: {**set_figures(pairs), "left_out": self.left_out[name]} for name, pairs in self.sets.items()}
 
 
 def set_figures(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Counts of one set; `longer_is_better` is `None` if no pair has a better and a longer side."""
+    """Counts of one set; `longer_is_better` is `None` if no pair has both a better and a longer side."""
     lengths = [longer for pair in pairs if (longer := longer_wins(pair)) is not None]
     return {
         "pairs": len(pairs),
@@ -62,35 +62,37 @@ def allocate(
     pairs: Sequence[Pair],
     *,
     shares: Mapping[str, float] = SHARES,
-    most_alike: float = MOST_ALIKE,
+    max_length_bias: float = MAX_LENGTH_BIAS,
     both_share: float | None = BOTH_SHARE,
     seed: int = 42,
 ) -> Allocated:
-    """Deals labelled pairs out; the result does not depend on their order.
+    """Allocates labelled pairs to sets; the result does not depend on their order.
 
-    Scenes are dealt out whole. What a set then leaves out to be balanced goes to no other set, as its scene would be
-    in two.
+    All pairs of a scene go to one set. What that set leaves out to be balanced goes to no other set, as its scene
+    would then be in two.
 
     Args:
         pairs (`Sequence[Pair]`): Pairs with `label`, and with `scene_key` and `bucket` in `extra`.
-        shares (`Mapping[str, float]`, *optional*): What each set shall get, as near as whole scenes allow: an `int` is
-            a number of pairs, never exceeded; a `float` a share of what those numbers leave, against the other shares.
-        most_alike (`float`, *optional*, defaults to 0.6): See `MOST_ALIKE`; 1 leaves lengths as they are. Where no
-            pair speaks against the commoner kind, none of that kind can be kept.
-        both_share (`float`, *optional*, defaults to 0.5): See `BOTH_SHARE`; `None` leaves buckets as they are, ties
-            included.
-        seed (`int`, *optional*, defaults to 42): Of every choice, with the pair's or scene's own text.
+        shares (`Mapping[str, float]`, *optional*): The size of each set, as closely as whole scenes allow: an `int`
+            is a number of pairs, never exceeded; a `float` is a share of the pairs that those numbers leave, relative
+            to the other shares.
+        max_length_bias (`float`, *optional*, defaults to 0.6): See `MAX_LENGTH_BIAS`; 1 disables it. If no pair
+            contradicts the more common kind, no pair of that kind can be kept.
+        both_share (`float`, *optional*, defaults to 0.5): See `BOTH_SHARE`; `None` disables it and keeps ties.
+        seed (`int`, *optional*, defaults to 42): Every choice is seeded by this and the pair's or scene's own text.
 
     Returns:
         [`Allocated`]: Each pair at most once.
 
     Raises:
-        `ValueError`: If a share is below 0, all are 0, a set is unknown, or another value is out of range.
+        `ValueError`: If a share is negative, all are 0, a set is unknown, or another value is out of range.
     """
     if set(shares) - set(SETS) or min(shares.values(), default=0) < 0 or not any(shares.values()):
-        raise ValueError(f"shares must name some of {list(SETS)}, from 0 up and not all 0, got {dict(shares)}")
-    if not 0.5 <= most_alike <= 1:
-        raise ValueError(f"most_alike must be from 0.5 to 1, got {most_alike}")
+        raise ValueError(
+            f"shares must name some of {list(SETS)}, with values from 0 up that are not all 0, got {dict(shares)}"
+        )
+    if not 0.5 <= max_length_bias <= 1:
+        raise ValueError(f"max_length_bias must be from 0.5 to 1, got {max_length_bias}")
     if both_share is not None and not 0 <= both_share <= 1:
         raise ValueError(f"both_share must be from 0 to 1, got {both_share}")
     ordered = sorted(pairs, key=lambda pair: (derive_seed(seed, key := pair.key), key))
@@ -101,10 +103,10 @@ def allocate(
         own = [pair for pair in ordered if homes[_scene(pair)] == name]
         wanted = shares.get(name)
         mix = both_share if name == "rm_sft" else None
-        kept, left_out[name] = _chosen(own, mix, wanted if isinstance(wanted, int) else None, most_alike)
+        kept, left_out[name] = _chosen(own, mix, wanted if isinstance(wanted, int) else None, max_length_bias)
         sets[name] = _balanced_orders(kept, first=derive_seed(seed, name) % 2)
-    if lost := sum(homes[_scene(pair)] == _NO_SET for pair in ordered):
-        left_out[_NO_SET] = {"not_asked_for": lost}
+    if unallocated := sum(homes[_scene(pair)] == _NO_SET for pair in ordered):
+        left_out[_NO_SET] = {"not_asked_for": unallocated}
     return Allocated(sets, left_out)
 
 
@@ -124,7 +126,7 @@ def _scene(pair: Pair) -> str:
 
 
 def _homes(pairs: Sequence[Pair], shares: Mapping[str, float], seed: int) -> dict[str, str]:
-    """The set of each scene: the next scene goes to the set that is furthest behind what it shall get."""
+    """The set of each scene: the next scene goes to the set that lacks the most pairs."""
     sizes = Counter(map(_scene, pairs))
     numbers = {name: value for name, value in shares.items() if isinstance(value, int)}
     parts = {name: value for name, value in shares.items() if not isinstance(value, int)}
@@ -136,7 +138,7 @@ def _homes(pairs: Sequence[Pair], shares: Mapping[str, float], seed: int) -> dic
     has: Counter[str] = Counter()
     homes = {}
     for scene in sorted(sizes, key=lambda key: (derive_seed(seed, key), key)):
-        home = max(names, key=lambda name: wanted[name] - has[name])  # the first of equals
+        home = max(names, key=lambda name: wanted[name] - has[name])  # of equals, the first
         homes[scene] = home
         has[home] += sizes[scene]
     return homes
@@ -147,7 +149,7 @@ def _homes(pairs: Sequence[Pair], shares: Mapping[str, float], seed: int) -> dic
 
 @dataclass(frozen=True)
 class _Stock:
-    """Pairs of one kind of bucket, by what length says of them."""
+    """Pairs of one kind of bucket: the longer reply is better, the shorter one, or neither."""
 
     longer: list[Pair]
     shorter: list[Pair]
@@ -165,9 +167,9 @@ class _Stock:
 
 
 def _chosen(
-    pairs: Sequence[Pair], both_share: float | None, most: int | None, most_alike: float
+    pairs: Sequence[Pair], both_share: float | None, most: int | None, max_length_bias: float
 ) -> tuple[list[Pair], dict[str, int]]:
-    """As many pairs as the mix of buckets, the wanted number and the contrast of lengths allow together."""
+    """As many pairs as the mix of buckets, the requested number and the balance of lengths allow together."""
     left_out: Counter[str] = Counter()
     kinds = [list(pairs)]
     if both_share is not None:
@@ -183,7 +185,7 @@ def _chosen(
         size = most
     for smaller in range(size, -1, -1):
         parts = _parts(smaller, both_share)
-        kept = _contrasted(stocks, parts, most_alike) if _fits(stocks, parts) else None
+        kept = _contrasted(stocks, parts, max_length_bias) if _fits(stocks, parts) else None
         if kept is not None:
             left_out["lengths"] = size - smaller
             break
@@ -192,7 +194,7 @@ def _chosen(
 
 
 def _parts(size: int, both_share: float | None) -> list[int]:
-    """How many pairs of each stock a set of this size has."""
+    """How many pairs of each stock a set of this size takes."""
     if both_share is None:
         return [size]
     both = int(size * both_share + 0.5)
@@ -203,15 +205,15 @@ def _fits(stocks: Sequence[_Stock], parts: Sequence[int]) -> bool:
     return all(part <= len(stock) for stock, part in zip(stocks, parts, strict=True))
 
 
-def _contrasted(stocks: Sequence[_Stock], parts: Sequence[int], most_alike: float) -> list[Pair] | None:
-    """So many pairs of each stock, lengths as even over all of them as can be; `None` if that is not even enough."""
+def _contrasted(stocks: Sequence[_Stock], parts: Sequence[int], max_length_bias: float) -> list[Pair] | None:
+    """This many pairs of each stock, with lengths as balanced as possible; `None` if that exceeds the bias allowed."""
     evens = [min(len(stock.even), part) for stock, part in zip(stocks, parts, strict=True)]
     rests = [part - even for part, even in zip(parts, evens, strict=True)]
     least = [max(0, rest - len(stock.shorter)) for stock, rest in zip(stocks, rests, strict=True)]
     most = [min(len(stock.longer), rest) for stock, rest in zip(stocks, rests, strict=True)]
     total = sum(rests)
     longer = min(max((total + 1) // 2, sum(least)), sum(most))
-    if max(longer, total - longer) > most_alike * total + _ROUNDING:
+    if max(longer, total - longer) > max_length_bias * total + _ROUNDING:
         return None
     shared = [min(max((rest + 1) // 2, low), high) for rest, low, high in zip(rests, least, most, strict=True)]
     for at, (low, high) in enumerate(zip(least, most, strict=True)):
@@ -224,9 +226,9 @@ def _contrasted(stocks: Sequence[_Stock], parts: Sequence[int], most_alike: floa
 
 
 def _balanced_orders(pairs: Sequence[Pair], *, first: int) -> list[Pair]:
-    """Each pair once, turned so that either place wins as often as the other, up to one.
+    """Each pair once, turned so that either position wins equally often, up to one pair.
 
-    Places take turns within each bucket and kind of length too, so that neither tells the place.
+    Positions alternate within each bucket and kind of length too, so that neither reveals the position.
     """
     kinds = sorted(range(len(pairs)), key=lambda at: (_kind(pairs[at]), at))
     found = list(pairs)
@@ -241,6 +243,6 @@ def _balanced_orders(pairs: Sequence[Pair], *, first: int) -> list[Pair]:
 
 
 def _kind(pair: Pair) -> tuple[bool, bool, bool, str]:
-    """Ties last, so that they do not come between those whose places take turns."""
+    """Sorts ties last, so that they do not interrupt the alternation of positions."""
     bucket = pair.extra["bucket"]
     return pair.label == "tie", bucket in ("cand_1", "cand_2"), bucket == pair.label, str(longer_wins(pair))

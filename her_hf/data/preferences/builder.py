@@ -1,15 +1,14 @@
-"""From scenes, a policy and a teacher to the reward model's sets: candidates, pairs, judgements, sets, report.
+"""Builds the reward model's sets from scenes, a policy and a teacher: candidates, pairs, judgements, sets, report.
 
 In the output folder: `run.json` (the settings), `ledger.sqlite` (every answer of both models), `candidates.jsonl`,
 `pairs.jsonl` (without labels), `judgements.jsonl`, `sets/rm_sft.jsonl`, `sets/rm_rl.jsonl`, `sets/test.jsonl`,
-`report.json`, `report.md`, `sessions.jsonl` (one line a start: seconds and tokens spent).
+`report.json`, `report.md`, `sessions.jsonl` (one line per start: seconds and tokens spent).
 
-Other settings need another folder. With a copy of `ledger.sqlite` in it, nothing that was answered is asked again.
+Other settings need another folder. A copy of `ledger.sqlite` in it saves all calls that were answered before.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,26 +16,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from her_hf.durable import Journal, claim, digest, replace_text, write_json
+from pydantic import BaseModel
+
+from her_hf.durable import claim, digest, replace_text, write_json
 from her_hf.evaluation.reward.run import LEDGER_FILES
 from her_hf.inference import Caller
+from her_hf.journal import Journal, Row
 from her_hf.judging import Pair, PairVerdict, PairwiseJudge
 from her_hf.judging.pairwise.pairs import Compared
-from her_hf.judging.pairwise.verdicts import LEAST_COMPARED
-from her_hf.runs.progress import bar, together
+from her_hf.judging.pairwise.verdicts import MIN_COMPARED
+from her_hf.runs.progress import Progress
 from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
+from her_hf.runs.units import WINDOW, Cause, Stage, run_units
 from her_hf.scenes import Scene
 from her_hf.scoring.missing import Missing
 
-from .allocation import BOTH_SHARE, MOST_ALIKE, SETS, SHARES, Allocated, allocate
+from .allocation import BOTH_SHARE, MAX_LENGTH_BIAS, SETS, SHARES, Allocated, allocate
 from .candidates import Moment, Policy, moments_of, sample_candidates
 from .pairing import Candidate, bucket_of, kept_because, pairs_of, read_candidate
 from .report import candidate_counts, judged_counts, missing_shares, render_report
 
 CANDIDATES_FILE, PAIRS_FILE, JUDGEMENTS_FILE = "candidates.jsonl", "pairs.jsonl", "judgements.jsonl"
 REPORT_FILE, REPORT_TEXT, SETS_FOLDER = "report.json", "report.md", "sets"
-
-Row = dict[str, Any]
 
 
 @dataclass
@@ -46,17 +47,17 @@ class PairRun:
     Args:
         scenes (`Sequence[Scene]`): Scenes with their dialogues.
         out (`Path`): Output folder.
-        policy ([`Policy`]): Who writes candidates.
-        teacher ([`~her_hf.judging.PairwiseJudge`]): Who labels.
+        policy ([`Policy`]): Writes the candidates.
+        teacher ([`~her_hf.judging.PairwiseJudge`]): Labels the pairs.
         pairing (`str`, *optional*, defaults to `"adjacent"`): See [`~her_hf.data.preferences.pairing.places`].
-        limit (`int`, *optional*): Most turns that are replied to.
+        limit (`int`, *optional*): Maximum number of turns that are replied to.
         well_formed (`bool`, *optional*, defaults to `False`): Whether pairs with an ill-formed side are left out.
-        least_principles (`int`, *optional*, defaults to 3): A pair with fewer compared principles is left out.
+        min_principles (`int`, *optional*, defaults to 3): Pairs with fewer compared principles are left out.
         shares (`Mapping[str, float]`, *optional*): See [`~her_hf.data.preferences.allocation.allocate`].
-        most_alike (`float`, *optional*, defaults to 0.6): See there.
+        max_length_bias (`float`, *optional*, defaults to 0.6): See there.
         both_share (`float`, *optional*, defaults to 0.5): See there.
         seed (`int`, *optional*, defaults to 42): Of the sets.
-        at_once (`int`, *optional*, defaults to 256): Most replies or pairs in hand at a time.
+        window (`int`, *optional*, defaults to 256): Most replies or pairs in hand at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
     """
 
@@ -67,17 +68,17 @@ class PairRun:
     pairing: str = "adjacent"
     limit: int | None = None
     well_formed: bool = False
-    least_principles: int = LEAST_COMPARED
+    min_principles: int = MIN_COMPARED
     shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
-    most_alike: float = MOST_ALIKE
+    max_length_bias: float = MAX_LENGTH_BIAS
     both_share: float | None = BOTH_SHARE
     seed: int = 42
-    at_once: int = 256
+    window: int = WINDOW
     show: bool = True
 
 
 async def build_pairs(run: PairRun) -> Row:
-    """Runs all stages; what is there already is not done again.
+    """Runs all stages; finished work is not repeated.
 
     Args:
         run ([`PairRun`]): The run.
@@ -86,14 +87,14 @@ async def build_pairs(run: PairRun) -> Row:
         `dict`: Contents of `report.json`: the counts of each step.
 
     Raises:
-        [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
-        `ModelError`: If a model cannot even be asked what it is.
-        `ValueError`: If there is no turn to reply to, a scene comes twice, or a setting is out of range.
+        [`~her_hf.durable.OtherRunError`]: If the folder contains a run with other settings.
+        `ModelError`: If a model cannot be reached or identified.
+        `ValueError`: If there is no turn to reply to, a scene is repeated, or a setting is out of range.
     """
     clock = Clock()
     twice = sorted(key for key, count in Counter(scene.key for scene in run.scenes).items() if count > 1)
     if twice:
-        raise ValueError(f"scenes are known by (book, i_p, i_c), but these keys come more than once: {twice[:5]}")
+        raise ValueError(f"scenes are identified by (book, i_p, i_c), but these keys are repeated: {twice[:5]}")
     moments, turns = moments_of(run.scenes, run.limit)
     settings = await _settings(run, moments)
     claim(
@@ -103,25 +104,25 @@ async def build_pairs(run: PairRun) -> Row:
         beside=LEDGER_FILES,
     )
     try:
-        file = run.out / CANDIDATES_FILE
-        rows = await sample_candidates(run.policy, moments, file, at_once=run.at_once, show=run.show)
+        file, made_by = run.out / CANDIDATES_FILE, digest(settings)
+        rows = await sample_candidates(run.policy, moments, file, made_by=made_by, window=run.window, show=run.show)
         clock.lap("candidates")
         candidates, pairs, dropped = _pairs(run, moments, rows, str(settings["policy"]["model"]["model"]))
         _write_lines(run.out / PAIRS_FILE, pairs)
-        judged = await _judge(run, pairs)
+        judged = await _judge(run, pairs, made_by)
         clock.lap("judging")
-        labelled, left_out, buckets = _labelled(pairs, judged, run.least_principles)
+        labelled, left_out, buckets = _labelled(pairs, judged, run.min_principles)
         allocated = allocate(
-            labelled, shares=run.shares, most_alike=run.most_alike, both_share=run.both_share, seed=run.seed
+            labelled, shares=run.shares, max_length_bias=run.max_length_bias, both_share=run.both_share, seed=run.seed
         )
-        asked, told = candidate_counts(rows, candidates), judged_counts(judged)
+        asked, verdicts = candidate_counts(rows, candidates), judged_counts(judged)
         report = {
             "settings": settings,
             "turns": {"scenes": len(run.scenes), **turns},
             "candidates": asked,
             "pairs": {"made": len(pairs), "dropped": dict(sorted(dropped.items()))},
-            "judged": told,
-            "missing": missing_shares(asked, told),
+            "judged": verdicts,
+            "missing": missing_shares(asked, verdicts),
             "left_out": dict(sorted(left_out.items())),
             "buckets": dict(sorted(buckets.items())),
             "allocated": {"left_out": allocated.left_out, "sets": allocated.figures()},
@@ -135,16 +136,16 @@ async def build_pairs(run: PairRun) -> Row:
 
 
 async def _settings(run: PairRun, moments: Sequence[Moment]) -> Row:
-    """All that decides the files."""
+    """Everything that determines the files."""
     return {
         "builder": "pairs",
         "policy": {**run.policy.as_dict(), "model": await run.policy.model.fingerprint()},
         "teacher": {**run.teacher.settings.as_dict(), "model": await run.teacher.caller.fingerprint()},
         "pairing": run.pairing,
         "well_formed": run.well_formed,
-        "least_principles": run.least_principles,
-        "shares": {name: str(value) for name, value in run.shares.items()},  # the number 1 is not the share 1.0
-        "most_alike": run.most_alike,
+        "min_principles": run.min_principles,
+        "shares": {name: str(value) for name, value in run.shares.items()},  # 1 is a number of pairs, 1.0 a share
+        "max_length_bias": run.max_length_bias,
         "both_share": run.both_share,
         "seed": run.seed,
         "moments": digest([moment.key for moment in moments]),
@@ -163,54 +164,64 @@ def build_pairs_now(run: PairRun) -> Row:
 def _pairs(
     run: PairRun, moments: Sequence[Moment], rows: Sequence[Row], source: str
 ) -> tuple[list[Candidate], list[Pair], Counter[str]]:
-    """Candidates in the order of the rows, the pairs they make, and how many are dropped by cause."""
+    """Candidates in the order of the rows, the pairs they form, and how many are dropped by cause."""
     count = run.policy.candidates
     candidates: list[Candidate] = []
     pairs: list[Pair] = []
     dropped: Counter[str] = Counter()
     for at, moment in enumerate(moments):
         own = [read_candidate(row, moment, run.policy.style) for row in rows[at * count : (at + 1) * count]]
-        made, lost = pairs_of(moment, own, pairing=run.pairing, source=source, well_formed=run.well_formed)
+        made, unpaired = pairs_of(moment, own, pairing=run.pairing, source=source, well_formed=run.well_formed)
         candidates += own
         pairs += made
-        dropped += lost
+        dropped += unpaired
     return candidates, pairs, dropped
 
 
 def _place(row: Mapping[str, Any]) -> tuple[str, int, int, int]:
-    """What identifies a pair: its scene, its turn and its candidates, so that pairs that come later move nothing."""
+    """What identifies a pair: its scene, turn and candidates, so that additional pairs do not shift others."""
     first, second = row["candidates"]
     return str(row["scene_key"]), int(row["turn"]), int(first), int(second)
 
 
-async def _judge(run: PairRun, pairs: Sequence[Pair]) -> list[Row]:
+class _Shape(BaseModel):
+    scene_key: str
+    turn: int
+    candidates: list[int]
+    judged: str
+    verdict: str | None
+    confidence: float | None
+    principles: list[Any]
+    evidence: Any
+    agreed: bool | None
+    missing: Cause | None
+
+
+async def _judge(run: PairRun, pairs: Sequence[Pair], judged_by: str) -> list[Row]:
     """Rows of `judgements.jsonl` in the order of the pairs; one without a verdict is judged again at the next start.
 
-    What was answered then comes from the ledger, so only a request that was lost, in either order, is really made.
+    Earlier answers come from the ledger, so only requests that failed, in either order, are really made.
     """
-    journal = Journal(run.out / JUDGEMENTS_FILE, key=_place)
-    places = [_place(pair.extra) for pair in pairs]
-    waiting = [
-        pair
-        for place, pair in zip(places, pairs, strict=True)
-        if (row := journal.rows.get(place)) is None or row["missing"] or row["judged"] != pair.key
-    ]
-    with bar(len(pairs), "judging", "pair", show=run.show, done=len(pairs) - len(waiting)) as progress:
 
-        async def one(pair: Pair) -> None:
-            found = await run.teacher.judge(pair)
-            place = {name: pair.extra[name] for name in ("scene_key", "turn", "candidates")}
-            await asyncio.to_thread(journal.add, {**place, "judged": pair.key, **found.as_dict()})
-            progress.update()
+    async def one(pair: Pair) -> Row:
+        found = await run.teacher.judge(pair)
+        place = {name: pair.extra[name] for name in ("scene_key", "turn", "candidates")}
+        return {**place, "judged": pair.key, "settings": judged_by, **found.as_dict()}
 
-        await together(map(one, waiting), run.at_once)
-    return journal.settle(places)
+    stage = Stage(
+        Journal(run.out / JUDGEMENTS_FILE, key=_place, shape=_Shape, same={"settings": judged_by}),
+        key=lambda pair: _place(pair.extra),
+        make=one,
+        is_valid=lambda pair, row: not row["missing"] and bool(row["judged"] == pair.key),
+        progress=Progress("judging", "pair", total=len(pairs), show=run.show),
+    )
+    return list(await run_units(pairs, stage, window=run.window))
 
 
 def _labelled(
     pairs: Sequence[Pair], judged: Sequence[Row], least: int
 ) -> tuple[list[Pair], Counter[str], Counter[str]]:
-    """Pairs with the teacher's labels; how many were left out, by cause; and the buckets of those that are kept."""
+    """Pairs with the teacher's labels, how many were left out by cause, and the buckets of those that are kept."""
     kept: list[Pair] = []
     left_out: Counter[str] = Counter()
     buckets: Counter[str] = Counter()
@@ -229,7 +240,7 @@ def _labelled(
 
 
 def _verdict(row: Row) -> PairVerdict:
-    """What a line of `judgements.jsonl` says of its pair as a whole."""
+    """The verdict on the whole pair in a line of `judgements.jsonl`."""
     missing = row["missing"]
     return PairVerdict(
         row["verdict"],
@@ -246,7 +257,7 @@ def _write_lines(file: Path, pairs: Sequence[Pair]) -> None:
 
 
 def _write_results(out: Path, allocated: Allocated, report: Row) -> None:
-    """Writes sets and report; those of an earlier start go first, so that a kill leaves no two allocations mixed."""
+    """Writes sets and report. Earlier ones are deleted first, so that a kill never leaves a mix of two allocations."""
     folder = out / SETS_FOLDER
     folder.mkdir(exist_ok=True)
     for file in (out / REPORT_FILE, out / REPORT_TEXT, *(folder / f"{name}.jsonl" for name in SETS)):

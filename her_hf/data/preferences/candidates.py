@@ -1,4 +1,4 @@
-"""Several replies of a policy to each turn of scenes, each kept as soon as it is there."""
+"""Samples several replies of a policy to each turn of scenes; each is stored as soon as it arrives."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from her_hf.dual_layer import ENVIRONMENT, View
-from her_hf.durable import Journal, derive_seed, digest
+from her_hf.durable import derive_seed, digest
 from her_hf.inference import Caller, ModelError, Sampling
 from her_hf.inference.window import WindowFull
-from her_hf.runs.progress import bar, together
+from her_hf.journal import Journal, Row
+from her_hf.runs.progress import Progress
+from her_hf.runs.units import WINDOW, Cause, Stage, run_units
 from her_hf.scenes import Scene
 from her_hf.simulation.styles import Style, actor_messages
 
 CANDIDATES = 8
 """Replies to a turn, as in HER."""
 
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Moment:
-    """A turn of a scene that is replied to anew.
+    """A turn of a scene for which new replies are sampled.
 
     Args:
         scene (`Scene`): The scene.
-        index (`int`): Index of the turn; what was before it is the context.
+        index (`int`): Index of the turn; the turns before it are the context.
     """
 
     scene: Scene
@@ -44,34 +46,33 @@ class Moment:
 
     @property
     def has_context(self) -> bool:
-        """Whether the character can see anything of what was before."""
+        """Whether the character can see anything that was said or done before."""
         return any(
             (View.SELF if turn.name == self.character else View.OTHERS).shows(segment.layer)
             for turn in self.scene.dialogue[: self.index]
             for segment in turn.segments
         )
 
-    @property
-    def scene_key(self) -> str:
-        book, i_p, i_c = self.scene.key
-        return f"{book}/{i_p}/{i_c}"
+
+Unit = tuple[Moment, int]
+"""A turn, and which of its candidates."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Who writes candidates, and how.
+    """The model that writes candidates, and how it is sampled.
 
     Args:
         model ([`~her_hf.inference.Caller`]): The model.
-        style ([`~her_hf.simulation.styles.Style`]): How it is spoken to, and in which notation it is read.
+        style ([`~her_hf.simulation.styles.Style`]): How it is prompted, and in which notation its replies are read.
         candidates (`int`, *optional*, defaults to 8): Replies to a turn.
-        max_tokens (`int`, *optional*): Most tokens of a reply; else the style's.
-        temperature (`float`, *optional*, defaults to 1.0): Replies must differ.
-        top_p (`float`, *optional*, defaults to 1.0): Probability mass that is sampled from.
-        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this, its turn and its number.
+        max_tokens (`int`, *optional*): Most tokens of a reply; by default the style's.
+        temperature (`float`, *optional*, defaults to 1.0): Above 0, as replies must differ.
+        top_p (`float`, *optional*, defaults to 1.0): Probability mass to sample from.
+        seed (`int`, *optional*, defaults to 42): Each call derives its seed from this, its turn and its number.
 
     Raises:
-        `ValueError`: If there are not two candidates to a pair.
+        `ValueError`: If there are fewer than two candidates.
     """
 
     model: Caller
@@ -87,7 +88,7 @@ class Policy:
             raise ValueError(f"a pair needs two candidates: candidates must be at least 2, got {self.candidates}")
 
     def as_dict(self) -> dict[str, Any]:
-        """What decides a candidate beside model and turn."""
+        """What determines a candidate besides model and turn."""
         return {
             "style": self.style.name,
             "candidates": self.candidates,
@@ -99,18 +100,18 @@ class Policy:
 
 
 def moments_of(scenes: Sequence[Scene], limit: int | None = None) -> tuple[list[Moment], dict[str, int]]:
-    """Turns of characters to reply to: all that have something to answer, or a number of them spread over all.
+    """Turns of characters to reply to: all that have a context, or a number of them spread over all.
 
     Args:
-        scenes (`Sequence[Scene]`): Scenes with their dialogues; their order does not matter.
-        limit (`int`, *optional*): Most turns.
+        scenes (`Sequence[Scene]`): Scenes with their dialogues, in any order.
+        limit (`int`, *optional*): Maximum number of turns.
 
     Returns:
-        `tuple[list[Moment], dict]`: The turns by the scenes' keys; and how many turns of characters there are, are
-            without a context, are beyond the limit, and are replied to.
+        `tuple[list[Moment], dict]`: The turns sorted by their scenes' keys, and how many turns of characters there
+            are, have no context, exceed the limit, and are replied to.
 
     Raises:
-        `ValueError`: If there is none.
+        `ValueError`: If there is no such turn.
     """
     all_turns = [
         Moment(scene, index)
@@ -133,47 +134,55 @@ def moments_of(scenes: Sequence[Scene], limit: int | None = None) -> tuple[list[
     return [found[place * len(found) // most] for place in range(most)], counts
 
 
+class _Shape(BaseModel):
+    key: list[Any]
+    asked: str
+    text: str | None
+    failure: Cause | None
+
+
 async def sample_candidates(
-    policy: Policy, moments: Sequence[Moment], file: Path, *, at_once: int = 256, show: bool = True
+    policy: Policy, moments: Sequence[Moment], file: Path, *, made_by: str, window: int = WINDOW, show: bool = True
 ) -> list[Row]:
-    """Samples the candidates that are not there yet.
+    """Samples the candidates that are still missing.
 
     Args:
-        policy ([`Policy`]): Who writes.
+        policy ([`Policy`]): The model and its sampling.
         moments (`Sequence[Moment]`): Turns to reply to.
-        file (`Path`): JSONL file that takes each reply durably; a call that failed is made again at the next start.
-        at_once (`int`, *optional*, defaults to 256): Most replies in hand at a time.
+        file (`Path`): JSONL file that stores each reply durably; failed calls are repeated at the next start.
+        made_by (`str`): Digest of the run's settings, which each line carries.
+        window (`int`, *optional*, defaults to 256): Maximum replies in progress at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
         `list[dict]`: `key` (that of the moment, and the number of the candidate), `asked`, `text` (`None` if there is
             none), `ended` (whether the model itself ended it), `failure`; in order of moments and numbers.
     """
-    journal = Journal(file, key=lambda row: tuple(row["key"]))
-    jobs = [(moment, number) for moment in moments for number in range(policy.candidates)]
-    asked = {tuple(moment.key): _messages(policy, moment) for moment in moments}
-    waiting = [
-        job for job in jobs if not _is_there(journal.rows.get((*job[0].key, job[1])), digest(asked[tuple(job[0].key)]))
-    ]
-    with bar(len(jobs), "candidates", "reply", show=show, done=len(jobs) - len(waiting)) as progress:
+    units = ((moment, number) for moment in moments for number in range(policy.candidates))
 
-        async def one(moment: Moment, number: int) -> None:
-            messages = asked[tuple(moment.key)]
-            key = [*moment.key, number]
-            journal.add({"key": key, "asked": digest(messages), **await _reply(policy, moment, messages, number)})
-            progress.update()
+    async def one(unit: Unit) -> Row:
+        moment, number = unit
+        messages = _messages(policy, moment)
+        row = {"key": [*moment.key, number], "asked": digest(messages), "settings": made_by}
+        return {**row, **await _reply(policy, moment, messages, number)}
 
-        await together((one(*job) for job in waiting), at_once)
-    return journal.settle([(*moment.key, number) for moment, number in jobs])
+    def is_valid(unit: Unit, row: Row) -> bool:
+        """Whether this very question was answered; a call that failed is made again."""
+        return not row["failure"] and bool(row["asked"] == digest(_messages(policy, unit[0])))
+
+    stage = Stage(
+        Journal(file, key=lambda row: tuple(row["key"]), shape=_Shape, same={"settings": made_by}),
+        key=lambda unit: (*unit[0].key, unit[1]),
+        make=one,
+        is_valid=is_valid,
+        progress=Progress("candidates", "reply", total=len(moments) * policy.candidates, show=show),
+    )
+    return list(await run_units(units, stage, window=window))
 
 
 def _messages(policy: Policy, moment: Moment) -> list[dict[str, Any]]:
     shown = moment.scene.model_copy(update={"dialogue": moment.scene.dialogue[: moment.index]})
     return actor_messages(shown, moment.character, policy.style)
-
-
-def _is_there(row: Row | None, asked: str) -> bool:
-    return row is not None and not row["failure"] and row["asked"] == asked
 
 
 async def _reply(policy: Policy, moment: Moment, messages: list[dict[str, Any]], number: int) -> Row:

@@ -1,4 +1,4 @@
-"""Candidates to pairs, and judged pairs to buckets. Pure functions; nothing is dropped without being counted."""
+"""Forms pairs of candidates, and sorts judged pairs into buckets. Pure functions that count whatever they drop."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from itertools import combinations
 from typing import Any
 
 from her_hf.dual_layer import View, parse_turn, visible_runs
+from her_hf.judging.pairwise.circumstances import circumstances_of
 from her_hf.judging.pairwise.judge import PairVerdict
 from her_hf.judging.pairwise.pairs import Pair, swap
-from her_hf.judging.pairwise.verdicts import LEAST_COMPARED
+from her_hf.judging.pairwise.verdicts import MIN_COMPARED
 from her_hf.scenes import read_turn
 from her_hf.scenes.messages import labelled
 from her_hf.simulation.styles import Style
@@ -26,8 +27,8 @@ class Candidate:
     """A reply as a side of pairs.
 
     Args:
-        text (`str`): `Name: ` and the turn in SELF view, in HER notation; `""` if nothing is left of it.
-        fault (`str`, *optional*): `"failed"` (no reply), `"empty"` (nothing but system thinking) or `"ill_formed"`.
+        text (`str`): `Name: ` and the turn in SELF view, in HER notation; `""` if nothing remains.
+        fault (`str`, *optional*): `"failed"` (no reply), `"empty"` (only system thinking) or `"ill_formed"`.
         cut (`bool`, *optional*): Whether it ended at the token limit.
     """
 
@@ -37,11 +38,11 @@ class Candidate:
 
 
 def places(count: int, pairing: str) -> list[tuple[int, int]]:
-    """Which candidates make a pair.
+    """Which candidates form a pair.
 
     Args:
         count (`int`): How many candidates there are.
-        pairing (`str`): `"adjacent"`: (0, 1), (2, 3), …, as in HER; `"all"`: every two.
+        pairing (`str`): `"adjacent"`: (0, 1), (2, 3), …, as in HER; `"all"`: every combination of two.
 
     Raises:
         `ValueError`: If the pairing is unknown.
@@ -63,7 +64,7 @@ def places(count: int, pairing: str) -> list[tuple[int, int]]:
 def read_candidate(row: Mapping[str, Any], moment: Moment, style: Style) -> Candidate:
     """A line of `candidates.jsonl` as a candidate.
 
-    It is ill-formed if it was cut, lacks its own label or anything that others see, has an issue, or, from a policy
+    It is ill-formed if it was cut, has an issue, or lacks its own label, anything that others see, or, from a policy
     that plans first, a closed system block.
     """
     if row["text"] is None:
@@ -90,16 +91,17 @@ def pairs_of(
         candidates (`Sequence[Candidate]`): In order of their numbers.
         pairing (`str`): See [`places`].
         source (`str`): Name of the policy.
-        well_formed (`bool`, *optional*, defaults to `False`): Whether ill-formed candidates are left out as well.
+        well_formed (`bool`, *optional*, defaults to `False`): Whether ill-formed candidates are dropped as well.
 
     Returns:
-        `tuple[list[Pair], Counter]`: The pairs, without labels; and how many were dropped, by cause: the fault of a
-            side, `same` (both sides equal) or `repeated` (the same two texts as an earlier pair of the turn).
+        `tuple[list[Pair], Counter]`: The pairs, without labels, and how many were dropped by cause: the fault of a
+            side, `same` (both sides are equal) or `repeated` (the same two texts as in an earlier pair of the turn).
     """
     dropped: Counter[str] = Counter()
     found = []
     seen: set[frozenset[str]] = set()
     prompt = moment.scene.messages_for(moment.character, turns=moment.index, system_thinking=False)
+    circumstances = circumstances_of(moment.scene, moment.character, turns=moment.index)
     for one, two in places(len(candidates), pairing):
         first, second = candidates[one], candidates[two]
         faults = {first.fault, second.fault}
@@ -111,13 +113,15 @@ def pairs_of(
             dropped[cause] += 1
             continue
         seen.add(texts)
-        extra = {"scene_key": moment.scene_key, "turn": moment.index, "candidates": [one, two], "source": source}
-        found.append(Pair(tuple(prompt), first.text, second.text, None, moment.character, extra=extra))
+        extra = {"scene_key": moment.scene.key_text, "turn": moment.index, "candidates": [one, two], "source": source}
+        found.append(
+            Pair(tuple(prompt), first.text, second.text, None, moment.character, extra=extra, carried=circumstances)
+        )
     return found, dropped
 
 
 def turned(pair: Pair) -> Pair:
-    """The pair in the other order, with what its row says of the sides."""
+    """The pair in the other order, including the fields of its row that refer to sides."""
     extra = dict(pair.extra)
     if "bucket" in extra:
         extra["bucket"] = swap(extra["bucket"])
@@ -129,7 +133,7 @@ def turned(pair: Pair) -> Pair:
 def bucket_of(found: PairVerdict) -> str:
     """Who wins principles: `"both"` sides, `"cand_1"` or `"cand_2"` alone, or `"tie"`.
 
-    A tie is a verdict that is one, or no principle with a winner; such pairs teach no side.
+    `"tie"` if the verdict is a tie or no principle has a winner; such pairs favour no side.
     """
     winners = {one.winner for one in found.principles} - {"tie"}
     if found.verdict == "tie" or not winners:
@@ -137,7 +141,7 @@ def bucket_of(found: PairVerdict) -> str:
     return "both" if len(winners) > 1 else winners.pop()
 
 
-def kept_because(found: PairVerdict, least: int = LEAST_COMPARED) -> str | None:
+def kept_because(found: PairVerdict, least: int = MIN_COMPARED) -> str | None:
     """Why a judged pair is left out: `"missing"` (no verdict) or `"few_principles"`; `None` if it is kept.
 
     Args:

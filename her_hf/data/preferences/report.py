@@ -1,4 +1,4 @@
-"""The report of the pair builder: what every step took in, gave out and left out."""
+"""The report of the pair builder: what each step received, produced and left out."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SHOWN = 300
 
 
 def candidate_counts(rows: Sequence[Row], candidates: Sequence[Candidate]) -> Row:
-    """Candidates by what became of them; those that are cut or ill-formed may be sides of pairs all the same."""
-    lost = [row["failure"] for row in rows if row["failure"]]
+    """Candidates by outcome; those that are cut or ill-formed may still be sides of pairs."""
+    failures = [row["failure"] for row in rows if row["failure"]]
     faults = Counter(candidate.fault for candidate in candidates)
     return {
         "asked": len(rows),
-        "failed": len(lost),
-        "by_cause": _sorted(Counter(one["cause"] for one in lost)),
-        "first": lost[0]["detail"] if lost else "",
+        "failed": len(failures),
+        "by_cause": _sorted(Counter(one["cause"] for one in failures)),
+        "first": failures[0]["detail"] if failures else "",
         "empty": faults["empty"],
         "ill_formed": faults["ill_formed"],
         "cut": sum(candidate.cut for candidate in candidates),
@@ -32,14 +32,14 @@ def candidate_counts(rows: Sequence[Row], candidates: Sequence[Candidate]) -> Ro
 
 
 def judged_counts(rows: Sequence[Row]) -> Row:
-    """Judgements by what became of them, and what the teacher's single answers were like."""
-    lost = [row["missing"] for row in rows if row["missing"]]
+    """Judgements by outcome, and the quality of the teacher's single answers."""
+    missing = [row["missing"] for row in rows if row["missing"]]
     orders = [one for row in rows for one in row["per_order"]]
     return {
         "pairs": len(rows),
-        "missing": len(lost),
-        "by_cause": _sorted(Counter(one["cause"] for one in lost)),
-        "first": lost[0]["detail"] if lost else "",
+        "missing": len(missing),
+        "by_cause": _sorted(Counter(one["cause"] for one in missing)),
+        "first": missing[0]["detail"] if missing else "",
         "verdicts": _sorted(Counter(row["verdict"] for row in rows if row["verdict"])),
         "disagreeing_orders": sum(row["agreed"] is False for row in rows),
         "against_its_principles": sum(map(_contradicts, rows)),
@@ -49,7 +49,7 @@ def judged_counts(rows: Sequence[Row]) -> Row:
 
 
 def missing_shares(candidates: Row, judged: Row) -> Row:
-    """Shares of what was asked for and is not there; `share` is the larger one."""
+    """Missing shares of the candidates and judgements requested; `share` is the larger one."""
     shares = {
         "candidates": candidates["failed"] / candidates["asked"],
         "judgements": judged["missing"] / judged["pairs"] if judged["pairs"] else 0.0,
@@ -68,17 +68,17 @@ def _sorted(counts: Counter[str]) -> dict[str, int]:
 
 
 def render_report(report: Mapping[str, Any]) -> str:
-    """`report.md`."""
+    """Renders `report.md`."""
     settings, asked, judged = report["settings"], report["candidates"], report["judged"]
     lines = [
         "# Pairs for a reward model",
         f"Candidates by {_code(settings['policy']['model'].get('model'))}, labels by "
         f"{_code(settings['teacher']['model'].get('model'))}.",
         table(["step", "count"], _steps(report)),
-        *(f"The first {what} that failed: {_code(said)}" for what, said in _firsts(asked, judged)),
+        *(f"The first {what} that failed: {_code(detail)}" for what, detail in _firsts(asked, judged)),
         table(["set", "pairs", "scenes", "labels", "buckets", "longer is better", "left out"], _sets(report)),
-        "No scene is in two sets. What is left out of a set is in no other, as its scene would be in two. A pair "
-        "without a verdict is in none; the same command asks again for what failed.",
+        "No scene is in two sets. A pair that a set leaves out is in no other set, as its scene would be in two. A "
+        "pair without a verdict is in no set; the same command asks again for what failed.",
         *(f"- {_code(note)}" for note in report["notes"]),
     ]
     return "\n\n".join(lines) + "\n"
@@ -102,7 +102,7 @@ def _steps(report: Mapping[str, Any]) -> list[list[object]]:
         *([f"· verdict {verdict}", count] for verdict, count in judged["verdicts"].items()),
         ["· orders disagree (a tie)", judged["disagreeing_orders"]],
         ["· verdict against its own principles", judged["against_its_principles"]],
-        ["· answers mended / asked again", f"{judged['repaired_answers']} / {judged['asked_again']}"],
+        ["· answers repaired / asked again", f"{judged['repaired_answers']} / {judged['asked_again']}"],
         *([f"left out: {cause.replace('_', ' ')}", count] for cause, count in report["left_out"].items()),
         *([f"bucket: {bucket}", count] for bucket, count in report["buckets"].items()),
     ]
@@ -114,13 +114,14 @@ def _sets(report: Mapping[str, Any]) -> list[list[object]]:
         longer = "–" if own["longer_is_better"] is None else f"{own['longer_is_better']:.1%}"
         counts = [_counts(own[what]) for what in ("labels", "buckets")]
         rows.append([name, own["pairs"], own["scenes"], *counts, longer, _counts(own["left_out"])])
-    if lost := report["allocated"]["left_out"].get("no_set"):
-        rows.append(["no set", "–", "–", "–", "–", "–", _counts(lost)])
+    if unallocated := report["allocated"]["left_out"].get("no_set"):
+        rows.append(["no set", "–", "–", "–", "–", "–", _counts(unallocated)])
     return rows
 
 
 def _firsts(asked: Row, judged: Row) -> list[tuple[str, str]]:
-    return [(what, said) for what, said in (("candidate", asked["first"]), ("judgement", judged["first"])) if said]
+    found = (("candidate", asked["first"]), ("judgement", judged["first"]))
+    return [(what, detail) for what, detail in found if detail]
 
 
 def _counts(counts: Mapping[str, int]) -> str:
@@ -128,6 +129,6 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _code(text: object) -> str:
-    """Foreign text in one line that Markdown shows as it is."""
+    """Foreign text as one line that Markdown shows literally."""
     shown = " ".join(str(text).replace("`", "'").split())
     return f"`{shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + '…'}`"

@@ -9,20 +9,24 @@ In the output folder: `run.json` and `judging.json` (the settings), `ledger.sqli
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from her_hf.dual_layer import Turn
-from her_hf.durable import Journal, claim, digest
+from her_hf.durable import claim, digest
 from her_hf.inference import Caller
+from her_hf.journal import Journal
 from her_hf.judging import DIMENSIONS, Judging, Missing, judge_dialogue
 from her_hf.runs.addresses import missing_row
-from her_hf.runs.progress import bar, together
+from her_hf.runs.progress import Progress
 from her_hf.runs.results import data_of, write_results
 from her_hf.runs.starts import Clock, by_first_role, keep_notes, note_start, run_now
+from her_hf.runs.units import WINDOW, Cause, Stage, each
 from her_hf.scenes import Scene
 from her_hf.simulation.coser import CoserSettings, Memory, Performance, Troupe, play_scene
 
@@ -47,7 +51,7 @@ class CoserRun:
         memory (`Callable`, *optional*): Looks up passages of the book for the actor.
         memory_name (`str`, *optional*, defaults to `"none"`): What it is called in the settings.
         source, split (`str`, *optional*): Where the scenes come from, for the results.
-        at_once (`int`, *optional*, defaults to 256): Most scenes in hand at a time, played or judged.
+        window (`int`, *optional*, defaults to 256): Most scenes in hand at a time, played or judged.
         show (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
     """
 
@@ -61,7 +65,7 @@ class CoserRun:
     memory_name: str = "none"
     source: str = ""
     split: str | None = None
-    at_once: int = 256
+    window: int = WINDOW
     show: bool = True
 
 
@@ -91,7 +95,7 @@ async def run_coser(run: CoserRun) -> Row:
     played_by = await _claim_playing(run) if run.troupe else None
     judged_by = await _claim_judging(run) if run.judges else None
     try:
-        dialogues, judgements = await _play_and_judge(run, ready, played_by or {}, clock)
+        dialogues, judgements = await _play_and_judge(run, ready, played_by, judged_by, clock)
         settings = {**(played_by or _settings_of(dialogues)), **(judged_by or {})}
         settings["data"] = data_of(run.source, run.split, [[*scene.key, _scene_digest(scene)] for scene in run.scenes])
         results = coser_results(run.scenes, dialogues, judgements, settings)
@@ -103,31 +107,37 @@ async def run_coser(run: CoserRun) -> Row:
 
 
 async def _play_and_judge(
-    run: CoserRun, ready: Mapping[SceneKey, Row] | None, played_by: Row, clock: Clock
+    run: CoserRun, ready: Journal | None, played_by: Row | None, judged_by: Row | None, clock: Clock
 ) -> tuple[list[Row], list[Row] | None]:
     """Rows of `dialogues.jsonl`, and of `judgements.jsonl` if there are judges.
 
     Which scene is done first changes no row and no file in the end: every unit has seeds of its own.
     """
-    with ExitStack() as bars:
-        players = _Players(run, run.troupe, played_by, bars) if run.troupe else None
-        judges = _Judges(run, await judge_names(run.judges), bars) if run.judges else None
+    async with AsyncExitStack() as stages:
+        players = judges = None
+        if run.troupe and played_by is not None:
+            players = await stages.enter_async_context(_Players(run, run.troupe, played_by).stage)
+        if judged_by is not None:
+            judges = _Judges(run, await judge_names(run.judges), judged_by)
+            await stages.enter_async_context(judges.stage)
 
-        async def whole(scene: Scene) -> Row:
+        async def whole(scene: Scene) -> None:
             if players:
-                dialogue = await players.play(scene)
+                dialogue = await players.row(scene)
                 clock.lap("playing")
             else:
-                dialogue = (ready or {})[scene.key]
+                dialogue = _there(ready, scene)
             if judges:
                 await judges.judge(scene, dialogue)
                 clock.lap("judging")
-            return dialogue
 
-        dialogues = await together(map(whole, run.scenes), run.at_once)
+        await each(run.scenes, whole, window=run.window)
+    keys = [scene.key for scene in run.scenes]
     if players:
-        players.journal.settle([scene.key for scene in run.scenes])
-    return dialogues, judges.settle(dialogues) if judges else None
+        await players.settle(keys)
+    played = players.journal if players else ready
+    dialogues = list(played.rows(keys)) if played else []
+    return dialogues, await judges.settled(dialogues) if judges else None
 
 
 def _settings_of(dialogues: Sequence[Row]) -> Row:
@@ -164,67 +174,81 @@ async def _claim_judging(run: CoserRun) -> Row:
 # -- playing
 
 
+class _DialogueShape(BaseModel):
+    key: list[Any]
+    turns: list[dict[str, Any]]
+    ended_by: str
+    failure: Cause | None = None
+    scene_digest: str
+
+
 class _Players:
     """Plays scenes that are not played yet."""
 
-    def __init__(self, run: CoserRun, troupe: Troupe, played_by: Row, bars: ExitStack) -> None:
+    def __init__(self, run: CoserRun, troupe: Troupe, played_by: Row) -> None:
         self._run, self._troupe, self._played_by = run, troupe, played_by
-        self.journal = Journal(run.out / DIALOGUES, key=scene_key)
         turns = run.settings.turns
-        done = sum(_is_played(self.journal.rows.get(scene.key), _scene_digest(scene)) for scene in run.scenes)
-        total = turns * len(run.scenes)
-        self._progress = bars.enter_context(bar(total, "playing", "turn", show=run.show, done=turns * done))
+        self.stage: Stage[Scene] = Stage(
+            Journal(run.out / DIALOGUES, key=scene_key, shape=_DialogueShape, same={"settings": played_by}),
+            key=lambda scene: scene.key,
+            make=self._play,
+            is_valid=_is_played,
+            progress=Progress("playing", "turn", total=turns * len(run.scenes), show=run.show),
+            steps=turns,  # a scene that ended early is done too
+            counted=lambda row: len(row["turns"]),
+        )
 
-    async def play(self, scene: Scene) -> Row:
-        """The row of a scene, on the disk."""
-        run, scene_digest = self._run, _scene_digest(scene)
-        row = self.journal.rows.get(scene.key)
-        if row is not None and _is_played(row, scene_digest):
-            return row
+    async def _play(self, scene: Scene) -> Row:
+        run = self._run
         performance = await play_scene(
-            scene, self._troupe, run.settings, memory=run.memory, on_turn=lambda _: self._progress.update()
+            scene, self._troupe, run.settings, memory=run.memory, on_turn=lambda _: self.stage.progress.advance()
         )
         keep_notes(run.out, _callers(run))
-        row = _dialogue_row(scene, performance, self._played_by, scene_digest)
-        await asyncio.to_thread(self.journal.add, row)  # waits for the disk, which should hold up nobody else
-        self._progress.update(run.settings.turns - len(performance.turns))  # a scene that ended early is done too
-        return row
+        return _dialogue_row(scene, performance, self._played_by)
 
 
-def _played(run: CoserRun) -> dict[SceneKey, Row]:
-    """Rows of dialogues that are there already, by scene.
+def _played(run: CoserRun) -> Journal:
+    """Dialogues that are there already.
 
     Raises:
         `FileNotFoundError`: If one is missing.
         `ValueError`: If one was played from a scene that reads otherwise.
     """
     journal = Journal(run.out / DIALOGUES, key=scene_key)
-    missing = [scene.key for scene in run.scenes if scene.key not in journal.rows]
+    missing = [scene.key for scene in run.scenes if scene.key not in journal]
     if missing:
         raise FileNotFoundError(
             f"{journal.file} holds no dialogue for {len(missing)} of {len(run.scenes)} scenes, such as {missing[0]}. "
             "Play them first (without --judge-only), or name the scenes that were played."
         )
     for scene in run.scenes:
-        known = journal.rows[scene.key].get("scene_digest")
+        known = _there(journal, scene).get("scene_digest")
         if known is not None and known != _scene_digest(scene):
             raise ValueError(
                 f"the dialogue of {scene.key} in {journal.file} was played from a scene that reads otherwise than the "
                 "one given. Name the scenes that were played, or play again."
             )
-    return {scene.key: journal.rows[scene.key] for scene in run.scenes}
+    return journal
+
+
+def _there(journal: Journal | None, scene: Scene) -> Row:
+    """The dialogue of a scene that was played before."""
+    row = journal.get(scene.key) if journal else None
+    if row is None:
+        raise FileNotFoundError(f"the dialogue of {scene.key} is gone from {DIALOGUES} since this run began")
+    return row
 
 
 def _scene_digest(scene: Scene) -> str:
     return digest(scene.model_dump_json())
 
 
-def _is_played(row: Row | None, scene_digest: str) -> bool:
+def _is_played(scene: Scene, row: Row) -> bool:
     """Whether this scene, as it is now, was played to its end; one that failed is played again."""
-    return row is not None and row.get("ended_by") != "failed" and row.get("scene_digest") == scene_digest
+    return bool(row["ended_by"] != "failed" and row["scene_digest"] == _scene_digest(scene))
 
 
-def _dialogue_row(scene: Scene, performance: Performance, settings: Row, scene_digest: str) -> Row:
+def _dialogue_row(scene: Scene, performance: Performance, settings: Row) -> Row:
     return {
         "key": list(scene.key),
         "topic": scene.topic,
@@ -235,77 +259,103 @@ def _dialogue_row(scene: Scene, performance: Performance, settings: Row, scene_d
         "failure": performance.failure,
         "named": performance.named,
         "drawn": performance.drawn,
-        "scene_digest": scene_digest,
+        "scene_digest": _scene_digest(scene),
         "settings": settings,
     }
 
 
 # -- judging
 
-Unit = tuple[SceneKey, str, str, int]
+UnitKey = tuple[SceneKey, str, str, int]
 """(scene, dimension, judge, sample)."""
 
 
-def _unit(row: Row) -> Unit:
+@dataclass(frozen=True)
+class _Unit:
+    """A judgement to make, and the digest of what it is about."""
+
+    key: UnitKey
+    scene: Scene
+    turns: list[Turn]
+    judged: str
+
+
+class _JudgementShape(BaseModel):
+    key: list[Any]
+    dimension: str
+    judge: str
+    sample: int
+    judged: str
+    flaws: list[Any] | None
+    missing: Cause | None
+
+
+def _unit_key(row: Row) -> UnitKey:
     return scene_key(row), str(row["dimension"]), str(row["judge"]), int(row["sample"])
 
 
 class _Judges:
     """Judges dialogues that are not judged yet."""
 
-    def __init__(self, run: CoserRun, names: Sequence[str], bars: ExitStack) -> None:
-        self._run, self._names = run, names
-        self._journal = Journal(run.out / JUDGEMENTS, key=_unit)
+    def __init__(self, run: CoserRun, names: Sequence[str], judged_by: Row) -> None:
+        self._run, self._names, self._judged_by = run, names, digest(judged_by)
         self._callers = dict(zip(names, run.judges, strict=True))
-        total = len(self._units(run.scenes[0].key)) * len(run.scenes) if run.scenes else 0
-        self._progress = bars.enter_context(bar(total, "judging", "judgement", show=run.show))
+        journal = Journal(
+            run.out / JUDGEMENTS, key=_unit_key, shape=_JudgementShape, same={"settings": self._judged_by}
+        )
+        total = len(DIMENSIONS) * len(names) * run.judging.samples * len(run.scenes)
+        self.stage: Stage[_Unit] = Stage(
+            journal,
+            key=lambda unit: unit.key,
+            make=self._judge,
+            is_valid=_is_judged,
+            progress=Progress("judging", "judgement", total=total, show=run.show),
+        )
 
-    def _units(self, key: SceneKey) -> list[Unit]:
+    def _keys(self, key: SceneKey) -> list[UnitKey]:
         samples = range(self._run.judging.samples)
         return [(key, dimension, name, at) for dimension in DIMENSIONS for name in self._names for at in samples]
 
     async def judge(self, scene: Scene, dialogue: Row) -> None:
         """Judges one scene, all its judgements at a time; one that could not be played is not judged."""
-        units = self._units(scene.key)
+        keys = self._keys(scene.key)
         if dialogue.get("ended_by") == "failed":
-            self._progress.update(len(units))
+            self.stage.progress.skip(len(keys))
             return
         turns = turns_of(dialogue)
         judged = digest([_scene_digest(scene), *(turn.render(view="self") for turn in turns)])
-        waiting = [unit for unit in units if not _is_judged(self._journal.rows.get(unit), judged)]
-        self._progress.update(len(units) - len(waiting))
-        await together((self._judge(unit, scene, turns, judged) for unit in waiting), len(waiting) or 1)
+        await each((_Unit(key, scene, turns, judged) for key in keys), self.stage.row, window=len(keys))
 
-    async def _judge(self, unit: Unit, scene: Scene, turns: list[Turn], judged: str) -> None:
-        key, dimension, name, sample = unit
+    async def _judge(self, unit: _Unit) -> Row:
+        key, dimension, name, sample = unit.key
         settings = self._run.judging
-        found = await judge_dialogue(self._callers[name], scene, turns, dimension, settings=settings, sample=sample)
+        found = await judge_dialogue(
+            self._callers[name], unit.scene, unit.turns, dimension, settings=settings, sample=sample
+        )
         keep_notes(self._run.out, _callers(self._run))
-        row: Row = {"key": list(key), "dimension": dimension, "judge": name, "sample": sample, "judged": judged}
+        row: Row = {"key": list(key), "dimension": dimension, "judge": name, "sample": sample, "judged": unit.judged}
+        row["settings"] = self._judged_by
         if isinstance(found, Missing):
-            row |= {"flaws": None, "missing": missing_row(found.as_dict())}
-        else:
-            kept = asdict(found)
-            del kept["dimension"]
-            row |= {**kept, "missing": None}
-        await asyncio.to_thread(self._journal.add, row)
-        self._progress.update()
+            return row | {"flaws": None, "missing": missing_row(found.as_dict())}
+        kept = asdict(found)
+        del kept["dimension"]
+        return row | {**kept, "missing": None}
 
-    def settle(self, dialogues: Sequence[Row]) -> list[Row]:
-        """Rows of `judgements.jsonl`, in order of scenes, dimensions, judges and samples."""
+    async def settled(self, dialogues: Sequence[Row]) -> list[Row]:
+        """Rows of `judgements.jsonl`, in order of scenes, dimensions, judges and samples; the file has them first."""
         whole = [scene_key(row) for row in dialogues if row.get("ended_by") != "failed"]
-        return self._journal.settle([unit for key in whole for unit in self._units(key)])
+        keys = [unit for key in whole for unit in self._keys(key)]
+        await self.stage.settle(keys)
+        return list(self.stage.journal.rows(keys))
 
 
-def _is_judged(row: Row | None, judged: str) -> bool:
+def _is_judged(unit: _Unit, row: Row) -> bool:
     """Whether this very dialogue of this very scene was judged; a request that failed is made again."""
-    if row is None or row.get("judged") != judged:
-        return False
-    return not (row.get("missing") and row["missing"]["cause"] == "request")
+    return bool(row["judged"] == unit.judged and (row["missing"] or {}).get("cause") != "request")
 
 
 async def judge_names(judges: Sequence[Caller]) -> list[str]:
-    """A short name of each judge, with a number if two have the same."""
+    """A short name of each judge, with a number where two have the same."""
     names = [str((await judge.fingerprint())["model"]) for judge in judges]
     return [name if names.count(name) == 1 else f"{name} #{at + 1}" for at, name in enumerate(names)]
 

@@ -14,14 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from her_hf.dual_layer import ENVIRONMENT, Turn
-from her_hf.durable import Journal, claim, derive_seed, digest, whole_lines
+from her_hf.durable import claim, derive_seed, digest, whole_lines
 from her_hf.inference import Caller, ModelError, Sampling
 from her_hf.inference.window import WindowFull
+from her_hf.journal import Journal
 from her_hf.runs.addresses import failure_of
-from her_hf.runs.progress import bar, together
+from her_hf.runs.progress import Progress
 from her_hf.runs.results import data_of, write_results
 from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
+from her_hf.runs.units import WINDOW, Cause, Stage, run_units
 from her_hf.scenes import Scene, read_turn
 from her_hf.scoring.dialogues import SampledDialogue
 from her_hf.scoring.leaks import known_secrets
@@ -52,7 +56,7 @@ class FormRun:
         top_p (`float`, *optional*, defaults to 0.9): Probability mass that is sampled from.
         seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this and its turn.
         source, split (`str`, *optional*): Where the scenes come from, for the results.
-        at_once (`int`, *optional*, defaults to 256): Most replies in hand at a time.
+        window (`int`, *optional*, defaults to 256): Most replies in hand at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
     """
 
@@ -67,7 +71,7 @@ class FormRun:
     seed: int = 42
     source: str = ""
     split: str | None = None
-    at_once: int = 256
+    window: int = WINDOW
     show: bool = True
 
     def sampling(self, seed: int | None = None) -> Sampling:
@@ -141,7 +145,7 @@ async def run_form(run: FormRun) -> Row:
     claim(run.out, settings, begun=lambda folder: (folder / REPLIES).exists())
     clock, callers = Clock(), {"model": run.model}
     try:
-        rows = await _sample(run, units)
+        rows = await _sample(run, units, digest(settings))
         clock.lap("replying")
         return _results(run, units, rows, settings)
     finally:
@@ -159,35 +163,39 @@ def _results(run: FormRun, units: Sequence[Unit], rows: Sequence[Row], settings:
     return results
 
 
-async def _sample(run: FormRun, units: Sequence[Unit]) -> list[Row]:
+class _Shape(BaseModel):
+    key: list[Any]
+    asked: str
+    text: str | None
+    failure: Cause | None
+
+
+async def _sample(run: FormRun, units: Sequence[Unit], sampled_by: str) -> list[Row]:
     """Rows of `replies.jsonl` in the order of the units."""
-    journal = Journal(run.out / REPLIES, key=lambda row: tuple(row["key"]))
-    asked = [_messages(unit, run.style) for unit in units]
-    waiting = [
-        (unit, messages)
-        for unit, messages in zip(units, asked, strict=True)
-        if not _is_there(journal.rows.get(tuple(unit_key(unit))), digest(messages))
-    ]
-    with bar(len(units), "replies", "reply", show=run.show, done=len(units) - len(waiting)) as progress:
 
-        async def one(unit: Unit, messages: list[dict[str, Any]]) -> None:
-            row = {"key": unit_key(unit), "character": unit[1], "asked": digest(messages)}
-            row["scene_digest"] = digest(unit[0].model_dump_json())
-            journal.add({**row, **await _reply(run, unit, messages)})
-            progress.update()
+    async def one(unit: Unit) -> Row:
+        messages = _messages(unit, run.style)
+        row = {"key": unit_key(unit), "character": unit[1], "asked": digest(messages)}
+        row["scene_digest"] = digest(unit[0].model_dump_json())
+        return {**row, "settings": sampled_by, **await _reply(run, unit, messages)}
 
-        await together((one(*job) for job in waiting), run.at_once)
-    return journal.settle([tuple(unit_key(unit)) for unit in units])
+    def is_valid(unit: Unit, row: Row) -> bool:
+        """Whether this very question was answered; a call that failed is made again."""
+        return not row["failure"] and bool(row["asked"] == digest(_messages(unit, run.style)))
+
+    stage = Stage(
+        Journal(run.out / REPLIES, key=lambda row: tuple(row["key"]), shape=_Shape, same={"settings": sampled_by}),
+        key=lambda unit: tuple(unit_key(unit)),
+        make=one,
+        is_valid=is_valid,
+        progress=Progress("replies", "reply", total=len(units), show=run.show),
+    )
+    return list(await run_units(units, stage, window=run.window))
 
 
 def _messages(unit: Unit, style: Style) -> list[dict[str, Any]]:
     scene, character, index = unit
     return actor_messages(scene.model_copy(update={"dialogue": scene.dialogue[:index]}), character, style)
-
-
-def _is_there(row: Row | None, asked: str) -> bool:
-    """Whether this very question was answered; a call that failed is made again."""
-    return row is not None and not row["failure"] and row["asked"] == asked
 
 
 async def _reply(run: FormRun, unit: Unit, messages: list[dict[str, Any]]) -> Row:

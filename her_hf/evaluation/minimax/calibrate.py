@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from her_hf.durable import Journal, claim, derive_seed, write_json
+from her_hf.durable import claim, derive_seed, write_json
 from her_hf.inference import Caller
 from her_hf.judging.critics.minimax import OPENING_TURNS, ChunkJudging, chunks_of
-from her_hf.runs.progress import together
 from her_hf.runs.results import missing_part
 from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
+from her_hf.runs.units import WINDOW, each
 from her_hf.scenes.errors import SceneError
 from her_hf.scenes.fields import needed_items, needed_text
 from her_hf.scenes.load import read_file
@@ -29,7 +28,7 @@ from her_hf.scoring.statistics import spearman
 from her_hf.simulation.minimax import NPC, USER
 
 from ..rows import Row
-from .judging import SCALE, Dialogue, Judges, chunk_columns, chunk_key, dialogue_key
+from .judging import SCALE, Dialogue, Judges, chunk_columns, dialogue_key
 from .run import BESIDE, JUDGEMENTS
 
 CALIBRATION = "calibration.json"
@@ -53,7 +52,7 @@ class Calibration:
         limit (`int`, *optional*): Only so many dialogues, drawn by the seed.
         judging ([`~her_hf.judging.critics.minimax.ChunkJudging`], *optional*): How the judge is asked; its seed
             draws too.
-        at_once (`int`, *optional*, defaults to 256): Most dialogues in hand at a time.
+        window (`int`, *optional*, defaults to 256): Most dialogues in hand at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
     """
 
@@ -63,7 +62,7 @@ class Calibration:
     language: str | None = None
     limit: int | None = None
     judging: ChunkJudging = field(default_factory=ChunkJudging)
-    at_once: int = 256
+    window: int = WINDOW
     show: bool = True
 
 
@@ -96,7 +95,7 @@ async def calibrate(run: Calibration) -> Row:
     claim(run.out, settings, begun=lambda folder: (folder / JUDGEMENTS).exists(), beside=BESIDE)
     clock, callers = Clock(), {"judge": run.judge}
     try:
-        judgements = await _judge(run, [item.dialogue for item in public], callers)
+        judgements = await _judge(run, [item.dialogue for item in public], settings, callers)
         clock.lap("judging")
         settings |= {"source": str(run.source), "language": run.language, "limit": run.limit}
         results = {**calibration_results(public, judgements), "settings": settings, "scale": SCALE}
@@ -107,14 +106,16 @@ async def calibrate(run: Calibration) -> Row:
         note_start(run.out, clock, callers)
 
 
-async def _judge(run: Calibration, dialogues: Sequence[Dialogue], callers: dict[str, Caller]) -> list[Row]:
+async def _judge(
+    run: Calibration, dialogues: Sequence[Dialogue], judged_by: Row, callers: dict[str, Caller]
+) -> list[Row]:
     """Rows of `judgements.jsonl`."""
     total = sum(len(chunks_of(dialogue.turns, run.judging.chunk)) for dialogue in dialogues)
-    journal = Journal(run.out / JUDGEMENTS, key=chunk_key)
-    with ExitStack() as bars:
-        judges = Judges(callers, run.judge, run.judging, journal, bars, total=total, show=run.show)
-        await together(map(judges.judge, dialogues), run.at_once)
-    return judges.settle(dialogues)
+    file = run.out / JUDGEMENTS
+    judges = Judges(callers, run.judge, run.judging, file, judged_by, total=total, show=run.show)
+    async with judges.stage:
+        await each(dialogues, judges.judge, window=run.window)
+    return await judges.settled(dialogues)
 
 
 def calibrate_now(run: Calibration) -> Row:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from her_hf.durable import Journal, digest
+from pydantic import BaseModel
+
+from her_hf.durable import digest
 from her_hf.inference import Caller
+from her_hf.journal import Journal
 from her_hf.judging.critics.minimax import Chunk, ChunkJudgement, ChunkJudging, Line, chunks_of, judge_chunk
 from her_hf.runs.addresses import missing_row
-from her_hf.runs.progress import bar, together
+from her_hf.runs.progress import Progress
 from her_hf.runs.starts import keep_notes
+from her_hf.runs.units import Cause, Stage, each
 from her_hf.scenes.seeds import Seed
 from her_hf.scoring.minimax import chunk_scores
 from her_hf.scoring.missing import Missing
@@ -50,6 +54,25 @@ def chunk_key(row: Row) -> tuple[Any, ...]:
     return *dialogue_key(row), row["chunk"]
 
 
+@dataclass(frozen=True)
+class _Unit:
+    """A chunk to judge, and the digest of what it is about."""
+
+    dialogue: Dialogue
+    chunk: Chunk
+    judged: str
+
+
+class _Shape(BaseModel):
+    language: str
+    seed_id: str
+    run: int | str
+    chunk: int
+    judged: str
+    errors: list[Any] | None
+    missing: Cause | None
+
+
 class Judges:
     """Judges dialogues chunk by chunk, what is not judged yet.
 
@@ -57,10 +80,13 @@ class Judges:
         callers (`Mapping[str, Caller]`): Who is asked in this start, by role.
         judge ([`~her_hf.inference.Caller`]): The judge.
         settings ([`~her_hf.judging.critics.minimax.ChunkJudging`]): How to ask.
-        journal ([`~her_hf.durable.Journal`]): Keyed by [`chunk_key`].
-        bars (`ExitStack`): Closes the progress bar.
+        file (`Path`): The journal of judgements.
+        judged_by (`Mapping`): All settings of judging, as the folder's note has them.
         total (`int`): Chunks that there are to be.
         show (`bool`): Whether to show the bar.
+
+    Attributes:
+        stage ([`~her_hf.runs.units.Stage`]): To be entered while dialogues are judged.
     """
 
     def __init__(
@@ -68,53 +94,61 @@ class Judges:
         callers: Mapping[str, Caller],
         judge: Caller,
         settings: ChunkJudging,
-        journal: Journal,
-        bars: ExitStack,
+        file: Path,
+        judged_by: Row,
         *,
         total: int,
         show: bool,
     ) -> None:
-        self._callers, self._caller, self._settings, self._journal = dict(callers), judge, settings, journal
-        self._progress = bars.enter_context(bar(total, "judging", "chunk", show=show))
+        self._callers, self._caller, self._settings, self._judged_by = (
+            dict(callers),
+            judge,
+            settings,
+            digest(judged_by),
+        )
+        self.stage: Stage[_Unit] = Stage(
+            Journal(file, key=chunk_key, shape=_Shape, same={"settings": self._judged_by}),
+            key=lambda unit: _key(unit.dialogue, unit.chunk),
+            make=self._judge,
+            is_valid=_is_judged,
+            progress=Progress("judging", "chunk", total=total, show=show),
+        )
 
     async def judge(self, dialogue: Dialogue) -> None:
-        """Judges all chunks of one dialogue, each on the disk as it comes."""
-        jobs = []
-        for chunk in chunks_of(dialogue.turns, self._settings.chunk):
-            judged = digest([list(map(dict, chunk.before)), list(map(dict, chunk.turns)), dialogue.seed.model_dump()])
-            if not _is_judged(self._journal.rows.get(_key(dialogue, chunk)), judged):
-                jobs.append(self._judge(dialogue, chunk, judged))
-            else:
-                self._progress.update()
-        await together(jobs, len(jobs) or 1)
+        """Judges all chunks of one dialogue concurrently, each on the disk as it comes."""
+        seed = dialogue.seed.model_dump()
+        chunks = chunks_of(dialogue.turns, self._settings.chunk)
+        units = (
+            _Unit(dialogue, chunk, digest([list(map(dict, chunk.before)), list(map(dict, chunk.turns)), seed]))
+            for chunk in chunks
+        )
+        await each(units, self.stage.row, window=len(chunks) or 1)
 
-    async def _judge(self, dialogue: Dialogue, chunk: Chunk, judged: str) -> None:
+    async def _judge(self, unit: _Unit) -> Row:
+        dialogue, chunk = unit.dialogue, unit.chunk
         key = list(dialogue.names.values())
         found = await judge_chunk(self._caller, dialogue.seed, chunk, settings=self._settings, key=key)
-        keep_notes(self._journal.file.parent, self._callers)
-        self._journal.add(judgement_row(dialogue, chunk, found, judged))
-        self._progress.update()
+        keep_notes(self.stage.journal.file.parent, self._callers)
+        return {**judgement_row(dialogue, chunk, found, unit.judged), "settings": self._judged_by}
 
-    def settle(self, dialogues: Sequence[Dialogue]) -> list[Row]:
+    async def settled(self, dialogues: Sequence[Dialogue]) -> list[Row]:
         """Rows of `judgements.jsonl` in the order of dialogues and chunks; the file has them first."""
-        return self._journal.settle(
-            [
-                _key(dialogue, chunk)
-                for dialogue in dialogues
-                for chunk in chunks_of(dialogue.turns, self._settings.chunk)
-            ]
-        )
+        keys = [
+            _key(dialogue, chunk)
+            for dialogue in dialogues
+            for chunk in chunks_of(dialogue.turns, self._settings.chunk)
+        ]
+        await self.stage.settle(keys)
+        return list(self.stage.journal.rows(keys))
 
 
 def _key(dialogue: Dialogue, chunk: Chunk) -> tuple[Any, ...]:
     return chunk_key({**dialogue.names, "chunk": chunk.index})
 
 
-def _is_judged(row: Row | None, judged: str) -> bool:
+def _is_judged(unit: _Unit, row: Row) -> bool:
     """Whether these very turns were judged; a request that failed is made again."""
-    if row is None or row.get("judged") != judged:
-        return False
-    return not (row.get("missing") and row["missing"]["cause"] == "request")
+    return bool(row["judged"] == unit.judged and (row["missing"] or {}).get("cause") != "request")
 
 
 def judgement_row(dialogue: Dialogue, chunk: Chunk, found: ChunkJudgement | Missing, judged: str) -> Row:

@@ -9,22 +9,27 @@ In the output folder: `run.json` and `judging.json` (the settings), `ledger.sqli
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from her_hf.durable import RUN_FILE, Journal, claim, digest, read_json
+from pydantic import BaseModel
+
+from her_hf.durable import RUN_FILE, claim, digest, read_json
 from her_hf.inference import Caller
+from her_hf.journal import Journal
 from her_hf.judging.critics.minimax import OPENING_TURNS, ChunkJudging
-from her_hf.runs.progress import bar, together
+from her_hf.runs.progress import Progress
 from her_hf.runs.results import RESULTS, data_of, write_results
 from her_hf.runs.starts import NOTES, SESSIONS, Clock, by_first_role, keep_notes, note_start, run_now
+from her_hf.runs.units import WINDOW, Cause, Stage, each
 from her_hf.scenes.seeds import Seed
 from her_hf.simulation.minimax import MinimaxSettings, Session, play_session
 
 from ..rows import Row
-from .judging import Dialogue, Judges, chunk_key, dialogue_key
+from .judging import Dialogue, Judges, dialogue_key
 from .results import minimax_results, planned_chunks
 
 DIALOGUES, JUDGEMENTS = "dialogues.jsonl", "judgements.jsonl"
@@ -32,6 +37,10 @@ LEDGER, JUDGING = "ledger.sqlite", "judging.json"
 REPORTS = ("report.md", "report.html")
 BESIDE = (RUN_FILE, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", DIALOGUES, SESSIONS, NOTES, RESULTS, *REPORTS)
 """What may lie in the folder when judging begins there."""
+
+
+Unit = tuple[Seed, int]
+"""A seed, and which of its runs."""
 
 
 @dataclass
@@ -48,7 +57,7 @@ class MinimaxRun:
         judging ([`~her_hf.judging.critics.minimax.ChunkJudging`], *optional*): How the judge is asked.
         runs (`int`, *optional*, defaults to 3): How often each seed is played.
         source, split (`str`, *optional*): Where the seeds come from, and of which language, for the results.
-        at_once (`int`, *optional*, defaults to 256): Most dialogues in hand at a time, played or judged.
+        window (`int`, *optional*, defaults to 256): Most dialogues in hand at a time, played or judged.
         show (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
     """
 
@@ -62,7 +71,7 @@ class MinimaxRun:
     runs: int = 3
     source: str = ""
     split: str | None = None
-    at_once: int = 256
+    window: int = WINDOW
     show: bool = True
 
     def __post_init__(self) -> None:
@@ -73,7 +82,7 @@ class MinimaxRun:
             raise ValueError(f"runs must be at least 1, got {self.runs}")
 
     @property
-    def units(self) -> list[tuple[Seed, int]]:
+    def units(self) -> list[Unit]:
         """Every seed with every run, counted from 1."""
         return [(seed, run) for seed in self.seeds for run in range(1, self.runs + 1)]
 
@@ -103,7 +112,7 @@ async def run_minimax(run: MinimaxRun) -> Row:
     judged_by = await _claim_judging(run)
     ready = None if run.settings else _played(run)
     try:
-        dialogues, judgements = await _play_and_judge(run, ready, played_by, clock)
+        dialogues, judgements = await _play_and_judge(run, ready, played_by, judged_by, clock)
         turns = _turns_of(dialogues, played_by)
         settings = {**played_by, **judged_by, "runs": run.runs}
         settings["data"] = data_of(run.source, run.split, [[*seed.key, _digest(seed)] for seed in run.seeds])
@@ -115,40 +124,46 @@ async def run_minimax(run: MinimaxRun) -> Row:
         note_start(run.out, clock, _callers(run))
 
 
-def _turns_of(dialogues: Sequence[Row], played_by: Row) -> int:
+def _turns_of(dialogues: Iterable[Row], played_by: Row) -> int:
     """Generated turns of a whole dialogue, said or seen."""
     return int(played_by.get("turns") or max(len(row["turns"]) for row in dialogues) - OPENING_TURNS)
 
 
 async def _play_and_judge(
-    run: MinimaxRun, ready: Mapping[Key, Row] | None, played_by: Row, clock: Clock
+    run: MinimaxRun, ready: Journal | None, played_by: Row, judged_by: Row, clock: Clock
 ) -> tuple[list[Row], list[Row] | None]:
     """Rows of `dialogues.jsonl`, and of `judgements.jsonl` if there is a judge.
 
     Which dialogue is done first changes no row and no file in the end: every unit has seeds of its own.
     """
-    with ExitStack() as bars:
-        players = _Players(run, played_by, bars) if ready is None else None
-        judges = _judges(run, list((ready or {}).values()), played_by, bars)
+    keys = [_key(unit) for unit in run.units]
+    async with AsyncExitStack() as stages:
+        players = None
+        if ready is None:
+            players = await stages.enter_async_context(_Players(run, played_by).stage)
+        judges = _judges(run, ready, played_by, judged_by)
+        if judges:
+            await stages.enter_async_context(judges.stage)
 
-        async def whole(seed: Seed, number: int) -> Row:
+        async def whole(unit: Unit) -> None:
             if players:
-                row = await players.play(seed, number)
+                row = await players.row(unit)
                 clock.lap("playing")
             else:
-                row = (ready or {})[_key(seed, number)]
+                row = _there(ready, unit)
             if judges and not row["failure"]:  # a dialogue that broke off is not judged
-                await judges.judge(_to_judge(seed, row))
+                await judges.judge(_to_judge(unit[0], row))
                 clock.lap("judging")
-            return row
 
-        rows = await together((whole(*unit) for unit in run.units), run.at_once)
+        await each(run.units, whole, window=run.window)
     if players:
-        players.journal.settle([_key(*unit) for unit in run.units])
+        await players.settle(keys)
+    played = players.journal if players else ready
+    rows = list(played.rows(keys)) if played else []
     if judges is None:
         return rows, None
     units = zip(run.units, rows, strict=True)
-    return rows, judges.settle([_to_judge(seed, row) for (seed, _), row in units if not row["failure"]])
+    return rows, await judges.settled([_to_judge(seed, row) for (seed, _), row in units if not row["failure"]])
 
 
 async def _claim_playing(run: MinimaxRun) -> Row:
@@ -172,7 +187,7 @@ async def _claim_judging(run: MinimaxRun) -> Row:
     judging = {f"judge_{name}": value for name, value in run.judging.as_dict().items()}
     judging["judge"] = await run.judge.fingerprint()
     if run.settings is None and not (run.out / DIALOGUES).exists():
-        raise FileNotFoundError(_not_played(run, len(run.units), run.units[0]))
+        raise FileNotFoundError(_not_played(run, run.units))
     claim(run.out, judging, begun=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, beside=BESIDE)
     return judging
 
@@ -180,51 +195,60 @@ async def _claim_judging(run: MinimaxRun) -> Row:
 # -- playing
 
 
+class _DialogueShape(BaseModel):
+    language: str
+    seed_id: str
+    run: int
+    turns: list[dict[str, Any]]
+    failure: Cause | None
+    seed_digest: str
+
+
 class _Players:
     """Plays dialogues that are not played yet."""
 
-    def __init__(self, run: MinimaxRun, played_by: Row, bars: ExitStack) -> None:
+    def __init__(self, run: MinimaxRun, played_by: Row) -> None:
         self._run, self._made_with = run, digest(played_by)
-        self.journal = Journal(run.out / DIALOGUES, key=dialogue_key)
         turns = int(played_by["turns"])
-        done = sum(_is_played(self.journal.rows.get(_key(*unit)), unit[0]) for unit in run.units)
-        total = turns * len(run.units)
-        self._progress = bars.enter_context(bar(total, "playing", "turn", show=run.show, done=turns * done))
+        self.stage: Stage[Unit] = Stage(
+            Journal(run.out / DIALOGUES, key=dialogue_key, shape=_DialogueShape, same={"settings": self._made_with}),
+            key=_key,
+            make=self._play,
+            is_valid=_is_played,
+            progress=Progress("playing", "turn", total=turns * len(run.units), show=run.show),
+            steps=turns,  # a dialogue that broke off is done too
+            counted=lambda row: len(row["turns"]) - OPENING_TURNS,
+        )
 
-    async def play(self, seed: Seed, number: int) -> Row:
-        """The row of one run of a seed, on the disk."""
+    async def _play(self, unit: Unit) -> Row:
         run = self._run
-        row = self.journal.rows.get(_key(seed, number))
-        if row is not None and _is_played(row, seed):
-            return row
         settings, npc, user = run.settings, run.npc, run.user
         assert settings is not None and npc is not None and user is not None
-        session = await play_session(seed, number, npc, user, settings, on_turn=lambda _: self._progress.update())
+        session = await play_session(*unit, npc, user, settings, on_turn=lambda _: self.stage.progress.advance())
         keep_notes(run.out, _callers(run))
-        row = _dialogue_row(seed, number, session, self._made_with)
-        self.journal.add(row)
-        self._progress.update(settings.turns + OPENING_TURNS - len(session.lines))  # one that broke off is done too
-        return row
+        return _dialogue_row(unit, session, self._made_with)
 
 
 Key = tuple[str, str, None, int]
 """What identifies a row of `dialogues.jsonl`, as [`dialogue_key`] has it."""
 
 
-def _key(seed: Seed, number: int) -> Key:
+def _key(unit: Unit) -> Key:
+    seed, number = unit
     return seed.language, seed.id, None, number
 
 
-def _is_played(row: Row | None, seed: Seed) -> bool:
+def _is_played(unit: Unit, row: Row) -> bool:
     """Whether this seed, as it is now, was played to its end; a dialogue that broke off is played again."""
-    return row is not None and not row["failure"] and row["seed_digest"] == _digest(seed)
+    return not row["failure"] and bool(row["seed_digest"] == _digest(unit[0]))
 
 
 def _digest(seed: Seed) -> str:
     return digest(seed.model_dump())
 
 
-def _dialogue_row(seed: Seed, number: int, session: Session, made_with: str) -> Row:
+def _dialogue_row(unit: Unit, session: Session, made_with: str) -> Row:
+    seed, number = unit
     return {
         "seed_id": seed.id,
         "language": seed.language,
@@ -239,40 +263,49 @@ def _dialogue_row(seed: Seed, number: int, session: Session, made_with: str) -> 
     }
 
 
-def _played(run: MinimaxRun) -> dict[Key, Row]:
+def _played(run: MinimaxRun) -> Journal:
     """The dialogues that were played before."""
-    journal = Journal(run.out / DIALOGUES, key=dialogue_key)
-    missing = [unit for unit in run.units if _key(*unit) not in journal.rows]
+    journal = Journal(run.out / DIALOGUES, key=dialogue_key, shape=_DialogueShape)
+    missing = [unit for unit in run.units if _key(unit) not in journal]
     if missing:
-        raise FileNotFoundError(_not_played(run, len(missing), missing[0]))
+        raise FileNotFoundError(_not_played(run, missing))
     for seed, number in run.units:
-        if journal.rows[_key(seed, number)]["seed_digest"] != _digest(seed):
+        if _there(journal, (seed, number))["seed_digest"] != _digest(seed):
             raise ValueError(
                 f"{journal.file}: run {number} of seed {seed.id!r} was played from another text than the seed has now."
                 " Name the seeds it was played from, or play it again."
             )
-    return {_key(*unit): journal.rows[_key(*unit)] for unit in run.units}
+    return journal
 
 
-def _not_played(run: MinimaxRun, missing: int, first: tuple[Seed, int]) -> str:
+def _there(journal: Journal | None, unit: Unit) -> Row:
+    """The row of a dialogue that was played before."""
+    row = journal.get(_key(unit)) if journal else None
+    if row is None:
+        raise FileNotFoundError(f"run {unit[1]} of seed {unit[0].id!r} is gone from {DIALOGUES} since this run began")
+    return row
+
+
+def _not_played(run: MinimaxRun, missing: Sequence[Unit]) -> str:
+    seed, number = missing[0]
     return (
-        f"{run.out / DIALOGUES} holds no dialogue for {missing} of {len(run.units)} runs of seeds, such as run "
-        f"{first[1]} of {first[0].id!r}. Play them first (without --judge-only), or name the seeds and the number of "
-        "runs that were played."
+        f"{run.out / DIALOGUES} holds no dialogue for {len(missing)} of {len(run.units)} runs of seeds, such as run "
+        f"{number} of {seed.id!r}. Play them first (without --judge-only), or name the seeds and the number of runs "
+        "that were played."
     )
 
 
 # -- judging
 
 
-def _judges(run: MinimaxRun, ready: Sequence[Row], played_by: Row, bars: ExitStack) -> Judges | None:
+def _judges(run: MinimaxRun, ready: Journal | None, played_by: Row, judged_by: Row) -> Judges | None:
     """Who judges, if somebody does."""
     if run.judge is None:
         return None
-    chunks = planned_chunks(_turns_of(ready, played_by), run.judging.chunk)
-    journal = Journal(run.out / JUDGEMENTS, key=chunk_key)
-    total = chunks * len(run.units)
-    return Judges(_callers(run), run.judge, run.judging, journal, bars, total=total, show=run.show)
+    there = ready.rows(map(_key, run.units)) if ready else ()
+    total = planned_chunks(_turns_of(there, played_by), run.judging.chunk) * len(run.units)
+    file = run.out / JUDGEMENTS
+    return Judges(_callers(run), run.judge, run.judging, file, judged_by, total=total, show=run.show)
 
 
 def _to_judge(seed: Seed, row: Row) -> Dialogue:

@@ -51,7 +51,7 @@ def write_reward_report(results: Results, out: Path) -> Path:
         results,
         out,
         opening=sections,
-        closing=[_answers, _lost, _reproduce],
+        closing=[_answers, _circumstances, _lost, _reproduce],
         transcripts=reward_transcripts(results, out),
     )
 
@@ -159,6 +159,17 @@ def _answers(results: Results) -> str:
         f"{counted(answers['orders'], 'order')} asked and answered. First answers that could not be read: "
         f"{answers['first_unreadable']} ({_percent(unreadable)}). Answers that had to be "
         f"repaired: {answers['repaired']}."
+    )
+
+
+def _circumstances(results: Results) -> str:
+    count = results["counts"]["circumstances_from_prompt"]
+    if not count:
+        return ""
+    return (
+        "## Circumstances\n\n"
+        f"{counted(count, 'pair')} without circumstances: what the judge was told of the scene was read out of the "
+        "prompt, which works for HER's scene prompt. `--scenes` takes it from the scenes that the pairs name."
     )
 
 

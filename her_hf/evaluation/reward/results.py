@@ -45,7 +45,11 @@ def reward_results(rows: Sequence[Row], settings: Row) -> Row:
     return envelope(
         "reward",
         settings={**settings, "labels": digest([row["label"] for row in rows])},
-        counts={"pairs": accuracy.pop("pairs"), **{name: answers[name] for name in _COUNTED}},
+        counts={
+            "pairs": accuracy.pop("pairs"),
+            **{name: answers[name] for name in _COUNTED},
+            "circumstances_from_prompt": sum(row.get("circumstances") == "from_prompt" for row in rows),
+        },
         missing=_missing(rows),
         figures={
             **accuracy,

@@ -7,21 +7,25 @@ anything).
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from her_hf.durable import RUN_FILE, Journal, OtherRunError, claim, digest, replace_text
+from pydantic import BaseModel
+
+from her_hf.durable import RUN_FILE, OtherRunError, claim, digest, replace_text
 from her_hf.inference import Caller
 from her_hf.inference.wire import whole_characters
+from her_hf.journal import Journal
 from her_hf.judging import BadPair, Pair, PairVerdict, PairwiseJudge
-from her_hf.judging.pairwise.pairs import candidate_body
+from her_hf.judging.pairwise.circumstances import candidate_body
 from her_hf.runs.addresses import missing_row
-from her_hf.runs.progress import bar, together
+from her_hf.runs.progress import Progress
 from her_hf.runs.results import data_of, write_results
 from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
+from her_hf.runs.units import WINDOW, Cause, Stage, run_units
 
 from ..rows import Row
 from .results import reward_results
@@ -43,7 +47,7 @@ class RewardRun:
         judge ([`~her_hf.judging.PairwiseJudge`]): Who judges.
         unseen (`Sequence[str]`, *optional*): Kinds that training never saw; they make a group of their own.
         source, split (`str`, *optional*): Where the pairs come from, for the results.
-        at_once (`int`, *optional*, defaults to 256): Most pairs in hand at a time.
+        window (`int`, *optional*, defaults to 256): Most pairs in hand at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
     """
 
@@ -53,12 +57,38 @@ class RewardRun:
     unseen: Sequence[str] = ()
     source: str = ""
     split: str | None = None
-    at_once: int = 256
+    window: int = WINDOW
     show: bool = True
 
 
+Unit = tuple[tuple[int, str], Pair | BadPair]
+"""A pair with its place and what identifies it."""
+
+
+class _Order(BaseModel):
+    missing: Cause | None
+
+
+class _Shape(BaseModel):
+    index: int
+    key: str
+    verdict: str | None
+    confidence: float | None
+    principles: list[Any]
+    evidence: Any
+    agreed: bool | None
+    per_order: list[_Order]
+    missing: Cause | None
+
+
 async def judge_pairs(
-    judge: PairwiseJudge, pairs: Sequence[Pair | BadPair], file: Path, *, at_once: int = 256, show: bool = True
+    judge: PairwiseJudge,
+    pairs: Sequence[Pair | BadPair],
+    file: Path,
+    *,
+    judged_by: str,
+    window: int = WINDOW,
+    show: bool = True,
 ) -> list[Row]:
     """Judges pairs into a JSONL file, each line durably as it comes.
 
@@ -67,31 +97,39 @@ async def judge_pairs(
         pairs (`Sequence[Pair | BadPair]`): The pairs.
         file (`Path`): The file. Verdicts that are there count, but for those whose request failed; those are asked
             again. What the lines say of a pair (label, kind, …) is always what the pair says now.
-        at_once (`int`, *optional*, defaults to 256): Most pairs in hand at a time.
+        judged_by (`str`): Digest of all settings, which each line carries.
+        window (`int`, *optional*, defaults to 256): Most pairs in hand at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
-        `list[dict]`: The lines in the order of the pairs: `index`, `key`, what is known of the pair, and
+        `list[dict]`: The lines in the order of the pairs: `index`, `key`, `settings`, what is known of the pair, and
             [`~her_hf.judging.PairVerdict`] as JSON.
+
+    Raises:
+        `ValueError`: If a line of the file is of another shape or of other settings.
     """
-    journal = Journal(file, key=lambda row: (row["index"], row["key"]))
-    keys = [(index, pair_key(pair)) for index, pair in enumerate(pairs)]
-    waiting = []
-    for key, pair in zip(keys, pairs, strict=True):
-        known = journal.rows.get(key)
-        if known is None or not _settled(known, pair):
-            waiting.append((key, pair))
-        elif known != (fresh := _line(key, pair, {name: known[name] for name in _OF_THE_JUDGE})):
-            journal.add(fresh)
-    with bar(len(keys), "pairs", "pair", show=show, done=len(keys) - len(waiting)) as progress:
+    journal = Journal(file, key=lambda row: (row["index"], row["key"]), shape=_Shape, same={"settings": judged_by})
 
-        async def one(key: tuple[int, str], pair: Pair | BadPair) -> None:
-            found = await judge.judge(pair)
-            await asyncio.to_thread(journal.add, _line(key, pair, found.as_dict()))  # waits for the disk
-            progress.update()
+    def line(unit: Unit, verdict: Row) -> Row:
+        return _line(*unit, {"settings": judged_by, **verdict})
 
-        await together((one(*job) for job in waiting), at_once)
-    return journal.settle(list(keys))
+    def known(unit: Unit) -> Row | None:
+        """The line of a pair with the verdict that is there, if it counts."""
+        row = journal.get(unit[0])
+        return line(unit, {name: row[name] for name in _OF_THE_JUDGE}) if row and _settled(row, unit[1]) else None
+
+    async def one(unit: Unit) -> Row:
+        return known(unit) or line(unit, (await judge.judge(unit[1])).as_dict())
+
+    stage = Stage(
+        journal,
+        key=lambda unit: unit[0],
+        make=one,
+        is_valid=lambda unit, row: row == known(unit),
+        progress=Progress("pairs", "pair", total=len(pairs), show=show),
+    )
+    units = (((index, pair_key(pair)), pair) for index, pair in enumerate(pairs))
+    return list(await run_units(units, stage, window=window))
 
 
 def pair_key(pair: Pair | BadPair) -> str:
@@ -101,9 +139,9 @@ def pair_key(pair: Pair | BadPair) -> str:
 
 
 def _settled(row: Row, pair: Pair | BadPair) -> bool:
-    """Whether a verdict counts: one whose request failed is asked again, and so is one about another character, who
-    stands in the prompt but not in the key."""
-    if isinstance(pair, BadPair) or row.get("character") != whole_characters(pair.character):
+    """Whether a verdict counts: one whose request failed is asked again, and so is one of which the judge was told
+    another character or other circumstances, which are not in the key."""
+    if isinstance(pair, BadPair) or row.get("shown") != pair.shown_key:
         return False
     lost = [row["missing"], *(one["missing"] for one in row["per_order"])]
     return not any(missing is not None and missing["cause"] == "request" for missing in lost)
@@ -135,6 +173,8 @@ def _about(pair: Pair | BadPair) -> Row:
     return {
         "label": pair.label,
         "character": pair.character,
+        "shown": pair.shown_key,
+        "circumstances": "from_prompt" if pair.carried is None else "carried",
         **{name: value for name, value in named.items() if value is not None},
         "characters": [len(candidate_body(side, pair.character)) for side in (pair.cand_1, pair.cand_2)],
     }
@@ -165,8 +205,9 @@ async def run_reward(run: RewardRun) -> Row:
     }
     claim(run.out, settings, begun=lambda folder: (folder / JUDGED).exists(), beside=LEDGER_FILES)
     clock, callers = Clock(), {"judge": run.judge.caller}
+    file, judged_by = run.out / JUDGED, digest(settings)
     try:
-        rows = await judge_pairs(run.judge, run.pairs, run.out / JUDGED, at_once=run.at_once, show=run.show)
+        rows = await judge_pairs(run.judge, run.pairs, file, judged_by=judged_by, window=run.window, show=run.show)
         clock.lap("judging")
         data = data_of(run.source, run.split, [pair_key(pair) for pair in run.pairs])
         results = reward_results(rows, {**settings, "data": data})
@@ -203,7 +244,7 @@ async def judge_file(
             "file, or delete this one."
         )
     claim(note, settings, begun=lambda _: file.exists())
-    rows = await judge_pairs(judge, pairs, file, show=show)
+    rows = await judge_pairs(judge, pairs, file, judged_by=digest(settings), show=show)
     replace_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return rows
 

@@ -1,66 +1,63 @@
 """CoSER's four critics for given-circumstance acting: messages, schema, reading the answer, and asking.
 
 Source: CoSER (ICML 2025), the four dimensions and their types of flaws. HER keeps inner thoughts where CoSER removes
-them, so scores of the two are not comparable and every result says which it is. All prompts here are our own.
+them, so the scores of the two are not comparable; every result states which it is. The prompts are our own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from importlib.resources import files
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jinja2 import Template
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from her_hf.dual_layer import Turn, View
-from her_hf.durable import derive_seed, digest
-from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
+from her_hf.durable import digest
+from her_hf.inference import Caller, Message, Schema
 from her_hf.scenes import Scene
 from her_hf.scoring.coser import DIMENSIONS, FLAW_KEYS, FLAW_TYPES, read_severity
 from her_hf.scoring.keys import stray_keys, with_known_keys
 from her_hf.scoring.missing import Missing
+from her_hf.template_files import load_template, template_source
 
-from ..structured import JsonReply, answer_text, read_answer, shorten, shown_text
+from ..ask import AskSettings, again_source, ask
+from ..structured import JsonReply, closed_object, read_answer, shorten
+from .findings import findings_schema, read_findings
+
+_CRITIC = "coser/critic.jinja"
 
 THOUGHTS = {"coser": View.OTHERS, "her": View.SELF}
-"""Whether critics see inner thoughts: removed from both conversations as in CoSER, or kept in both as in HER."""
+"""Whether critics see inner thoughts: in neither conversation as in CoSER, or in both as in HER."""
 
 
 @dataclass(frozen=True)
-class Judging:
-    """How judges are asked.
+class Judging(AskSettings):
+    """How critics are asked; see [`~her_hf.judging.ask.AskSettings`] for the settings that all judges share.
 
     Args:
         thoughts (`str`, *optional*, defaults to `"coser"`): `"coser"` removes inner thoughts from both conversations,
             `"her"` keeps them.
         samples (`int`, *optional*, defaults to 1): Judgements that each judge gives of one dialogue and dimension.
-        attempts (`int`, *optional*, defaults to 3): How often an answer that cannot be read is asked for anew.
+            Those after the first have the temperature of later attempts from the start.
         max_tokens (`int`, *optional*, defaults to 2048): Most tokens of an answer.
-        temperature (`float`, *optional*, defaults to 0): Of the first attempt of the first sample.
-        again_temperature (`float`, *optional*, defaults to 1.0): Of all others, which else would say the same.
-        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this and its unit.
+
+    Raises:
+        `ValueError`: If `thoughts` is unknown or a number is out of range.
     """
 
     thoughts: str = "coser"
     samples: int = 1
-    attempts: int = 3
     max_tokens: int = 2048
-    temperature: float = 0.0
-    again_temperature: float = 1.0
-    seed: int = 42
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.thoughts not in THOUGHTS:
             raise ValueError(f"thoughts must be one of {sorted(THOUGHTS)}, got {self.thoughts!r}")
-        if self.samples < 1 or self.attempts < 1:
-            raise ValueError(f"samples and attempts must be at least 1, got {self.samples} and {self.attempts}")
+        if self.samples < 1:
+            raise ValueError(f"samples must be at least 1, got {self.samples}")
 
     def as_dict(self) -> dict[str, Any]:
-        """Every value that decides a judgement, the digest of the prompts among them, for JSON."""
-        prompts = [_file(name) for name in ("critic.jinja", *(f"{dimension}.md" for dimension in DIMENSIONS))]
+        """Every value that determines a judgement, including a digest of the prompts, for JSON."""
+        prompts = [template_source(__package__, _CRITIC), *map(_criteria, DIMENSIONS), again_source()]
         return {**asdict(self), "prompts": digest(prompts)}
 
 
@@ -70,11 +67,11 @@ class CoserJudgement:
 
     Args:
         dimension (`str`): `"SC"`, `"AN"`, `"CF"` or `"SQ"`.
-        flaws (`list[dict]`): `instance`, `type`, `severity` as the judge gave them; these three keys as they are spelt
-            here.
+        flaws (`list[dict]`): `instance`, `type`, `severity` as the judge gave them, under
+            these three keys.
         repaired (`bool`): Whether its JSON had to be repaired.
         unrated (`int`): Flaws without a severity, which count as 1.
-        other_types (`int`): Flaws of a type that was not asked for; they count all the same.
+        other_types (`int`): Flaws of a type that was not asked for; they still count.
     """
 
     dimension: str
@@ -87,43 +84,19 @@ class CoserJudgement:
 def flaw_schema(dimension: str) -> Schema:
     """JSON schema of a critic's answer."""
     flaw = {
-        "type": "object",
-        "properties": {
-            "instance": {"type": "string"},
-            "type": {"type": "string", "enum": list(FLAW_TYPES[dimension])},
-            "severity": {"type": "integer", "minimum": 1, "maximum": 10},
-        },
-        "required": ["instance", "type", "severity"],
-        "additionalProperties": False,
+        "instance": {"type": "string"},
+        "type": {"type": "string", "enum": list(FLAW_TYPES[dimension])},
+        "severity": {"type": "integer", "minimum": 1, "maximum": 10},
     }
-    flaws = {
-        "type": "object",
-        "properties": {"flaws": {"type": "array", "items": flaw}},
-        "required": ["flaws"],
-        "additionalProperties": False,
-    }
-    name = DIMENSIONS[dimension]
-    return {
-        "title": dimension,
-        "type": "object",
-        "properties": {name: flaws},
-        "required": [name],
-        "additionalProperties": False,
-    }
+    return {"title": dimension, **closed_object({DIMENSIONS[dimension]: findings_schema("flaws", flaw)})}
 
 
-@lru_cache(maxsize=1)
-def _critic() -> Template:
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_file("critic.jinja"))
-
-
-def _file(name: str) -> str:
-    return (files(__package__) / "templates" / "coser" / name).read_text(encoding="utf-8")
+def _criteria(dimension: str) -> str:
+    return template_source(__package__, f"coser/{dimension}.md")
 
 
 def conversation_text(turns: Sequence[Turn], thoughts: str) -> str:
-    """A conversation as the critic reads it: `Name: [thought] (action) speech`, a blank line between turns."""
+    """A conversation as the critic reads it: `Name: [thought] (action) speech`, with a blank line between turns."""
     view = THOUGHTS[thoughts]
     return "\n\n".join(turn.render("coser", view) for turn in turns) or "(nothing was said)"
 
@@ -146,9 +119,9 @@ def critic_messages(scene: Scene, turns: Sequence[Turn], dimension: str, *, thou
     if dimension not in DIMENSIONS:
         raise ValueError(f"dimension must be one of {sorted(DIMENSIONS)}, got {dimension!r}")
     plot = scene.extra.get("plot") or {}
-    system = _critic().render(
+    system = load_template(__package__, _CRITIC).render(
         dimension=DIMENSIONS[dimension],
-        criteria=_file(f"{dimension}.md").strip(),
+        criteria=_criteria(dimension).strip(),
         types=list(FLAW_TYPES[dimension]),
         book=scene.book,
         summary=str(plot.get("summary") or "").strip() if isinstance(plot, Mapping) else "",
@@ -165,7 +138,7 @@ def critic_messages(scene: Scene, turns: Sequence[Turn], dimension: str, *, thou
 
 
 def majors_of(scene: Scene) -> list[str]:
-    """The main characters: those that the scene names, else everybody who speaks in it, else the whole cast."""
+    """The main characters: those that the scene lists, else everyone who speaks in it, else the whole cast."""
     names = [member.name for member in scene.characters]
     named = scene.extra.get("major_characters") or []
     speaking = {turn.name for turn in scene.dialogue}
@@ -181,9 +154,9 @@ def parse_flaws(text: str, dimension: str, *, cut: bool = False, shown: str = ""
         cut, shown: See [`~her_hf.judging.structured.read_answer`].
 
     Returns:
-        `CoserJudgement` or `Missing`: Missing if there is no JSON or it ends early, no list of flaws under the right
-            key, keys beside it under which there may be more, a flaw that is no object, or a severity that is none (a
-            bool, nothing above 0, above 10).
+        `CoserJudgement` or `Missing`: Missing if there is no JSON or it ends early, if there is no list of flaws under
+            the right key, if other keys may contain more flaws, if a flaw is not an object, or if a severity is not a
+            number above 0 and at most 10.
 
     Example:
 
@@ -214,25 +187,16 @@ def read_flaws(found: JsonReply, dimension: str) -> CoserJudgement | Missing:
     stray = stray_keys(value, others if named and "flaws" not in value else (name, dimension, "flaws"))
     stray += [key for place in inner for key in stray_keys(place, ("flaws",))]
     if stray:
-        return Missing("wrong_keys", f'wanted "{name}": {{"flaws": […]}} alone, got {shorten(repr(stray))} beside it')
+        return Missing("wrong_keys", f'wanted "{name}": {{"flaws": […]}} alone, got {shorten(repr(stray))} as well')
     lists = [place.get("flaws") for place in inner] + [value[key] for key in ("flaws",) if key in value]
     if any(other != lists[0] for other in lists):
         return Missing("several", shorten(repr(found.value)))
     flaws = lists[0] if lists else None
     if not isinstance(flaws, list):
         return Missing("wrong_keys", f'wanted "{name}": {{"flaws": […]}}, got {shorten(repr(found.value))}')
-    read = []
-    for index, flaw in enumerate(flaws):
-        if not isinstance(flaw, dict):
-            return Missing("bad_value", f"flaw {index} must be an object, got {shorten(repr(flaw))}")
-        try:
-            read.append(with_known_keys(flaw, FLAW_KEYS))
-            stray = stray_keys(read[-1], FLAW_KEYS)
-            if stray:
-                return Missing("wrong_keys", f"flaw {index}: wanted {list(FLAW_KEYS)}, got {shorten(repr(stray))}")
-            read_severity(read[-1])
-        except ValueError as error:
-            return Missing("bad_value", f"flaw {index}: {error}")
+    read = read_findings(found, flaws, "flaw", FLAW_KEYS, read_severity)
+    if isinstance(read, Missing):
+        return read
     return CoserJudgement(
         dimension,
         read,
@@ -251,7 +215,7 @@ async def judge_dialogue(
     settings: Judging | None = None,
     sample: int = 0,
 ) -> CoserJudgement | Missing:
-    """One judgement of one dialogue in one dimension; an answer that cannot be read is asked for anew, a few times.
+    """One judgement of one dialogue in one dimension, requested by [`~her_hf.judging.ask.ask`].
 
     Args:
         judge ([`~her_hf.inference.Caller`]): The judge.
@@ -259,28 +223,19 @@ async def judge_dialogue(
         turns (`Sequence[Turn]`): The performance.
         dimension (`str`): `"SC"`, `"AN"`, `"CF"` or `"SQ"`.
         settings ([`Judging`], *optional*): How to ask.
-        sample (`int`, *optional*, defaults to 0): Which of several judgements of the same judge this is.
+        sample (`int`, *optional*, defaults to 0): Number of this judgement, if the same judge gives several.
 
     Returns:
-        `CoserJudgement` or `Missing`: With the cause of the last attempt.
+        `CoserJudgement` or `Missing`: The latter with the cause of the last attempt.
     """
     settings = settings or Judging()
-    messages = critic_messages(scene, turns, dimension, thoughts=settings.thoughts)
-    found: CoserJudgement | Missing = Missing("no_json")
-    for attempt in range(settings.attempts):
-        first = attempt == 0 and sample == 0
-        sampling = Sampling(
-            max_tokens=settings.max_tokens,
-            temperature=settings.temperature if first else settings.again_temperature,
-            top_p=1.0,
-            seed=derive_seed(settings.seed, list(scene.key), dimension, sample, attempt),
-        )
-        try:
-            reply = await judge.ask(messages, sampling=sampling, thinking=False, schema=flaw_schema(dimension))
-        except ModelError as error:
-            return Missing("request", str(error))
-        cut = reply.finish_reason == "length"
-        found = parse_flaws(answer_text(reply), dimension, cut=cut, shown=shown_text(messages))
-        if isinstance(found, CoserJudgement):
-            return found
-    return found
+    asked = await ask(
+        judge,
+        critic_messages(scene, turns, dimension, thoughts=settings.thoughts),
+        lambda found: read_flaws(found, dimension),
+        settings=replace(settings, temperature=settings.again_temperature) if sample else settings,
+        max_tokens=settings.max_tokens,
+        key=(list(scene.key), dimension, sample),
+        schema=flaw_schema(dimension),
+    )
+    return asked.found

@@ -1,7 +1,7 @@
-"""The judge of situated reenactment: it looks for errors of the character's side in chunks of a long dialogue.
+"""The judge of MiniMax dialogues: it looks for errors of the character's side in chunks of a long dialogue.
 
 Source: MiniMax's post on M2-her and its dataset card (columns, chunks of 20 turns, misalignment and not merit). Judge
-and prompt are not published; the prompts here are our own.
+and prompt are not published; the prompts are our own.
 """
 
 from __future__ import annotations
@@ -9,71 +9,61 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Template
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from her_hf.durable import derive_seed, digest
-from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
+from her_hf.durable import digest
+from her_hf.inference import Caller, Message, Schema
 from her_hf.scenes.prompt import LANGUAGES
 from her_hf.scenes.seeds import Seed
 from her_hf.scoring.keys import stray_keys, with_known_keys
 from her_hf.scoring.minimax import CHUNK_TURNS, COLUMNS, PENALTIES
 from her_hf.scoring.missing import Missing
+from her_hf.template_files import load_template, template_source
 
-from ..structured import JsonReply, answer_text, read_answer, shorten, shown_text
+from ..ask import AskSettings, again_source, ask
+from ..structured import JsonReply, read_answer, shorten
+from .findings import findings_schema, read_findings
 
 JUDGED = "ai"
 """The role whose errors count."""
 
 OPENING_TURNS = 2
-"""Scripted turns at the start, the prologue and the first input, which nobody wrote and nobody is judged for."""
+"""Scripted turns at the start, the prologue and the first input, which are not judged."""
 
 BEFORE = 4
-"""Turns before a chunk that the judge is shown."""
+"""Turns before a chunk that are shown to the judge."""
 
 _ERROR_KEYS = ("column", "turn", "quote", "severity", "reason")
 
 Line = Mapping[str, Any]
-"""A turn as `dialogues.jsonl` has it: `role`, `name`, `text`, `round`."""
+"""A turn as in `dialogues.jsonl`: `role`, `name`, `text`, `round`."""
 
 
 @dataclass(frozen=True)
-class ChunkJudging:
-    """How the judge is asked.
+class ChunkJudging(AskSettings):
+    """How the judge is asked; see [`~her_hf.judging.ask.AskSettings`] for the settings that all judges share.
 
     Args:
-        chunk (`int`, *optional*, defaults to 20): Turns that are judged together, of both sides.
-        attempts (`int`, *optional*, defaults to 3): How often an answer that cannot be read is asked for anew.
+        chunk (`int`, *optional*, defaults to 20): Turns of both sides that are judged together.
         max_tokens (`int`, *optional*, defaults to 4096): Most tokens of an answer.
-        temperature (`float`, *optional*, defaults to 0): Of the first attempt.
-        again_temperature (`float`, *optional*, defaults to 1.0): Of later attempts, which else would say the same.
-        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this and its chunk.
 
     Raises:
-        `ValueError`: If a number is out of range; a chunk needs a turn of each side.
+        `ValueError`: If a number is out of range.
     """
 
     chunk: int = CHUNK_TURNS
-    attempts: int = 3
     max_tokens: int = 4096
-    temperature: float = 0.0
-    again_temperature: float = 1.0
-    seed: int = 42
 
     def __post_init__(self) -> None:
-        if self.chunk < 2 or self.attempts < 1:
-            raise ValueError(
-                f"chunk must be at least 2 and attempts at least 1, got chunk={self.chunk}, attempts={self.attempts}"
-            )
+        super().__post_init__()
+        if self.chunk < 2:
+            raise ValueError(f"chunk must be at least 2, a turn of each side, got {self.chunk}")
 
     def as_dict(self) -> dict[str, Any]:
-        """All that decides a judgement beside the dialogue and the judge, the text of the prompts included."""
-        sources = [_source(f"{part}_{code}") for part in ("judge", "chunk") for code in LANGUAGES]
-        return {**asdict(self), "prompts": digest(sources)}
+        """Everything that determines a judgement besides dialogue and judge, including a digest of the prompts."""
+        names = [_file(part, code) for part in ("judge", "chunk") for code in LANGUAGES]
+        sources = [template_source(__package__, name) for name in names]
+        return {**asdict(self), "prompts": digest([*sources, again_source()])}
 
 
 @dataclass(frozen=True)
@@ -83,8 +73,8 @@ class ChunkJudgement:
     Args:
         errors (`list[dict]`): Each with `column`, `quote`, `turn`, `severity` and `reason`.
         repaired (`bool`): Whether its JSON had to be repaired.
-        quotes_not_found (`int`): Errors whose quote does not stand in the character's turn that they name, white space
-            aside. They count all the same.
+        quotes_not_found (`int`): Errors whose quote does not occur, ignoring white space, in the character's turn that
+            they name. They still count.
         unrated (`int`): Errors without a severity, which count as minor.
     """
 
@@ -96,12 +86,12 @@ class ChunkJudgement:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A stretch of a dialogue.
+    """A part of a dialogue that is judged as one.
 
     Args:
-        index (`int`): Its place, from 0.
+        index (`int`): Its number, from 0.
         turns (`list`): The turns to judge.
-        before (`list`): The last turns before them.
+        before (`list`): The last turns before those.
     """
 
     index: int
@@ -115,9 +105,9 @@ class Chunk:
 
 
 def chunks_of(turns: Sequence[Line], size: int = CHUNK_TURNS) -> list[Chunk]:
-    """Cuts the generated turns of a dialogue, all after the opening, into chunks.
+    """Splits the generated turns of a dialogue, all those after the opening, into chunks.
 
-    A last chunk without a turn of the character has nothing to judge and is left out.
+    A last chunk without a turn of the character has nothing to judge and is dropped.
     """
     starts = range(OPENING_TURNS, len(turns), size)
     chunks = [
@@ -128,7 +118,7 @@ def chunks_of(turns: Sequence[Line], size: int = CHUNK_TURNS) -> list[Chunk]:
 
 
 def errors_schema(rounds: Sequence[int]) -> Schema:
-    """JSON schema of the judge's answer; `rounds` are the turns that may be named."""
+    """JSON schema of the judge's answer; `rounds` are the numbers of the turns that an error may name."""
     properties: dict[str, Any] = {
         "column": {"type": "string", "enum": list(COLUMNS)},
         "turn": {"type": "integer", "enum": list(rounds)},
@@ -136,41 +126,29 @@ def errors_schema(rounds: Sequence[int]) -> Schema:
         "severity": {"type": "string", "enum": list(PENALTIES)},
         "reason": {"type": "string"},
     }
-    error = _object(properties)
-    return {"title": "errors", **_object({"errors": {"type": "array", "items": error}})}
+    return {"title": "errors", **findings_schema("errors", properties)}
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+def _file(part: str, language: str) -> str:
+    return f"minimax/{part}_{language}.jinja"
 
 
-@lru_cache(maxsize=2 * len(LANGUAGES))
-def _template(part: str, language: str) -> Template:
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_source(f"{part}_{language}"))
-
-
-def _source(name: str) -> str:
-    return (files(__package__) / "templates" / "minimax" / f"{name}.jinja").read_text(encoding="utf-8")
+def _rendered(part: str, language: str, **variables: Any) -> str:
+    return load_template(__package__, _file(part, language)).render(**variables).strip()
 
 
 def judge_messages(seed: Seed, chunk: Chunk) -> list[Message]:
-    """What the judge is asked: the task and both settings, then the turns by number, in the seed's language."""
+    """The request to the judge: the task and both settings, then the numbered turns, in the seed's language."""
     settings = seed.model_dump(include={"ai_name", "ai_setting", "user_name", "user_setting"})
     shown = {"before": list(map(_shown, chunk.before)), "turns": list(map(_shown, chunk.turns))}
     return [
-        {"role": "system", "content": _template("judge", seed.language).render(**settings).strip()},
-        {"role": "user", "content": _template("chunk", seed.language).render(**shown).strip()},
+        {"role": "system", "content": _rendered("judge", seed.language, **settings)},
+        {"role": "user", "content": _rendered("chunk", seed.language, **shown)},
     ]
 
 
 def _shown(turn: Line) -> dict[str, Any]:
-    """A turn for the prompt. Later lines are indented, so that none looks like the number of another turn."""
+    """A turn for the prompt. Lines after the first are indented, so that none looks like another turn."""
     text = "\n  ".join(str(turn["text"]).splitlines())
     return {"round": turn["round"], "name": turn["name"], "text": text, "judged": turn["role"] == JUDGED}
 
@@ -183,13 +161,13 @@ def parse_errors(text: str, chunk: Chunk, *, cut: bool = False, shown: str = "")
 
     Args:
         text (`str`): The answer: `{"errors": […]}`.
-        chunk ([`Chunk`]): What was judged; quotes are looked up in it.
+        chunk ([`Chunk`]): What was judged; quotes are searched in it.
         cut, shown: See [`~her_hf.judging.structured.read_answer`].
 
     Returns:
-        `ChunkJudgement` or `Missing`: Missing if there is no JSON or it ends early, no list of errors, keys beside it
-            under which there may be more, an error that is no object, or one with an unknown column or severity, a
-            turn that is none of the character's in the chunk or a quote that is no text.
+        `ChunkJudgement` or `Missing`: Missing if there is no JSON or it ends early, if there is no list of errors or
+            other keys may contain more, or if an error is not an object or has an unknown column or severity, a turn
+            that is not one of the character's in the chunk, or a quote that is not text.
     """
     return read_answer(text, lambda found: _read_errors(found, chunk), cut=cut, shown=shown)
 
@@ -202,24 +180,15 @@ def _read_errors(found: JsonReply, chunk: Chunk) -> ChunkJudgement | Missing:
     listed = value.get("errors")
     if not isinstance(listed, list) or stray_keys(value, ("errors",)):
         return Missing("wrong_keys", f'wanted {{"errors": […]}}, got {shorten(repr(found.value))}')
-    errors, unrated = [], 0
-    for index, given in enumerate(listed):
-        try:
-            if not isinstance(given, Mapping):
-                raise ValueError("must be an object")
-            spelt = with_known_keys(given, _ERROR_KEYS)
-            stray = stray_keys(spelt, _ERROR_KEYS)
-            if stray:
-                return Missing("wrong_keys", f"error {index}: wanted {list(_ERROR_KEYS)}, got {shorten(repr(stray))}")
-            errors.append(_read_error(spelt, chunk))
-        except ValueError as problem:
-            return Missing("bad_value", f"error {index}: {problem}, got {shorten(repr(given))}")
-        unrated += "severity" not in spelt
+    read = read_findings(found, listed, "error", _ERROR_KEYS, lambda given: _read_error(given, chunk))
+    if isinstance(read, Missing):
+        return read
+    errors = [_read_error(given, chunk) for given in read]
     return ChunkJudgement(
         errors,
         repaired=found.repaired,
         quotes_not_found=sum(not _is_quoted(error, chunk) for error in errors),
-        unrated=unrated,
+        unrated=sum("severity" not in given for given in read),
     )
 
 
@@ -227,7 +196,7 @@ def _read_error(given: Mapping[str, Any], chunk: Chunk) -> dict[str, Any]:
     """One error in canonical form.
 
     Raises:
-        `ValueError`: Says what it must be.
+        `ValueError`: If a value cannot be read; the message says what it must be.
     """
     column = _word(given.get("column"))
     column = column if column in COLUMNS else f"{column}_score"
@@ -252,13 +221,13 @@ def _word(value: Any) -> str:
 
 
 def _is_quoted(error: Mapping[str, Any], chunk: Chunk) -> bool:
-    """Whether the words stand in the turn; an empty quote only fits an empty turn."""
+    """Whether the quote occurs in the turn; an empty quote only fits an empty turn."""
     quote, said = _folded(error["quote"]), _folded(chunk.judged[error["turn"]])
     return quote in said if quote else not said
 
 
 def _folded(text: str) -> str:
-    """Text without white space; quotation marks around the whole are the judge's."""
+    """Text without white space, and without the quotation marks that a judge puts around it."""
     return "".join(text.split()).strip("\"'“”‘’「」『』")
 
 
@@ -268,34 +237,26 @@ def _folded(text: str) -> str:
 async def judge_chunk(
     judge: Caller, seed: Seed, chunk: Chunk, *, settings: ChunkJudging | None = None, key: Sequence[Any] = ()
 ) -> ChunkJudgement | Missing:
-    """One judgement of one chunk; an answer that cannot be read is asked for anew, a few times.
+    """One judgement of one chunk, requested by [`~her_hf.judging.ask.ask`].
 
     Args:
         judge ([`~her_hf.inference.Caller`]): The judge.
         seed (`Seed`): The setting.
-        chunk ([`Chunk`]): What is judged.
+        chunk ([`Chunk`]): What to judge.
         settings ([`ChunkJudging`], *optional*): How to ask.
-        key (`Sequence`, *optional*): Names the dialogue, JSON values, for the seeds of the calls.
+        key (`Sequence`, *optional*): JSON values that identify the dialogue, for the seeds of the calls.
 
     Returns:
-        `ChunkJudgement` or `Missing`: With the cause of the last attempt.
+        `ChunkJudgement` or `Missing`: The latter with the cause of the last attempt.
     """
     settings = settings or ChunkJudging()
-    messages, schema = judge_messages(seed, chunk), errors_schema(sorted(chunk.judged))
-    found: ChunkJudgement | Missing = Missing("no_json")
-    for attempt in range(settings.attempts):
-        sampling = Sampling(
-            max_tokens=settings.max_tokens,
-            temperature=settings.again_temperature if attempt else settings.temperature,
-            top_p=1.0,
-            seed=derive_seed(settings.seed, list(key), chunk.index, attempt),
-        )
-        try:
-            reply = await judge.ask(messages, sampling=sampling, thinking=False, schema=schema)
-        except ModelError as error:
-            return Missing("request", str(error))
-        cut = reply.finish_reason == "length"
-        found = parse_errors(answer_text(reply), chunk, cut=cut, shown=shown_text(messages))
-        if not isinstance(found, Missing):
-            return found
-    return found
+    asked = await ask(
+        judge,
+        judge_messages(seed, chunk),
+        lambda found: _read_errors(found, chunk),
+        settings=settings,
+        max_tokens=settings.max_tokens,
+        key=(list(key), chunk.index),
+        schema=errors_schema(sorted(chunk.judged)),
+    )
+    return asked.found

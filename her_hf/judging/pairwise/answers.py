@@ -1,6 +1,6 @@
-"""What a reward model is trained to answer to a labelled pair, in the published form and in the compact one.
+"""The answers that a reward model is trained to give to labelled pairs, in the published and in the compact form.
 
-`parse_verdict` of each gives the label back. Reasoning is the labeller's own evidence; none is made up.
+`parse_verdict` reads the label back from each. The reasoning is the labeller's own evidence; none is invented.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import asdict
 
 from .pairs import Compared, Pair
 from .principles import load_principles
-from .verdicts import MOST_COMPARED
+from .verdicts import MAX_COMPARED
 
 
 def compact_answer(pair: Pair, *, reasoning: bool = True) -> str:
     """The compact answer: thinking, then one line of JSON with the winner of each principle and the verdict.
 
-    The thought says first which reply is better, and then why. Thus a small model decides in the same place as in an
-    answer at once, and what it learns of the one serves the other.
+    The thinking first states which reply is better, and then why. A small model then decides at the same position as
+    in a direct answer, so that learning one form helps the other.
 
     Args:
         pair ([`~her_hf.judging.Pair`]): A pair with a label.
-        reasoning (`bool`, *optional*, defaults to `True`): Whether it thinks first; at once it names no principles.
+        reasoning (`bool`, *optional*, defaults to `True`): Whether it thinks first; otherwise it names no principles.
 
     Raises:
         `ValueError`: If the pair has no label.
@@ -30,6 +30,8 @@ def compact_answer(pair: Pair, *, reasoning: bool = True) -> str:
     Example:
 
     ```python
+    >>> said = ({"role": "user", "content": "Ann: Tea?"},)
+    >>> pair = Pair(prompt=said, cand_1="Bob: Please.", cand_2="Bob: I am an AI.", label="cand_1")
     >>> compact_answer(pair, reasoning=False)
     '{"verdict": "cand_1"}'
     ```
@@ -37,14 +39,14 @@ def compact_answer(pair: Pair, *, reasoning: bool = True) -> str:
     label = _label(pair)
     if not reasoning:
         return json.dumps({"verdict": label})
-    winners = {one.name: one.winner for one in pair.principles[:MOST_COMPARED]}
+    winners = {one.name: one.winner for one in pair.principles[:MAX_COMPARED]}
     answer = json.dumps({"principles": winners, "verdict": label}, ensure_ascii=False)
     better = "They tie." if label == "tie" else f"{label} is better."
     return f"<think>{better} {_thought(pair)}</think>\n{answer}"
 
 
 def published_answer(pair: Pair, *, reasoning: bool = True) -> str:
-    """The published answer, with the wrapper that its prompt asks for.
+    """The published answer, in the wrapper that its prompt asks for.
 
     Args:
         pair, reasoning: See [`compact_answer`].
@@ -53,7 +55,7 @@ def published_answer(pair: Pair, *, reasoning: bool = True) -> str:
         `ValueError`: If the pair has no label.
     """
     label = _label(pair)
-    compared = pair.principles[:MOST_COMPARED]
+    compared = pair.principles[:MAX_COMPARED]
     result = {
         "cand_1": _side(compared, "cand_1"),
         "cand_2": _side(compared, "cand_2"),
@@ -79,7 +81,7 @@ def published_answer(pair: Pair, *, reasoning: bool = True) -> str:
 
 def _label(pair: Pair) -> str:
     if pair.label is None:
-        raise ValueError(f"a pair without a label teaches nothing: got {asdict(pair)['extra'] or pair.key[:12]}")
+        raise ValueError(f"a pair without a label cannot be trained on: got {asdict(pair)['extra'] or pair.key[:12]}")
     return pair.label
 
 
@@ -88,7 +90,7 @@ def _thought(pair: Pair) -> str:
 
 
 def _named(one: Compared) -> dict[str, str]:
-    """What is known of a principle: of one of ours all, of another its name."""
+    """What is known of a principle: everything for one of ours, the name alone for any other."""
     library = load_principles()
     known = library.named(one.name)
     return {
@@ -101,6 +103,6 @@ def _named(one: Compared) -> dict[str, str]:
 
 
 def _side(compared: Sequence[Compared], side: str) -> str:
-    """What a side does better, by the names of the principles."""
+    """What a side does better: the principles that it wins."""
     won = [one.name for one in compared if one.winner == side]
     return f"better at {', '.join(won)}" if won else "wins no principle"

@@ -1,7 +1,7 @@
-"""The pairwise judge: both orders of each pair, over any backend, with everything that may go wrong counted.
+"""The pairwise judge: judges each pair in both orders, over any backend, and counts everything that goes wrong.
 
-Source: HER's generative reward model (arXiv 2601.21459); judging in both orders, and a tie where they disagree, are
-our own. The four settings that HER compares (principles fixed or by case, one reply or two, with reasoning or without)
+Source: HER's generative reward model (arXiv 2601.21459). Judging in both orders, with a tie where they disagree, is
+our own. The four settings that HER compares (principles fixed or by case, one reply or two, with or without reasoning)
 are options.
 """
 
@@ -9,45 +9,44 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from her_hf.durable import derive_seed, digest
-from her_hf.inference import Caller, Message, ModelError, Sampling, Schema
+from her_hf.durable import digest
+from her_hf.inference import Caller, Message, ModelError, Schema
 from her_hf.scoring.missing import Missing
 
-from ..structured import answer_text, shown_text
+from ..ask import Asked, AskSettings, again_source, ask
+from ..structured import JsonReply
 from .pairs import VERDICTS, BadPair, Compared, Pair, swap
 from .principles import Principles, load_principles
 from .prompts import compact_messages, pair_messages, prompts_used, single_messages
-from .verdicts import Score, parse_score, parse_verdict, score_schema, verdict_schema
+from .verdicts import Score, read_score, read_verdict, score_schema, verdict_schema
+
+T = TypeVar("T")
 
 FORMS = ("published", "compact")
 _MOST_TOKENS = {"published": 4096, "compact": 192}
-_AT_ONCE = tuple(f'{{"verdict": "{verdict}"}}' for verdict in VERDICTS)
+_DIRECT_ANSWERS = tuple(f'{{"verdict": "{verdict}"}}' for verdict in VERDICTS)
 
 
 @dataclass(frozen=True)
-class PairJudging:
-    """How pairs are judged.
+class PairJudging(AskSettings):
+    """How pairs are judged; see [`~her_hf.judging.ask.AskSettings`] for the settings that all judges share.
 
     Args:
         form (`str`, *optional*, defaults to `"published"`): `"published"`: the long prompt and HER's JSON;
             `"compact"`: the short prompt and answer of small models.
-        principles (`str`, *optional*, defaults to `"by_case"`): `"by_case"`: the judge finds its own; `"fixed"`: the
-            library is given, as to a teacher.
+        principles (`str`, *optional*, defaults to `"by_case"`): `"by_case"`: the judge finds its own; `"fixed"`: it is
+            given the library, like a teacher.
         comparison (`str`, *optional*, defaults to `"pairwise"`): `"pairwise"`: both replies together; `"pointwise"`:
-            each is rated by itself, and the higher one wins.
+            each is rated separately, and the higher rating wins.
         reasoning (`bool`, *optional*, defaults to `True`): Whether the judge thinks first.
-        read (`str`, *optional*, defaults to `"text"`): `"text"`: the answer that it writes; `"probability"`: how
-            likely it finds each of the three verdicts, without thinking. For models in this process.
-        both_orders (`bool`, *optional*, defaults to `True`): Judge each pair twice, with sides exchanged.
-        attempts (`int`, *optional*, defaults to 3): How often an answer that cannot be read is asked for anew.
-        max_tokens (`int`, *optional*): Most tokens of an answer; 4096, compact 192, if not given.
-        temperature (`float`, *optional*, defaults to 0): Of the first attempt.
-        again_temperature (`float`, *optional*, defaults to 1.0): Of later attempts, which else would say the same.
-        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this and its pair.
+        read (`str`, *optional*, defaults to `"text"`): `"text"`: the answer that it writes; `"probability"`: the
+            probability of each verdict, without thinking (models in this process only).
+        both_orders (`bool`, *optional*, defaults to `True`): Judge each pair a second time with the sides exchanged.
+        max_tokens (`int`, *optional*): Most tokens of an answer; by default 4096, or 192 in the compact form.
 
     Raises:
         `ValueError`: If a value is unknown, or settings exclude each other.
@@ -59,13 +58,10 @@ class PairJudging:
     reasoning: bool = True
     read: str = "text"
     both_orders: bool = True
-    attempts: int = 3
     max_tokens: int | None = None
-    temperature: float = 0.0
-    again_temperature: float = 1.0
-    seed: int = 42
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         known = {
             "form": FORMS,
             "principles": ("by_case", "fixed"),
@@ -75,13 +71,11 @@ class PairJudging:
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} must be one of {list(values)}, got {getattr(self, name)!r}")
-        if self.attempts < 1:
-            raise ValueError(f"attempts must be at least 1, got {self.attempts}")
         if self.form == "compact" and (self.principles, self.comparison) != ("by_case", "pairwise"):
             raise ValueError("the compact form is pairwise with principles by case: use form='published' for others")
         if self.read == "probability" and (self.form != "compact" or self.reasoning):
             raise ValueError(
-                "probabilities are read of the compact answer without thinking: use form='compact', reasoning=False"
+                "probabilities are read from the compact answer without thinking: use form='compact', reasoning=False"
             )
 
     @property
@@ -91,31 +85,31 @@ class PairJudging:
 
     @property
     def library(self) -> Principles | None:
-        """The principles that the judge is given."""
+        """The principles given to the judge."""
         return load_principles() if self.principles == "fixed" else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Every value that decides a verdict beside pair and judge, the digest of prompts and library among them."""
+        """Every value that determines a verdict besides pair and judge, including a digest of prompts and library."""
         given = self.library.model_dump(mode="json") if self.library else None
         rule = (
             "mean probability of both orders" if self.read == "probability" else "both orders, a tie if they disagree"
         )
-        prompts = digest([prompts_used(), given])
+        prompts = digest([prompts_used(), again_source(), given])
         return {**asdict(self), "max_tokens": self.tokens, "prompts": prompts, "verdict_by": rule}
 
 
 @dataclass(frozen=True)
 class OneOrder:
-    """What the judge said to a pair in one order, in the pair's own names.
+    """The judge's verdict on a pair in one order, named as in the pair itself.
 
     Args:
-        order (`str`): `"12"` as the pair stands, `"21"` with sides exchanged.
+        order (`str`): `"12"` for the order of the pair, `"21"` for sides exchanged.
         verdict (`str`, *optional*): `"cand_1"`, `"cand_2"` or `"tie"`; `None` if it is missing.
-        principles (`tuple[Compared, ...]`, *optional*): Who keeps which principle better.
-        evidence (`str`, *optional*): What it says for it.
-        probabilities (`dict[str, float]`, *optional*): Of each verdict, where they were read.
+        principles (`tuple[Compared, ...]`, *optional*): The winner under each principle.
+        evidence (`str`, *optional*): The reasons that it gives.
+        probabilities (`dict[str, float]`, *optional*): Of each verdict, if they were read.
         repaired (`bool`, *optional*): Whether the answer had to be repaired.
-        attempts (`int`, *optional*): How often it was asked.
+        attempts (`int`, *optional*): How often the judge was asked.
         missing ([`Missing`], *optional*): Why there is no verdict.
     """
 
@@ -134,15 +128,15 @@ class PairVerdict:
     """The judgement of a pair.
 
     Args:
-        verdict (`str`, *optional*): What both orders say, or a tie if they disagree; where probabilities were read,
-            the likeliest over both. `None` if one of them is missing.
-        confidence (`float`, *optional*): From 0 to 1, of the verdict. Where probabilities were read, the mean over
-            the orders; else the share of all compared principles that speak for it (those that both keep alike count
-            half for a winner). `None` without a verdict, or without principles.
+        verdict (`str`, *optional*): The verdict of both orders, or a tie if they disagree; with probabilities, the
+            most probable over both. `None` if one of them is missing.
+        confidence (`float`, *optional*): Of the verdict, from 0 to 1: its mean probability over the orders, else
+            the share of all compared principles that support it (for a winner, ties count half). `None` without a
+            verdict, or without principles.
         principles (`tuple[Compared, ...]`, *optional*): Of both orders; a tie where they disagree.
-        evidence (`str`, *optional*): What the judge says for the verdict.
-        per_order (`tuple[OneOrder, ...]`, *optional*): Each order by itself.
-        agreed (`bool`, *optional*): Whether the orders agree; `None` if there are not two.
+        evidence (`str`, *optional*): The judge's reasons for the verdict.
+        per_order (`tuple[OneOrder, ...]`, *optional*): The verdict in each order.
+        agreed (`bool`, *optional*): Whether the orders agree; `None` for a single order.
         missing ([`Missing`], *optional*): Why there is no verdict.
     """
 
@@ -164,9 +158,9 @@ class PairwiseJudge:
 
     Args:
         judge ([`~her_hf.inference.Caller`]): The judge, with its ledger and concurrency.
-        settings ([`PairJudging`], *optional*): How it is asked.
+        settings ([`PairJudging`], *optional*): How to ask it.
 
-    Example:
+    Example (not run: it needs a server):
 
     ```python
     >>> judge = PairwiseJudge(Caller(open_model("http://127.0.0.1:8000"), ledger=Ledger("ledger.sqlite")))
@@ -180,13 +174,13 @@ class PairwiseJudge:
         self.caller, self.settings = judge, settings or PairJudging()
 
     async def judge(self, pair: Pair | BadPair) -> PairVerdict:
-        """Judges one pair; equal calls are made once, and what was answered before comes from the ledger.
+        """Judges one pair. Equal calls are made once; known answers come from the ledger.
 
         Args:
-            pair ([`Pair`] or [`BadPair`]): The pair. A bad one is missing, with what is wrong with it.
+            pair ([`Pair`] or [`BadPair`]): The pair. The verdict on a bad one is missing, with the reason.
 
         Returns:
-            [`PairVerdict`]: Never raises for what a judge answers or fails to answer.
+            [`PairVerdict`]: Never raises because of what a judge answers or fails to answer.
         """
         if isinstance(pair, BadPair):
             return PairVerdict(missing=Missing("pair", pair.what))
@@ -198,10 +192,10 @@ class PairwiseJudge:
         return combine(await asyncio.gather(*orders))
 
     async def judge_all(self, pairs: Sequence[Pair | BadPair]) -> list[PairVerdict]:
-        """Judges many pairs at once; the caller's concurrency is the limit."""
+        """Judges many pairs concurrently, within the caller's limit."""
         return list(await asyncio.gather(*(self.judge(pair) for pair in pairs)))
 
-    # -- both together
+    # -- pairwise
 
     async def _order(self, pair: Pair, order: str) -> OneOrder:
         if self.settings.read == "probability":
@@ -211,21 +205,22 @@ class PairwiseJudge:
             messages = compact_messages(pair, reasoning=settings.reasoning)
         else:
             messages = pair_messages(pair, library=settings.library, reasoning=settings.reasoning)
-        # A model that thinks first cannot be held to a schema from its first word on.
+        # A schema would bind a model from its first token on, so one that thinks first gets none.
         schema = None if settings.reasoning else verdict_schema(settings.form)
-        found, attempts = await self._ask(messages, parse_verdict, schema, key=(pair.key,))
+        asked = await self._ask(messages, read_verdict, key=[pair.key], schema=schema)
+        found = asked.found
         if isinstance(found, Missing):
-            return OneOrder(order, attempts=attempts, missing=found)
+            return OneOrder(order, attempts=asked.attempts, missing=found)
         if order == "21":
             found = found.swapped()
         return OneOrder(
-            order, found.verdict, found.principles, found.evidence, repaired=found.repaired, attempts=attempts
+            order, found.verdict, found.principles, found.evidence, repaired=found.repaired, attempts=asked.attempts
         )
 
     async def _by_probability(self, pair: Pair, order: str) -> OneOrder:
         messages = compact_messages(pair, reasoning=False)
         try:
-            likelihoods = await self.caller.likelihoods(messages, _AT_ONCE)
+            likelihoods = await self.caller.likelihoods(messages, _DIRECT_ANSWERS)
         except ModelError as error:
             return OneOrder(order, missing=Missing("request", str(error)))
         if not all(map(math.isfinite, likelihoods)):
@@ -237,25 +232,26 @@ class PairwiseJudge:
             named = {verdict: named[str(swap(verdict))] for verdict in VERDICTS}
         return OneOrder(order, max(named, key=lambda verdict: named[verdict]), probabilities=named)
 
-    # -- each by itself
+    # -- pointwise
 
     async def _pointwise(self, pair: Pair) -> PairVerdict:
         sides = ("cand_1", "cand_2")
         settings = self.settings
-        asked = [
-            self._ask(
-                single_messages(pair, side, library=settings.library, reasoning=settings.reasoning),
-                parse_score,
-                None if settings.reasoning else score_schema(),
-                key=(pair.key, side),
+        asked = await asyncio.gather(
+            *(
+                self._ask(
+                    single_messages(pair, side, library=settings.library, reasoning=settings.reasoning),
+                    read_score,
+                    key=[pair.key, side],
+                    schema=None if settings.reasoning else score_schema(),
+                )
+                for side in sides
             )
-            for side in sides
-        ]
-        answers = await asyncio.gather(*asked)
-        attempts = max(count for _, count in answers)
-        scores = [found for found, _ in answers if isinstance(found, Score)]
+        )
+        attempts = max(one.attempts for one in asked)
+        scores = [one.found for one in asked if isinstance(one.found, Score)]
         if len(scores) < len(sides):
-            cause = next(found for found, _ in answers if isinstance(found, Missing))
+            cause = next(one.found for one in asked if isinstance(one.found, Missing))
             return PairVerdict(per_order=(OneOrder("12", attempts=attempts, missing=cause),), missing=cause)
         one, two = scores
         verdict = "tie" if one.score == two.score else ("cand_1" if one.score > two.score else "cand_2")
@@ -266,45 +262,29 @@ class PairwiseJudge:
         order = OneOrder("12", verdict, (), evidence, repaired=one.repaired or two.repaired, attempts=attempts)
         return PairVerdict(verdict, None, (), evidence, (order,))
 
-    # -- asking
-
     async def _ask(
-        self, messages: list[Message], read: Any, schema: Schema | None, *, key: tuple[str, ...]
-    ) -> tuple[Any, int]:
-        """Asks until the answer can be read, a few times; also says how often."""
+        self,
+        messages: Sequence[Message],
+        read: Callable[[JsonReply], T | Missing],
+        *,
+        key: list[str],
+        schema: Schema | None,
+    ) -> Asked[T]:
         settings = self.settings
-        found: Any = Missing("no_json")
-        for attempt in range(settings.attempts):
-            sampling = Sampling(
-                max_tokens=settings.tokens,
-                temperature=settings.again_temperature if attempt else settings.temperature,
-                top_p=1.0,
-                seed=derive_seed(settings.seed, list(key), attempt),
-            )
-            try:
-                reply = await self.caller.ask(messages, sampling=sampling, thinking=False, schema=schema)
-            except ModelError as error:
-                return Missing("request", str(error)), attempt + 1
-            found = read(
-                answer_text(reply),
-                thinking=reply.reasoning or "",
-                cut=reply.finish_reason == "length",
-                shown=shown_text(messages),
-            )
-            if not isinstance(found, Missing):
-                return found, attempt + 1
-        return found, settings.attempts
+        return await ask(
+            self.caller, messages, read, settings=settings, max_tokens=settings.tokens, key=(key,), schema=schema
+        )
 
 
 def combine(orders: Sequence[OneOrder]) -> PairVerdict:
-    """One verdict of the orders of a pair.
+    """Combines the verdicts of a pair's orders.
 
     Args:
-        orders (`Sequence[OneOrder]`): One or two, in the pair's own names.
+        orders (`Sequence[OneOrder]`): One or two, named as in the pair.
 
     Returns:
-        [`PairVerdict`]: Missing if one of them is missing; a tie if they disagree. Where probabilities were read, the
-            verdict whose mean over the orders is highest.
+        [`PairVerdict`]: Missing if one of them is missing; a tie if they disagree. With probabilities, the verdict
+            with the highest mean over the orders.
 
     Example:
 
@@ -345,7 +325,7 @@ def _confidence(orders: Sequence[OneOrder], verdict: str) -> float | None:
 
 
 def _mean_probability(orders: Sequence[OneOrder], verdict: str) -> float:
-    """Over the orders, in which what place alone does to it cancels out."""
+    """Mean over the orders, in which the effect of position cancels out."""
     read = [one.probabilities[verdict] for one in orders if one.probabilities is not None]
     return math.fsum(read) / len(read)
 

@@ -1,6 +1,6 @@
 """The library of principles: merits and defects of a role-play reply, each with a definition that a judge can apply.
 
-The file `principles.yaml` is our own; the list behind HER's reward model is not published. Names of the twelve
+The file `principles.yaml` is our own; the list that HER's reward model uses is not published. Names of the twelve
 dimensions: HER (arXiv 2601.21459).
 """
 
@@ -16,8 +16,8 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-LEAST_PRINCIPLES = 51
-"""As many as HER reports; a library may have more."""
+MIN_PRINCIPLES = 51
+"""The number that HER reports; a library may have more."""
 
 
 class Principle(BaseModel):
@@ -50,7 +50,7 @@ class Principles(BaseModel):
     """A library of principles.
 
     Args:
-        version (`int`): Raised when a principle changes its meaning.
+        version (`int`): Increased when the meaning of a principle changes.
         dimensions (`dict[str, str]`): Key to name of each dimension.
         principles (`tuple[Principle, ...]`): The principles.
 
@@ -73,14 +73,14 @@ class Principles(BaseModel):
         for field in ("key", "name"):
             counts = Counter(str(getattr(principle, field)).casefold() for principle in self.principles)
             if twice := sorted(value for value, count in counts.items() if count > 1):
-                raise ValueError(f"each {field} must come once, got twice: {twice}")
+                raise ValueError(f"each {field} must be unique, repeated: {twice}")
         used = {principle.dimension for principle in self.principles}
         if unknown := sorted(used - self.dimensions.keys()):
             raise ValueError(f"dimensions must be among {sorted(self.dimensions)}, got {unknown}")
         if empty := sorted(self.dimensions.keys() - used):
             raise ValueError(f"each dimension needs a principle, got none for {empty}")
-        if len(self.principles) < LEAST_PRINCIPLES:
-            raise ValueError(f"needs at least {LEAST_PRINCIPLES} principles, got {len(self.principles)}")
+        if len(self.principles) < MIN_PRINCIPLES:
+            raise ValueError(f"needs at least {MIN_PRINCIPLES} principles, got {len(self.principles)}")
         return self
 
     def of_dimension(self, dimension: str) -> list[Principle]:
@@ -88,7 +88,7 @@ class Principles(BaseModel):
         return [principle for principle in self.principles if principle.dimension == dimension]
 
     def keyed(self, key: str) -> Principle:
-        """The principle of this key.
+        """The principle with this key.
 
         Raises:
             `KeyError`: If there is none.
@@ -99,7 +99,7 @@ class Principles(BaseModel):
         return found
 
     def named(self, name: str) -> Principle | None:
-        """The principle that a judge means by this name or key, whatever its case; `None` if it is none of ours."""
+        """The principle that a judge means by this name or key, in any case; `None` if it is not one of ours."""
         wanted = " ".join(name.replace("_", " ").split()).casefold()
         return next(
             (one for one in self.principles if wanted in (one.name.casefold(), one.key.replace("_", " "))), None
@@ -118,7 +118,7 @@ def load_principles(file: str | Path | None = None) -> Principles:
 
     Raises:
         `FileNotFoundError`: If there is no such file.
-        `ValueError`: If it is no such library; the message names the file, the entry and what it must be.
+        `ValueError`: If it is not such a library; the message names the file, the entry and what it must be.
 
     Example:
 
@@ -132,12 +132,12 @@ def load_principles(file: str | Path | None = None) -> Principles:
     try:
         return Principles.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise ValueError(f"{source} is no YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         got = f", got {str(first['input'])[:80]!r}" if first["loc"] else ""
         raise ValueError(
-            f"{source} is no library of principles: {where}: {first['msg']}{got}. Mend the entry "
+            f"{source} is not a library of principles: {where}: {first['msg']}{got}. Fix the entry "
             f"({error.error_count()} problems in all)."
         ) from error

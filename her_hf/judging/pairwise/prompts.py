@@ -1,25 +1,22 @@
-"""A pair of replies as messages for a judge: the long prompts, and the compact one for small models."""
+"""Requests to pairwise judges: the long prompts, and the compact one for small models."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any
-
-from jinja2 import FunctionLoader, Template
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from her_hf.dual_layer import ZERO_WIDTH_SPACE
 from her_hf.inference import Message
+from her_hf.template_files import load_template, template_source
 
-from .pairs import Circumstances, Pair, Spoken, candidate_body, circumstances
+from .circumstances import Circumstances, Spoken, candidate_body
+from .pairs import Pair
 from .principles import Principles
 
 COMPACT_TURNS = 2
 COMPACT_CARD, COMPACT_TURN = 80, 100
-"""Characters of the card and of each turn before the reply that the compact prompt shows."""
+"""Most characters of the card and of each turn before the reply in the compact prompt."""
 
 PROMPT_FILES = (
     *("_scene", "_principles", "_answer", "reward", "teacher", "pointwise"),
@@ -27,17 +24,8 @@ PROMPT_FILES = (
 )
 
 
-def prompt_source(name: str) -> str:
-    """Text of one of the prompt files; the comment at its top documents its variables."""
-    return (files(__package__) / "templates" / f"{name.removesuffix('.jinja')}.jinja").read_text(encoding="utf-8")
-
-
-@lru_cache(maxsize=len(PROMPT_FILES))
-def _template(name: str) -> Template:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(prompt_source)
-    )
-    return environment.get_template(f"{name}.jinja")
+def _rendered(name: str, **variables: Any) -> str:
+    return load_template(__package__, f"{name}.jinja").render(**variables).strip()
 
 
 def pair_messages(pair: Pair, *, library: Principles | None = None, reasoning: bool = True) -> list[Message]:
@@ -45,7 +33,7 @@ def pair_messages(pair: Pair, *, library: Principles | None = None, reasoning: b
 
     Args:
         pair ([`~her_hf.judging.Pair`]): The pair, in the order in which it is shown.
-        library ([`~her_hf.judging.Principles`], *optional*): Principles to judge by; without it the model finds its
+        library ([`~her_hf.judging.Principles`], *optional*): Principles to judge by; by default the model finds its
             own.
         reasoning (`bool`, *optional*, defaults to `True`): Whether it is asked to think first.
 
@@ -53,44 +41,46 @@ def pair_messages(pair: Pair, *, library: Principles | None = None, reasoning: b
         `list[dict]`: One user message. Candidates are in SELF view; the turns before in OTHERS, the character's own in
             SELF.
     """
-    scene = circumstances(pair)
-    text = _template("teacher" if library else "reward").render(
-        **_shown(scene),
+    text = _rendered(
+        "teacher" if library else "reward",
+        **_shown(pair.circumstances),
         cand_1=_long(candidate_body(pair.cand_1, pair.character)),
         cand_2=_long(candidate_body(pair.cand_2, pair.character)),
         dimensions=_dimensions(library),
         reasoning=reasoning,
     )
-    return [{"role": "user", "content": text.strip()}]
+    return [{"role": "user", "content": text}]
 
 
 def single_messages(
     pair: Pair, side: str, *, library: Principles | None = None, reasoning: bool = True
 ) -> list[Message]:
-    """The prompt that has one side rated by itself.
+    """The prompt to rate one side separately.
 
     Args:
         pair ([`~her_hf.judging.Pair`]): The pair.
         side (`str`): `"cand_1"` or `"cand_2"`.
         library, reasoning: See [`pair_messages`].
     """
-    text = _template("pointwise").render(
-        **_shown(circumstances(pair)),
+    text = _rendered(
+        "pointwise",
+        **_shown(pair.circumstances),
         reply=_long(candidate_body(getattr(pair, side), pair.character)),
         dimensions=_dimensions(library),
         reasoning=reasoning,
     )
-    return [{"role": "user", "content": text.strip()}]
+    return [{"role": "user", "content": text}]
 
 
 def compact_messages(pair: Pair, *, reasoning: bool = True) -> list[Message]:
     """The compact prompt: some 300 tokens for replies of 60 words.
 
-    The card and the turns before are shortened (an ellipsis shows where), the replies never are; they stand in CoSER
+    The card and the turns before are shortened (an ellipsis shows where), the replies never are; they are in CoSER
     notation, which takes a fifth fewer tokens than tags.
     """
-    scene = circumstances(pair)
-    text = _template("compact").render(
+    scene = pair.circumstances
+    text = _rendered(
+        "compact",
         scene=replace(scene, character=_line(scene.character) or "?", card=_head(_line(scene.card), COMPACT_CARD)),
         turns=[
             Spoken(_line(turn.name), _tail(_line(candidate_body(turn.text, turn.name or "?", "coser")), COMPACT_TURN))
@@ -101,8 +91,8 @@ def compact_messages(pair: Pair, *, reasoning: bool = True) -> list[Message]:
         reasoning=reasoning,
     )
     return [
-        {"role": "system", "content": _template("compact_system").render().strip()},
-        {"role": "user", "content": text.strip()},
+        {"role": "system", "content": _rendered("compact_system")},
+        {"role": "user", "content": text},
     ]
 
 
@@ -120,12 +110,12 @@ def _dimensions(library: Principles | None) -> list[dict[str, Any]]:
 
 
 def _safe(text: str) -> str:
-    """Text whose control tokens are broken up: a reply must not end the prompt that it stands in."""
+    """Text whose control tokens are broken up: a reply must not end the prompt that contains it."""
     return text.replace("<|", f"<{ZERO_WIDTH_SPACE}|")
 
 
 def _long(text: str) -> str:
-    """Text of several lines, those after the first indented."""
+    """Text of several lines, indented after the first."""
     lines = (line.strip() for line in _safe(text).splitlines())
     return "\n  ".join(filter(None, lines))
 
@@ -145,6 +135,6 @@ def _tail(text: str, most: int) -> str:
 
 
 def prompts_used() -> Sequence[str]:
-    """Texts of all prompt files and what shortens them, for digests."""
+    """Texts of all prompt files and the limits of the compact prompt, for digests."""
     limits = f"{COMPACT_TURNS} turns of {COMPACT_TURN}, card of {COMPACT_CARD}"
-    return [*(prompt_source(name) for name in PROMPT_FILES), limits]
+    return [*(template_source(__package__, f"{name}.jinja") for name in PROMPT_FILES), limits]

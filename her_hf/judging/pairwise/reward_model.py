@@ -12,21 +12,22 @@ from typing import Any
 from her_hf.durable import digest, read_json, write_json
 from her_hf.inference import Caller, Ledger, is_url, open_model
 
+from .circumstances import Circumstances
 from .judge import FORMS, PairJudging, PairVerdict, PairwiseJudge
 from .pairs import Pair
 from .prompts import prompts_used
 
 SETTINGS_FILE = "reward_model.json"
-"""In a checkpoint: the form it was trained on, whether it thinks first, and the digest of the prompts."""
+"""In a checkpoint: the form that it was trained on, whether it thinks first, and a digest of the prompts."""
 
 
 class HERRewardModel:
     """A generative pairwise reward model.
 
     Args:
-        judge ([`PairwiseJudge`]): The judge that it is asked through.
+        judge ([`PairwiseJudge`]): The judge that asks it.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> model = HERRewardModel.from_pretrained("outputs/smollm2-135m-her-rm-sft")
@@ -38,7 +39,7 @@ class HERRewardModel:
 
     def __init__(self, judge: PairwiseJudge) -> None:
         self._judge = judge
-        # One loop for all calls, which the caller's locks belong to; in a thread, as a notebook has a loop already.
+        # The caller's locks belong to one loop. It runs in a thread, because a notebook already runs a loop.
         self._runner = asyncio.Runner()
         self._thread = ThreadPoolExecutor(1)
 
@@ -57,65 +58,76 @@ class HERRewardModel:
 
         Args:
             path (`str` or `Path`): Folder or Hub id.
-            settings ([`PairJudging`], *optional*): How it is asked; without them as it was trained.
-            ledger ([`~her_hf.inference.Ledger`], *optional*): Where answers are kept.
-            concurrency (`int`, *optional*, defaults to 16): Most answers generated together.
+            settings ([`PairJudging`], *optional*): How to ask it; by default as it was trained.
+            ledger ([`~her_hf.inference.Ledger`], *optional*): Stores answers.
+            concurrency (`int`, *optional*, defaults to 16): Most answers generated concurrently.
             device, dtype (`str`, *optional*): See [`~her_hf.inference.open_model`].
 
         Raises:
             `FileNotFoundError`: If there is no such folder or Hub id.
-            `ValueError`: If it is no model that can be asked.
+            `ValueError`: If it is not a model that can be asked.
         """
         settings = settings or trained_settings(path)
         model = open_model(str(path), device=device, dtype=dtype, attach=False)
         return cls(PairwiseJudge(Caller(model, ledger=ledger, concurrency=concurrency), settings))
 
     def compare(
-        self, prompt: Sequence[Mapping[str, Any]], cand_1: str, cand_2: str, *, character: str | None = None
+        self,
+        prompt: Sequence[Mapping[str, Any]],
+        cand_1: str,
+        cand_2: str,
+        *,
+        character: str | None = None,
+        circumstances: Circumstances | None = None,
     ) -> PairVerdict:
         """Judges two replies to one prompt.
 
         Args:
             prompt (`Sequence[dict]`): The character's own conversation, as `Scene.messages_for` gives it.
-            cand_1, cand_2 (`str`): The replies in HER notation; system thinking in them is not shown to the model.
-            character (`str`, *optional*): Who replies; else as the system message says.
+            cand_1, cand_2 (`str`): The replies in HER notation; their system thinking is not shown to the model.
+            character (`str`, *optional*): Who replies; by default as in the system message.
+            circumstances ([`~her_hf.judging.Circumstances`], *optional*): What the replies answer, see
+                [`~her_hf.judging.circumstances_of`]; by default as read out of the prompt.
 
         Raises:
-            `ValueError`: If a side is empty, both are the same, or the context is missing.
+            `ValueError`: If a side is empty, both are the same, the context is missing, or the circumstances are of
+                another character.
         """
+        if circumstances is not None:
+            character = character or circumstances.character
         row = {"prompt": list(prompt), "cand_1": cand_1, "cand_2": cand_2, "character": character}
-        return self.judge([Pair.from_row(row)])[0]
+        return self.judge([replace(Pair.from_row(row), carried=circumstances)])[0]
 
     def judge(self, pairs: Sequence[Pair]) -> list[PairVerdict]:
-        """Judges pairs, generated in batches."""
+        """Judges pairs, in batches."""
         return self._thread.submit(self._runner.run, self._judge.judge_all(pairs)).result()
 
     def close(self) -> None:
-        """Ends its loop and thread; the model goes with the object."""
+        """Ends its loop and thread. The model is freed with the object."""
         self._thread.submit(self._runner.close).result()
         self._thread.shutdown()
 
     def fingerprint(self) -> dict[str, Any]:
-        """What decides a verdict beside the pair: the model, and how it is asked."""
+        """What determines a verdict besides the pair: the model, and how it is asked."""
         model = self._thread.submit(self._runner.run, self._judge.caller.fingerprint()).result()
         return {"model": model, **self._judge.settings.as_dict()}
 
 
 def write_reward_settings(folder: str | Path, *, form: str, reasoning: bool = True) -> None:
-    """Notes in a checkpoint which form it was trained on, and whether it thinks first."""
+    """Records in a checkpoint which form it was trained on, and whether it thinks first."""
     note = {"form": form, "reasoning": reasoning, "prompts": digest(prompts_used())}
     write_json(Path(folder) / SETTINGS_FILE, note)
 
 
 def trained_settings(source: str | Path, **given: Any) -> PairJudging:
-    """How a model is best asked: as its folder notes, else in the published form, thinking first.
+    """How to ask a model: as recorded in its folder, else in the published form, thinking first.
 
     Args:
         source (`str` or `Path`): A folder, a Hub id or a URL.
-        given: Settings that count in any case; `None` is none.
+        given: Settings that take precedence; `None` is not a setting.
 
     Raises:
-        `ValueError`: If the note in the folder is none.
+        `ValueError`: If the record in the folder is not valid.
     """
     file = _settings_file(str(source))
     settings = PairJudging()
@@ -123,17 +135,15 @@ def trained_settings(source: str | Path, **given: Any) -> PairJudging:
         note = read_json(file)
         form, reasoning = note.get("form"), note.get("reasoning", True)
         if form not in FORMS:
-            raise ValueError(f"{file}: form must be one of {list(FORMS)}, got {form!r}. Delete the file or mend it.")
+            raise ValueError(f"{file}: form must be one of {list(FORMS)}, got {form!r}. Delete the file or fix it.")
         if not isinstance(reasoning, bool):
-            raise ValueError(
-                f"{file}: reasoning must be true or false, got {reasoning!r}. Delete the file or mend it."
-            )
+            raise ValueError(f"{file}: reasoning must be true or false, got {reasoning!r}. Delete the file or fix it.")
         settings = PairJudging(form=form, reasoning=reasoning)
     return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
 def _settings_file(source: str) -> Path | None:
-    """The note of a folder or of a repository on the Hub, if it has one."""
+    """The record in a folder or in a repository on the Hub, if it has one."""
     folder = Path(source)
     if is_url(source) or folder.exists() or source.count("/") != 1 or source.startswith((".", "/", "~")):
         file = folder / SETTINGS_FILE
@@ -143,7 +153,7 @@ def _settings_file(source: str) -> Path | None:
 
     try:
         return Path(hf_hub_download(source, SETTINGS_FILE))
-    except LocalEntryNotFoundError:  # no network: guessing the form would ask in the wrong one without a word
+    except LocalEntryNotFoundError:  # no network: a guessed form could silently be the wrong one
         raise
     except EntryNotFoundError:
         return None

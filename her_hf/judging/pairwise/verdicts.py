@@ -1,4 +1,4 @@
-"""What a reward model answers: the published form as a schema, a compact one for small models, one reader for both.
+"""Answers of reward models: schemas of the published and of the compact form, and one reader for both.
 
 Source of the form: HER (arXiv 2601.21459), `result[0]{cand_1, cand_2, principle, analysis, better_response}` behind a
 `<think>` block. The compact form is our own: `{"principles": {NAME: WINNER}, "verdict": WINNER}`.
@@ -18,23 +18,25 @@ from her_hf.inference import Schema
 from her_hf.scoring.keys import folded_key, read_number, stray_keys, with_known_keys
 from her_hf.scoring.missing import Missing
 
-from ..structured import JsonReply, read_answer, shorten
+from ..structured import JsonReply, closed_object, read_answer, shorten
 from .pairs import VERDICTS, Compared, swap, swap_names
 
 Winner = Literal["cand_1", "cand_2", "tie"]
 
-LEAST_COMPARED, MOST_COMPARED = 3, 5
+MIN_COMPARED, MAX_COMPARED = 3, 5
 """How many principles a reward model names by case (HER)."""
 
 _VERDICT_KEYS = ("result", "verdict", "better_response", "analysis", "principles")
 _VERDICT_NAMES = ("verdict", "better response")
+_LIKE_A_VERDICT = ("verdict", "better", "winner", "prefer", "choice", "chosen", "decision")
+_BY_PRINCIPLE = ("principles", "principle", "principle comparisons")
 _SCORE_KEYS = ("score", "principles")
 _SPELLINGS = re.compile(r"^(?:cand(?:idate)?|response|reply)?[ _#-]*([12ab])$")
 _TIES = ("tie", "draw", "equal")
 
 
 class PublishedPrinciple(BaseModel):
-    """A principle that the model names as deciding here."""
+    """A principle that the model considers decisive here."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -46,7 +48,7 @@ class PublishedPrinciple(BaseModel):
 
 
 class PublishedComparison(BaseModel):
-    """How the two sides do under one principle."""
+    """How the two sides compare under one principle."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -59,7 +61,7 @@ class PublishedComparison(BaseModel):
 
 
 class PublishedAnalysis(BaseModel):
-    """All comparisons, and what they come to."""
+    """All comparisons, and their summary."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -72,7 +74,7 @@ class PublishedVerdict(BaseModel):
     """`result[0]` of the published form.
 
     Args:
-        cand_1, cand_2 (`str`): The replies, or what they do, as the model repeats them.
+        cand_1, cand_2 (`str`): The replies, or what they do, in the model's words.
         principle (`dict`): The principles that were chosen, by a short key.
         analysis ([`PublishedAnalysis`]): A winner for each of them.
         better_response (`str`): `"cand_1"`, `"cand_2"` or `"tie"`.
@@ -91,7 +93,7 @@ class CompactVerdict(BaseModel):
     """The compact form.
 
     Args:
-        principles (`dict[str, str]`): Name of each principle to its winner; empty where the model answers at once.
+        principles (`dict[str, str]`): Winner under the name of each principle; empty in a direct answer.
         verdict (`str`): `"cand_1"`, `"cand_2"` or `"tie"`.
     """
 
@@ -108,7 +110,7 @@ class Verdict:
     Args:
         verdict (`str`): `"cand_1"`, `"cand_2"` or `"tie"`.
         principles (`tuple[Compared, ...]`): In the order in which the model names them.
-        evidence (`str`): What it says for it: its thinking, else its analysis.
+        evidence (`str`): The model's reasons: its thinking, else its analysis.
         form (`str`): `"published"` or `"compact"`.
         repaired (`bool`): Whether the JSON or a spelling had to be repaired.
     """
@@ -120,7 +122,7 @@ class Verdict:
     repaired: bool = False
 
     def swapped(self) -> Verdict:
-        """The verdict as it reads for the pair in the other order."""
+        """The same verdict for the pair in the other order."""
         return replace(
             self,
             verdict=str(swap(self.verdict)),
@@ -130,7 +132,7 @@ class Verdict:
 
     @property
     def follows(self) -> bool:
-        """Whether the verdict is what the compared principles come to: who wins more of them, a tie if nobody does."""
+        """Whether the verdict follows from the compared principles: the side that wins more of them, else a tie."""
         wins = {side: sum(one.winner == side for one in self.principles) for side in ("cand_1", "cand_2")}
         if wins["cand_1"] == wins["cand_2"]:
             return self.verdict == "tie"
@@ -138,7 +140,7 @@ class Verdict:
 
 
 def verdict_schema(form: str) -> Schema:
-    """JSON schema of the answer, for servers that hold a model to one.
+    """JSON schema of the answer, for servers that enforce one.
 
     Args:
         form (`str`): `"published"` (`{"result": [{…}]}`) or `"compact"`.
@@ -148,31 +150,24 @@ def verdict_schema(form: str) -> Schema:
     inner = PublishedVerdict.model_json_schema()
     definitions = inner.pop("$defs", {})
     inner["required"] = ["principle", "analysis", "better_response"]
-    return {
-        "title": "RewardModelAnswer",
-        "type": "object",
-        "properties": {"result": {"type": "array", "items": inner, "minItems": 1, "maxItems": 1}},
-        "required": ["result"],
-        "additionalProperties": False,
-        "$defs": definitions,
-    }
+    result = {"type": "array", "items": inner, "minItems": 1, "maxItems": 1}
+    return {"title": "RewardModelAnswer", **closed_object({"result": result}), "$defs": definitions}
 
 
 def parse_verdict(text: str, *, thinking: str = "", cut: bool = False, shown: str = "") -> Verdict | Missing:
     """Reads the answer of a judge or reward model, in the published or the compact form.
 
-    Read strictly first; where that fails, JSON is repaired and spellings such as `"Candidate 1"` are read, which
-    [`Verdict.repaired`] tells. A winner of a principle that cannot be read leaves that principle out (repaired as
-    well); without a verdict there is none.
+    It is first read strictly. If that fails, JSON is repaired and spellings such as `"Candidate 1"` are accepted,
+    which sets [`Verdict.repaired`]. A principle whose winner cannot be read is left out, which sets it too.
 
     Args:
         text (`str`): The answer, thinking included.
-        thinking (`str`, *optional*): What the backend sent apart as thinking.
+        thinking (`str`, *optional*): What the backend sent separately as thinking.
         cut, shown: See [`~her_hf.judging.structured.read_answer`].
 
     Returns:
-        `Verdict` or `Missing`: Missing if there is no JSON object or it ends early, none with a verdict, or the
-            verdict is none of the three, or stands there twice with two values. Prose is never taken for a verdict.
+        `Verdict` or `Missing`: Missing if there is no JSON object or it ends early, or if its verdict is absent, is
+            not one of the three, or occurs twice with different values. Prose is never taken for a verdict.
 
     Example:
 
@@ -181,15 +176,11 @@ def parse_verdict(text: str, *, thinking: str = "", cut: bool = False, shown: st
     Verdict(verdict='cand_1', principles=(Compared(name='Lecturing', winner='cand_1', reason=''),), ...)
     ```
     """
-    return read_answer(
-        text,
-        lambda found: _read_verdict(found, thinking.strip() or found.thinking),
-        cut=cut,
-        shown=shown,
-    )
+    return read_answer(text, read_verdict, thinking=thinking, cut=cut, shown=shown)
 
 
-def _read_verdict(found: JsonReply, thoughts: str) -> Verdict | Missing:
+def read_verdict(found: JsonReply) -> Verdict | Missing:
+    """Reads the object of a judge's answer; see [`parse_verdict`]."""
     try:
         value = _inner(found.value)
     except ValueError as error:
@@ -200,12 +191,14 @@ def _read_verdict(found: JsonReply, thoughts: str) -> Verdict | Missing:
     if "verdict" not in value and "better_response" not in value:
         return Missing("wrong_keys", f'wanted "verdict" or "better_response", got {shorten(repr(found.value))}')
     published = "verdict" not in value
-    as_asked = None if found.repaired else _strict(_inner(found.value, ()), published=published, thoughts=thoughts)
-    return as_asked or _lenient(value, published=published, thoughts=thoughts)
+    as_asked = (
+        None if found.repaired else _strict(_inner(found.value, ()), published=published, thoughts=found.thinking)
+    )
+    return as_asked or _lenient(value, published=published, thoughts=found.thinking)
 
 
 def _inner(found: Mapping[str, Any], names: Sequence[str] = _VERDICT_KEYS) -> Mapping[str, Any]:
-    """The object that holds the verdict, out of the wrapper of the published form if it has one.
+    """The object that contains the verdict, taken out of the wrapper of the published form if there is one.
 
     Keys are read however they are spelt if they are among `names`.
 
@@ -226,7 +219,7 @@ def _inner(found: Mapping[str, Any], names: Sequence[str] = _VERDICT_KEYS) -> Ma
 
 
 def _verdicts(value: Any) -> list[Any]:
-    """All that stands under a verdict's key, and all winners under a key like it, at any depth."""
+    """All values under a verdict's key, and all winners under a similar key, at any depth."""
     found, left = [], [value]
     while left:
         one = left.pop()
@@ -235,9 +228,9 @@ def _verdicts(value: Any) -> list[Any]:
         elif isinstance(one, Mapping):
             for key, inner in one.items():
                 name, winner = folded_key(key), _winner(inner)
-                if name in _VERDICT_NAMES or (winner and any(word in name for word in _VERDICT_NAMES)):
+                if name in _VERDICT_NAMES or (winner and any(word in name for word in _LIKE_A_VERDICT)):
                     found.append(winner or inner)
-                elif name != "principles":  # names of principles are no keys of ours
+                elif name not in _BY_PRINCIPLE:  # principles are named freely, and each has its own winner
                     left.append(inner)
     return found
 
@@ -288,7 +281,7 @@ def _compared_compact(value: Mapping[str, Any]) -> list[Compared]:
 
 
 def _winner(value: Any) -> str | None:
-    """A winner however it is spelt; a bool, a list or prose is none."""
+    """A winner in any spelling; `None` for a bool, a list or prose."""
     if not isinstance(value, str):
         return None
     word = unicodedata.normalize("NFKC", value).strip().strip("\"'`.").strip().lower()
@@ -307,15 +300,15 @@ def _summary(value: Mapping[str, Any]) -> str:
     return str(analysis.get("overall_analysis") or analysis.get("principle_summary") or "")
 
 
-# -- one reply by itself
+# -- pointwise
 
 
 class Score(BaseModel):
-    """What a judge gives one reply by itself.
+    """A judge's rating of one reply.
 
     Args:
         score (`float`): From 1 to 10.
-        principles (`dict[str, float]`): The same for each principle it names.
+        principles (`dict[str, float]`): The same for each principle that it names.
         evidence (`str`): Its thinking.
         repaired (`bool`): Whether the JSON had to be repaired.
     """
@@ -329,15 +322,10 @@ class Score(BaseModel):
 
 
 def score_schema() -> Schema:
-    """JSON schema of the answer about one reply."""
+    """JSON schema of a rating."""
     number = {"type": "number", "minimum": 1, "maximum": 10}
-    return {
-        "title": "Rating",
-        "type": "object",
-        "properties": {"principles": {"type": "object", "additionalProperties": number}, "score": number},
-        "required": ["principles", "score"],
-        "additionalProperties": False,
-    }
+    principles = {"type": "object", "additionalProperties": number}
+    return {"title": "Rating", **closed_object({"principles": principles, "score": number})}
 
 
 def parse_score(text: str, *, thinking: str = "", cut: bool = False, shown: str = "") -> Score | Missing:
@@ -347,8 +335,8 @@ def parse_score(text: str, *, thinking: str = "", cut: bool = False, shown: str 
         text, thinking, cut, shown: See [`parse_verdict`].
 
     Returns:
-        `Score` or `Missing`: Missing without JSON or a score, or if it is no number from 1 to 10 (a numeric text is
-            read, a bool is none). Ratings of principles that are none are left out.
+        `Score` or `Missing`: Missing without JSON or a score, or if the score is not a number from 1 to 10 (a numeric
+            string is read, a bool is refused). Ratings of principles that cannot be read are left out.
 
     Example:
 
@@ -357,15 +345,11 @@ def parse_score(text: str, *, thinking: str = "", cut: bool = False, shown: str 
     7.0
     ```
     """
-    return read_answer(
-        text,
-        lambda found: _read_score(found, thinking.strip() or found.thinking),
-        cut=cut,
-        shown=shown,
-    )
+    return read_answer(text, read_score, thinking=thinking, cut=cut, shown=shown)
 
 
-def _read_score(found: JsonReply, thoughts: str) -> Score | Missing:
+def read_score(found: JsonReply) -> Score | Missing:
+    """Reads the object of an answer about one reply; see [`parse_score`]."""
     try:
         value = with_known_keys(found.value, _SCORE_KEYS)
     except ValueError as error:
@@ -378,7 +362,7 @@ def _read_score(found: JsonReply, thoughts: str) -> Score | Missing:
     listed = value.get("principles")
     rated = {str(name): _rating(one) for name, one in listed.items()} if isinstance(listed, Mapping) else {}
     known = {name: one for name, one in rated.items() if one is not None}
-    return Score(score=score, principles=known, evidence=thoughts, repaired=found.repaired)
+    return Score(score=score, principles=known, evidence=found.thinking, repaired=found.repaired)
 
 
 def _rating(value: Any) -> float | None:

@@ -1,8 +1,9 @@
-"""Who sees whom in a one-pass row, and which models can be told so.
+"""Which tokens of a one-pass row attend to which, and which models support such a mask.
 
-Each token carries three numbers: `own`, the part it belongs to (a trunk or a branch); `parent`, the trunk it hangs on;
-and `limit`, the end of what it sees of that trunk. A token sees an earlier token of its own part, and a token of its
-parent before the limit. Conversations packed into one row have different parents, so none sees another.
+Each token has three numbers: `own`, the part it belongs to (a trunk or a branch); `parent`, the trunk of that part;
+and `limit`, the end of the span of that trunk that it attends to. A token attends to earlier tokens of its own part,
+and to tokens of its parent before the limit. Conversations packed into one row have different parents, so they are
+hidden from each other.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..internals import attention_of, compiled_block_mask, is_recurrent
 from .branches import BRANCHES, no_mask, spans_of
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def boolean_mask(own: Tensor, parent: Tensor, limit: Tensor) -> Tensor:
         own, parent, limit (`Tensor`): Shape `(rows, tokens)`, integers.
 
     Returns:
-        `Tensor`: Boolean, shape `(rows, 1, tokens, tokens)`. Padding sees padding, so no line of it is empty.
+        `Tensor`: Boolean, shape `(rows, 1, tokens, tokens)`. Padding attends to padding, so no line of it is empty.
     """
     at = torch.arange(own.size(1), device=own.device)
     earlier = at[None, None, :] <= at[None, :, None]
@@ -47,8 +49,7 @@ def boolean_mask(own: Tensor, parent: Tensor, limit: Tensor) -> Tensor:
 
 
 def block_mask(own: Tensor, parent: Tensor, limit: Tensor) -> BlockMask:
-    """The same mask for FlexAttention, which skips the blocks that nobody sees; its memory is linear in the row."""
-    from torch.nn.attention.flex_attention import create_block_mask
+    """The same mask for FlexAttention, which skips blocks hidden from all tokens; its memory is linear in the row."""
 
     def sees(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         same_part = own[row, query] == own[row, key]
@@ -56,11 +57,11 @@ def block_mask(own: Tensor, parent: Tensor, limit: Tensor) -> BlockMask:
         return (key <= query) & (same_part | trunk)
 
     rows, tokens = own.shape
-    return create_block_mask(sees, rows, None, tokens, tokens, device=own.device, _compile=own.is_cuda)
+    return compiled_block_mask(sees, rows, tokens, own.device)
 
 
 def attention_inputs(inputs: Mapping[str, Tensor], implementation: str) -> dict[str, Any]:
-    """What tells a model who sees whom, in the form that its attention follows.
+    """The arguments that carry the mask, in the form that the model's attention follows.
 
     Args:
         inputs (`Mapping[str, Tensor]`): A batch of [`~her_hf.training.one_pass.collator.OnePassCollator`].
@@ -68,7 +69,7 @@ def attention_inputs(inputs: Mapping[str, Tensor], implementation: str) -> dict[
             `"flex_attention"`.
 
     Returns:
-        `dict`: Arguments of the model's forward. A batch for which plain causal attention says it all gets no mask.
+        `dict`: Arguments of the model's forward. A batch for which plain causal attention is right gets no mask.
     """
     if "limit" not in inputs:
         return {"attention_mask": None}
@@ -82,8 +83,8 @@ def check_model(model: PreTrainedModel) -> None:
     """Refuses a model that would be silently wrong on one-pass rows.
 
     Raises:
-        `ValueError`: If its attention ignores a boolean mask (eager and the flash kernels), or a layer looks at the
-            order of the row rather than at `position_ids` and the mask: sliding-window, chunked, linear or recurrent
+        `ValueError`: If its attention ignores a boolean mask (eager and the flash kernels), or a layer depends on the
+            order of the row rather than on `position_ids` and the mask: sliding-window, chunked, linear or recurrent
             layers, RoPE that depends on the length, positions that cannot be given, an encoder-decoder. The message
             names the remedy.
     """
@@ -92,8 +93,8 @@ def check_model(model: PreTrainedModel) -> None:
     problems = list(_attention_problems(config)) + list(_layer_problems(config)) + list(_position_problems(config))
     if getattr(model.config, "is_encoder_decoder", False):
         problems.append("it is an encoder-decoder")
-    if getattr(model, "_is_stateful", False):
-        problems.append("it has recurrent layers, whose state runs through the row and past the mask")
+    if is_recurrent(model):
+        problems.append("it has recurrent layers, whose state passes through the row regardless of the mask")
     if "position_ids" not in inspect.signature(type(_plain(model)).forward).parameters:
         problems.append("its forward takes no position_ids")
     if problems:
@@ -111,11 +112,11 @@ def _plain(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _attention_problems(config: Any) -> Iterator[str]:
-    implementation = getattr(config, "_attn_implementation", None)
+    implementation = attention_of(config)
     if implementation == "eager":
         yield "attn_implementation='eager' adds a boolean mask to the scores instead of hiding tokens"
     elif implementation not in ATTENTION:
-        yield f"attn_implementation={implementation!r} does not follow a 4-D mask (want sdpa or flex_attention)"
+        yield f"attn_implementation={implementation!r} does not follow a 4-D mask"
 
 
 def _layer_problems(config: Any) -> Iterator[str]:

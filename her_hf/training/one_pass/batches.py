@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch.utils.data import Dataset as TorchDataset
 
-from her_hf.processing.rows import Row, take
+from her_hf.processing.trunk import Row, take
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -20,63 +20,63 @@ _LOOKAHEAD = 64
 """How many rows ahead a step may look for one that fills it exactly, before it splits one."""
 
 
-def plan_steps(replies: Sequence[int], per_step: int, *, seed: int | None, together: int = 1) -> list[list[Piece]]:
-    """Deals rows out to optimizer steps of exactly `per_step` replies; only the last may have fewer.
+def plan_steps(replies: Sequence[int], per_step: int, *, seed: int | None, group_size: int = 1) -> list[list[Piece]]:
+    """Distributes rows over optimizer steps of exactly `per_step` replies; only the last may have fewer.
 
-    What does not fit waits for a later step; if nothing that comes next fits, neighbours are parted or a row is split,
-    whose trunk is then read by both steps.
+    A group of rows that does not fit waits for a later step. If none of the next groups fits, a group is divided, or a
+    row is split, whose trunk is then processed in both steps.
 
     Args:
         replies (`Sequence[int]`): Number of replies of each row.
         per_step (`int`): Replies of an optimizer step.
         seed (`int`, *optional*): Shuffles the rows; `None` keeps their order.
-        together (`int`, *optional*, defaults to 1): So many neighbours are dealt out together.
+        group_size (`int`, *optional*, defaults to 1): Neighbouring rows that are kept in the same step.
 
     Returns:
-        `list[list[tuple[int, tuple[int, ...]]]]`: For each step its rows, each with the branches it trains there.
+        `list[list[tuple[int, tuple[int, ...]]]]`: For each step its rows, each with the branches that it trains.
 
     Raises:
         `ValueError`: If `per_step` is less than one.
     """
     if per_step < 1:
         raise ValueError(f"replies_per_step must be at least 1, got {per_step}")
-    blocks = [range(start, min(start + together, len(replies))) for start in range(0, len(replies), together)]
+    groups = [range(start, min(start + group_size, len(replies))) for start in range(0, len(replies), group_size)]
     if seed is not None:
-        random.Random(seed).shuffle(blocks)
-    dealt = ([(row, tuple(range(replies[row]))) for row in block if replies[row]] for block in blocks)
-    queue: list[list[Piece]] = [block for block in dealt if block]
+        random.Random(seed).shuffle(groups)
+    whole = ([(row, tuple(range(replies[row]))) for row in group if replies[row]] for group in groups)
+    queue: list[list[Piece]] = [group for group in whole if group]
     steps: list[list[Piece]] = []
     room = 0
     while queue:
         if room == 0:
             steps.append([])
             room = per_step
-        fitting = next((at for at, block in enumerate(queue[:_LOOKAHEAD]) if _replies(block) <= room), None)
-        block = queue.pop(fitting or 0)
+        fitting = next((at for at, group in enumerate(queue[:_LOOKAHEAD]) if _replies(group) <= room), None)
+        group = queue.pop(fitting or 0)
         if fitting is None:
-            block, rest = _split(block, room)
+            group, rest = _split(group, room)
             queue.insert(0, rest)
-        steps[-1] += block
-        room -= _replies(block)
+        steps[-1] += group
+        room -= _replies(group)
     return steps
 
 
-def _replies(block: Sequence[Piece]) -> int:
-    return sum(len(branches) for _, branches in block)
+def _replies(group: Sequence[Piece]) -> int:
+    return sum(len(branches) for _, branches in group)
 
 
-def _split(block: Sequence[Piece], room: int) -> tuple[list[Piece], list[Piece]]:
-    """The first `room` replies of a block, and the rest."""
+def _split(group: Sequence[Piece], room: int) -> tuple[list[Piece], list[Piece]]:
+    """The first `room` replies of a group, and the rest."""
     first: list[Piece] = []
     rest: list[Piece] = []
-    for row, branches in block:
+    for row, branches in group:
         left = room - _replies(first)
         first += [(row, branches[:left])] if branches[:left] else []
         rest += [(row, branches[left:])] if branches[left:] else []
     return first, rest
 
 
-def share(pieces: Sequence[Piece], bins: int, cost: Callable[[Piece], int]) -> list[list[Piece]]:
+def share_evenly(pieces: Sequence[Piece], bins: int, cost: Callable[[Piece], int]) -> list[list[Piece]]:
     """Splits the rows of a step over `bins` micro-batches of about the same number of tokens; some may stay empty."""
     parts: list[list[Piece]] = [[] for _ in range(bins)]
     loads = [0] * bins
@@ -87,8 +87,8 @@ def share(pieces: Sequence[Piece], bins: int, cost: Callable[[Piece], int]) -> l
     return parts
 
 
-def share_alike(pieces: Sequence[Piece], bins: int, cost: Callable[[Piece], int]) -> list[list[Piece]]:
-    """The same with rows of like length together, so that little is padded; less even, so for one rank only."""
+def share_by_length(pieces: Sequence[Piece], bins: int, cost: Callable[[Piece], int]) -> list[list[Piece]]:
+    """The same with rows of similar length together: less padding, but less even, so for one rank only."""
     parts: list[list[Piece]] = [[] for _ in range(bins)]
     total, before = sum(map(cost, pieces)), 0
     for piece in sorted(pieces, key=cost, reverse=True):
@@ -101,23 +101,31 @@ def share_alike(pieces: Sequence[Piece], bins: int, cost: Callable[[Piece], int]
 class MicroBatches(TorchDataset[list[Row]]):  # type: ignore[misc]
     """The micro-batches of an epoch: item `step * bins + n` holds the rows of the `n`-th micro-batch of a step.
 
-    Ranks take turns (`n % world`), so one step is `accumulation` items on each rank. The plan of an epoch depends on
-    seed and epoch alone, which is what lets a killed run go on where it was.
+    Micro-batch `n` belongs to rank `n % world`, so one step is `accumulation` items on each rank. The plan of an epoch
+    depends only on seed and epoch, so that a killed run resumes where it was.
 
     Args:
         rows (`Dataset`): The rows.
         per_step (`int`): Replies of an optimizer step.
         bins (`int`): Micro-batches of a step: ranks times accumulation steps.
-        seed (`int`, *optional*): Shuffles each epoch anew; `None` keeps the order.
-        together (`int`, *optional*, defaults to 1): See [`plan_steps`].
-        alike (`bool`, *optional*, defaults to `False`): Rows of like length into one micro-batch, see [`share_alike`].
+        seed (`int`, *optional*): Shuffles each epoch differently; `None` keeps the order.
+        group_size (`int`, *optional*, defaults to 1): See [`plan_steps`].
+        by_length (`bool`, *optional*, defaults to `False`): Rows of similar length into one micro-batch, see
+            [`share_by_length`].
     """
 
     def __init__(
-        self, rows: Dataset, per_step: int, bins: int, seed: int | None, *, together: int = 1, alike: bool = False
+        self,
+        rows: Dataset,
+        per_step: int,
+        bins: int,
+        seed: int | None,
+        *,
+        group_size: int = 1,
+        by_length: bool = False,
     ) -> None:
-        self._rows, self._per_step, self._bins, self._seed, self._together = rows, per_step, bins, seed, together
-        self._share = share_alike if alike else share
+        self._rows, self._per_step, self._bins, self._seed, self._group_size = rows, per_step, bins, seed, group_size
+        self._share = share_by_length if by_length else share_evenly
         self._replies = [len(ids) for ids in rows["reply_ids"]]
         self._lengths = [len(ids) for ids in rows["position_ids"]]
         self.set_epoch(0)
@@ -125,7 +133,7 @@ class MicroBatches(TorchDataset[list[Row]]):  # type: ignore[misc]
     def set_epoch(self, epoch: int) -> None:
         """Plans the given epoch; the data loader calls it."""
         seed = None if self._seed is None else self._seed * 1_000_003 + epoch
-        steps = plan_steps(self._replies, self._per_step, seed=seed, together=self._together)
+        steps = plan_steps(self._replies, self._per_step, seed=seed, group_size=self._group_size)
         self._items = [part for pieces in steps for part in self._share(pieces, self._bins, self._cost)]
 
     def _cost(self, piece: Piece) -> int:
@@ -145,7 +153,7 @@ def _piece(row: dict[str, Any], branches: tuple[int, ...]) -> Row:
 
 
 class EvalBatches(TorchDataset[list[dict[str, Any]]]):  # type: ignore[misc]
-    """The held-out rows, some a micro-batch; empty ones at the end give every rank the same number.
+    """The held-out rows in micro-batches; empty ones at the end give every rank the same number.
 
     Args:
         rows (`Dataset`): The rows, with their `layers`.

@@ -1,9 +1,9 @@
-"""Attention over trunk and branches part by part, so that what nobody sees costs nothing.
+"""Attention over trunk and branches part by part, so that hidden pairs of tokens cost nothing.
 
-sdpa with a boolean mask computes every pair of tokens of a row and throws most away. Here the trunk attends to itself
-(plain causal, the fastest kernel), and each branch to its part of the trunk and to itself. The numbers are those of
-the mask; the work is that of per-reply training less the repeated trunks. FlexAttention does the same by blocks, on
-CUDA.
+sdpa with a boolean mask computes every pair of tokens of a row and discards most of them. Here the trunk attends to
+itself (plain causal, the fastest kernel), and each branch to its part of the trunk and to itself. The numbers are
+those of the mask; the work is that of per-reply training without the repeated trunks. FlexAttention does the same by
+blocks, on CUDA.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from ..internals import attention_of, can_switch_attention
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BRANCHES = "her_branches"
-"""Name of this attention among those of transformers; it is sdpa wherever no spans are given, as in generation."""
+"""Name of this attention among those of transformers; without spans, as in generation, it is sdpa."""
 
 Span = tuple[int, int, int, int]
-"""A part of a row and what it sees beside itself: `(start, end, from, to)`; a trunk sees nothing beside itself."""
+"""A part of a row and the span that it attends to beside itself: `(start, end, from, to)`; empty for a trunk."""
 
 
 def use_branches(model: PreTrainedModel) -> str:
-    """Switches an sdpa model to this attention, and tells which one is in use now.
+    """Switches an sdpa model to this attention, and returns the name of the one that is in use now.
 
-    A model that cannot be switched, or that would not hand the spans on to its layers, keeps sdpa and takes the
+    A model that cannot be switched, or that would not pass the spans on to its layers, keeps sdpa and takes the
     boolean mask.
     """
     config = model.config.get_text_config()
-    name: str = config._attn_implementation
-    if name == "sdpa" and getattr(type(model), "_can_set_attn_implementation", lambda: False)():
+    if attention_of(config) == "sdpa" and can_switch_attention(model):
         model.set_attn_implementation(BRANCHES)
-        name = config._attn_implementation
-    return name
+    return attention_of(config)
 
 
 def spans_of(spans: Tensor) -> list[list[Span]]:
-    """Spans of a batch as numbers; lines of -1 fill rows with fewer parts up."""
+    """Spans of a batch as numbers; lines of -1 pad rows with fewer parts."""
     return [[(part[0], part[1], part[2], part[3]) for part in row if part[0] >= 0] for row in spans.tolist()]
 
 
 def no_mask(like: Tensor) -> Tensor:
-    """A mask of no tokens: transformers hands it on as it is, and whatever would really use it fails."""
+    """A mask of no tokens: transformers passes it on as it is, and code that really used it would fail."""
     return torch.empty(1, 1, 0, 0, dtype=torch.bool, device=like.device)
 
 
@@ -61,7 +61,7 @@ def branch_attention(
     branch_spans: list[list[Span]] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of a batch of rows, in the form that transformers calls.
+    """Attention of a batch of rows, with the signature that transformers calls.
 
     Args:
         module (`nn.Module`): The attention layer.

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from her_hf.processing.rows import IGNORED
+from her_hf.processing.trunk import IGNORED
 
 _PAD = -1
-"""Part of the padding: it sees itself alone and nobody sees it."""
+"""Part of the padding: it attends only to itself, and no other part attends to it."""
 
 _COLUMNS = ("input_ids", "position_ids", "labels", "own", "parent", "limit", "layers", "sizes")
 _WEIGHTS = "weights"
@@ -24,12 +24,12 @@ class OnePassCollator:
     """Makes a batch of rows.
 
     Args:
-        pad_token_id (`int`): Fills shorter rows up.
-        pack (`bool`, *optional*, defaults to `False`): Lay all rows of a batch into one, conversations blind to each
-            other.
-        pad_to_multiple_of (`int`, *optional*): Round the length up; FlexAttention compiles for fewer shapes then.
+        pad_token_id (`int`): Pads shorter rows.
+        pack (`bool`, *optional*, defaults to `False`): Pack all rows of a batch into one, hidden from each other.
+        pad_to_multiple_of (`int`, *optional*): Round the length up, so that FlexAttention compiles for fewer
+            shapes.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> batch = OnePassCollator(pad_token_id=2)(rows)
@@ -46,15 +46,15 @@ class OnePassCollator:
 
         Args:
             rows (`Sequence[Mapping]`): Rows of [`~her_hf.processing.rows.build`]; a column `layers` (see
-                [`~her_hf.training.one_pass.layers.label_layers`]) is carried along. No rows at all give padding alone,
-                so that every rank has a batch.
+                [`~her_hf.training.one_pass.layers.label_layers`]) is kept. Without rows, the batch is
+                padding only, so that every rank has one.
 
         Returns:
             `dict[str, Tensor]`: `input_ids, position_ids, labels, own, parent, limit, layers, sizes`, integers of
                 shape `(rows, tokens)` each, or `(1, tokens)` if packed; `weights`, floats of that shape, if the rows
-                bring them; and `spans`, shape `(rows, parts, 4)`. `sizes` holds how many tokens of the same reply are
-                trained. Without `parent`, `limit` and `spans` if ordinary causal attention says it all (one branch a
-                row, padding behind it).
+                have them; and `spans`, shape `(rows, parts, 4)`. `sizes` holds how many tokens of the same reply are
+                trained. Without `parent`, `limit` and `spans` if ordinary causal attention is right (one branch a row,
+                padding after it).
         """
         lines = [self._line(row) for row in rows]
         plain = all(len(row["branches"]) == 1 and row["branches"][0][2] == row["trunk_len"] for row in rows)
@@ -73,7 +73,7 @@ class OnePassCollator:
                 continue
             padded = [line[name] + [fill.get(name, 0)] * (length - len(line[name])) for line in lines]
             batch[name] = torch.tensor(padded, dtype=torch.float32 if name == _WEIGHTS else torch.long)
-        if plain:  # positions that start anew would be taken for packed sequences
+        if plain:  # transformers takes positions that restart for packed sequences
             batch["position_ids"] = torch.arange(length).expand(len(lines), length).contiguous()
         else:
             most = max(len(line["spans"]) for line in lines)

@@ -1,4 +1,4 @@
-"""Which layer each trained token belongs to, so that the held-out loss can be told apart by layer."""
+"""Which layer each trained token belongs to, so that the held-out loss can be reported by layer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from her_hf.dual_layer import parse_turn
-from her_hf.processing.rows import IGNORED
+from her_hf.processing.trunk import IGNORED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -52,7 +52,7 @@ def label_layers(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def character_layers(text: str) -> list[int]:
-    """The layer of each character of a reply as it is trained, that is from behind the prefilled tag on.
+    """The layer of each character of a reply as it is trained, that is, after the prefilled tag.
 
     Example:
 
@@ -67,7 +67,7 @@ def character_layers(text: str) -> list[int]:
     name = parse_turn(text, prefilled=close >= 0).name
     start = body + len(text[body:]) - len(text[body:].lstrip())
     if name is not None and text.startswith(name, start):
-        after = text[start + len(name) :].lstrip()[1:].lstrip()  # behind the colon
+        after = text[start + len(name) :].lstrip()[1:].lstrip()  # after the colon
         start = len(text) - len(after)
     marks[body:start] = [_STRUCTURE] * (start - body)
     for match in _BLOCK.finditer(text, body):
@@ -79,7 +79,8 @@ def character_layers(text: str) -> list[int]:
 def _token_ends(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Where each token ends in the decoded text.
 
-    Tokens are decoded one by one. A character cut into several tokens decodes to a replacement sign until it is whole.
+    Tokens are decoded one by one. A character split over several tokens decodes to a replacement character until it is
+    complete.
     If the pieces do not add up (tokenizers that strip a leading space), prefixes are decoded instead, which is slow
     but exact.
     """

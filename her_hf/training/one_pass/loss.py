@@ -12,13 +12,14 @@ from torch.distributed.tensor import DTensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from her_hf.processing.rows import IGNORED
+from her_hf.processing.trunk import IGNORED
 
+from ..internals import fused_log_probs
 from .attention import attention_inputs
 
 
 def model_inputs(inputs: Mapping[str, Tensor], implementation: str) -> dict[str, Any]:
-    """What the model's forward takes of a batch, the mask built on its device."""
+    """The arguments of the model's forward for a batch, with the mask built on its device."""
     return {
         "input_ids": inputs["input_ids"],
         "position_ids": inputs["position_ids"],
@@ -35,7 +36,7 @@ def token_losses(model: Any, inputs: Mapping[str, Tensor], implementation: str, 
         inputs (`Mapping[str, Tensor]`): A batch of [`~her_hf.training.one_pass.collator.OnePassCollator`].
         implementation (`str`): The attention in use: `"her_branches"`, `"sdpa"` or `"flex_attention"`.
         fused (`bool`, *optional*, defaults to `False`): Use the chunked head that TRL puts on the model: less memory,
-            log probabilities in float32. Else the head runs on the trained positions only, in the model's own
+            log probabilities in float32. Otherwise the head runs on the trained positions only, in the model's own
             precision.
 
     Returns:
@@ -45,13 +46,12 @@ def token_losses(model: Any, inputs: Mapping[str, Tensor], implementation: str, 
     labels = inputs["labels"]
     arguments = model_inputs(inputs, implementation)
     if fused:
-        losses = -model(**arguments, labels=labels, fused_lm_head=True).log_probs
-        return torch.nn.functional.pad(losses, (1, 0))
+        return torch.nn.functional.pad(-fused_log_probs(model, arguments, labels), (1, 0))
     targets = labels[:, 1:]
     if (head := _own_head(model)) is not None and len(labels) > 1:
         return _losses_of_trained(model, head, arguments, targets)
-    # A batch without labels keeps one position, so that the loss still hangs on the model and every rank runs a
-    # backward.
+    # A batch without labels keeps one position, so that the loss still depends on the model and every rank runs a
+    # backward pass.
     kept = (targets != IGNORED).any(dim=0).nonzero().flatten()
     kept = kept if kept.numel() else kept.new_zeros(1)
     if _takes_positions(model):
@@ -66,10 +66,10 @@ def token_losses(model: Any, inputs: Mapping[str, Tensor], implementation: str, 
 
 
 def _losses_of_trained(model: Any, head: Any, arguments: dict[str, Any], targets: Tensor) -> Tensor:
-    """The same with the head on each row's own trained positions alone.
+    """The same with the head applied only to each row's own trained positions.
 
-    Rows of a batch are trained at different positions; the logits of every row at all of them would be mostly thrown
-    away, and with a large vocabulary they cost more than a layer.
+    Rows of a batch are trained at different positions. Most logits of every row at all of these positions would be
+    discarded, and with a large vocabulary they cost more than a layer.
     """
     hidden = model(**arguments, logits_to_keep=1, output_hidden_states=True).hidden_states[-1]
     trained = targets != IGNORED
@@ -81,21 +81,28 @@ def _losses_of_trained(model: Any, head: Any, arguments: dict[str, Any], targets
 
 
 def _own_head(model: Any) -> Any:
-    """The head of a model that is wrapped in nothing and whose logits are the head of its last hidden state."""
+    """The head of an unwrapped model whose logits are its head applied to the last hidden state; else `None`."""
     config = getattr(model, "config", None)
     scaled = any(getattr(config, name, None) for name in _SCALED)
     plain = isinstance(model, PreTrainedModel) and not scaled and _takes_positions(model)
     head = model.get_output_embeddings() if plain else None
-    # A sharded head is whole only inside the model's own forward.
+    # A sharded head is complete only inside the model's own forward.
     return None if head is None or isinstance(head.weight, DTensor) else head
 
 
-_SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "num_codebooks")
-"""Settings by which some models change the logits behind their head."""
+_SCALED = (
+    "final_logit_softcapping",
+    "logit_scale",
+    "logits_scaling",
+    "lm_head_multiplier",
+    "output_multiplier",
+    "num_codebooks",
+)
+"""Settings by which some models change the logits after their head."""
 
 
 def loss_weights(inputs: Mapping[str, Tensor], dtype: torch.dtype, *, per_reply: bool = False) -> Tensor:
-    """Weight of each token's loss: what its row says, else 1 for a trained token or one over its reply's size."""
+    """Weight of each token's loss: that of its row, else 1 for a trained token, or 1 over the size of its reply."""
     if "weights" in inputs:
         return inputs["weights"].to(dtype)
     sizes = inputs["sizes"]
@@ -104,16 +111,16 @@ def loss_weights(inputs: Mapping[str, Tensor], dtype: torch.dtype, *, per_reply:
 
 
 def total_weight(inputs: Mapping[str, Tensor], *, per_reply: bool = False) -> Tensor:
-    """What the weights of a batch add up to, its trained tokens or its replies: an integer, so that sums are exact."""
+    """Sum of the weights of a batch, its trained tokens or its replies: an integer, so that sums are exact."""
     trained = inputs["sizes"] > 0
     if not per_reply and "weights" not in inputs:
         return trained.sum()
-    # Between the trained tokens of two replies lie untrained ones, the header of the second.
+    # Between the trained tokens of two replies there are untrained ones, the header of the second.
     return (trained & ~torch.nn.functional.pad(trained, (1, 0))[:, :-1]).sum()
 
 
 def _takes_positions(model: Any) -> bool:
-    """Whether the causal language model under all wrappers can be asked for the logits of some positions only."""
+    """Whether the causal language model under all wrappers can compute the logits of some positions only."""
     while hasattr(model, "module"):
         model = model.module
     if hasattr(model, "get_base_model"):

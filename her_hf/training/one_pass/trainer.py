@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
-from trl import SFTTrainer
 
-from her_hf.processing.rows import IGNORED
+from her_hf.processing.trunk import IGNORED
 
+from ..internals import StepWeightedTrainer
 from ..run.freezing import freeze
 from .attention import check_model
 from .batches import EvalBatches, MicroBatches
@@ -25,18 +25,18 @@ from .layers import LAYERS, label_layers
 from .loss import loss_weights, token_losses, total_weight
 
 
-class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
-    """Trains rows of [`~her_hf.processing.rows.build`].
+class OnePassTrainer(StepWeightedTrainer):
+    """Trains rows of [`~her_hf.processing.trunk.build_row`].
 
     Args:
         model (`PreTrainedModel`): A causal language model with sdpa or FlexAttention.
         args ([`OnePassConfig`]): Settings; the batch size is `replies_per_step`.
-        train_dataset (`Dataset`): Rows.
+        train_dataset (`Dataset`): Rows, see [`~her_hf.training.one_pass.dataset.rows_dataset`].
         processing_class (`PreTrainedTokenizerBase`): The tokenizer the rows were built with.
         eval_dataset (`Dataset`, *optional*): Held-out rows.
         callbacks (`list[TrainerCallback]`, *optional*): Further callbacks.
-        layers (`Sequence[str]`, *optional*): Names of the parts by which the held-out loss is told apart. Held-out
-            rows of another kind than HER's bring their own column `layers`, with indices into these.
+        layers (`Sequence[str]`, *optional*): Names of the parts by which the held-out loss is reported; those of a
+            reply by default. Rows of other parts bring their own column `layers`, with indices into these.
         **kwargs: Passed to `SFTTrainer`, e.g. `peft_config`.
 
     Raises:
@@ -44,16 +44,13 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
             [`~her_hf.training.one_pass.attention.check_model`]), or the mask cannot be kept under the parallelism
             asked for.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> trainer = OnePassTrainer(model, args, train_dataset=rows, processing_class=tokenizer)
     >>> trainer.train()
     ```
     """
-
-    # `compute_loss` divides by the weight of the whole optimizer step, so Trainer must not divide again.
-    loss_is_scaled_for_ga = True
 
     def __init__(
         self,
@@ -84,7 +81,7 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
             data_collator=OnePassCollator(
                 pad_token_id=processing_class.pad_token_id,
                 pack=args.pack_rows,
-                # FlexAttention compiles a kernel a shape: blocks of 128 keep them few.
+                # FlexAttention compiles a kernel for each shape: multiples of 128 keep them few.
                 pad_to_multiple_of=128 if implementation == "flex_attention" else args.pad_to_multiple_of,
             ),
             train_dataset=train_dataset,
@@ -113,17 +110,11 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
             )
         if self.aux_loss_enabled:
             raise ValueError(
-                "the load-balancing loss of this mixture-of-experts model cannot be read off one-pass rows: set "
+                "the load-balancing loss of this mixture-of-experts model cannot be computed from one-pass rows: set "
                 "router_aux_loss_coef: 0.0"
             )
 
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        """Trains no step beyond the last: `Trainer` looks for it after a step, so a run that a kill ended between its
-        last checkpoint and its results would train one too many."""
-        if self.state.global_step >= self.state.max_steps:
-            self.control.should_training_stop = True
-            return
-        super()._run_epoch(*args, **kwargs)
+    # -- data
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One item a micro-batch; each step holds `replies_per_step` replies."""
@@ -132,14 +123,15 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
             self.train_dataset,
             args.replies_per_step,
             self._bins,
-            self._data_seed(),
-            together=args.rows_together,
-            alike=args.world_size == 1 and not args.pack_rows,  # ranks wait for each other; packed rows pad nothing
+            args.seed if args.data_seed is None else args.data_seed,
+            group_size=args.row_group_size,
+            # Ranks wait for each other, so they need even batches; packed rows need no padding.
+            by_length=args.world_size == 1 and not args.pack_rows,
         )
         return self._loader(batches)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader[Any]:
-        """Held-out rows in order; no row is repeated to fill a rank up."""
+        """Held-out rows in order; no row is repeated to fill up a rank."""
         rows = eval_dataset if eval_dataset is not None else self.eval_dataset
         if not isinstance(rows, Dataset):
             raise ValueError(f"evaluation needs one dataset of rows, got {type(rows).__name__}: pass eval_dataset")
@@ -157,14 +149,12 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
         )
         return self.accelerator.prepare(loader)
 
-    def _data_seed(self) -> int:
-        seed: int = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return seed
+    # -- loss
 
-    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: torch.device) -> Tensor:
+    def step_weight(self, batches: Sequence[Mapping[str, Tensor]], device: torch.device) -> Tensor:
         """Weight of all trained tokens of the optimizer step, over accumulation and ranks."""
         total = torch.as_tensor(
-            sum(total_weight(batch, per_reply=self.args.per_reply) for batch in batch_samples), device=device
+            sum(total_weight(batch, per_reply=self.args.per_reply) for batch in batches), device=device
         )
         if self.args.world_size > 1:
             total = self.accelerator.reduce(total, reduction="sum")
@@ -192,45 +182,36 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
             self._add_layers(losses.detach(), inputs)
             return loss
         self._count(inputs)
-        # DDP averages gradients over ranks; the sum over ranks is wanted, since `total` counts them all.
+        # DDP averages gradients over ranks; `total` counts all ranks, so their sum is needed.
         return loss * (self.accelerator.num_processes // self.get_tp_size())
 
+    # -- counters, which a checkpoint stores
+
     def _count(self, inputs: Mapping[str, Tensor]) -> None:
-        """Counts real tokens and replies, over all ranks."""
+        """Counts tokens without padding, and replies, over all ranks."""
         counts = torch.stack([(inputs["own"] >= 0).sum(), total_weight(inputs, per_reply=True)])
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts, reduction="sum") // self.get_tp_size()
         tokens, replies = counts.tolist()
-        self._total_train_tokens += tokens
+        self.trained_tokens += tokens
         self._trained_replies += replies
-        self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
-        self._metrics["train"]["num_replies"] = [self._trained_replies]
+        self.log_counts(**self.progress)
 
     @property
     def progress(self) -> dict[str, int]:
-        """Tokens and replies trained so far; kept with a checkpoint, so that a resumed run counts on."""
-        return {"num_tokens": self._total_train_tokens, "num_replies": self._trained_replies}
+        """Tokens and replies trained so far; stored with a checkpoint, so that a resumed run counts on."""
+        return {"num_tokens": self.trained_tokens, "num_replies": self._trained_replies}
 
     @progress.setter
     def progress(self, counts: Mapping[str, int]) -> None:
-        self._total_train_tokens, self._trained_replies = counts["num_tokens"], counts["num_replies"]
+        self.trained_tokens, self._trained_replies = counts["num_tokens"], counts["num_replies"]
 
-    def prediction_step(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Tensor],
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor, None, None]:
-        """Loss of a held-out micro-batch."""
-        inputs = self._prepare_inputs(inputs)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            return self.compute_loss(model, inputs), None, None
+    # -- held-out loss
 
     def evaluation_loop(
         self, dataloader: DataLoader[Any], description: str, *args: Any, **kwargs: Any
     ) -> EvalLoopOutput:
-        """The held-out loss as a mean over trained tokens, whole and by layer."""
+        """The held-out loss as a mean over trained tokens, overall and by layer."""
         self._layer_sums.zero_()
         output = super().evaluation_loop(dataloader, description, *args, **kwargs)
         sums = self._layer_sums.to(self.accelerator.device, torch.float32)
@@ -253,4 +234,4 @@ class OnePassTrainer(SFTTrainer):  # type: ignore[misc]
         self._layer_sums[1].index_add_(0, found, torch.ones(len(found), dtype=torch.float64))
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Writes nothing: TRL's card claims what is not so. The recipe writes ours (`her_hf.hub.cards`)."""
+        """Writes nothing: TRL's card makes claims that are not true here. The recipe writes ours."""

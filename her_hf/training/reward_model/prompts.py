@@ -15,9 +15,10 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from her_hf.inference import Message
 from her_hf.judging.pairwise.pairs import Pair
 from her_hf.judging.pairwise.prompts import compact_messages, pair_messages
+from her_hf.processing.window import count_tokens
 
 from .config import RewardRLDataConfig
-from .doubt import DOUBTS_FILE, doubtful_pairs
+from .uncertainty import UNCERTAINTY_FILE, uncertain_pairs
 
 
 def prompt_rows(pairs: Sequence[Pair], data: RewardRLDataConfig, *, seed: int) -> Dataset:
@@ -34,67 +35,66 @@ def _prompts(pair: Pair, data: RewardRLDataConfig) -> Iterator[tuple[list[Messag
 
 
 def fitting_pairs(
-    pairs: Sequence[Pair], data: RewardRLDataConfig, tokenizer: PreTrainedTokenizerBase, most: int | None
+    pairs: Sequence[Pair], data: RewardRLDataConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int | None
 ) -> list[Pair]:
-    """The pairs whose prompts have no more than `most` tokens, in every order.
+    """The pairs whose prompts have at most `max_tokens` tokens, in every order.
 
     Raises:
         `ValueError`: If no pair is left.
     """
-    if most is None:
+    if max_tokens is None:
         return list(pairs)
 
-    def tokens(prompt: list[Message]) -> int:
-        found = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)
-        return len(found["input_ids"])
+    def longest(pair: Pair) -> int:
+        return max(count_tokens(prompt, tokenizer, add_generation_prompt=True) for prompt, _ in _prompts(pair, data))
 
-    kept = [pair for pair in pairs if max(tokens(prompt) for prompt, _ in _prompts(pair, data)) <= most]
+    kept = [pair for pair in pairs if longest(pair) <= max_tokens]
     if not kept:
         raise ValueError(
-            f"the prompts of all {len(pairs)} pairs are longer than {most} tokens, what the model's window leaves "
-            "beside max_completion_length"
+            f"the prompts of all {len(pairs)} pairs are longer than {max_tokens} tokens, which is what the model's "
+            "window leaves beside max_completion_length: lower that, or use form: compact"
         )
     return kept
 
 
-def taken_pairs(
+def select_pairs(
     pairs: list[Pair],
     data: RewardRLDataConfig,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     args: TrainingArguments,
 ) -> list[Pair]:
-    """The pairs that are trained: all, or those of which the model is in doubt; the same in every process.
+    """The pairs that are trained: all, or those about which the model is uncertain; the same in every process.
 
     Args:
         pairs (`list[Pair]`): Pairs that could be trained.
-        data ([`RewardRLDataConfig`]): `least_doubt` decides.
-        model (`PreTrainedModel`): What is started from.
+        data ([`~her_hf.training.reward_model.config.RewardRLDataConfig`]): Its `min_uncertainty` decides.
+        model (`PreTrainedModel`): The initial model.
         tokenizer (`PreTrainedTokenizerBase`): Its tokenizer.
-        args (`TrainingArguments`): Device, and the folder that keeps the doubts.
+        args (`TrainingArguments`): Device, and the folder that stores the uncertainty of each pair.
 
     Raises:
         `ValueError`: If the model is not whole in a process, or no pair is left.
     """
-    if data.least_doubt is None:
+    if data.min_uncertainty is None:
         return pairs
     if is_deepspeed_zero3_enabled() or args.fsdp or parse_flag_from_env("ACCELERATE_USE_FSDP"):
         raise ValueError(
-            "least_doubt asks the whole model in one process, which FSDP and ZeRO-3 divide: leave it out, or train "
-            "with DDP"
+            "min_uncertainty needs the whole model in one process, and FSDP and ZeRO-3 divide it: leave the setting "
+            "out, or train with DDP"
         )
-    # One process asks: rounding on another device could part two processes over a pair.
+    # One process decides: rounding on another device could make two processes disagree about a pair.
     state, kept = PartialState(), [pairs]
     if state.is_main_process:
         placed = model if getattr(model, "is_quantized", False) else model.to(args.device)
         kept = [
-            doubtful_pairs(
+            uncertain_pairs(
                 pairs,
                 placed,
                 tokenizer,
-                least=data.least_doubt,
+                minimum=data.min_uncertainty,
                 both_orders=data.both_orders,
-                file=Path(args.output_dir) / DOUBTS_FILE,
+                file=Path(args.output_dir) / UNCERTAINTY_FILE,
                 progress=not args.disable_tqdm,
             )
         ]

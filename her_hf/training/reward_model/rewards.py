@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from her_hf.judging.pairwise.verdicts import LEAST_COMPARED, Verdict, parse_verdict
+from her_hf.judging.pairwise.verdicts import MIN_COMPARED, Verdict, parse_verdict
 from her_hf.scoring.missing import Missing
 
 
@@ -85,7 +85,7 @@ class VerdictReward:
         reward = self.right if found.verdict == label else 0.0
         if not found.repaired:
             reward += self.form
-        if len(found.principles) >= LEAST_COMPARED and found.follows:
+        if len(found.principles) >= MIN_COMPARED and found.follows:
             reward += self.follows
         return reward
 

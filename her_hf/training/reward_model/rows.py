@@ -6,31 +6,30 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from datasets import Dataset
 from tqdm.auto import tqdm
 
 from her_hf.judging.pairwise.answers import compact_answer, published_answer
-from her_hf.judging.pairwise.pairs import BadPair, Pair, read_pairs
+from her_hf.judging.pairwise.pair_files import count_from_prompt, read_pairs
+from her_hf.judging.pairwise.pairs import BadPair, Pair
 from her_hf.judging.pairwise.prompts import compact_messages, pair_messages
-from her_hf.processing.rows import IGNORED, Row
+from her_hf.processing.trunk import IGNORED, Row, Sample, build_row, shared_prefix
+from her_hf.processing.window import token_ids
 
-from ..one_pass.data import rows_dataset
+from ..one_pass.dataset import rows_dataset
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PARTS = ("thinking", "decision", "form")
-"""Parts of an answer by which the held-out loss is told apart: what is in `<think>`; which reply is meant, wherever
-one is named; the rest."""
+"""Parts of an answer by which the held-out loss is reported: the text in `<think>`; the tokens that say which reply is
+meant, wherever one is named; the rest."""
 
 _THINKING, _DECISION, _FORM = range(len(PARTS))
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 _DECIDES = re.compile(r'\bcand_([12])\b(?!":)')
-
-Sample = tuple[list[int], int]
-"""The ids of a prompt and its answer up to the end of the turn, and how many of them are prompt."""
 
 
 @dataclass
@@ -45,10 +44,11 @@ class PairReport:
         trained_tokens (`int`): Tokens with a label.
         longest_prompt (`int`): Tokens of the longest prompt.
         unlabelled (`int`): Pairs without a label, left out.
-        bad (`int`): Rows of the source that are no pair, left out.
-        too_long (`int`): Pairs left out, as a row of theirs is longer than the window.
-        not_in_doubt (`int`): Pairs left out, as the model that is started from finds their label certain or
-            impossible.
+        invalid (`int`): Rows of the source that are not a pair, left out.
+        from_prompt (`int`): Pairs of the source that carry no circumstances: what the model is told of their scenes is
+            read out of their prompts.
+        too_long (`int`): Pairs left out because one of their rows is longer than the window.
+        certain (`int`): Pairs left out because the initial model finds their label certain or impossible.
     """
 
     pairs: int = 0
@@ -58,27 +58,45 @@ class PairReport:
     trained_tokens: int = 0
     longest_prompt: int = 0
     unlabelled: int = 0
-    bad: int = 0
+    invalid: int = 0
+    from_prompt: int = 0
     too_long: int = 0
-    not_in_doubt: int = 0
+    certain: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """The counts, for JSON."""
         return asdict(self)
 
+    def left_out(self) -> dict[str, int]:
+        """Why pairs were left out, in words, and how many; only what occurred."""
+        counts = {
+            "pairs without a label": self.unlabelled,
+            "rows of the source that are not a pair": self.invalid,
+            "pairs that are too long": self.too_long,
+            "pairs whose label is certain or impossible for the initial model": self.certain,
+        }
+        return {reason: count for reason, count in counts.items() if count}
 
-def labelled_pairs(source: str, split: str | None, most: int | None, report: PairReport) -> list[Pair]:
+
+def labelled_pairs(source: str, split: str | None, limit: int | None, report: PairReport) -> list[Pair]:
     """The pairs of a source that have a label; the others are counted.
+
+    Args:
+        source (`str`): A preference set (folder or Hub id), or a JSONL file of pairs.
+        split (`str`, *optional*): Split of a preference set.
+        limit (`int`, *optional*): Take at most this many, the first ones.
+        report ([`PairReport`]): Takes the counts.
 
     Raises:
         `FileNotFoundError`: If there is no such file.
         `ValueError`: If no pair with a label is left.
     """
     found = read_pairs(source, split=None if Path(source).is_file() else split)
-    report.bad += sum(isinstance(pair, BadPair) for pair in found)
+    report.invalid += sum(isinstance(pair, BadPair) for pair in found)
+    report.from_prompt += count_from_prompt(found)
     pairs = [pair for pair in found if isinstance(pair, Pair)]
     report.unlabelled += sum(pair.label is None for pair in pairs)
-    labelled = [pair for pair in pairs if pair.label is not None][:most]
+    labelled = [pair for pair in pairs if pair.label is not None][:limit]
     if not labelled:
         raise ValueError(f"{source} holds no pair with a label to train on, in {len(found)} rows")
     return labelled
@@ -91,7 +109,7 @@ def reward_rows(
     *,
     form: str = "published",
     both_orders: bool = True,
-    at_once: bool = True,
+    direct_answers: bool = True,
     thinking_share: float = 1.0,
     decision_share: float | None = None,
     max_tokens: int | None = None,
@@ -99,8 +117,8 @@ def reward_rows(
 ) -> Dataset:
     """Rows of labelled pairs: one for each order, with the prompt as trunk and its answers as branches.
 
-    Both orders in one row would share the context and take a fifth fewer tokens, but longer rows cost as much again.
-    The orders of a pair lie beside each other, so that `rows_together` keeps them in one step.
+    Both orders in one row would share the context and save a fifth of the tokens, but attention over the longer rows
+    costs as much again. The orders of a pair are neighbours, so that `row_group_size` keeps them in one step.
 
     Args:
         pairs (`Sequence[Pair]`): Pairs with labels.
@@ -108,120 +126,105 @@ def reward_rows(
         report ([`PairReport`]): Takes the counts.
         form (`str`, *optional*, defaults to `"published"`): `"published"` or `"compact"`.
         both_orders (`bool`, *optional*, defaults to `True`): Each pair in both orders.
-        at_once (`bool`, *optional*, defaults to `True`): Also the answer without thinking.
+        direct_answers (`bool`, *optional*, defaults to `True`): Also train the answer without thinking.
         thinking_share (`float`, *optional*, defaults to 1.0): Share of the pairs whose answer with thinking is
-            trained, from 0 to 1, dealt evenly over the pairs.
-        decision_share (`float`, *optional*): Share of an answer's loss that lies on the tokens that decide, between 0
-            and 1. Every token counts alike if not given.
-        max_tokens (`int`, *optional*): Pairs of which a row is longer are left out.
+            trained, from 0 to 1, spread evenly over the pairs.
+        decision_share (`float`, *optional*): Share of an answer's loss on the tokens that decide, between 0 and 1. All
+            tokens have the same weight if not given.
+        max_tokens (`int`, *optional*): Pairs with a longer row are left out.
         progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
-        `Dataset`: Rows as [`~her_hf.processing.rows.Row`], with `layers`: indices into [`PARTS`]; and with `weights`,
+        `Dataset`: Rows as [`~her_hf.processing.trunk.Row`], with `layers`: indices into [`PARTS`]; and with `weights`,
             given a `decision_share`.
 
     Raises:
         `ValueError`: If the tokenizer's template does not keep a prompt as the prefix of the whole, or no row is left.
     """
     rows: list[Row] = []
-    layers: list[list[int]] = []
     for number, pair in enumerate(tqdm(pairs, desc="rows", disable=not progress)):
         thinks = int((number + 1) * thinking_share) > int(number * thinking_share)
-        ways = [way for way, wanted in ((True, thinks), (False, at_once)) if wanted]
+        ways = [way for way, wanted in ((True, thinks), (False, direct_answers)) if wanted]
         orders = [
-            _row([_sample(one, tokenizer, form, reasoning=reasoning) for reasoning in ways], tokenizer)
+            [_answered(one, tokenizer, form, reasoning=reasoning) for reasoning in ways]
             for one in ((pair, pair.swapped()) if both_orders else (pair,))
         ]
-        if max_tokens is not None and any(max(row["position_ids"]) >= max_tokens for row, _, _ in orders):
+        built = [_row(answers, tokenizer, decision_share) for answers in orders]
+        if max_tokens is not None and any(max(row["position_ids"]) >= max_tokens for row in built):
             report.too_long += 1
             continue
+        rows += built
         report.pairs += 1
-        for row, marks, prompt in orders:
-            if decision_share is not None:
-                row["weights"] = _weights(row, marks, decision_share)
-            rows.append(row)
-            layers.append(marks)
-            report.rows += 1
-            report.answers += len(row["branches"])
-            report.tokens += len(row["input_ids"])
-            report.trained_tokens += sum(label != IGNORED for label in row["labels"])
-            report.longest_prompt = max(report.longest_prompt, prompt)
+        report.rows += len(built)
+        report.answers += sum(len(row["branches"]) for row in built)
+        report.tokens += sum(len(row["input_ids"]) for row in built)
+        report.trained_tokens += sum(label != IGNORED for row in built for label in row["labels"])
+        prompts = [prompt for answers in orders for _, prompt in answers]
+        report.longest_prompt = max(report.longest_prompt, *prompts)
     if not rows:
         raise ValueError(
             f"no row is left to train: rows of all {report.too_long} pairs are longer than {max_tokens} tokens. "
             "Use the compact form, or a larger max_tokens."
         )
-    made = rows_dataset(rows).add_column("layers", layers)
-    return made if decision_share is None else made.add_column("weights", [row["weights"] for row in rows])
+    return rows_dataset(rows)
 
 
-def _row(samples: Sequence[Sample], tokenizer: PreTrainedTokenizerBase) -> tuple[Row, list[int], int]:
-    """One row: what all its prompts begin with is the trunk, the rest of each prompt and its answer a branch.
+_Answered = tuple[list[int], int]
+"""The ids of a prompt and its answer up to the end of the turn, and how many of them are prompt."""
 
-    Also the parts of its tokens, and the tokens of its longest prompt.
+
+def _row(answers: Sequence[_Answered], tokenizer: PreTrainedTokenizerBase, decision_share: float | None) -> Row:
+    """One row: what all its prompts begin with is the trunk, the rest of each prompt and its answer a branch."""
+    shared = shared_prefix([ids[:prompt] for ids, prompt in answers])
+    samples = []
+    for number, (ids, prompt) in enumerate(answers):
+        parts = [IGNORED] * prompt + _parts(ids[prompt:], tokenizer)
+        samples.append(
+            Sample(
+                ids,
+                [at >= prompt for at in range(len(ids))],
+                shared,
+                number,
+                layers=parts,
+                weights=None if decision_share is None else _weights(parts, decision_share),
+            )
+        )
+    return build_row(samples)
+
+
+def _weights(parts: Sequence[int], decision_share: float) -> list[float]:
+    """Weight of each token; those of an answer add up to 1, its deciding tokens to that share of it.
+
+    A tie does not give its share to the other tokens, so that the choice between a tie and a reply weighs the same
+    whichever is right; the weights of an answer that names no reply add up to less.
     """
-    trunk = min(prompt for _, prompt in samples)
-    for ids, _ in samples[1:]:
-        trunk = next((at for at in range(trunk) if ids[at] != samples[0][0][at]), trunk)
-    row = Row(
-        input_ids=samples[0][0][:trunk],
-        position_ids=list(range(trunk)),
-        labels=[IGNORED] * trunk,
-        trunk_len=trunk,
-        branches=[],
-        reply_ids=[],
-    )
-    marks = [IGNORED] * trunk
-    for number, (ids, prompt) in enumerate(samples):
-        start = len(row["input_ids"])
-        row["input_ids"] += ids[trunk:]
-        row["position_ids"] += range(trunk, len(ids))
-        row["labels"] += [IGNORED] * (prompt - trunk) + ids[prompt:]
-        row["branches"].append([start, len(row["input_ids"]), trunk])
-        row["reply_ids"].append(number)
-        marks += [IGNORED] * (prompt - trunk) + _parts(ids[prompt:], tokenizer)
-    return row, marks, max(prompt for _, prompt in samples)
-
-
-def _weights(row: Row, marks: Sequence[int], decision_share: float) -> list[float]:
-    """What each token counts; an answer counts 1, and its deciding tokens that share of it.
-
-    A tie takes no share, so that the choice between a tie and a reply weighs the same whichever is right; an answer
-    that names no reply counts so much less.
-    """
-    weights = [0.0] * len(marks)
-    for start, end, _ in row["branches"]:
-        trained = [at for at in range(start, end) if marks[at] != IGNORED]
-        deciding = [at for at in trained if marks[at] == _DECISION]
-        others = [at for at in trained if marks[at] != _DECISION]
-        for at in deciding:
-            weights[at] = decision_share / len(deciding)
-        for at in others:
-            weights[at] = (1 - decision_share) / len(others)
+    weights = [0.0] * len(parts)
+    trained = [at for at, part in enumerate(parts) if part != IGNORED]
+    deciding = [at for at in trained if parts[at] == _DECISION]
+    others = [at for at in trained if parts[at] != _DECISION]
+    for at in deciding:
+        weights[at] = decision_share / len(deciding)
+    for at in others:
+        weights[at] = (1 - decision_share) / len(others)
     return weights
 
 
-def _sample(pair: Pair, tokenizer: PreTrainedTokenizerBase, form: str, *, reasoning: bool) -> Sample:
+def _answered(pair: Pair, tokenizer: PreTrainedTokenizerBase, form: str, *, reasoning: bool) -> _Answered:
     if form == "compact":
         messages, answer = compact_messages(pair, reasoning=reasoning), compact_answer(pair, reasoning=reasoning)
     else:
         messages, answer = pair_messages(pair, reasoning=reasoning), published_answer(pair, reasoning=reasoning)
-    prompt = _ids(tokenizer, messages, add_generation_prompt=True)
-    whole = _ids(tokenizer, [*messages, {"role": "assistant", "content": answer}])
+    prompt = token_ids(messages, tokenizer, add_generation_prompt=True)
+    whole = token_ids([*messages, {"role": "assistant", "content": answer}], tokenizer)
     if whole[: len(prompt)] != prompt:
         raise ValueError(
-            "the chat template changes the prompt once there is an answer, so that what is trained is not what is "
-            "asked for later: use a base whose template keeps it"
+            "the chat template changes the prompt once there is an answer, so training would not see the prompt that "
+            "is used later: name a base whose template keeps the prompt"
         )
     end = tokenizer.eos_token_id
     if end in whole[len(prompt) :]:
         whole = whole[: len(whole) - whole[::-1].index(end)]
     return whole, len(prompt)
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], **how: Any) -> list[int]:
-    ids: list[int] = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **how)["input_ids"]
-    return ids
 
 
 def _parts(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:

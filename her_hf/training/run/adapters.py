@@ -1,4 +1,4 @@
-"""Folding a LoRA adapter into its base."""
+"""Merging a LoRA adapter into its base."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ _LEFT = [
     *("optimizer.pt", "optimizer.bin", "optimizer_*/*", "scheduler.pt", "scaler.pt", "rng_state*.pth"),
     *("trainer_state.json", "global_step*/*", "latest", "zero_to_fp32.py"),
 ]
-"""What is the adapter's alone, or a run's to go on with; all else in its folder goes along."""
+"""Files that belong to the adapter alone, or with which a run resumes; all others in its folder are copied."""
 
 
 def merge_adapter(adapter: str | Path, out: str | Path, *, base: str | None = None, dtype: str = "auto") -> Path:
     """Writes base and adapter as one ordinary model.
 
     Args:
-        adapter (`str` or `Path`): Folder or Hub id of the adapter. All that lies beside its weights goes along:
+        adapter (`str` or `Path`): Folder or Hub id of the adapter. All that is beside its weights is copied:
             tokenizer, templates, processor, generation defaults, the note of a reward model, results, card.
         out (`str` or `Path`): Folder to write.
-        base (`str`, *optional*): The base; where the adapter's configuration says if not given.
+        base (`str`, *optional*): The base; the one that the adapter's configuration names if not given.
         dtype (`str`, *optional*, defaults to `"auto"`): Dtype of the weights, a torch name.
 
     Returns:
@@ -57,10 +57,10 @@ def merge_adapter(adapter: str | Path, out: str | Path, *, base: str | None = No
 
     Raises:
         `FileExistsError`: If `out` is not empty.
-        `ValueError`: If `adapter` holds no adapter that can be folded in, if its base cannot be found or is another
+        `ValueError`: If `adapter` holds no adapter that can be merged, if its base cannot be found or is another
             one, or if its tokenizer has tokens beyond the embeddings.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> merge_adapter("outputs/lora", "outputs/merged")
@@ -102,8 +102,8 @@ def _adapter_folder(adapter: str | Path) -> Path:
             folder = Path(snapshot_download(str(adapter), ignore_patterns=IGNORED))
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"{adapter} is no folder here (looked in {Path.cwd()}), and no adapter of the Hub that can be reached "
-                f"({str(error).splitlines()[0][:200]})"
+                f"{adapter} is not a folder here (looked in {Path.cwd()}), and not an adapter on the Hub that can be "
+                f"reached ({str(error).splitlines()[0][:200]})"
             ) from error
     if not (folder / ADAPTER_CONFIG).is_file():
         raise ValueError(
@@ -118,14 +118,14 @@ def _adapter_folder(adapter: str | Path) -> Path:
 
 
 def _config(adapter: str | Path, folder: Path) -> PeftConfig:
-    """The adapter's configuration, if it can be folded into a language model."""
+    """The adapter's configuration, if it can be merged into a language model."""
     kind = adapter_config(folder).get("peft_type")
     if kind not in list(PeftType):
         raise ValueError(f"{folder / ADAPTER_CONFIG}: peft_type {kind!r} is not known here: name a LoRA adapter")
     config = PeftConfig.from_pretrained(str(folder))
     if config.is_prompt_learning or config.task_type not in (None, "CAUSAL_LM"):
         raise ValueError(
-            f"{adapter} is an adapter of type {config.peft_type} for {config.task_type}, which cannot be folded into "
+            f"{adapter} is an adapter of type {config.peft_type} for {config.task_type}, which cannot be merged into "
             "the weights of a language model: name a LoRA adapter"
         )
     return config
@@ -140,43 +140,43 @@ def _load_base(base: str, adapter: str | Path, dtype: str) -> PreTrainedModel:
         raise ValueError(f"{base_not_found(base, adapter)}: give it with --base") from error
     except _UNREADABLE as error:
         raise ValueError(
-            f"the base {base} of the adapter {adapter} cannot be loaded: {_said(error)}. Give a whole model with "
+            f"the base {base} of the adapter {adapter} cannot be loaded: {_message(error)}. Give a whole model with "
             "--base"
         ) from error
 
 
 def _merged(model: PreTrainedModel, folder: Path, adapter: str | Path, base: str) -> PreTrainedModel:
-    """The base with the adapter folded in."""
+    """The base with the adapter merged in."""
     try:
         _make_room(model, load_peft_weights(str(folder), device="cpu"))
         return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     except _UNREADABLE as error:
         raise ValueError(
-            f"the adapter {adapter} cannot be put on the base {base}: {_said(error)}. Give the base that it was "
+            f"the adapter {adapter} cannot be put on the base {base}: {_message(error)}. Give the base that it was "
             "trained on with --base; if a file of the adapter is damaged, copy its folder again"
         ) from error
 
 
 def _make_room(model: PreTrainedModel, weights: Mapping[str, torch.Tensor]) -> None:
-    """Gives the base as many embeddings as an adapter that was trained with added tokens brings along."""
+    """Gives the base as many embeddings as an adapter that was trained with added tokens has."""
     parts = [model.get_input_embeddings()]
     if (head := model.get_output_embeddings()) is not None and head.weight is not parts[0].weight:
         parts.append(head)
     has = parts[0].weight.shape[0]
-    brings = [_rows(name, weights) for part in parts for name, module in model.named_modules() if module is part]
-    wanted = {rows for rows in brings if rows is not None} - {has}
+    found = [_rows(name, weights) for part in parts for name, module in model.named_modules() if module is part]
+    wanted = {rows for rows in found if rows is not None} - {has}
     if not wanted:
         return
-    if len(wanted) > 1 or None in brings or has in brings:
+    if len(wanted) > 1 or None in found or has in found:
         raise ValueError(
-            f"it was trained with {max(wanted)} tokens, the base has {has}, and it does not bring both embeddings and "
+            f"it was trained with {max(wanted)} tokens, the base has {has}, and it does not have both embeddings and "
             "head (modules_to_save)"
         )
     model.resize_token_embeddings(wanted.pop(), mean_resizing=False)
 
 
 def _rows(module: str, weights: Mapping[str, torch.Tensor]) -> int | None:
-    """How many tokens the weights for a module are for; `None` if there are none of it as a whole."""
+    """Number of tokens of the weights of a module; `None` if the adapter has no whole weights of it."""
     found = [
         tensor.shape[0]
         for name, tensor in weights.items()
@@ -189,8 +189,8 @@ _UNREADABLE = (RuntimeError, ValueError, KeyError, TypeError, EOFError, OSError,
 """What the libraries raise for weights that are damaged or do not fit."""
 
 
-def _said(error: BaseException) -> str:
-    """What an error says, on one line and cut short."""
+def _message(error: BaseException) -> str:
+    """The message of an error, on one line and shortened."""
     text = " ".join(str(error).split()).rstrip(".")
     return text if len(text) <= 300 else f"{text[:300]}…"
 
@@ -198,7 +198,7 @@ def _said(error: BaseException) -> str:
 def _generation_config(
     folder: Path, tokenizer: PreTrainedTokenizerBase, of_base: GenerationConfig
 ) -> GenerationConfig:
-    """The adapter's defaults, else those of the method, with every token at which the base stops too."""
+    """The adapter's defaults, else those of the method, and every token at which the base stops."""
     if not (folder / _GENERATION).is_file():
         return HERProcessor(tokenizer).generation_config(of_base) if has_her_template(tokenizer) else of_base
     config = GenerationConfig.from_pretrained(folder)
@@ -218,7 +218,7 @@ def _carried(folder: Path) -> list[str]:
 
 
 def _rewrite_card(file: Path) -> None:
-    """Lets the adapter's card say that this is a whole model."""
+    """Makes the adapter's card say that this is a whole model."""
     text = file.read_text(encoding="utf-8")
     card = ModelCard(text, ignore_metadata_errors=True)
     if card.data.get("library_name") != "peft":
@@ -227,5 +227,5 @@ def _rewrite_card(file: Path) -> None:
     if card.data.get("base_model_relation") == "adapter":
         card.data["base_model_relation"] = "finetune"
     body = card.text.lstrip("\n")
-    card.text = f"\n{body.rstrip()}\n\nMerged: the LoRA adapter that this card describes was folded into its base.\n"
+    card.text = f"\n{body.rstrip()}\n\nMerged: the LoRA adapter that this card describes was merged into its base.\n"
     file.write_text(str(card), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, where it stopped, and what it measured."""
+"""A run's folder: which run it belongs to, its checkpoints, and what it logged."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _STATE = "trainer_state.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _RANK = re.compile(r"rng_state_(\d+)\.pth")
 
-# What may differ between a run and its continuation: where things go and how they are shown, not what is learned.
-_FREE = frozenset(
+# These may differ between a run and its continuation: they say where things go and how they are shown.
+_NOT_LEARNING = frozenset(
     word
     for line in (
         "output_dir logging_dir logging_steps logging_strategy logging_first_step report_to run_name",
@@ -39,21 +39,21 @@ _FREE = frozenset(
 )
 
 
-def begun(folder: Path) -> bool:
+def has_started(folder: Path) -> bool:
     """Whether anything was trained or measured in this folder."""
     kept = (folder / METRICS_FILE, folder / RESULTS_FILE, *folder.glob("checkpoint-*"))
     return any(path.exists() for path in kept)
 
 
-def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The trainer settings that decide what is learned."""
-    return {name: value for name, value in settings.items() if name not in _FREE}
+def learning_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The trainer settings that determine what is learned."""
+    return {name: value for name, value in settings.items() if name not in _NOT_LEARNING}
 
 
 def last_checkpoint(folder: str | Path) -> Path | None:
-    """The newest checkpoint that was written to its end; one that a kill cut short is passed over.
+    """The newest complete checkpoint; one that a kill cut short is skipped.
 
-    The trainer's state is the last file of a checkpoint, so one that can be read tells that the others are there.
+    The trainer writes its state as the last file of a checkpoint, so that if it can be read, the others are there.
     """
     found = [
         (int(match[1]), entry)
@@ -64,22 +64,22 @@ def last_checkpoint(folder: str | Path) -> Path | None:
 
 
 def _state(checkpoint: Path) -> dict[str, Any] | None:
-    """The trainer's state; `None` if it is missing, cut short or no state."""
+    """The trainer's state; `None` if the file is missing, cut short or something else."""
     try:
         state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # bytes that are no text, text that is no JSON
+    except (FileNotFoundError, ValueError):  # bytes that are not text, text that is not JSON
         return None
     if not isinstance(state, dict) or any(type(state.get(name)) is not int for name in ("global_step", "max_steps")):
         return None
     return state
 
 
-def check_exact(trainer: Trainer, checkpoint: Path) -> None:
-    """Refuses a checkpoint from which the trainer would go on with a fresh optimizer, schedule or random state.
+def check_resumable(trainer: Trainer, checkpoint: Path) -> None:
+    """Refuses a checkpoint from which the trainer would resume with a fresh optimizer, schedule or random state.
 
-    The trainer passes over what is not there without a word, and fewer processes than before over the random states
-    of the others. DeepSpeed and FSDP keep the optimizer in folders of their own. After the last step nothing of this
-    is needed.
+    The trainer silently ignores what is missing, and a run with fewer processes than before ignores the random states
+    of the others. DeepSpeed and FSDP keep the optimizer in folders of their own. After the last step none of this is
+    needed.
 
     Raises:
         `ValueError`: If something is missing or empty, or more processes wrote it; the message names what, and what
@@ -107,15 +107,15 @@ def check_exact(trainer: Trainer, checkpoint: Path) -> None:
     before = max(ranks, default=1 if (checkpoint / "rng_state.pth").exists() else 0)
     if not lacking and before <= args.world_size:
         return
-    problem = f"lacks {', '.join(lacking)}" if lacking else f"is of {before} processes"
+    problem = f"lacks {', '.join(lacking)}" if lacking else f"was written by {before} processes"
     why = ""
     if len(lacking) == len(wanted):
         why = " A run with save_only_model: true leaves such checkpoints: set it to false where runs may be stopped."
     elif lacking in ([], [wanted[-1][0]]) and before not in (0, args.world_size):
         why = f" Start the run with as many processes as wrote it, {before}; now there are {args.world_size}."
     raise ValueError(
-        f"{checkpoint} {problem}: from there the run would not go on as it would have without a stop.{why} Delete "
-        "this folder to go on from the checkpoint before it, or all checkpoint-* folders to begin anew."
+        f"{checkpoint} {problem}: a run resumed from it would differ from one that was never stopped.{why} Delete "
+        "this folder to resume from the checkpoint before it, or all checkpoint-* folders to start over."
     )
 
 
@@ -126,7 +126,7 @@ def _holds_data(path: Path) -> bool:
 
 
 def restore(trainer: OnePassTrainer, checkpoint: Path, folder: str | Path) -> float:
-    """Takes up the counters of a checkpoint, and drops the metrics that will be logged again.
+    """Restores the counters of a checkpoint, and drops the metrics that will be logged again.
 
     Returns:
         `float`: Seconds that the run had taken up to the checkpoint.
@@ -134,7 +134,7 @@ def restore(trainer: OnePassTrainer, checkpoint: Path, folder: str | Path) -> fl
     state = _state(checkpoint)
     if state is None:
         raise ValueError(
-            f"{checkpoint} is not a whole checkpoint: {_STATE} is missing or cut short; delete the folder"
+            f"{checkpoint} is not a complete checkpoint: {_STATE} is missing or cut short; delete the folder"
         )
     try:
         counts = state["stateful_callbacks"][RunLog.__name__]["attributes"]
@@ -152,13 +152,13 @@ def restore(trainer: OnePassTrainer, checkpoint: Path, folder: str | Path) -> fl
     return seconds
 
 
-def forget_metrics(folder: str | Path) -> None:
-    """Drops the metrics of a start that a kill ended before its first checkpoint: those steps come again."""
+def discard_metrics(folder: str | Path) -> None:
+    """Drops the metrics of a run that was killed before its first checkpoint: those steps are trained again."""
     (Path(folder) / METRICS_FILE).unlink(missing_ok=True)
 
 
 def mean_logged_loss(folder: str | Path) -> float | None:
-    """Mean training loss of all logged steps, those before a kill included; `None` if none was logged."""
+    """Mean training loss of all logged steps, including those before a kill; `None` if no step was logged."""
     file = Path(folder) / METRICS_FILE
     lines = map(json.loads, whole_lines(file)) if file.exists() else ()
     losses = [line["loss"] for line in lines if "loss" in line]
@@ -180,15 +180,15 @@ class RunLog(TrainerCallback, ExportableState):  # type: ignore[misc]
 
     @property
     def seconds(self) -> float:
-        """Seconds of the run so far, those up to the checkpoint it went on from included."""
+        """Seconds of the run so far, including those before the checkpoint that it resumed from."""
         return self.seconds_before + time.monotonic() - self._start
 
     def watch(self, trainer: OnePassTrainer) -> None:
-        """Names the trainer whose counters go into each checkpoint."""
+        """Sets the trainer whose counters go into each checkpoint."""
         self._trainer = trainer
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """What a checkpoint stores."""
         counts = self._trainer.progress if self._trainer else {"num_tokens": 0, "num_replies": 0}
         return {"args": {}, "attributes": {**counts, "seconds": self.seconds}}
 

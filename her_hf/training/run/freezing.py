@@ -1,4 +1,4 @@
-"""Which weights a run leaves as they are."""
+"""Which weights a run does not train."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def freeze(model: PreTrainedModel, *, embeddings: bool = False, last_layers: int
     Args:
         model (`PreTrainedModel`): A causal language model.
         embeddings (`bool`, *optional*, defaults to `False`): Freeze input embeddings and head.
-        last_layers (`int`, *optional*): Train only this many decoder layers, the last ones. Nothing
-            below them is back-propagated through, which saves its time and memory.
+        last_layers (`int`, *optional*): Train only this many decoder layers, the last ones. Layers below
+            them need no backward pass, which saves time and memory.
 
     Raises:
         `ValueError`: If the model has fewer decoder layers.
@@ -35,4 +35,4 @@ def _decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return module
-    raise ValueError(f"{type(model).__name__} keeps no list of {count} decoder layers: leave train_last_layers out")
+    raise ValueError(f"{type(model).__name__} has no list of {count} decoder layers: leave train_last_layers out")

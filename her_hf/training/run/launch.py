@@ -1,12 +1,12 @@
-"""What every recipe does: read the settings, run, and say in one line what the user can mend."""
+"""What every recipe does: read its settings, run, and report in one line what the user can fix."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, get_type_hints
 
 import torch
 import yaml
@@ -15,25 +15,32 @@ from trl import TrlParser
 from her_hf.devices import cpu_cores
 
 
-def launch(settings: Sequence[type], run: Callable[..., dict[str, Any]]) -> int:
-    """Parses the settings from `--config` and the command line, runs, and prints the results.
+def launch(run: Callable[..., dict[str, Any]]) -> int:
+    """Parses the settings of a run from `--config` and the command line, runs it, and prints the results.
 
     Args:
-        settings (`Sequence[type]`): Dataclasses; each becomes an argument of `run`, in order.
-        run (`Callable`): The run. The last setting is the trainer's.
+        run (`Callable`): The run. Each parameter is annotated with the dataclass of its settings; the last one is the
+            trainer's.
 
     Returns:
         `int`: Exit code: 0, or 1 with a line on the error stream.
+
+    Example:
+
+    ```python
+    >>> if __name__ == "__main__":
+    ...     sys.exit(launch(run_sft))
+    ```
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for client in ("httpx", "httpx2"):
         logging.getLogger(client).setLevel(logging.WARNING)
     try:
-        parsed = TrlParser(tuple(settings)).parse_args_and_config()
-        _tell_idle_cores(parsed[-1])
+        parsed = TrlParser(settings_of(run)).parse_args_and_config()
+        _warn_of_idle_cores(parsed[-1])
         results = run(*parsed)
     except yaml.YAMLError as error:
-        print(f"Error: the config is no valid YAML: {error}", file=sys.stderr)
+        print(f"Error: the config is not valid YAML: {error}", file=sys.stderr)
         return 1
     except (ValueError, OSError, ImportError) as error:  # ImportError: an attention or optimizer that is not installed
         print(f"Error: {error}", file=sys.stderr)
@@ -43,7 +50,14 @@ def launch(settings: Sequence[type], run: Callable[..., dict[str, Any]]) -> int:
     return 0
 
 
-def _tell_idle_cores(args: Any) -> None:
+def settings_of(run: Callable[..., Any]) -> tuple[type, ...]:
+    """The settings' dataclasses of a run, in the order of its parameters."""
+    hints = get_type_hints(run)
+    hints.pop("return", None)
+    return tuple(hints.values())
+
+
+def _warn_of_idle_cores(args: Any) -> None:
     """Says what `accelerate launch` does not: it gives a process one thread, and a CPU then trains on one core."""
     cores = cpu_cores()
     if args.device.type == "cpu" and args.world_size == 1 and torch.get_num_threads() == 1 < cores:

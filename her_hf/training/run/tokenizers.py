@@ -1,4 +1,4 @@
-"""The tokenizer of a base, with the HER template."""
+"""Tokenizers of a base: with the HER template for role-play, with the base's own for a reward model."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
 
 def her_tokenizer(base: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of `base` with the HER template, attached if it has none.
+    """The tokenizer of `base` with the HER template, which is attached if it has none.
 
     Args:
         base (`str`): Folder or Hub id.
         revision (`str`, *optional*): Revision on the Hub.
 
     Returns:
-        `PreTrainedTokenizerBase`: The tokenizer; its folder alone carries the method once it is saved.
+        `PreTrainedTokenizerBase`: The tokenizer; once saved, its folder alone carries the method.
 
     Raises:
         `ValueError`: If there is no tokenizer, or no chat template that the method can be attached to.
@@ -34,41 +34,25 @@ def her_tokenizer(base: str, revision: str | None = None) -> PreTrainedTokenizer
     return attached
 
 
-def base_config(base: str, revision: str | None, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
-    """The configuration of `base`, once it is known that the base can be trained with this tokenizer.
+def plain_tokenizer(base: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of `base` with its own chat template, made to accept conversations without a system message too.
+
+    Args:
+        base (`str`): Folder or Hub id.
+        revision (`str`, *optional*): Revision on the Hub.
 
     Raises:
-        `ValueError`: If it cannot be read, is no language model for text, or the tokenizer has tokens beyond the
-            embeddings.
+        `ValueError`: If there is no tokenizer, or no chat template that renders a conversation.
     """
-    from her_hf.processing import check_embeddings
-    from her_hf.processing.attach import read_config
+    from her_hf.processing import take_any_roles
+    from her_hf.processing.attach import load_tokenizer
 
-    config = read_config(base, revision)
-    _check_text_model(config, base)
-    check_embeddings(tokenizer, config, base)
-    return config
-
-
-def _check_text_model(config: PreTrainedConfig, base: str) -> None:
-    """Refuses a base that would not be trained and saved as a language model for text alone."""
-    from transformers import AutoModelForCausalLM
-
-    from her_hf.processing.companions import knows_more_than_text
-
-    known = AutoModelForCausalLM._model_mapping
-    kind = known.get(type(config), None)
-    if kind is not None and not (knows_more_than_text(config) and kind.config_class is type(config)):
-        if knows_more_than_text(config):
-            logger.warning(
-                f"{base} reads more than text: its text model is trained, and nothing else is in the result"
-            )
-        return
-    what = "reads more than text" if knows_more_than_text(config) else "is no language model"
-    raise ValueError(
-        f"{base} {what} (its config.json says model_type {config.model_type}), and transformers has no text model for "
-        "it: HER trains text. Name the language model that it was made from. (her-hf attach takes it, for serving.)"
-    )
+    tokenizer = load_tokenizer(base, revision)
+    if tokenizer.chat_template is None:
+        raise ValueError(f"{base} has no chat template: name a chat model, a reward model is trained from one")
+    if note := take_any_roles(tokenizer):
+        logger.info(note)
+    return tokenizer
 
 
 def has_her_template(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -22,11 +22,13 @@ from her_hf.data.preferences.pairing import bucket_of, kept_because, pairs_of, p
 from her_hf.dual_layer import parse_turn
 from her_hf.durable import OtherRunError
 from her_hf.inference import Caller, Ledger, ModelError, Retries
-from her_hf.judging import Missing, Pair, PairJudging, PairVerdict, PairwiseJudge
+from her_hf.judging import Missing, Pair, PairJudging, PairVerdict, PairwiseJudge, circumstances_of
 from her_hf.judging.pairwise.pairs import Compared
+from her_hf.judging.pairwise.prompts import compact_messages, pair_messages
 from her_hf.scenes import load_scenes
 from her_hf.simulation.styles import style_named
 from tests.support.chat import small_scene
+from tests.support.journals import check_refusals
 from tests.support.pairs import Judge, compact
 from tests.support.paths import ROOT
 
@@ -102,6 +104,16 @@ def test_pairs_that_cannot_be_compared_are_counted() -> None:
     assert "PLAN" not in json.dumps(pair.to_row()) and pair.prompt[-1]["role"] == "user"
     found, dropped = pairs_of(moment(), candidates(*texts), pairing="adjacent", source="policy", well_formed=True)
     assert not found and dropped == {"ill_formed": 3, "empty": 1, "failed": 1}
+
+
+def test_pairs_carry_the_circumstances_of_their_moment() -> None:
+    """The same for a judge as their prompts say, and after a file too."""
+    (pair,), _ = pairs_of(moment(), candidates("One.", "Two."), pairing="adjacent", source="policy")
+    assert pair.carried == circumstances_of(moment().scene, moment().character, turns=moment().index)
+    assert Pair.from_row(json.loads(json.dumps(pair.to_row()))).carried == pair.carried
+    bare = replace(pair, carried=None)
+    assert pair_messages(pair) == pair_messages(bare) and compact_messages(pair) == compact_messages(bare)
+    assert pair.key == bare.key  # which seeds and sets follow from
 
 
 def test_a_turned_pair_says_the_same_of_its_sides() -> None:
@@ -180,16 +192,18 @@ def test_length_does_not_tell_the_label() -> None:
     assert longer_wins(labelled(1, scene=1)) is True and longer_wins(labelled(1, scene=1, longer=False)) is False
     for own in allocate(many()).figures().values():
         assert 0.4 <= own["longer_is_better"] <= 0.6
-    free = allocate(many(), most_alike=1.0, both_share=None)
+    free = allocate(many(), max_length_bias=1.0, both_share=None)
     assert max(own["longer_is_better"] for own in free.figures().values()) > 0.7
     found = allocate([labelled(number, scene=number % 9) for number in range(90)], both_share=None)
     assert not any(found.sets.values())  # the longer one always wins: no such pair can be kept
     assert sum(causes["lengths"] for causes in found.left_out.values()) == 90
 
 
-@pytest.mark.parametrize("most_alike", [0.5, 0.6, 1.0])
-def test_half_of_the_sft_pairs_have_principles_on_both_sides_and_a_quarter_on_each_alone(most_alike: float) -> None:
-    buckets = allocate(many(), most_alike=most_alike).figures()["rm_sft"]["buckets"]
+@pytest.mark.parametrize("max_length_bias", [0.5, 0.6, 1.0])
+def test_half_of_the_sft_pairs_have_principles_on_both_sides_and_a_quarter_on_each_alone(
+    max_length_bias: float,
+) -> None:
+    buckets = allocate(many(), max_length_bias=max_length_bias).figures()["rm_sft"]["buckets"]
     one = buckets["cand_1"] + buckets["cand_2"]
     assert buckets["both"] > 5 and abs(buckets["both"] - one) <= 1 and "tie" not in buckets
     assert abs(buckets["cand_1"] - buckets["cand_2"]) <= 1
@@ -207,7 +221,7 @@ def test_the_mix_can_be_another() -> None:
 def test_a_number_of_pairs_is_no_share() -> None:
     figures = allocate(many(), shares={"rm_sft": 0.5, "rm_rl": 0.5, "test": 20}).figures()
     assert 0 < figures["test"]["pairs"] <= 20 and figures["rm_rl"]["pairs"] > 90
-    only = allocate(many(), shares={"test": 20}, most_alike=1.0)
+    only = allocate(many(), shares={"test": 20}, max_length_bias=1.0)
     assert len(only.sets["test"]) == 20 and not only.sets["rm_sft"] and only.left_out["no_set"]["not_asked_for"] > 300
 
 
@@ -224,7 +238,7 @@ def test_sets_do_not_depend_on_the_order_of_pairs() -> None:
         {"shares": {"rm_sft": 0}},
         {"shares": {"train": 1}},
         {"shares": {"test": -1}},
-        {"most_alike": 0.4},
+        {"max_length_bias": 0.4},
         {"both_share": 1.1},
     ],
 )
@@ -377,6 +391,15 @@ def test_the_same_files_at_any_concurrency_and_after_kills(tmp_path: Path) -> No
         assert len({(tmp_path / at / name).read_bytes() for at in ("one", "many", "killed")}) == 1, name
 
 
+@pytest.mark.parametrize(("name", "needs"), [("candidates", "asked"), ("judgements", "judged")])
+def test_lines_of_an_older_shape_or_another_run_are_refused(tmp_path: Path, name: str, needs: str) -> None:
+    def start() -> None:
+        run(tmp_path, policy_model(fail=False), sound_teacher(), limit=SMALL)
+
+    start()
+    check_refusals(tmp_path / f"{name}.jsonl", start, needs=needs)
+
+
 def sound_teacher() -> Judge:
     return Judge(_sound, "teacher")
 
@@ -461,14 +484,14 @@ def test_another_setting_takes_a_copy_of_the_ledger(tmp_path: Path) -> None:
 
 def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "out", limit=SMALL)
-    with pytest.raises(OtherRunError, match="least_principles"):
-        run(tmp_path / "out", limit=SMALL, least_principles=2)
+    with pytest.raises(OtherRunError, match="min_principles"):
+        run(tmp_path / "out", limit=SMALL, min_principles=2)
 
 
 def test_turns_are_spread_and_have_something_to_answer() -> None:
     found, counts = moments_of(scenes(), 10)
     assert len(found) == 10 == counts["replied_to"] and all(one.has_context and one.index > 0 for one in found)
-    assert len({one.scene_key for one in found}) > 4 and len(moments_of(scenes())[0]) > 30
+    assert len({one.scene.key for one in found}) > 4 and len(moments_of(scenes())[0]) > 30
     assert moments_of(scenes()[::-1], 10) == (found, counts)
     silent = small_scene()
     thought = parse_turn("Mr. Bell: <role_thinking>It is here.</role_thinking>")

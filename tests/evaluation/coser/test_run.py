@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import re
@@ -23,12 +22,12 @@ from her_hf.evaluation.coser.run import CoserRun, run_coser, run_coser_now
 from her_hf.inference import Caller, Messages, Retries, Sampling, open_model
 from her_hf.judging import Judging
 from her_hf.runs.addresses import without_address
-from her_hf.runs.progress import together
 from her_hf.scenes import Scene, load_scenes
 from her_hf.simulation.coser import CoserSettings, Troupe
 from recipes.benchmarks.coser_speed import measure
 from recipes.benchmarks.scripted_server import scripted
 from tests.support.chat import serving
+from tests.support.journals import check_refusals
 from tests.support.minimax import caller, model_of
 from tests.support.paths import ROOT, SHARED
 
@@ -251,8 +250,20 @@ def test_a_scene_is_judged_while_others_are_still_played(tmp_path: Path) -> None
     scenes = load_scenes(mini_scenes(tmp_path, 3))
     settings, judging = CoserSettings("plain", rounds=2), Judging(attempts=1)
     troupe = Troupe(one, one, one)
-    run_coser_now(CoserRun(scenes, tmp_path / "out", settings, judging, troupe, [one], at_once=1, show=False))
+    run_coser_now(CoserRun(scenes, tmp_path / "out", settings, judging, troupe, [one], window=1, show=False))
     assert asked == ["playing", "playing", "playing", *["judging"] * 4] * 3  # two turns and who takes the second
+
+
+@pytest.mark.parametrize(("name", "needs"), [("dialogues", "scene_digest"), ("judgements", "judged")])
+def test_lines_of_an_older_shape_or_another_run_are_refused(tmp_path: Path, name: str, needs: str) -> None:
+    scenes, one = load_scenes(mini_scenes(tmp_path, 2)), caller(lambda *_: '{"Nothing": 1}')
+
+    def start() -> None:
+        settings, troupe = CoserSettings("plain", rounds=2), Troupe(one, one, one)
+        run_coser_now(CoserRun(scenes, tmp_path / "out", settings, Judging(), troupe, [one], show=False))
+
+    start()
+    check_refusals(tmp_path / "out" / f"{name}.jsonl", start, needs=needs)
 
 
 def test_a_key_that_is_refused_ends_the_run_and_counts_nothing_as_missing(tmp_path: Path) -> None:
@@ -365,6 +376,7 @@ def test_a_failure_carries_the_status(tmp_path: Path) -> None:
         "web:80",
         "gpu-7.cluster.internal",
         "port 8123",
+        "host='gpu7'",
     ],
 )
 def test_addresses_are_known_in_what_servers_say(named: str) -> None:
@@ -392,7 +404,7 @@ def test_what_models_noted_is_in_the_report_and_outlives_a_kill(tmp_path: Path) 
     def start(*notes: str) -> dict[str, Any]:
         one = caller(answer)
         model_of(one).notes.extend(notes)
-        run = CoserRun(scenes, out, CoserSettings("plain", rounds=2), Judging(), Troupe(one, one, one), at_once=1)
+        run = CoserRun(scenes, out, CoserSettings("plain", rounds=2), Judging(), Troupe(one, one, one), window=1)
         return run_coser_now(replace(run, show=False))
 
     with pytest.raises(MemoryError):
@@ -414,14 +426,3 @@ def test_a_scene_that_failed_is_played_again(tmp_path: Path) -> None:
     with scripted(tmp_path / "server") as (url, _):
         run(url, out, scenes, "--rounds", "4")
     assert results(out)["counts"]["ended_by"] == {"rounds": 2} and time.monotonic() - start < 60
-
-
-def test_units_that_never_began_leave_no_warning(recwarn: pytest.WarningsRecorder) -> None:
-    async def unit(number: int) -> None:
-        await asyncio.sleep(0.01 * number)
-        raise ValueError(number)
-
-    with pytest.raises(ValueError, match="1"):
-        asyncio.run(together(map(unit, range(1, 4)), 1))
-    gc.collect()
-    assert not recwarn.list

@@ -22,6 +22,7 @@ from her_hf.scenes import Character, Scene, load_scenes
 from her_hf.scoring.statistics import wilson_interval
 from her_hf.simulation.styles import style_named
 from recipes.benchmarks.scripted_server import scripted
+from tests.support.journals import check_refusals
 from tests.support.minimax import caller, model_of
 from tests.support.paths import ROOT
 
@@ -116,6 +117,17 @@ def test_more_replies_go_on_and_other_settings_are_refused(tmp_path: Path) -> No
         )
         assert isinstance(measure(url, tmp_path / "out", "--no-resume").exception, FileExistsError)
     assert files_of(tmp_path / "out") == kept
+
+
+def test_lines_of_an_older_shape_or_another_run_are_refused(tmp_path: Path) -> None:
+    scenes = load_scenes(MINI, split="test")
+    model = caller(lambda *_: "<system_thinking>Hm.</system_thinking>A word.")
+
+    def start() -> None:
+        run_form_now(FormRun(scenes, tmp_path, model, style_named("her"), replies=4, show=False))
+
+    start()
+    check_refusals(tmp_path / "replies.jsonl", start, needs="failure")
 
 
 def test_files_name_no_address_and_a_refused_key_ends_the_run(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from her_hf.judging.critics.minimax import ChunkJudging
 from her_hf.scenes import SceneError
 from her_hf.scoring.minimax import COLUMNS
 from her_hf.simulation.minimax import MinimaxSettings
+from tests.support.journals import check_refusals
 from tests.support.minimax import (
     ANN,
     LIN,
@@ -117,8 +118,8 @@ def test_a_run_from_seeds_to_scores(tmp_path: Path) -> None:
 
 
 def test_concurrency_and_kills_change_nothing_and_repeat_nothing(tmp_path: Path) -> None:
-    evaluate(tmp_path / "one", at_once=1)
-    evaluate(tmp_path / "many", at_once=64)
+    evaluate(tmp_path / "one", window=1)
+    evaluate(tmp_path / "many", window=64)
     calls: list[str] = []
     kills = iter((5, 11, 19, 37, 10_000))
 
@@ -149,6 +150,12 @@ def test_concurrency_and_kills_change_nothing_and_repeat_nothing(tmp_path: Path)
     ) == settled(tmp_path / "one")
 
 
+@pytest.mark.parametrize(("name", "needs"), [("dialogues", "seed_digest"), ("judgements", "errors")])
+def test_lines_of_an_older_shape_or_another_run_are_refused(tmp_path: Path, name: str, needs: str) -> None:
+    evaluate(tmp_path)
+    check_refusals(tmp_path / f"{name}.jsonl", lambda: evaluate(tmp_path), needs=needs)
+
+
 def test_a_dialogue_is_judged_while_others_are_still_played(tmp_path: Path) -> None:
     asked: list[str] = []
 
@@ -160,7 +167,7 @@ def test_a_dialogue_is_judged_while_others_are_still_played(tmp_path: Path) -> N
         return answer
 
     sides = {"npc": heard("playing", her_npc), "user": heard("playing", plain_user)}
-    evaluate(tmp_path, **sides, judge=heard("judging", planted), at_once=1)
+    evaluate(tmp_path, **sides, judge=heard("judging", planted), window=1)
     assert asked == [*["playing"] * 8, *["judging"] * 2] * 4
 
 
@@ -453,6 +460,31 @@ def test_a_judge_is_ranked_against_published_scores(tmp_path: Path) -> None:
     again = caller(refuses)
     assert calibration(tmp_path / "out", source, again)["spearman"] == results["spearman"]
     assert not model_of(again).asked
+
+
+def test_a_calibration_that_was_killed_goes_on(tmp_path: Path) -> None:
+    source, whole, out = published(tmp_path / "hub"), tmp_path / "whole", tmp_path / "out"
+    calls: list[Messages] = []
+
+    def mortal(messages: Messages, sampling: Sampling) -> str:
+        if len(calls) >= 30:
+            raise MemoryError("killed")
+        calls.append(messages)
+        return planted(messages)
+
+    calibration(whole, source)
+    with pytest.raises(MemoryError):
+        calibration(out, source, caller(mortal), window=2)
+    written = rows(out, "judgements")
+    assert 0 < len(written) < 72 and not (out / "calibration.json").exists()
+    with (out / "judgements.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('{"language": "e')
+    again = caller(planted)
+    calibration(out, source, again, window=2)
+    assert len(model_of(again).asked) == 72 - len(written)
+    for name in ("judgements.jsonl", "calibration.json"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    check_refusals(out / "judgements.jsonl", lambda: calibration(out, source), needs="judged")
 
 
 def test_a_sample_is_drawn_by_the_seed(tmp_path: Path) -> None:

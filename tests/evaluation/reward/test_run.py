@@ -17,8 +17,11 @@ from her_hf.evaluation.reward.results import length_group, reward_results
 from her_hf.evaluation.reward.run import RewardRun, judge_file_now, run_reward_now
 from her_hf.inference import AccessRefused, Caller, Ledger, ModelError, Retries
 from her_hf.judging import BadPair, Pair, PairJudging, PairwiseJudge
+from tests.support.journals import check_refusals
 from tests.support.pairs import Judge, a_pair, compact, first_shown
+from tests.support.paths import ROOT
 
+HER_MINI = ROOT / "dataset_cards" / "her-mini"
 QUICK = Retries(most=1, first=0.001, longest=0.01)
 COMPACT = PairJudging(form="compact", attempts=2)
 
@@ -93,6 +96,11 @@ def test_files_do_not_depend_on_concurrency_or_a_kill(tmp_path: Path) -> None:
     for name in ("judged.jsonl", "results.json"):
         texts = {(tmp_path / folder / name).read_bytes() for folder in ("one", "many", "killed")}
         assert len(texts) == 1
+
+
+def test_lines_of_an_older_shape_or_another_run_are_refused(tmp_path: Path) -> None:
+    run(tmp_path, Judge(rule))
+    check_refusals(tmp_path / "judged.jsonl", lambda: run(tmp_path, Judge(rule)), needs="per_order")
 
 
 def test_files_name_no_address(tmp_path: Path) -> None:
@@ -222,6 +230,18 @@ def test_judge_writes_a_line_a_pair(tmp_path: Path, backend: Judge) -> None:
     assert other.exit_code == 1 and isinstance(other.exception, OtherRunError)
 
 
+def test_circumstances_come_from_scenes_where_they_are_named(tmp_path: Path, backend: Judge) -> None:
+    backend.rule = lambda *_: compact("cand_1")
+    words = ["judge", "--model", "http://m", "--form", "compact", "--pairs", str(HER_MINI) + "-preferences"]
+    words += ["--split", "validation", "--limit", "2", "--max-missing", "1"]
+    bare = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "bare.jsonl")])
+    assert bare.exit_code == 0 and "2 without circumstances" in bare.output and "--scenes" in bare.output
+    whole = CliRunner().invoke(app, [*words, "--scenes", str(HER_MINI), "--out", str(tmp_path / "whole.jsonl")])
+    assert whole.exit_code == 0 and "without circumstances" not in whole.output
+    rows = [json.loads(line) for line in (tmp_path / "whole.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["circumstances"] for row in rows] == ["carried", "carried"]
+
+
 def test_too_many_missing_verdicts_end_with_3(tmp_path: Path, backend: Judge) -> None:
     file = write_pairs(tmp_path / "p.jsonl")
     words = ["--model", "http://m", "--pairs", str(file), "--form", "compact"]
@@ -302,7 +322,13 @@ def test_probabilities_are_no_text_that_could_be_unreadable() -> None:
     }
     settings = {"read": "probability", "comparison": "pairwise"}
     found = reward_results([{**row, "per_order": [order, order]}], settings)
-    assert found["counts"] == {"pairs": 1, "orders": 2, "repaired": None, "first_unreadable": None}
+    assert found["counts"] == {
+        "pairs": 1,
+        "orders": 2,
+        "repaired": None,
+        "first_unreadable": None,
+        "circumstances_from_prompt": 0,
+    }
     assert found["figures"]["first_unreadable_share"] is None
 
 

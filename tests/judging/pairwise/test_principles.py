@@ -50,7 +50,7 @@ def test_a_judge_may_spell_a_name_its_own_way(name: str) -> None:
     assert found is not None and found.key == "assistant_voice"
 
 
-def test_a_principle_of_the_judges_own_is_none_of_ours() -> None:
+def test_a_principle_of_the_judges_own_is_not_one_of_ours() -> None:
     assert load_principles().named("Good Hair") is None
     with pytest.raises(KeyError, match="good_hair"):
         load_principles().keyed("good_hair")
@@ -81,12 +81,12 @@ def _few(value: dict[str, Any]) -> None:
     [
         (_drop_level, r"principles\.3\.level.*required"),
         (_odd_polarity, r"principles\.2\.polarity.*neutral"),
-        (_twice, "each name must come once"),
+        (_twice, "each name must be unique"),
         (_unknown_dimension, "weather"),
         (_few, "a principle, got none|at least 51"),
     ],
 )
-def test_a_library_that_is_none_is_refused_by_file_and_entry(
+def test_an_invalid_library_is_refused_by_file_and_entry(
     change: Callable[[dict[str, Any]], None], words: str, tmp_path: Path
 ) -> None:
     value = library()
@@ -99,7 +99,7 @@ def test_a_library_that_is_none_is_refused_by_file_and_entry(
 
 def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("principles: [", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"mine\.yaml is no YAML"):
+    with pytest.raises(ValueError, match=r"mine\.yaml is not YAML"):
         load_principles(tmp_path / "mine.yaml")
 
 

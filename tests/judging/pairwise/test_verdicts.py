@@ -95,7 +95,7 @@ def test_what_has_to_be_repaired_is_read_and_counted(text: str, verdict: str) ->
         (json.dumps({"result": [published(better_response="")]}), "bad_value"),
     ],
 )
-def test_without_a_verdict_there_is_none(text: str, cause: str) -> None:
+def test_an_answer_without_a_verdict_is_missing(text: str, cause: str) -> None:
     found = parse_verdict(text)
     assert isinstance(found, Missing) and found.cause == cause
 
@@ -184,6 +184,6 @@ def test_scores_of_one_reply(text: str, wanted: Score) -> None:
         ('{"score": "high"}', "bad_value"),
     ],
 )
-def test_a_score_that_is_none(text: str, cause: str) -> None:
+def test_an_invalid_score_is_missing(text: str, cause: str) -> None:
     found = parse_score(text)
     assert isinstance(found, Missing) and found.cause == cause

@@ -153,7 +153,7 @@ def test_a_reward_models_adapter(adapter: Path, tmp_path: Path, tokenizer: bool)
     HERRewardModel.from_pretrained(tmp_path / "merged", device="cpu").close()
 
 
-def test_adapters_that_cannot_be_folded_in(adapter: Path, tmp_path: Path) -> None:
+def test_adapters_that_cannot_be_merged(adapter: Path, tmp_path: Path) -> None:
     cases: dict[str, tuple[dict[str, Any], str]] = {
         "prompt": ({"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4, "task_type": "CAUSAL_LM"}, "PROMPT_TUNING"),
         "classifier": ({"task_type": "SEQ_CLS"}, "SEQ_CLS"),
@@ -170,7 +170,7 @@ def test_adapters_that_cannot_be_folded_in(adapter: Path, tmp_path: Path) -> Non
     error = run(str(unfinished), str(tmp_path / "out")).exception
     assert isinstance(error, ValueError) and "no weights" in str(error)
     error = run("nobody/nothing", str(tmp_path / "out")).exception
-    assert isinstance(error, ValueError) and "no adapter of the Hub that can be reached" in str(error)
+    assert isinstance(error, ValueError) and "not an adapter on the Hub that can be reached" in str(error)
     assert not (tmp_path / "out").exists()
 
 
@@ -232,7 +232,7 @@ def test_an_adapter_with_tokens_of_its_own(adapter: Path, tmp_path: Path, tied: 
         kept = {name: tensor for name, tensor in weights.items() if "lm_head" not in name}
         save_file(kept, lora / "adapter_model.safetensors")
         error = run(str(lora), str(tmp_path / "half")).exception
-        assert isinstance(error, ValueError) and "does not bring both embeddings and head" in str(error), error
+        assert isinstance(error, ValueError) and "does not have both embeddings and head" in str(error), error
 
 
 def test_chat_explains_a_base_that_moved(adapter: Path, tmp_path: Path) -> None:
@@ -260,5 +260,5 @@ def test_what_is_wrong_is_said(adapter: Path, tmp_path: Path) -> None:
     (tmp_path / "moved" / "adapter_config.json").write_text(json.dumps(config))
     relative = run(str(tmp_path / "moved"), str(tmp_path / "out")).exception
     assert isinstance(relative, ValueError) and "'models/base'" in str(relative) and "--base" in str(relative)
-    assert "no folder here" in str(relative)
+    assert "not a folder here" in str(relative)
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))

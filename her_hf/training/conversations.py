@@ -1,37 +1,26 @@
-"""Scenes and chat data to rows: each member of a cast plays its own conversation, a chat sample is one."""
+"""Conversations of scenes and chat data, and their rows: each character of a scene who speaks has one of its own."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from datasets import Dataset, Features, Value, concatenate_datasets
-from datasets import Sequence as SequenceFeature
+from datasets import Dataset, concatenate_datasets
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from her_hf.dual_layer import parse_turn
 from her_hf.processes import end_with_parent
-from her_hf.processing.rows import Row, RowReport, Rows, build
+from her_hf.processing.rows import RowReport, Rows, build
+from her_hf.processing.trunk import Row
 from her_hf.scenes import ChatSample, Scene
+
+from .one_pass.dataset import rows_dataset
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-_NUMBERS = SequenceFeature(Value("int32"))
-_FEATURES = Features(
-    {
-        "input_ids": _NUMBERS,
-        "position_ids": _NUMBERS,
-        "labels": _NUMBERS,
-        "trunk_len": Value("int32"),
-        "branches": SequenceFeature(_NUMBERS),
-        "reply_ids": _NUMBERS,
-    }
-)
 
 _CHUNK = 256
 """Rows that wait as Python lists before they become Arrow, which takes about a tenth of the memory."""
@@ -39,13 +28,13 @@ _CHUNK = 256
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A scene as one of its cast sees it, or a chat sample.
+    """A scene as one of its characters sees it, or a chat sample.
 
     Args:
         name (`str`): Name for reports.
         messages (`list[dict[str, str]]`): The messages.
-        names (`tuple[str, ...]`, *optional*): Who speaks in a scene; nothing for a chat sample.
-        character (`str`, *optional*): Who is played in a scene.
+        names (`tuple[str, ...]`, *optional*): The speakers of a scene; empty for a chat sample.
+        character (`str`, *optional*): The character of a scene that the model plays.
         trained (`tuple[int, ...]`, *optional*): Indices of the replies that are trained; all if not given.
     """
 
@@ -60,25 +49,25 @@ class Conversation:
 class RowSettings:
     """How conversations become rows; see [`~her_hf.processing.rows.build`]."""
 
-    max_length: int | None = None
-    row_length: int | None = None
+    max_tokens: int | None = None
+    row_tokens: int | None = None
     one_pass: bool = True
 
 
 def conversations(
     samples: Iterable[Scene | ChatSample], *, system_thinking: bool = True, last_reply_only: bool = False
 ) -> list[Conversation]:
-    """The conversations of scenes and chat data: one for each character of a scene that speaks in it, one a sample.
+    """The conversations of scenes and chat data: one for each character who speaks in a scene, one for each sample.
 
-    The Environment is never trained. A chat sample stays as it is, with its own system prompt; a message of it counts
-    as one turn when the window is full, as nobody says who speaks in it.
+    The Environment is never trained. A chat sample stays as it is, with its own system prompt; when the window is
+    full, each of its messages counts as one turn, since its speakers are not known.
 
     Args:
         samples (`Iterable[Scene | ChatSample]`): What [`~her_hf.scenes.load_samples`] read.
         system_thinking (`bool`, *optional*, defaults to `True`): Whether replies carry it and the prompts of scenes
             ask for it.
-        last_reply_only (`bool`, *optional*, defaults to `False`): Whether of a chat sample the last reply alone is
-            trained, the others being its history. Scenes are trained whole.
+        last_reply_only (`bool`, *optional*, defaults to `False`): Whether only the last reply of a chat sample is
+            trained and the others are history. Scenes are trained whole.
 
     Returns:
         `list[Conversation]`: In the order of samples and casts.
@@ -95,7 +84,7 @@ def conversations(
 
 
 def replies_of(sample: ChatSample) -> tuple[int, ...]:
-    """Indices of the messages that a model is to write."""
+    """Indices of the messages that the model writes."""
     return tuple(index for index, message in enumerate(sample.messages) if message["role"] == "assistant")
 
 
@@ -160,9 +149,9 @@ def make_rows(
 
 
 def _nothing_left(report: RowReport, settings: RowSettings) -> str:
-    """What became of all replies, and what helps."""
+    """Why no reply is left, and the remedy."""
     losses = {
-        f"replies longer than the window of {settings.max_length} tokens": report.left_out,
+        f"replies longer than the window of {settings.max_tokens} tokens": report.left_out,
         "empty replies": report.empty,
         "openings without a prompt": report.unprompted,
         "turns of the Environment": report.environment,
@@ -170,12 +159,6 @@ def _nothing_left(report: RowReport, settings: RowSettings) -> str:
     told = [f"{report.conversations} conversations", *(f"{count} {name}" for name, count in losses.items() if count)]
     remedy = "set a larger max_tokens" if report.left_out else "use another split or other data"
     return f"no reply is left to train: {', '.join(told)}; {remedy}."
-
-
-def rows_dataset(rows: Sequence[Row]) -> Dataset:
-    """Rows as the trainer takes them."""
-    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in _FEATURES}  # type: ignore[literal-required]
-    return Dataset.from_dict(columns, features=_FEATURES)
 
 
 def _built(
@@ -194,20 +177,10 @@ def _build_one(job: tuple[Conversation, PreTrainedTokenizerBase, RowSettings]) -
     return build(
         item.messages,
         tokenizer,
-        max_length=settings.max_length,
-        row_length=settings.row_length,
+        max_tokens=settings.max_tokens,
+        row_tokens=settings.row_tokens,
         one_pass=settings.one_pass,
         name=item.name,
         names=item.names,
         trained=item.trained,
     )
-
-
-def digest(rows: Dataset) -> str:
-    """A digest of what rows train, which changes with data, template, tokenizer and window."""
-    sha = hashlib.sha256()
-    for row in rows:
-        sha.update(repr((row["input_ids"], row["labels"], row["branches"])).encode())
-        if "weights" in row:
-            sha.update(repr(row["weights"]).encode())
-    return sha.hexdigest()[:16]
