@@ -99,13 +99,14 @@ def coser(
 ) -> None:
     """Play CoSER scenes and judge them in four dimensions.
 
-    Writes results.json, report.md and plots to DIR, next to the dialogues and judgements. API keys come from
-    HER_HF_API_KEY or OPENAI_API_KEY.
+    Writes results.json, report.html, report.md and plots to DIR, next to the dialogues and judgements. API keys come
+    from HER_HF_API_KEY or OPENAI_API_KEY.
 
     her-hf eval coser --scenes scenes.json --actor http://127.0.0.1:8000 --judge http://127.0.0.1:8001 --out runs/a
     """
     from her_hf.evaluation.coser.run import CoserRun, run_coser_now
     from her_hf.inference import Ledger
+    from her_hf.runs.report.terminal import print_results
     from her_hf.scenes import load_scenes
     from her_hf.simulation.coser import Troupe
 
@@ -122,13 +123,24 @@ def coser(
             director = open_one(next_speaker.model, next_speaker.name) if next_speaker.model else world
             troupe = Troupe(playing, world, director)
         asked = [] if phases.simulate_only else judges.open(open_one)
-        run = CoserRun(found, output.out, settings, judging, troupe, asked, memory=memory, memory_name=memory_name)
+        run = CoserRun(
+            found,
+            output.out,
+            settings,
+            judging,
+            troupe,
+            asked,
+            memory=memory,
+            memory_name=memory_name,
+            source=source.scenes,
+            split=source.split,
+        )
         results = run_coser_now(run)
     from her_hf.evaluation.coser.report import write_coser_report  # draws plots, which is slow to import
 
     report = write_coser_report(results, output.out)
-    typer.echo(f"Report: {report}")
-    if failed := results["played"]["failed"]:
+    print_results(results)
+    typer.echo(f"Report: {report}, {report.with_suffix('.html')}")
+    if failed := results["missing"]["failures"]:
         typer.secho(f"{len(failed)} scenes could not be played; the same command tries again.", err=True, fg="red")
-    share = results.get("missing", {}).get("share", len(failed) / len(found))
-    output.exit_if_missing(share, "dialogues" if phases.simulate_only else "judgements")
+    output.exit_if_missing(results)

@@ -52,10 +52,12 @@ def form(
     """Measure dual-layer form: well-formed replies, leaks of thinking, patterns, repetition, lengths.
 
     Asks a model to reply to turns of scenes, or scores dialogues that were played before. Writes results.json,
-    report.md and a plot to DIR. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
+    report.html, report.md and a plot to DIR. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
 
     her-hf eval form --scenes dataset_cards/her-mini --split test --model http://127.0.0.1:8000 --out outputs/form
     """
+    from her_hf.runs.report.terminal import print_results
+
     output.refuse_a_run()
     if (model.model is None) == (material.dialogues is None):
         raise ValueError("give either a model to ask (--model) or dialogues that were played (--dialogues)")
@@ -67,22 +69,29 @@ def form(
         results = _ask(model, material, settings, calls, output.out)
     from her_hf.evaluation.form.report import write_form_report  # draws plots, which is slow to import
 
-    typer.echo(f"Report: {write_form_report(results, output.out)}")
-    output.exit_if_missing(results["missing"]["share"], "replies")
+    report = write_form_report(results, output.out)
+    print_results(results)
+    typer.echo(f"Report: {report}, {report.with_suffix('.html')}")
+    output.exit_if_missing(results)
 
 
 def _score(dialogues: Path, material: Material, out: Path) -> dict[str, Any]:
     """Scores dialogues that were played before."""
-    from her_hf.durable import claim, write_json
-    from her_hf.evaluation.form.run import RESULTS, read_dialogues, score_played
+    from her_hf.durable import claim, digest
+    from her_hf.evaluation.form.run import read_dialogues, score_played
+    from her_hf.runs.results import RESULTS, data_of, write_results
+    from her_hf.runs.starts import Clock, note_start
     from her_hf.scenes import load_scenes
 
     scenes, split = material.scenes, material.split
     settings = {"evaluation": "form", "dialogues": str(dialogues), "scenes": scenes, "split": split}
     found = load_scenes(scenes, split=split) if scenes else None
-    results = score_played(read_dialogues(dialogues), found, settings)
+    rows = read_dialogues(dialogues)
+    data = data_of(str(dialogues), None, list(map(digest, rows)))
+    results = score_played(rows, found, {**settings, "data": data})
     claim(out, settings, begun=lambda folder: (folder / RESULTS).exists())
-    write_json(out / RESULTS, results)
+    write_results(out, results)
+    note_start(out, Clock(), {})
     return results
 
 
@@ -95,4 +104,5 @@ def _ask(model: ModelReference, material: Material, settings: FormSettings, call
     found = load_scenes(str(material.scenes), split=material.split)
     with Ledger(out / "ledger.sqlite") as ledger:
         caller = calls.opener(ledger)(str(model.model), model.name)
-        return run_form_now(FormRun(found, out, caller, settings))
+        run = FormRun(found, out, caller, settings, source=str(material.scenes), split=material.split)
+        return run_form_now(run)

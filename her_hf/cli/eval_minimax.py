@@ -96,8 +96,8 @@ def minimax(
 ) -> None:
     """Let a model play characters against a model that plays the user, and judge what is clearly wrong.
 
-    Writes results.json, report.md and plots to DIR, next to the dialogues and judgements. Scores compare with each
-    other only, not with published ones. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
+    Writes results.json, report.html, report.md and plots to DIR, next to the dialogues and judgements. Scores compare
+    with each other only, not with published ones. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
 
     To test a judge against published scores: her-hf eval minimax calibrate --help
 
@@ -125,12 +125,14 @@ def minimax(
             judge=None if phases.simulate_only else open_one(str(judge.model), judge.name),
             judging=judging,
             runs=source.runs,
+            source=source.seeds or "her_hf",
+            split=source.language,
         )
         results = run_minimax_now(run)
     from her_hf.evaluation.minimax.report import write_minimax_report  # draws plots, which is slow to import
 
     _show(results, write_minimax_report(results, output.out))
-    output.exit_if_missing(results.get("missing", {}).get("share", 0.0), "judgements")
+    output.exit_if_missing(results)
 
 
 @app.command("calibrate")
@@ -166,19 +168,19 @@ def calibrate(
         typer.echo(f"  {name:<20} {said}")
     verdict = "ranks" if results["accepted"] else "does not rank"
     typer.echo(f"The judge {verdict} as the published scores do (accepted from {results['accepted_from']} overall).")
-    output.exit_if_missing(results.get("missing", {}).get("share", 0.0), "judgements", "results.json says why")
+    output.exit_if_missing(results, "calibration.json says why")
 
 
 def _show(results: dict[str, Any], report: Path) -> None:
     """Prints the main figures."""
-    played = results["played"]
-    broken = len(played["failed"])
-    typer.echo(f"{played['sessions']} dialogues of {played['seeds']} seeds; {broken} broke off.")
-    if broken:
-        typer.secho(f"The first: {played['failed'][0]['detail']}", fg=typer.colors.YELLOW)
-    if "scores" in results:
-        overall, ends = results["scores"]["overall"], results["intervals"]["overall"]
-        interval = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
-        typer.echo("Overall: no judgement" if overall is None else f"Overall: {overall:.2f}{interval}")
-        typer.echo(results["scale"])
-    typer.echo(f"Report: {report}")
+    from her_hf.evaluation.minimax.judging import SCALE
+    from her_hf.runs.report.terminal import print_results
+
+    played, failures = results["counts"], results["missing"]["failures"]
+    typer.echo(f"{played['sessions']} dialogues of {played['seeds']} seeds; {len(failures)} failed.")
+    if failures:
+        typer.secho(f"The first: {failures[0]['detail']}", fg=typer.colors.YELLOW)
+    print_results(results)
+    if results["figures"]["scores"]:
+        typer.echo(SCALE)
+    typer.echo(f"Report: {report}, {report.with_suffix('.html')}")

@@ -54,42 +54,44 @@ def reward(
     """Measure a reward model or judge on labelled pairs, such as pairs that people have judged.
 
     Accuracy with its interval, by kind and length, ties, position consistency, calibration, agreement beyond chance
-    (Cohen's kappa, Krippendorff's alpha). Writes results.json, report.md and a plot to DIR.
+    (Cohen's kappa, Krippendorff's alpha). Writes results.json, report.html, report.md and a plot to DIR.
 
     her-hf eval reward --model outputs/smollm2-135m-her-rm-sft --pairs dataset_cards/her-mini-preferences \\
         --out outputs/reward
     """
-    from her_hf.durable import read_json
     from her_hf.evaluation.reward.report import card_of, write_comparison, write_into_card, write_reward_report
-    from her_hf.evaluation.reward.run import RESULTS, RewardRun, run_reward_now
+    from her_hf.evaluation.reward.run import RewardRun, run_reward_now
     from her_hf.inference import Ledger
+    from her_hf.runs.report.terminal import print_results
+    from her_hf.runs.results import read_results
 
     output.refuse_a_run()
     folder = Path(str(model.model))
     if comparison.write_card:
         card_of(folder)  # an hour of judging should not end in an error
-    others = {known: read_json(Path(run) / RESULTS) for known, run in map(_named, comparison.compare_with or ())}
+    others = {known: read_results(run, "reward") for known, run in map(_named, comparison.compare_with or ())}
     found = pairs.read()
     unseen = comparison.unseen or []
     _check_kinds(unseen, found)
     with Ledger(output.out / "ledger.sqlite") as ledger:
         asked = open_judge(model, answer, judging, calls, ledger)
-        results = run_reward_now(RewardRun(found[: pairs.limit], output.out, asked, unseen=unseen))
-    typer.echo(f"Report: {write_reward_report(results, output.out)}")
-    if results["pairs"]:
-        low, high = results["interval"]
-        typer.echo(f"Accuracy {results['accuracy']:.1%} [{low:.1%}, {high:.1%}] on {results['pairs']} pairs")
+        run = RewardRun(found[: pairs.limit], output.out, asked, unseen=unseen, source=pairs.pairs, split=pairs.split)
+        results = run_reward_now(run)
+    report = write_reward_report(results, output.out)
+    print_results(results)
+    typer.echo(f"Report: {report}, {report.with_suffix('.html')}")
+    if results["counts"]["pairs"]:
         models = {**others, comparison.name: results}
         if others:
             typer.echo(f"Comparison: {write_comparison(models, output.out)}")
         if comparison.write_card:
             typer.echo(f"Card: {write_into_card(folder, models)}")
-    output.exit_if_missing(results["missing"]["share"], "verdicts")
+    output.exit_if_missing(results)
 
 
 def _named(text: str) -> tuple[str, str]:
     name, equals, folder = text.partition("=")
-    if not equals or not name.strip() or not (Path(folder) / "results.json").is_file():
+    if not equals or not name.strip() or not folder.strip():
         raise ValueError(f"--compare-with takes NAME=DIR, with the DIR of another her-hf eval reward; got {text!r}")
     return name.strip(), folder
 

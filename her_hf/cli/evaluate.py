@@ -18,10 +18,14 @@ COMMANDS = {
         "her_hf.cli.eval_reward:reward",
         "Measure a reward model or judge on labelled pairs, such as pairs that people have judged.",
     ),
+    "show": (
+        "her_hf.cli.eval_show:show",
+        "Print the figures of a run and open its report.html, which is written if it is missing.",
+    ),
     "compare": (
         "her_hf.cli.eval_compare:compare",
         "Test whether two runs (eval coser, minimax or form) differ on the scenes or seeds that they share.",
     ),
 }
 
-app = group_of(COMMANDS, "Evaluate models, and compare two runs.")
+app = group_of(COMMANDS, "Evaluate models; show a run, compare two.")

@@ -49,4 +49,5 @@ def judge(
     )
     if from_prompt := count_from_prompt(found):
         typer.echo(f"{from_prompt} without circumstances, which were read out of their prompts (--scenes gives them)")
-    output.exit_if_missing(len(missing) / len(rows), "verdicts", "the lines say why")
+    share = len(missing) / len(rows)
+    output.exit_if_missing({"missing": {"share": share, "unit": "verdict"}}, "the lines say why")

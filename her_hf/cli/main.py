@@ -34,7 +34,7 @@ COMMANDS = {
         "her_hf.cli.judge:judge",
         "Judge pairs of replies: which plays the role better, and by which principles.",
     ),
-    "eval": ("her_hf.cli.evaluate:app", "Evaluate models, and compare two runs."),
+    "eval": ("her_hf.cli.evaluate:app", "Evaluate models; show a run, compare two."),
 }
 
 app = group_of(COMMANDS, "Dual-layer role-play (HER) with Hugging Face tools.", completion=True)

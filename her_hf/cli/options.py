@@ -122,16 +122,18 @@ class Output:
         if not self.resume and ((self.out / RUN_FILE).exists() or self.out.is_file()):
             raise FileExistsError(f"{self.out} holds a run already: choose another, or drop --no-resume to resume it.")
 
-    def exit_if_missing(self, share: float, what: str, where: str = "the report says why") -> None:
+    def exit_if_missing(self, results: Mapping[str, Any], where: str = "the report says why") -> None:
         """Exits with code 3 if more than `--max-missing` is missing.
 
         Args:
-            share (`float`): Share that is missing.
-            what (`str`): Of what, such as `"judgements"`.
+            results (`Mapping`): Anything with the envelope's `missing` ([`~her_hf.runs.envelope`]): `share`, and the
+                `unit` that is counted.
             where (`str`, *optional*): Where the causes are listed.
         """
-        if share > self.max_missing:
-            text = f"{share:.1%} of the {what} are missing, more than --max-missing ({self.max_missing:.1%}); {where}."
+        missing = results["missing"]
+        if missing["share"] > self.max_missing:
+            what = f"{missing['share']:.1%} of the {missing['unit']}s are missing"
+            text = f"{what}, more than --max-missing allows ({self.max_missing:.1%}); {where}."
             typer.secho(text, err=True, fg=typer.colors.RED)
             raise typer.Exit(3)
 

@@ -60,5 +60,5 @@ def pairs(
     sizes = ", ".join(f"{name} {own['pairs']}" for name, own in report["allocated"]["sets"].items())
     typer.echo(f"Sets: {sizes}. Report: {output.out / 'report.md'}")
     missing = report["missing"]
-    what = f"{missing['candidates']:.1%} of the candidates and {missing['judgements']:.1%} of the judgements"
-    output.exit_if_missing(missing["share"], f"results ({what})")
+    unit = "candidate" if missing["candidates"] >= missing["judgements"] else "judgement"
+    output.exit_if_missing({"missing": {"share": missing["share"], "unit": unit}})

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from her_hf.durable import digest, whole_lines
+from her_hf.runs.results import read_results
 from her_hf.scoring.statistics import bootstrap_interval, paired_permutation_test
 
-from .compare_kinds import KINDS, SCALE, Kind, Parts, Scores, shared_judges
+from .compare_kinds import KINDS, Kind, Parts, Scores, shared_judges
 from .rows import Row
-
-RESULTS = "results.json"
-_OLDER = "{} was counted by an older version: run the evaluation there again, which asks no model again."
 
 
 class OtherMeasureError(ValueError):
@@ -31,7 +29,7 @@ def compare_runs(
 ) -> dict[str, Any]:
     """Compares two runs, unit by unit, with a paired permutation test for each score.
 
-    A unit is a scene of CoSER, known by (book, i_p, i_c), a seed of reenactment with the mean over its runs, or, where
+    A unit is a scene of CoSER, known by (book, i_p, i_c), a seed of minimax with the mean over its runs, or, where
     form was measured, a scene with the replies to its turns.
 
     Args:
@@ -52,7 +50,8 @@ def compare_runs(
 
     Raises:
         `FileNotFoundError`: If a folder holds no results.
-        `ValueError`: If results cannot be read or were not judged, are of two evaluations, or share no unit.
+        `ValueError`: If results cannot be read (an older shape, another version) or were not judged, are of two
+            evaluations, or share no unit.
         [`OtherMeasureError`]: If judges differ, or what they were shown, or the text of a shared unit; not if forced.
 
     Example (not run: it needs two runs):
@@ -168,44 +167,31 @@ def _interval(
 
 
 def _read(folder: Path) -> Row:
-    file = folder / RESULTS
-    if not file.is_file():
-        raise FileNotFoundError(f"{folder} holds no {RESULTS}: name the --out folder of an evaluation that has ended.")
-    try:
-        results: Any = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is no JSON ({error}). Run the evaluation again; it goes on where it was.") from error
-    of_form = isinstance(results, dict) and results.get("evaluation") == "form"
-    if not isinstance(results, dict) or not {"settings", "missing" if of_form else "played"} <= results.keys():
-        raise ValueError(f"{file} holds no results of her-hf eval coser, minimax or format.")
-    if of_form:
-        if "cases" not in results:
-            raise ValueError(f"{folder} holds no reply: all are missing. Run the evaluation again; it asks again.")
-        if "visible" not in results["cases"][0]:
-            raise ValueError(_OLDER.format(folder))
-    elif "scores" not in results:
+    results = read_results(folder)
+    name = results["evaluation"]
+    if name not in KINDS:
+        raise ValueError(f"runs of {sorted(KINDS)} can be compared, got {name!r} in {folder}.")
+    if name == "form" and not results["cases"]:
+        raise ValueError(f"{folder} holds no reply: all are missing. Run the evaluation again; it asks again.")
+    if name != "form" and results["figures"]["scores"] is None:
         raise ValueError(f"{folder} was played, but not judged: judge it first (--judge-only).")
-    elif "evaluation" not in results and "by_judge" not in results:
-        raise ValueError(
-            f"{folder} was counted by an older version: run the evaluation again, which asks nobody again."
-        )
     return results
 
 
 def _settings(results: Row) -> Row:
-    """The settings, and what stands beside them and decides what the scores mean."""
-    settings = {**results["settings"], **{name: results[name] for name in SCALE if name in results}}
-    if results.get("evaluation") == "form":
+    """The settings; of the data, its digest: the same scenes may lie somewhere else."""
+    settings = dict(results["settings"])
+    if "data" in settings:
+        settings["data"] = settings["data"]["digest"]
+    if results["evaluation"] == "form":
         settings["replies"] = "in played dialogues" if "dialogues" in settings else "to turns of scenes"
     return settings
 
 
 def _kind_of(sides: Sequence[Row], folders: Sequence[Path]) -> tuple[str, Kind]:
-    one, other = (str(side.get("evaluation", "coser")) for side in sides)
+    one, other = (str(side["evaluation"]) for side in sides)
     if one != other:
         raise ValueError(f"{folders[0]} is of the evaluation {one!r} and {folders[1]} of {other!r}: name two of one.")
-    if one not in KINDS:
-        raise ValueError(f"runs of {sorted(KINDS)} can be compared, got {one!r}.")
     return one, KINDS[one]
 
 

@@ -17,8 +17,6 @@ Parts = Mapping[Any, float | None]
 Scores = dict[tuple[Any, ...], dict[str, Parts]]
 """By scene or seed its scores by name; a scene without a score of any kind has an empty entry."""
 
-SCALE = ("penalties", "weights")  # of reenactment: they stand beside the settings, for nobody can choose them
-
 
 @dataclass(frozen=True)
 class Kind:
@@ -52,7 +50,7 @@ class Kind:
 
 def _coser_scores(results: Row) -> Scores:
     """Scores of each scene; one that could not be played has none."""
-    cases: Scores = {scene_key(row): {} for row in results["played"]["failed"]}
+    cases: Scores = {scene_key(row): {} for row in results["missing"]["failures"]}
     return cases | {scene_key(case): _coser_parts(case) for case in results["cases"]}
 
 
@@ -64,16 +62,16 @@ def _coser_parts(scores: Row) -> dict[str, Parts]:
 
 def shared_judges(sides: Sequence[Row]) -> dict[str, tuple[Scores, Scores]]:
     """By judge the scores that it gave on both sides, if there are several."""
-    judges = [side["by_judge"].keys() if "by_judge" in side else () for side in sides]
+    judges = [(side["figures"].get("by_judge") or {}).keys() for side in sides]
     if min(map(len, judges)) < 2:
         return {}
     found = []
     for side in sides:
-        failed: Scores = {scene_key(row): {} for row in side["played"]["failed"]}
+        failed: Scores = {scene_key(row): {} for row in side["missing"]["failures"]}
         found.append(
             {
                 judge: failed | {scene_key(case): _coser_parts(case["judges"][judge]) for case in side["cases"]}
-                for judge in side["by_judge"]
+                for judge in side["figures"]["by_judge"]
             }
         )
     return {judge: (found[0][judge], found[1][judge]) for judge in judges[0] if judge in judges[1]}
@@ -135,7 +133,7 @@ KINDS = {
         unit="seed",
         counted="seed",
         player="npc",
-        bound=("judge", "judge_chunk", "judge_prompts", *SCALE),
+        bound=("judge", "judge_chunk", "judge_prompts", "penalties", "weights"),
         names=(*COLUMNS, *PILLARS, "overall"),
         scores=_minimax_scores,
         file="dialogues.jsonl",

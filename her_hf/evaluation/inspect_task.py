@@ -243,7 +243,7 @@ def coser_critics(thoughts: str = "coser", max_tokens: int = 2048, seed: int = 4
 
 def _unplayed(failure: Mapping[str, str]) -> Score:
     """The score of a dialogue that was not played to its end."""
-    why = f"not played to its end ({failure.get('kind')}): {failure.get('message')}"
+    why = f"not played to its end ({failure.get('cause')}): {failure.get('detail')}"
     return Score(
         value=dict.fromkeys(DIMENSIONS, math.nan),
         explanation=f"All dimensions unscored: {why}",

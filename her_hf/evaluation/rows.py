@@ -25,6 +25,24 @@ def scene_key(row: Row) -> SceneKey:
         raise ValueError(f"a row needs `key`: [book, i_p, i_c], got {str(row)[:80]}") from error
 
 
+def failure_in(row: Row) -> dict[str, str] | None:
+    """Why a dialogue could not be played to its end, as its row says; `None` if it was.
+
+    Raises:
+        `ValueError`: If the row has a failure of another shape, as older versions wrote it.
+    """
+    failure = row.get("failure")
+    if failure is None:
+        unsaid = {"cause": "unknown", "detail": "the row does not say why"}
+        return unsaid if row.get("ended_by") == "failed" else None
+    if not isinstance(failure, dict) or not {"cause", "detail"} <= failure.keys():
+        raise ValueError(
+            f"dialogue {str(row.get('key'))[:80]}: failure must hold `cause` and `detail`, got {str(failure)[:80]}. "
+            "An older her_hf wrote it: play the scene again (without --judge-only), or delete the row."
+        )
+    return {"cause": str(failure["cause"]), "detail": str(failure["detail"])}
+
+
 def turns_of(row: Row) -> list[Turn]:
     """The turns of a row of `dialogues.jsonl`, without system thinking.
 
@@ -36,7 +54,7 @@ def turns_of(row: Row) -> list[Turn]:
         name, text = entry.get("name"), entry.get("text")
         if not isinstance(name, str) or not name.strip() or not isinstance(text, str):
             raise ValueError(
-                f"dialogue {row.get('key')}, turn {index}: needs `name` and `text`, got {sorted(entry)}. Mend the row."
+                f"dialogue {row.get('key')}, turn {index}: needs `name` and `text`, got {sorted(entry)}. Correct it."
             )
         turns.append(replayed(name, text))
     return turns

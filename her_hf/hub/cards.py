@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from her_hf.runs.origin import source_commit
 
 from .base import EMBEDDED_ID
 
@@ -112,30 +113,6 @@ def hub_id(source: str) -> str | None:
             if isinstance(known, str) and known != source and (found := hub_id(known)):
                 return found
     return None
-
-
-def source_commit(file: str | Path = __file__) -> str | None:
-    """Commit of the checkout that this code runs from, with `-dirty` if anything in it was changed.
-
-    Args:
-        file (`str` or `Path`, *optional*): A file of the code; this one if not given.
-
-    Returns:
-        `str`, *optional*: `None` outside a checkout, and where the code only lies inside a checkout of something else
-            (an environment in a user's repository).
-    """
-    file = Path(file).resolve()
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(file.parent), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", file.name)
-        commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{commit}-dirty" if status else commit
 
 
 def _front_matter(card: ModelCard) -> str:

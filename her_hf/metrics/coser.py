@@ -100,10 +100,10 @@ def _figures(results: Row, judged: Sequence[Row], thoughts: str) -> Row:
     for row in judged:
         by_scene.setdefault(scene_key(row), []).append(row)
     return {
-        **results["scores"],
+        **results["figures"]["scores"],
         "missing": results["missing"]["missing"],
         "missing_by_cause": results["missing"]["by_cause"],
-        **results["overlap"],
+        **results["figures"]["overlap"],
         "intervals": results["intervals"],
         "thoughts": thoughts,
         "cases": [

@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from her_hf.inference import ModelError
+from her_hf.inference.window import WindowFull
+
 _GROUPS = r"[0-9a-f]{1,4}(?::[0-9a-f]{1,4})*"
 _IPV6 = rf"(?:(?:[0-9a-f]{{1,4}}:){{7}}[0-9a-f]{{1,4}}|{_GROUPS}::(?:{_GROUPS})?|::{_GROUPS})(?:%\w+)?"
 _NAME = r"(?<![\w.-])[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)*"
@@ -37,6 +40,21 @@ def without_address(text: str) -> str:
     ```
     """
     return _ADDRESS.sub("[address]", text)
+
+
+def failure_of(error: ModelError | WindowFull) -> dict[str, str]:
+    """Why something could not be had, as every file says it.
+
+    Returns:
+        `dict`: `cause`, which is the kind of the error or `"window"`, and `detail`: its message without addresses,
+            with the status of HTTP if there is one.
+    """
+    detail = without_address(str(error))
+    if isinstance(error, WindowFull):
+        return {"cause": "window", "detail": detail}
+    if error.status is not None and str(error.status) not in detail:
+        detail = f"{detail} (HTTP {error.status})"
+    return {"cause": error.kind, "detail": detail}
 
 
 def missing_row(missing: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,13 +12,15 @@ from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from her_hf.durable import write_json
+from her_hf.durable import whole_lines, write_json
 from her_hf.inference import Caller
 
 from .addresses import without_address
+from .origin import package_version, source_commit
 
 SESSIONS = "sessions.jsonl"
-"""One line a start: when it ended, when each phase did, what was spent on each model, what models noted."""
+"""One line a start: with which code, when it ended, when each phase did, what was spent on each model, what models
+noted."""
 
 NOTES = "notes.json"
 """What models noted in all starts together."""
@@ -70,6 +72,8 @@ def notes_in(out: Path) -> list[str]:
 def note_start(out: Path, clock: Clock, callers: dict[str, Caller]) -> None:
     """Appends the line of this start."""
     line = {
+        "version": package_version(),
+        "commit": source_commit(),
         "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seconds": clock.laps,
         "spent": {role: caller.spent.as_dict() for role, caller in callers.items()},
@@ -77,6 +81,12 @@ def note_start(out: Path, clock: Clock, callers: dict[str, Caller]) -> None:
     }
     with (out / SESSIONS).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def starts_in(out: Path) -> list[dict[str, Any]]:
+    """The lines of all starts in this folder, oldest first; one that a kill cut short is left out."""
+    file = out / SESSIONS
+    return [json.loads(line) for line in whole_lines(file)] if file.exists() else []
 
 
 def run_now(work: Coroutine[Any, Any, T], callers: dict[str, Caller]) -> T:

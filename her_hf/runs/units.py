@@ -26,9 +26,10 @@ WINDOW = 256
 
 
 class Cause(BaseModel):
-    """Why a unit failed, as far as a run that goes on reads it."""
+    """Why a unit failed, as every file says it."""
 
     cause: str
+    detail: str
 
 
 async def each(units: Iterable[U], work: Callable[[U], Awaitable[object]], *, window: int = WINDOW) -> None:

@@ -19,6 +19,7 @@ from her_hf.dual_layer import ENVIRONMENT, Turn, parse_turn
 from her_hf.durable import derive_seed, digest
 from her_hf.inference import Caller, Message, ModelError, Sampling
 from her_hf.inference.window import WindowFull
+from her_hf.runs.addresses import failure_of
 from her_hf.scenes import Character, Scene
 from her_hf.scenes.models import CharacterKind
 from her_hf.scenes.prompt import LANGUAGES, scene_prompt_source
@@ -126,14 +127,14 @@ class Performance:
         key (`tuple`): The scene's (book, i_p, i_c).
         turns (`list[Played]`): In order.
         ended_by (`str`): `"rounds"`, `"end_chat"` or `"failed"`.
-        failure (`dict`, *optional*): `kind`, `status` (of HTTP) and `message` of the call that failed.
+        failure (`dict`, *optional*): `cause` and `detail` of the call that failed.
         named, drawn (`int`): How often the next speaker was named, and how often drawn because the answer named none.
     """
 
     key: tuple[str, int, int]
     turns: list[Played] = field(default_factory=list)
     ended_by: str = "rounds"
-    failure: dict[str, Any] | None = None
+    failure: dict[str, str] | None = None
     named: int = 0
     drawn: int = 0
 
@@ -229,9 +230,8 @@ class _Play:
                 self._add(await self._turn(speaker, index))
                 speaker = None
         except (ModelError, WindowFull) as error:
-            kind, status = (error.kind, error.status) if isinstance(error, ModelError) else ("window", None)
             self._done.ended_by = "failed"
-            self._done.failure = {"kind": kind, "status": status, "message": str(error)}
+            self._done.failure = failure_of(error)
         return self._done
 
     def _begin(self) -> None:

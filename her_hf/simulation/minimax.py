@@ -20,6 +20,7 @@ from her_hf.dual_layer.text import separator
 from her_hf.durable import derive_seed, digest
 from her_hf.inference import Caller, Message, ModelError, Reply, Sampling
 from her_hf.inference.window import WindowFull
+from her_hf.runs.addresses import failure_of
 from her_hf.scenes import Character, Scene, read_turn
 from her_hf.scenes.messages import messages_for
 from her_hf.scenes.prompt import LANGUAGES, scene_prompt_source, scene_variables
@@ -128,12 +129,12 @@ class Session:
 
     Args:
         lines (`list[Line]`): The turns, the two of the opening first.
-        failure (`dict`, *optional*): Why it broke off: `cause`, `status` (of HTTP), `detail`, `round`.
+        failure (`dict`, *optional*): Why it broke off after the last of them: `cause` and `detail`.
         dropped_turns (`dict[str, int]`): By role, the most turns that had to be left out of one prompt.
     """
 
     lines: list[Line]
-    failure: dict[str, Any] | None
+    failure: dict[str, str] | None
     dropped_turns: dict[str, int]
 
     @property
@@ -166,14 +167,13 @@ async def play_session(
     """
     callers, dropped = {NPC: npc, USER: user}, {NPC: 0, USER: 0}
     scene, lines = scene_of(seed), opening(seed)
-    failure: dict[str, Any] | None = None
+    failure: dict[str, str] | None = None
     while len(lines) < settings.turns + 2 and failure is None:
         role = NPC if lines[-1].role == USER else USER
         try:
             line, left_out = await _next(seed, run, scene, lines, role, callers[role], settings)
         except (ModelError, WindowFull) as error:
-            cause, status = (error.kind, error.status) if isinstance(error, ModelError) else ("window", None)
-            failure = {"cause": cause, "status": status, "detail": str(error), "round": len(lines)}
+            failure = failure_of(error)
             continue
         dropped[role] = max(dropped[role], left_out)
         lines.append(line)

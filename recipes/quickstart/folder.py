@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from her_hf.durable import claim, read_json, replace_text, write_json
 from her_hf.hub.base import EMBEDDED
-from her_hf.hub.cards import source_commit
+from her_hf.runs.origin import source_commit
 from recipes.quickstart.plan import MINUTES, MINUTES_WITHOUT_BF16
 
 T = TypeVar("T")

@@ -75,10 +75,11 @@ def test_the_file_holds_these_pairs_and_no_other(tmp_path: Path) -> None:
 
 def test_corrected_labels_count_and_nobody_is_asked_again(tmp_path: Path) -> None:
     pairs = [a_pair(number) for number in range(3)]
-    assert measured(pairs, tmp_path / "out")["accuracy"] == 1.0
+    assert measured(pairs, tmp_path / "out")["figures"]["accuracy"] == 1.0
     corrected = [replace(pair, label="cand_2", extra={"kind": "lecture"}) for pair in pairs]
     found = measured(corrected, tmp_path / "out", lambda *_: ModelError("gone", kind="connection"))
-    assert found["accuracy"] == 0.0 and found["missing"]["missing"] == 0 and list(found["by_kind"]) == ["lecture"]
+    assert found["figures"]["accuracy"] == 0.0 and found["missing"]["missing"] == 0
+    assert list(found["figures"]["by_kind"]) == ["lecture"]
     lines = (tmp_path / "out" / "judged.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["label"] for line in lines] == ["cand_2"] * 3
 
@@ -103,11 +104,11 @@ def test_other_circumstances_are_another_question(tmp_path: Path) -> None:
 def test_pairs_without_circumstances_are_counted(tmp_path: Path) -> None:
     carried = Pair.from_row(json.loads(json.dumps({**a_pair(1).to_row(), "circumstances": CARRIED})))
     found = measured([a_pair(0), carried], tmp_path / "out")
-    assert found["circumstances_from_prompt"] == 1
+    assert found["counts"]["circumstances_from_prompt"] == 1
     report = write_reward_report(found, tmp_path / "out").read_text(encoding="utf-8")
     assert "1 pair without circumstances" in report and "--scenes" in report
     found = measured([carried], tmp_path / "other")
-    assert found["circumstances_from_prompt"] == 0
+    assert found["counts"]["circumstances_from_prompt"] == 0
     report = write_reward_report(found, tmp_path / "other").read_text(encoding="utf-8")
     assert "without circumstances" not in report
 
@@ -118,7 +119,7 @@ def test_a_bad_row_may_lie_at_another_path(tmp_path: Path) -> None:
     file.write_text(json.dumps(a_pair().to_row()) + "\n{}\n", encoding="utf-8")
     measured(read_pairs(file), tmp_path / "out")
     found = measured(read_pairs(tmp_path / "sub" / ".." / "p.jsonl"), tmp_path / "out")
-    assert found["missing"]["by_cause"] == {"pair": 1} and "sub" in found["missing"]["first"]
+    assert found["missing"]["by_cause"] == {"pair": 1} and "sub" in found["missing"]["failures"][0]["detail"]
 
 
 # -- what one odd row may not do
@@ -135,12 +136,12 @@ def test_half_a_character_is_no_end_of_a_run(tmp_path: Path) -> None:
         with Ledger(tmp_path / "ledger.sqlite") as ledger:
             asked = judge(Judge(odd), ledger=ledger)
             found = run_reward_now(RewardRun(pairs, tmp_path / "out", asked, show=False))
-    assert found["pairs"] == 3 and list(found["by_kind"]) == ["assistant_voice", "\ufffd"]
+    assert found["counts"]["pairs"] == 3 and list(found["figures"]["by_kind"]) == ["assistant_voice", "\ufffd"]
 
 
 def test_kinds_and_sources_of_any_type_are_groups(tmp_path: Path) -> None:
     pairs = [a_pair(0, kind=1), a_pair(1, kind="b"), a_pair(2, source=["x"])]
-    found = measured(pairs, tmp_path / "out")
+    found = measured(pairs, tmp_path / "out")["figures"]
     assert set(found["by_kind"]) == {"1", "b", "assistant_voice"} and list(found["by_source"]) == ["['x']"]
 
 
@@ -151,7 +152,8 @@ def test_replies_that_are_rated_alone_have_no_place(tmp_path: Path) -> None:
     def rate(text: str, _: int) -> str:
         return json.dumps({"principles": {}, "score": 8 if "hanged" in text else 3})
 
-    found = measured([a_pair()], tmp_path / "out", rate, PairJudging(comparison="pointwise", attempts=1))
+    judging = PairJudging(comparison="pointwise", attempts=1)
+    found = measured([a_pair()], tmp_path / "out", rate, judging)["figures"]
     assert found["accuracy"] == 1.0
     assert {found[name] for name in ("first_position", "position_consistency", "per_order_accuracy")} == {None}
 
@@ -159,12 +161,12 @@ def test_replies_that_are_rated_alone_have_no_place(tmp_path: Path) -> None:
 def test_lengths_are_of_what_the_judge_sees(tmp_path: Path) -> None:
     hidden = f"<system_thinking>{'plan ' * 200}</system_thinking>"
     pair: Pair = a_pair(cand_1=f"{hidden}Jo: Gloves be hanged, Meg!", cand_2="Jo: How may I help you now?")
-    assert list(measured([pair], tmp_path / "out")["by_length"]) == ["like"]
+    assert list(measured([pair], tmp_path / "out")["figures"]["by_length"]) == ["like"]
 
 
 def test_an_unreadable_answer_counts_though_the_next_request_failed(tmp_path: Path) -> None:
     said = iter(["prose", ModelError("gone", kind="status", status=400)])
     settings = PairJudging(form="compact", attempts=2, both_orders=False)
     found = measured([a_pair()], tmp_path / "out", lambda *_: next(said), settings)
-    assert (found["answers"]["orders"], found["answers"]["first_unreadable"]) == (1, 1)
+    assert (found["counts"]["orders"], found["counts"]["first_unreadable"]) == (1, 1)
     assert found["missing"]["by_cause"] == {"request": 1}

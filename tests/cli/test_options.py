@@ -103,11 +103,11 @@ def test_no_resume_refuses_a_folder_that_holds_a_run(tmp_path: Path) -> None:
 
 
 def test_too_much_missing_ends_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Output(tmp_path).exit_if_missing(0.1, "judgements")
+    Output(tmp_path).exit_if_missing({"missing": {"share": 0.1, "unit": "judgement"}})
     with pytest.raises(typer.Exit) as raised:
-        Output(tmp_path).exit_if_missing(0.25, "judgements")
+        Output(tmp_path).exit_if_missing({"missing": {"share": 0.25, "unit": "judgement"}})
     assert raised.value.exit_code == 3
-    assert "25.0% of the judgements are missing, more than --max-missing (10.0%)" in capsys.readouterr().err
+    assert "25.0% of the judgements are missing, more than --max-missing allows (10.0%)" in capsys.readouterr().err
 
 
 # -- all commands

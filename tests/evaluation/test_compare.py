@@ -17,14 +17,15 @@ from her_hf.cli.eval_compare import compare
 from her_hf.dual_layer import parse_turn
 from her_hf.durable import write_json
 from her_hf.evaluation.compare import OtherMeasureError, compare_runs
+from her_hf.evaluation.form.results import form_results
 from her_hf.evaluation.form.run import FormRun, run_form_now, score_played
 from her_hf.inference import ModelError
 from her_hf.scenes import Character, Scene
 from her_hf.scoring.coser import DIMENSIONS, summarize_cases
 from her_hf.scoring.minimax import overall
 from her_hf.scoring.statistics import paired_permutation_test
-from tests.evaluation.test_reports import HOSTILE, coser_run, coser_settings, minimax_run
 from tests.support.minimax import caller
+from tests.support.results import HOSTILE, coser_run, coser_settings, minimax_run
 
 Row = dict[str, Any]
 
@@ -72,16 +73,16 @@ def with_holes(results: Row, *holes: tuple[int, str]) -> Row:
     """Results of one judge in which these scenes lack a dimension's judgement."""
     rows = [{**case, **{name: None for at, name in holes if at == case["key"][1]}} for case in results["cases"]]
     scores = summarize_cases([{name: row[name] for name in DIMENSIONS} for row in rows])["scores"]
-    return {**results, "cases": rows, "scores": scores}
+    return {**results, "cases": rows, "figures": {**results["figures"], "scores": scores}}
 
 
 def test_the_average_is_estimated_as_the_report_does(tmp_path: Path) -> None:
     results = with_holes(coser_run(12), (0, "SC"), (1, "SC"), (2, "AN"))
     a = folder(tmp_path / "a", results)
     test = compare_runs(a, a, resamples=100)["tests"]["avg"]
-    assert test["first"] == test["second"] == pytest.approx(results["scores"]["avg"])
+    assert test["first"] == test["second"] == pytest.approx(results["figures"]["scores"]["avg"])
     complete = [fmean(scores) for case in results["cases"] if None not in (scores := [case[n] for n in DIMENSIONS])]
-    assert fmean(complete) != pytest.approx(results["scores"]["avg"])
+    assert fmean(complete) != pytest.approx(results["figures"]["scores"]["avg"])
 
 
 def test_the_average_is_tested_by_swapping_whole_scenes(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_each_judge_is_compared_by_itself(tmp_path: Path) -> None:
 # -- form
 
 
-def form_results(scenes: list[Scene], rule: Callable[[int], str], out: Path) -> Row:
+def measured(scenes: list[Scene], rule: Callable[[int], str], out: Path) -> Row:
     """Results of `her-hf eval form` with a model that answers by the number of the call."""
     calls = count()
     model = caller(lambda *_: rule(next(calls)), name=out.name)
@@ -148,8 +149,8 @@ def test_form_runs_are_compared_by_the_reports_own_shares(tmp_path: Path) -> Non
         return BAD if call % 4 == 0 else GOOD.format("Bob")
 
     results = [
-        form_results(scenes, mostly, tmp_path / "her"),
-        form_results(scenes, lambda _: BAD, tmp_path / "base"),
+        measured(scenes, mostly, tmp_path / "her"),
+        measured(scenes, lambda _: BAD, tmp_path / "base"),
     ]
     found = compare_runs(tmp_path / "her", tmp_path / "base", resamples=500)
     assert (found["evaluation"], found["unit"], found["counted"]) == ("form", "scene", "reply")
@@ -173,17 +174,17 @@ def test_replies_that_are_missing_are_dropped_and_counted(tmp_path: Path) -> Non
         return BAD
 
     scenes = [form_scene(at, 3) for at in range(3)]
-    form_results(scenes, fails, tmp_path / "a")
-    form_results(scenes, lambda _: BAD, tmp_path / "b")
+    measured(scenes, fails, tmp_path / "a")
+    measured(scenes, lambda _: BAD, tmp_path / "b")
     test = compare_runs(tmp_path / "a", tmp_path / "b", resamples=50)["tests"]["visible"]
     assert (test["pairs"], test["dropped"]) == (8, 1)
 
 
 def test_form_of_other_things_does_not_compare(tmp_path: Path) -> None:
     scenes = [form_scene(at, 3) for at in range(2)]
-    form_results(scenes, lambda _: GOOD.format("Ann"), tmp_path / "asked")
+    measured(scenes, lambda _: GOOD.format("Ann"), tmp_path / "asked")
     changed = [one.model_copy(update={"scenario": "It rains."}) for one in scenes]
-    form_results(changed, lambda _: BAD, tmp_path / "changed")
+    measured(changed, lambda _: BAD, tmp_path / "changed")
     with pytest.raises(OtherMeasureError, match=r"2 of 2 shared scenes, such as .* have another text"):
         compare_runs(tmp_path / "asked", tmp_path / "changed")
     turn = {"name": "Ann", "text": "Tea?", "raw": GOOD.format("Ann"), "origin": "model"}
@@ -195,14 +196,14 @@ def test_form_of_other_things_does_not_compare(tmp_path: Path) -> None:
     tests = compare_runs(a, b, resamples=20)["tests"]
     assert tests["well_formed"]["pairs"] == 4 and tests["leak"]["pairs"] == tests["knows_secret"]["pairs"] == 0
     with pytest.raises(ValueError, match="holds no reply"):
-        compare_runs(a, folder(tmp_path / "none", {"evaluation": "form", "settings": {}, "missing": {}}))
+        compare_runs(a, folder(tmp_path / "none", form_results([], {}, expected=2)))
 
 
-def test_results_of_an_older_count_are_refused(tmp_path: Path) -> None:
+def test_results_of_an_older_shape_are_refused(tmp_path: Path) -> None:
     results = coser_run(2)
     a = folder(tmp_path / "a", results)
-    del results["by_judge"]
-    with pytest.raises(ValueError, match="older version"):
+    del results["version"]
+    with pytest.raises(ValueError, match="older her_hf"):
         compare_runs(a, folder(tmp_path / "b", results))
 
 
@@ -291,12 +292,14 @@ def test_seeds_are_paired_with_the_mean_over_their_runs(tmp_path: Path) -> None:
         for one in results
     ]
     tests = found["tests"]["overall"]
-    assert of_last[0] != of_last[1] and tests["first"] == pytest.approx(results[0]["scores"]["overall"])
+    assert of_last[0] != of_last[1] and tests["first"] == pytest.approx(results[0]["figures"]["scores"]["overall"])
     assert tests["pairs"] == 8 and tests["p_value"] < 0.05
     other = folder(tmp_path / "c", minimax_run(8, judge="judge-b", judge_chunk=10))
     with pytest.raises(OtherMeasureError, match=r"judge differs .*; judge_chunk differs"):
         compare_runs(a, other)
-    cheaper = folder(tmp_path / "d", {**results[0], "penalties": {"minor": 1.0}})
+    cheaper = folder(
+        tmp_path / "d", {**results[0], "settings": {**results[0]["settings"], "penalties": {"minor": 1.0}}}
+    )
     with pytest.raises(OtherMeasureError, match="penalties differs"):
         compare_runs(a, cheaper)
 
@@ -314,7 +317,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     for name, text in (("broken", '{"settings"'), ("list", "[]"), ("other", '{"settings": {}}')):
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(text, encoding="utf-8")
-        with pytest.raises(ValueError, match=r"is no JSON|holds no results of"):
+        with pytest.raises(ValueError, match=r"is no JSON|holds no results of|must hold an object"):
             compare_runs(a, tmp_path / name)
 
 

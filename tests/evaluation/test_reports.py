@@ -7,7 +7,6 @@ import re
 import shlex
 import unicodedata
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,16 +14,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from her_hf.dual_layer import Turn, parse_turn
 from her_hf.evaluation.coser.results import coser_results
-from her_hf.evaluation.minimax.results import minimax_results
 from her_hf.judging import DIMENSIONS
-from her_hf.scenes import Character, Scene
-from her_hf.scoring.coser import FLAW_TYPES
-from her_hf.scoring.minimax import COLUMNS
-from her_hf.simulation.coser import CoserSettings
-from her_hf.simulation.minimax import MinimaxSettings
-from her_hf.simulation.replies import Played
 
 pytest.importorskip("matplotlib", reason='needs pip install "her_hf[eval]"')
 
@@ -33,183 +24,17 @@ from her_hf.evaluation.minimax.report import write_minimax_report
 from her_hf.runs.report.markdown import escape
 from her_hf.runs.report.plots import curve_intervals
 from her_hf.scoring.published import PUBLISHED
-
-Row = dict[str, Any]
-HOSTILE = "Salt|Iron <script>alert(1)</script> [x](http://evil.example) `*_$"
-BOOKS = ("The Lamp Room", "Orchard Street", "Eleven Bells", "盐与铁", "A Narrow Boat", "Winter Ledger", "The Copyist")
-LINES = (
-    "The ledger stays where it is until I have read it.",
-    "You came by the river, then. Nobody comes by the river in March.",
-    "I do not owe you an answer, but you shall have one.",
-    "Then let us wait for the bell, and see who goes first.",
+from tests.support.results import (
+    BOOKS,
+    HOSTILE,
+    Row,
+    coser_run,
+    coser_settings,
+    dialogue_row,
+    judgement_rows,
+    minimax_run,
+    scene_of,
 )
-
-
-# -- CoSER: rows as her_hf.evaluation.coser.run writes them
-
-
-def scene_of(number: int, book: str, tag: str = "id") -> Scene:
-    cast = [Character(name="Ann Marlow", motivation="To keep the ledger."), Character(name="Piet Jr.")]
-    dialogue = [Turn(name=one.name, segments=parse_turn(LINES[at]).segments) for at, one in enumerate(cast)]
-    return Scene(book=book, i_p=number, scenario="A room.", tag=tag, cast=cast, dialogue=dialogue)
-
-
-def dialogue_row(scene: Scene, chance: random.Random, settings: Row, turns: int = 10) -> Row:
-    played = []
-    for index in range(turns):
-        name = scene.cast[index % 2].name
-        parts = {
-            "T": f"<role_thinking>{chance.choice(LINES)}</role_thinking>",
-            "A": "<role_action>looks up</role_action>",
-            "S": f"{chance.choice(LINES)} {chance.randrange(100)}",
-        }
-        body = " ".join(parts[layer] for layer in chance.choice(("TAS", "TS", "AS", "TSA", "S")))
-        think = "<system_thinking>It is their turn.</system_thinking>" if chance.random() < 0.9 else ""
-        raw = f"{think}{name}: {body}"
-        turn = parse_turn(raw, speaker=name, names=tuple(one.name for one in scene.cast))
-        played.append(Played(turn, raw=raw, ended=chance.random() < 0.97, cut=chance.random() < 0.02).as_dict())
-    named = chance.randrange(turns)
-    return {
-        "key": list(scene.key),
-        "turns": played,
-        "ended_by": "end_chat" if chance.random() < 0.3 else "rounds",
-        "failure": None,
-        "named": named,
-        "drawn": turns - 1 - named,
-        "settings": settings,
-    }
-
-
-def broken_row(scene: Scene, message: str) -> Row:
-    failure = {"kind": "server", "message": message}
-    return {"key": list(scene.key), "turns": [], "ended_by": "failed", "failure": failure, "named": 0, "drawn": 0}
-
-
-def judgement_rows(
-    dialogue: Row, judges: tuple[str, ...], samples: int, chance: random.Random, harsh: float
-) -> list[Row]:
-    rows = []
-    for dimension in DIMENSIONS:
-        many = chance.gauss(harsh, 1.5)  # how bad the scene is, whoever judges
-        for judge in judges:
-            for sample in range(samples):
-                row: Row = {"key": dialogue["key"], "dimension": dimension, "judge": judge, "sample": sample}
-                kind = FLAW_TYPES[dimension][0]
-                flaws = [
-                    {"instance": "…", "type": kind, "severity": chance.randint(1, 5)}
-                    for _ in range(max(0, round(many + chance.gauss(0, 0.7))))
-                ]
-                row |= {"flaws": flaws, "missing": None, "repaired": False, "unrated": 0, "other_types": 0}
-                if chance.random() < 0.04:
-                    cause = chance.choice(("no_json", "request", "cut"))
-                    row |= {"flaws": None, "missing": {"cause": cause, "detail": HOSTILE}}
-                rows.append(row)
-    return rows
-
-
-def coser_settings(actor: str = "her-sft-32b", judges: tuple[str, ...] = ("judge-a",), **changes: Any) -> Row:
-    playing = {
-        **CoserSettings().as_dict(),
-        "memory": "none",
-        **{
-            role: {"model": actor if role == "actor" else "world-8b", "template": "0f" * 32}
-            for role in ("actor", "environment", "next_speaker")
-        },
-    }
-    judging = {"judge_thoughts": "coser", "judge_samples": 1, "judge_max_tokens": 2048, "judge_seed": 42}
-    named = [{"model": judge, "template": None} for judge in judges]
-    return {**playing, **judging, "judges": named, **changes}
-
-
-def coser_run(
-    scenes: int = 40,
-    *,
-    judges: tuple[str, ...] = ("judge-a",),
-    samples: int = 1,
-    tags: tuple[str, ...] = ("id", "ood"),
-    broken: int = 0,
-    harsh: float = 4.0,
-    seed: int = 0,
-    judged: bool = True,
-    books: tuple[str, ...] = BOOKS,
-    **settings: Any,
-) -> Row:
-    """Contents of `results.json`; the same seed gives the same scenes."""
-    chance = random.Random(seed)
-    found = [scene_of(at, books[at % len(books)], tags[at % len(tags)]) for at in range(scenes)]
-    known = coser_settings(judges=judges, judge_samples=samples, **settings)
-    dialogues = [dialogue_row(scene, chance, known, turns=8 + at % 5) for at, scene in enumerate(found)]
-    dialogues[scenes - broken :] = [broken_row(scene, HOSTILE) for scene in found[scenes - broken :]]
-    rows = [
-        row
-        for dialogue in dialogues
-        if dialogue["ended_by"] != "failed"
-        for row in judgement_rows(dialogue, judges, samples, chance, harsh)
-    ]
-    if not judged:
-        known = {name: value for name, value in known.items() if not name.startswith("judge")}
-    return coser_results(found, dialogues, rows if judged else None, known)
-
-
-# -- reenactment: rows as her_hf.evaluation.minimax.run writes them
-
-
-def minimax_settings(npc: str = "her-sft-32b", judge: str = "judge-a", **changes: Any) -> Row:
-    playing = {
-        **MinimaxSettings("her").as_dict(),
-        "evaluation": "minimax",
-        "npc": {"model": npc, "template": "0f" * 32},
-        "user": {"model": "world-8b", "template": None},
-    }
-    judging = {"judge_chunk": 20, "judge_max_tokens": 4096, "judge_seed": 42, "judge": {"model": judge}}
-    return {**playing, **judging, "runs": 3, **changes}
-
-
-def minimax_rows(
-    seeds: int, runs: int, broken: int, harsh: float, chance: random.Random
-) -> tuple[list[Row], list[Row]]:
-    dialogues, judgements = [], []
-    for at in range(seeds):
-        for run in range(1, runs + 1):
-            names: Row = {"language": ("zh", "en")[at % 2], "seed_id": f"seed {at}|`", "run": run}
-            lines = [{"role": ("ai", "user")[n % 2], "name": "N", "text": "…", "round": n} for n in range(102)]
-            failed = at == seeds - 1 and run <= broken
-            failure = {"cause": "server", "detail": HOSTILE, "round": 40} if failed else None
-            row = {**names, "turns": lines[:40] if failed else lines, "ended_by": "failed" if failed else "turns"}
-            row |= {"failure": failure, "asked_again": 1, "dropped_turns": {"ai": at % 2, "user": 0}}
-            dialogues.append(row)
-            for chunk in range(0 if failed else 5):
-                judgements.append({**names, "chunk": chunk, **_chunk(chance, harsh + chunk)})
-    return dialogues, judgements
-
-
-def _chunk(chance: random.Random, harsh: float) -> Row:
-    if chance.random() < 0.03:
-        return {"errors": None, "missing": {"cause": "no_json", "detail": HOSTILE}}
-    severities = ("minor", "minor", "minor", "major", "critical")
-    errors = [
-        {"column": chance.choice(COLUMNS), "severity": chance.choice(severities), "quote": "…", "turn": 3}
-        for _ in range(max(0, round(chance.gauss(harsh, 1.5))))
-    ]
-    return {"errors": errors, "missing": None, "repaired": False, "quotes_not_found": 1, "unrated": 0}
-
-
-def minimax_run(
-    seeds: int = 12,
-    *,
-    runs: int = 3,
-    broken: int = 0,
-    harsh: float = 2.0,
-    seed: int = 0,
-    judged: bool = True,
-    **settings: Any,
-) -> Row:
-    dialogues, judgements = minimax_rows(seeds, runs, broken, harsh, random.Random(seed))
-    known = minimax_settings(runs=runs, **settings)
-    if not judged:
-        known = {name: value for name, value in known.items() if not name.startswith("judge")}
-    return minimax_results(dialogues, judgements if judged else None, known, turns=100, chunk=20)
-
 
 # -- what reports say
 
@@ -250,7 +75,9 @@ def test_scores_and_tables_are_those_of_the_results(tmp_path: Path) -> None:
     results = coser_run(24)
     found = sections(write_coser_report(results, tmp_path))
     scores = cells(found["Scores"])
-    assert [row[1].strip("*") for row in scores] == [f"{results['scores'][name]:.2f}" for name in (*DIMENSIONS, "avg")]
+    assert [row[1].strip("*") for row in scores] == [
+        f"{results['figures']['scores'][name]:.2f}" for name in (*DIMENSIONS, "avg")
+    ]
     low, high = results["intervals"]["SC"]
     assert scores[0] == ["Storyline Consistency (SC)", scores[0][1], f"[{low:.1f}, {high:.1f}]", "23", "1"]
     assert [row[0] for row in cells(found["By tag"])] == ["id", "ood"]
@@ -280,7 +107,7 @@ def test_missing_judgements_stand_before_the_scores(tmp_path: Path) -> None:
     assert "dialogue 8" in found[""]
     rows = cells(found["Missing judgements"])
     assert {row[0].replace("\\", ""): int(row[2]) for row in rows[:-1]} == missing["by_cause"]
-    assert rows[-1] == [str(count) for count in missing["by_dimension"].values()]
+    assert rows[-1] == [str(count) for count in results["counts"]["judged"]["missing_by_dimension"].values()]
     assert len(cells(found["Failures"])) == 2
 
 
@@ -296,7 +123,7 @@ def test_nothing_missing_and_one_judge_are_said(tmp_path: Path) -> None:
 def test_agreement_is_shown_for_several_judges(tmp_path: Path) -> None:
     results = coser_run(12, judges=("judge-a", "judge-b"), samples=2)
     rows = cells(sections(write_coser_report(results, tmp_path))["Agreement between judges"])
-    assert rows[-1][1] == f"{results['agreement']['all']['krippendorff_alpha']:.2f}" and len(rows) == 5
+    assert rows[-1][1] == f"{results['figures']['agreement']['all']['krippendorff_alpha']:.2f}" and len(rows) == 5
 
 
 def test_a_scene_that_only_some_judges_scored_does_not_jump_to_theirs(tmp_path: Path) -> None:
@@ -307,7 +134,9 @@ def test_a_scene_that_only_some_judges_scored_does_not_jump_to_theirs(tmp_path: 
     for row in rows:
         row |= {"missing": None, "flaws": [{"severity": 9}] if row["judge"] == "harsh" else []}
     whole = coser_results(scenes, dialogues, rows, coser_settings(judges=("harsh", "mild"), judge_samples=2))
-    assert whole["scores"]["SC"] == 85.0 and whole["left_out"] == dict.fromkeys(DIMENSIONS, 0)
+    assert whole["figures"]["scores"]["SC"] == 85.0 and whole["counts"]["judged"]["left_out"] == dict.fromkeys(
+        DIMENSIONS, 0
+    )
 
     def lost(*wanted: tuple[str, int]) -> Row:
         """Without the judgements of SC in the last scene by these judges and samples."""
@@ -319,13 +148,15 @@ def test_a_scene_that_only_some_judges_scored_does_not_jump_to_theirs(tmp_path: 
         return coser_results(scenes, dialogues, there, whole["settings"])
 
     one_sample = lost(("harsh", 0))  # the judge's other sample is there
-    assert one_sample["scores"] == whole["scores"] and one_sample["cases_without"]["SC"] == 0
+    assert one_sample["figures"]["scores"] == whole["figures"]["scores"]
+    assert one_sample["counts"]["judged"]["unscored"]["SC"] == 0
     one_judge = lost(("harsh", 0), ("harsh", 1))
     assert one_judge["cases"][-1]["SC"] is None and one_judge["cases"][-1]["judges"]["mild"]["SC"] == 100.0
-    assert one_judge["scores"] == whole["scores"]  # with the mild judge alone it would be 90
-    assert (one_judge["left_out"]["SC"], one_judge["cases_without"]["SC"], one_judge["cases_with"]["SC"]) == (1, 1, 2)
-    nobody = lost(("harsh", 0), ("harsh", 1), ("mild", 0), ("mild", 1))
-    assert (nobody["left_out"]["SC"], nobody["cases_without"]["SC"]) == (0, 1)
+    assert one_judge["figures"]["scores"] == whole["figures"]["scores"]  # with the mild judge alone it would be 90
+    counts = one_judge["counts"]["judged"]
+    assert (counts["left_out"]["SC"], counts["unscored"]["SC"], counts["scored"]["SC"]) == (1, 1, 2)
+    left = lost(("harsh", 0), ("harsh", 1), ("mild", 0), ("mild", 1))["counts"]["judged"]
+    assert (left["left_out"]["SC"], left["unscored"]["SC"]) == (0, 1)
     section = sections(write_coser_report(one_judge, tmp_path))["By judge"]
     assert "scored them: SC 1, AN 0, CF 0, SQ 0." in section
     shown = {row[0]: row for row in cells(section)}
@@ -342,6 +173,7 @@ def test_a_run_that_was_only_played_has_no_scores(tmp_path: Path) -> None:
         "Overlap with the original",
         "How the scenes went",
         "Settings",
+        "Run",
         "How to reproduce",
     ]
     assert not list(tmp_path.glob("*.png"))
@@ -352,10 +184,10 @@ def test_form_and_next_speaker_are_shown(tmp_path: Path) -> None:
     results = coser_run(6)
     found = sections(write_coser_report(results, tmp_path))
     form = {row[0]: row[1] for row in cells(found["Dual-layer form"])}
-    assert form["own thinking reached speech"] == f"{results['form']['leaks']['spoken_thoughts']:.1%}"
+    assert form["own thinking reached speech"] == f"{results['figures']['form']['leaks']['spoken_thoughts']:.1%}"
     assert next(value for name, value in form.items() if name.startswith("well-formed")) != "0.0%"
     went = {row[0]: row[1] for row in cells(found["How the scenes went"])}
-    named, drawn = (results["played"][f"next_speaker_{way}"] for way in ("named", "drawn"))
+    named, drawn = (results["counts"][f"next_speaker_{way}"] for way in ("named", "drawn"))
     assert went["next speaker named by the model"] == f"{named} ({named / (named + drawn):.1%})"
     assert went["next speaker drawn by lot, as the answer named none"] == str(drawn)
 
@@ -440,40 +272,42 @@ def test_a_long_text_is_cut() -> None:
     assert escape("see http://x.example and www.x.example") == "see http\\://x.example and www\\.x.example"
 
 
-# -- reenactment
+# -- minimax
 
 
-def test_a_reenactment_report(tmp_path: Path) -> None:
+def test_a_minimax_report(tmp_path: Path) -> None:
     results = minimax_run(6, broken=2)
     found = sections(write_minimax_report(results, tmp_path))
     assert "scale of our own" in found[""] and "never with published values" in found[""]
     assert f"{results['missing']['missing']} of 90 judgements are missing" in found[""]
     scores = {row[0].strip("*"): row[2].strip("*") for row in cells(found["Scores"])}
-    assert scores["Overall"] == f"{results['scores']['overall']:.2f}"
-    assert scores["Stories"] == f"{results['scores']['pillars']['stories']:.2f}"
-    assert scores["content logic"] == f"{results['scores']['columns']['content_logic_score']:.2f}"
+    assert scores["Overall"] == f"{results['figures']['scores']['overall']:.2f}"
+    assert scores["Stories"] == f"{results['figures']['scores']['pillars']['stories']:.2f}"
+    assert scores["content logic"] == f"{results['figures']['scores']['columns']['content_logic_score']:.2f}"
     curve = cells(found["Quality against turn number"])
     assert curve == [
-        [f"{p['first_turn']}–{p['last_turn']}", f"{p['mean']:.2f}", str(p["n"])] for p in results["curve"]
+        [f"{p['first_turn']}–{p['last_turn']}", f"{p['mean']:.2f}", str(p["n"])] for p in results["figures"]["curve"]
     ]
     assert [row[0] for row in cells(found["By language"])] == ["en", "zh"]
     assert len(cells(found["By seed"])) == 6 and len(cells(found["Failures"])) == 2
-    assert sum(int(row[-1]) for row in cells(found["Errors found"])) == results["missing"]["errors"]
+    assert sum(int(row[-1]) for row in cells(found["Errors by column and severity"])) == sum(
+        sum(found.values()) for found in results["counts"]["judged"]["errors"].values()
+    )
     assert is_plot(tmp_path / "pillars.png") and is_plot(tmp_path / "curve.png")
 
 
-def test_a_reenactment_that_was_only_played_or_never_well(tmp_path: Path) -> None:
+def test_a_minimax_run_that_was_only_played_or_never_well(tmp_path: Path) -> None:
     played = sections(write_minimax_report(minimax_run(2, judged=False), tmp_path / "played"))
     assert "Nothing was judged" in played[""] and "Scores" not in played and "Published" not in "".join(played)
     assert not list((tmp_path / "played").glob("*.png"))
     broken = sections(write_minimax_report(minimax_run(1, runs=1, broken=1), tmp_path / "broken"))
     assert cells(broken["Scores"])[0][2] == "**–**" and "5 of 5 judgements are missing (100.0%)" in broken[""]
-    assert is_plot(tmp_path / "broken" / "curve.png")
+    assert is_plot(tmp_path / "broken" / "pillars.png") and not (tmp_path / "broken" / "curve.png").exists()
 
 
 def test_intervals_of_the_curve_hold_its_means() -> None:
     results = minimax_run(8, broken=1)
     ends = curve_intervals(results["cases"], 5)
-    for point, end in zip(results["curve"], ends, strict=True):
+    for point, end in zip(results["figures"]["curve"], ends, strict=True):
         assert end is not None and end[0] <= point["mean"] <= end[1]
     assert curve_intervals(results["cases"][:1], 5) == [None] * 5

@@ -285,7 +285,7 @@ def test_an_evaluation_runs_on_it_from_scenes_to_results(server: Server, scene: 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    assert results["played"]["ended_by"] == {"rounds": 1} and results["played"]["turns"] == 3
+    assert results["counts"]["ended_by"] == {"rounds": 1} and results["counts"]["turns"] == 3
     assert results["missing"]["expected"] == 4 and (out / "report.md").is_file() and (out / "scores.png").is_file()
     judgements = [json.loads(line) for line in (out / "judgements.jsonl").read_text(encoding="utf-8").splitlines()]
     # Held to the schema, an answer that came to its end is a judgement; one that was cut is missing, and says so.

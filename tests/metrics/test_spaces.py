@@ -229,9 +229,9 @@ def test_scores_are_those_of_the_evaluation(tmp_path: Path) -> None:
         predictions=rows, references=references, judgements=[found[tuple(row["key"])] for row in rows]
     )
     for results in (judged, given):
-        assert {name: results[name] for name in expected["scores"]} == expected["scores"]
+        assert {name: results[name] for name in expected["figures"]["scores"]} == expected["figures"]["scores"]
         assert results["intervals"] == expected["intervals"]
-        assert {name: results[name] for name in ("bleu", "rouge_l")} == expected["overlap"]
+        assert {name: results[name] for name in ("bleu", "rouge_l")} == expected["figures"]["overlap"]
         assert results["missing"] == expected["missing"]["missing"]
     assert judged["missing_by_cause"] == expected["missing"]["by_cause"]
     assert judged["cases"][0]["flaws"]["SC"] == found[tuple(rows[0]["key"])]["SC"]

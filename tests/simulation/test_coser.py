@@ -289,7 +289,7 @@ def test_a_failed_call_ends_the_scene_and_says_why() -> None:
 
     played = play(Agent(breaking), rounds=5)
     assert played.ended_by == "failed" and len(played.turns) == 2
-    assert played.failure == {"kind": "status", "status": 400, "message": "the engine died"}
+    assert played.failure == {"cause": "status", "detail": "the engine died (HTTP 400)"}
 
 
 def test_oldest_turns_go_when_the_window_is_small_and_are_counted() -> None:
@@ -298,7 +298,7 @@ def test_oldest_turns_go_when_the_window_is_small_and_are_counted() -> None:
     assert played.ended_by == "rounds" and played.turns[-1].dropped > 0
     assert "secret Ann 0" not in str(actor.asked[-1]) and "===Conversation Start===" in actor.asked[-1][1]["content"]
     tiny = play(Agent(her_actor, window=200), rounds=3, max_tokens=150)
-    assert tiny.ended_by == "failed" and tiny.failure is not None and tiny.failure["kind"] == "window"
+    assert tiny.ended_by == "failed" and tiny.failure is not None and tiny.failure["cause"] == "window"
 
 
 def test_one_speaker_an_empty_profile_and_a_name_full_of_signs() -> None:

@@ -118,7 +118,7 @@ def test_an_empty_reply_is_asked_again_and_then_stands_as_silence() -> None:
 def test_a_failed_call_ends_the_session_with_its_cause() -> None:
     npc = caller(lambda messages, sampling: refuses() if len(messages) > 4 else "Ann: Yes.")
     session = play(npc, caller(plain_user))
-    assert session.failure == {"cause": "status", "status": 400, "detail": "the server is on fire", "round": 4}
+    assert session.failure == {"cause": "status", "detail": "the server is on fire (HTTP 400)"}
     assert len(session.lines) == 4
 
 

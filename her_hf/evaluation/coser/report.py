@@ -24,23 +24,25 @@ from her_hf.runs.report.shared import (
     Section,
     commands,
     failures_section,
+    is_judged,
     missing_first,
     missing_section,
     model_flags,
     option_flags,
     reproduce_section,
-    settings_section,
-    write_sections,
+    write_report,
 )
 from her_hf.scoring.coser import DIMENSIONS
 from her_hf.scoring.published import PUBLISHED, SOURCE
 
+from .transcripts import coser_transcripts
+
 
 def write_coser_report(results: Results, out: Path) -> Path:
-    """Writes `report.md` of a CoSER run and its PNG plots into `out`.
+    """Writes `report.md` and `report.html` of a CoSER run and its PNG plots into `out`.
 
     Args:
-        results (`Mapping`): Contents of `results.json`; see [`~her_hf.evaluation.coser.results.coser_results`].
+        results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.envelope.CoserResults`].
         out (`Path`): Folder of the report.
 
     Returns:
@@ -48,20 +50,23 @@ def write_coser_report(results: Results, out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     judged: list[Section] = []
-    if "scores" in results:
+    told: list[Section] = []
+    if is_judged(results):
         draw_scores(results, out / "scores.png")
         draw_by_tag(results, out / "by_tag.png")
-        judged = [missing_first, _scores, _by_judge, _by_tag, _by_book]
-        judged += [_agreement, _coser_missing, _coser_published]
-    return write_sections(
-        [_coser_head, *judged, _form, _overlap, _coser_played, _coser_failures, settings_section, _coser_commands],
+        judged = [missing_first, _scores, _by_judge, _by_tag, _by_book, _flaws]
+        told = [_agreement, _coser_missing, _coser_published]
+    return write_report(
         results,
         out,
+        opening=[_coser_head, *judged],
+        closing=[*told, _form, _overlap, _coser_played, _coser_failures, _coser_commands],
+        transcripts=coser_transcripts(results, out),
     )
 
 
 def _coser_head(results: Results) -> str:
-    settings, played = results["settings"], results["played"]
+    settings, played = results["settings"], results["counts"]
     actor = name_of(settings.get("actor"))
     spoken = languages(case["language"] for case in results["cases"])
     lines = [
@@ -72,7 +77,7 @@ def _coser_head(results: Results) -> str:
         f"“{escape(settings.get('style', '?'))}”. Environment: {name_of(settings.get('environment'))}. Next speaker: "
         f"{name_of(settings.get('next_speaker'))}.",
     ]
-    if "scores" not in results:
+    if not is_judged(results):
         return "\n\n".join([*lines, NOT_JUDGED])
     samples = counted(int(settings.get("judge_samples", 1)), "judgement")
     judges = ", ".join(f"**{name_of(judge)}**" for judge in settings.get("judges", ()))
@@ -93,8 +98,8 @@ def _thoughts(settings: Results) -> str:
 
 
 def _scores(results: Results) -> str:
-    scores, intervals = results["scores"], results["intervals"]
-    there, absent = results["cases_with"], results["cases_without"]
+    scores, intervals = results["figures"]["scores"], results["intervals"]
+    there, absent = results["counts"]["judged"]["scored"], results["counts"]["judged"]["unscored"]
     rows: list[list[object]] = [
         [f"{name} ({code})", points(scores[code]), interval(intervals[code]), there[code], absent[code]]
         for code, name in DIMENSIONS.items()
@@ -110,11 +115,11 @@ def _scores(results: Results) -> str:
 
 
 def _by_judge(results: Results) -> str:
-    judges = results["by_judge"]
+    judges, judged = results["figures"]["by_judge"], results["counts"]["judged"]
     if len(judges) < 2:
         return ""
-    left_out = ", ".join(f"{code} {count}" for code, count in results["left_out"].items())
-    together = {"scores": results["scores"], "cases": results["cases_with"], "missing": results["cases_without"]}
+    left_out = ", ".join(f"{code} {count}" for code, count in judged["left_out"].items())
+    together = {"scores": results["figures"]["scores"], "cases": judged["scored"], "missing": judged["unscored"]}
     rows = [_group_row("all judges", together), *(_group_row(judge, found) for judge, found in judges.items())]
     return (
         "## By judge\n\nA scene's score in a dimension is the mean over judges, and there is one only where **all** "
@@ -129,7 +134,7 @@ _GROUP_HEAD = ("scenes", *DIMENSIONS, "average", "scores missing")
 
 
 def _by_tag(results: Results) -> str:
-    tables = results["tables"].get("tag", {})
+    tables = results["figures"]["by_tag"]
     if not set(tables) - {NO_TAG}:
         return ""
     plot = "\n\n![Scores by tag](by_tag.png)" if has_tags_to_draw(results) else ""
@@ -139,8 +144,26 @@ def _by_tag(results: Results) -> str:
 
 
 def _by_book(results: Results) -> str:
-    rows = [_group_row(book, group) for book, group in results["tables"].get("book", {}).items()]
+    rows = [_group_row(book, group) for book, group in results["figures"]["by_book"].items()]
     return "## By book\n\n" + folded(["book", *_GROUP_HEAD], rows) if rows else ""
+
+
+def _flaws(results: Results) -> str:
+    """How many flaws there are, by kind and severity."""
+    found = results["counts"]["judged"]["flaws"]
+    severities = sorted({size for kinds in found.values() for counts in kinds.values() for size in counts}, key=float)
+    rows = [
+        [code, escape(kind), *(counts.get(size, 0) for size in severities), sum(counts.values())]
+        for code, kinds in found.items()
+        for kind, counts in kinds.items()
+    ]
+    title = "## Flaws by kind and severity"
+    if not rows:
+        return f"{title}\n\nNo judge found a flaw."
+    return (
+        f"{title}\n\nOf all judges and samples together; severities are the judge's, 1 where it gave none.\n\n"
+        + folded(["", "kind", *severities, "all"], rows)
+    )
 
 
 def _group_row(name: str, group: Results) -> list[object]:
@@ -150,7 +173,7 @@ def _group_row(name: str, group: Results) -> list[object]:
 
 
 def _agreement(results: Results) -> str:
-    found = results["agreement"]
+    found = results["figures"]["agreement"]
     title = "## Agreement between judges\n\n"
     if found is None:
         return (
@@ -173,14 +196,14 @@ def _agreement(results: Results) -> str:
 
 
 def _coser_missing(results: Results) -> str:
-    missing = results["missing"]
-    by_dimension = table(list(DIMENSIONS.values()), [[missing["by_dimension"][code] for code in DIMENSIONS]])
+    missing, judged = results["missing"], results["counts"]["judged"]
+    by_dimension = table(list(DIMENSIONS.values()), [[judged["missing_by_dimension"][code] for code in DIMENSIONS]])
     return missing_section(
         results,
         *([by_dimension] if missing["missing"] else []),
-        f"Of those that are there, {missing['repaired']:,} came as JSON that had to be mended. Of their flaws "
-        f"{missing['flaws_without_severity']:,} had no severity and counted 1, and "
-        f"{missing['flaws_of_another_type']:,} were of a type that was not asked for and counted all the same.",
+        f"Of those that are there, {judged['repaired']:,} came as JSON that had to be repaired. Of their flaws "
+        f"{judged['flaws_without_severity']:,} had no severity and counted 1, and "
+        f"{judged['flaws_of_another_type']:,} were of a type that was not asked for and counted all the same.",
     )
 
 
@@ -196,15 +219,15 @@ def _coser_published(results: Results) -> str:
 
 
 def _form(results: Results) -> str:
-    form, title = results["form"], "## Dual-layer form"
+    form, title = results["figures"]["form"], "## Dual-layer form"
     if form is None:
         return f"{title}\n\nNo reply of a character came from a model, so there is nothing to measure."
-    told = f"Of {counted(form['replies'], 'reply', 'replies')} by characters; no judge is needed."
+    said = f"Of {counted(form['replies'], 'reply', 'replies')} by characters; no judge is needed."
     if results["settings"].get("style", "her") != "her":
-        told += " This style asks for no system thinking, and without it no reply counts as well-formed."
+        said += " This style asks for no system thinking, and without it no reply counts as well-formed."
     issues = ", ".join(f"{escape(issue)} {count}" for issue, count in form["issues"].items())
     return "\n\n".join(
-        [title, told, table(["figure", "value"], _form_rows(form)), f"Replies with each issue: {issues or 'none'}."]
+        [title, said, table(["figure", "value"], _form_rows(form)), f"Replies with each issue: {issues or 'none'}."]
     )
 
 
@@ -233,7 +256,7 @@ def _form_rows(form: Results) -> list[list[object]]:
 
 
 def _overlap(results: Results) -> str:
-    row = [figure(results["overlap"][name], ".4f") for name in ("bleu", "rouge_l")]
+    row = [figure(results["figures"]["overlap"][name], ".4f") for name in ("bleu", "rouge_l")]
     return (
         "## Overlap with the original\n\nBLEU (4-gram, unsmoothed) and ROUGE-L against the book's conversation, means "
         "over scenes, from 0 to 1. A good performance may go its own way, so low values alone are no fault.\n\n"
@@ -242,7 +265,7 @@ def _overlap(results: Results) -> str:
 
 
 def _coser_played(results: Results) -> str:
-    played = results["played"]
+    played = results["counts"]
     named, drawn = played["next_speaker_named"], played["next_speaker_drawn"]
     ends = {"rounds": "at the most turns", "end_chat": "by the next-speaker model", "failed": "by a failure"}
     rows: list[list[object]] = [
@@ -260,8 +283,8 @@ def _coser_played(results: Results) -> str:
 
 def _coser_failures(results: Results) -> str:
     rows = [
-        [*map(escape, row["key"]), escape(row.get("kind", "?")), escape(row.get("message", ""), most=300)]
-        for row in results["played"]["failed"]
+        [*map(escape, row["key"]), escape(row["cause"]), escape(row["detail"], most=300)]
+        for row in results["missing"]["failures"]
     ]
     return failures_section(counted(len(rows), "scene"), ["book", "i_p", "i_c", "cause", "what was said"], rows)
 
@@ -277,11 +300,11 @@ def _coser_commands(results: Results) -> str:
         play += option_flags(settings, {name: f"--{name.replace('_', '-')}" for name in names})
         if settings.get("memory", "none") != "none":
             play += [("--retrieval", settings["memory"].split()[0]), ("--books", "BOOKS")]
-    if "scores" in results:
+    if is_judged(results):
         for number, one in enumerate(settings.get("judges", ()), start=1):
             judge += model_flags("judge", one, f"JUDGE_{number}_URL")
         options = {"judge_thoughts": "--thoughts", "judge_samples": "--judge-samples"}
         judge += option_flags(settings, {**options, "judge_max_tokens": "--judge-max-tokens"})
-    where: list[Flag] = [("--scenes", "SCENES"), ("--limit", results["played"]["scenes"]), ("--out", "DIR")]
+    where: list[Flag] = [("--scenes", "SCENES"), ("--limit", results["counts"]["scenes"]), ("--out", "DIR")]
     seeds = settings.get("seed"), settings.get("judge_seed")
     return reproduce_section("coser", "scenes", commands(where, play, judge, seeds))

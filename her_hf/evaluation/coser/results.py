@@ -11,15 +11,16 @@ from typing import Any
 from her_hf.dual_layer import ENVIRONMENT, Turn, View
 from her_hf.judging import DIMENSIONS
 from her_hf.judging.critics.coser import THOUGHTS
+from her_hf.runs.results import envelope, missing_part
 from her_hf.scenes import Scene
 from her_hf.scoring.agreement import krippendorff_alpha, mean_absolute_difference
-from her_hf.scoring.coser import case_score, coser_score, group_means, summarize_cases
+from her_hf.scoring.coser import case_score, coser_score, group_means, read_severity, summarize_cases
 from her_hf.scoring.dialogues import SampledDialogue, score_dialogues
 from her_hf.scoring.overlap import bleu, dialogue_text, rouge_l
 from her_hf.scoring.replies import SampledReply
 from her_hf.scoring.statistics import bootstrap_interval
 
-from ..rows import Row, SceneKey, notation_of, scene_key, turns_of
+from ..rows import Row, SceneKey, failure_in, notation_of, scene_key, turns_of
 
 
 def coser_results(
@@ -34,37 +35,42 @@ def coser_results(
         settings (`Mapping`): How it was played and judged.
 
     Returns:
-        `dict`: `settings`, `played` (counts), `overlap` (BLEU and ROUGE-L, means over scenes), `form` (figures without
-            a judge) and, if judged, `scores` (SC, AN, CF, SQ, avg), `intervals` (95% bootstrap over scenes), `missing`
-            (judgements that are not there, by cause), `tables` (by tag and by book), `by_judge` (of each judge the
-            same scores, over the scenes that it scored), `left_out` (by dimension the scenes that only some judges
-            scored, which have no score), `agreement` (between judges and samples), `cases` (one a scene; of several
-            judges with the scores of each as `judges`).
+        `dict`: The envelope, see [`~her_hf.runs.envelope.CoserResults`]. Without judges it has no scores, and
+            `missing` counts dialogues; else it counts judgements.
     """
     by_key = {scene.key: scene for scene in scenes}
     whole = [row for row in dialogues if row.get("ended_by") != "failed"]
     thoughts = str(settings.get("judge_thoughts", "coser"))
-    results: Row = {
-        "settings": dict(settings),
-        "played": _played(dialogues),
-        "form": _form(whole, by_key),
-    }
     cases = [_case(by_key[scene_key(row)], row, thoughts) for row in whole]
-    results["overlap"] = {
-        name: fmean(found) if (found := [case[name] for case in cases if case[name] is not None]) else None
-        for name in ("bleu", "rouge_l")
-    }
+    failures = [{"key": row["key"], **failure} for row in dialogues if (failure := failure_in(row))]
+    judged: Row = {"counts": None, "intervals": None, "figures": dict.fromkeys(_JUDGED)}
+    missing = missing_part("dialogue", len(dialogues), Counter(one["cause"] for one in failures), failures)
     if judgements is not None:
         raters = _raters(judgements)
         wanted = len(settings.get("judges") or [None]) * int(settings.get("judge_samples", 1))
         scored = _scored(judgements, {tuple(case["key"]): case["character_turns"] for case in cases})
         for case in cases:
             case |= _case_scores(scored, scene_key(case), raters)
-        results |= _summary(cases, dialogues, by_key) | _by_judge(cases, dialogues)
-        results["missing"] = _missing(dialogues, judgements, max(wanted, len(raters)))
-        results["agreement"] = _agreement(scored, raters, cases)
-    results["cases"] = cases
-    return results
+        judged = _judged(cases, dialogues, judgements, by_key, max(wanted, len(raters)))
+        judged["figures"]["agreement"] = _agreement(scored, raters, cases)
+        missing = _missing(dialogues, judgements, max(wanted, len(raters)), failures)
+    overlap = {
+        name: fmean(found) if (found := [case[name] for case in cases if case[name] is not None]) else None
+        for name in ("bleu", "rouge_l")
+    }
+    return envelope(
+        "coser",
+        settings=settings,
+        counts={**_played(dialogues), "judged": judged["counts"]},
+        missing=missing,
+        figures={**judged["figures"], "overlap": overlap, "form": _form(whole, by_key)},
+        intervals=judged["intervals"],
+        cases=cases,
+    )
+
+
+_JUDGED = ("scores", "by_judge", "by_tag", "by_book", "agreement")
+_UNSCORED: Row = {**dict.fromkeys((*DIMENSIONS, "avg")), "judges": {}}
 
 
 def _played(dialogues: Sequence[Row]) -> Row:
@@ -75,7 +81,6 @@ def _played(dialogues: Sequence[Row]) -> Row:
         "turns": len(models),
         "character_turns": sum(turn["name"] != ENVIRONMENT for turn in models),
         "ended_by": dict(sorted(Counter(str(row.get("ended_by")) for row in dialogues).items())),
-        "failed": [{"key": row["key"], **row["failure"]} for row in dialogues if row.get("failure")],
         "next_speaker_named": sum(row.get("named", 0) for row in dialogues),
         "next_speaker_drawn": sum(row.get("drawn", 0) for row in dialogues),
         "empty_turns": sum(not turn["text"].strip() for turn in models),
@@ -119,6 +124,7 @@ def _case(scene: Scene, row: Row, thoughts: str) -> Row:
         "character_turns": sum(turn["name"] != ENVIRONMENT for turn in played_by_models),
         "bleu": bleu(reference, played) if comparable else None,
         "rouge_l": rouge_l(reference, played) if comparable else None,
+        **_UNSCORED,
     }
 
 
@@ -174,32 +180,16 @@ def _with_average(scores: dict[str, float | None]) -> Row:
     return {**scores, "avg": case_score(scores)}
 
 
-def _by_judge(cases: Sequence[Row], dialogues: Sequence[Row]) -> Row:
-    """Each judge's own scores over the scenes it scored, and how many scenes only some judges scored."""
-    found = {scene_key(case): case["judges"] for case in cases}
-    names = list(dict.fromkeys(judge for judges in found.values() for judge in judges))
-    nothing: Row = dict.fromkeys(DIMENSIONS)
-    tables = {
-        judge: [
-            {dimension: found.get(scene_key(row), {}).get(judge, nothing)[dimension] for dimension in DIMENSIONS}
-            for row in dialogues
-        ]
-        for judge in names
-    }
-    some = {
-        dimension: sum(
-            0 < sum(of[dimension] is not None for of in judges.values()) < len(judges) for judges in found.values()
-        )
-        for dimension in DIMENSIONS
-    }
-    return {"by_judge": {judge: summarize_cases(rows) for judge, rows in tables.items()}, "left_out": some}
-
-
-def _summary(cases: Sequence[Row], dialogues: Sequence[Row], scenes: Mapping[SceneKey, Scene]) -> Row:
-    """Scores, intervals and tables; a scene that could not be played counts as missing everywhere."""
+def _judged(
+    cases: Sequence[Row],
+    dialogues: Sequence[Row],
+    judgements: Sequence[Row],
+    scenes: Mapping[SceneKey, Scene],
+    raters: int,
+) -> Row:
+    """Scores, intervals, tables and counts; a scene that could not be played counts as missing everywhere."""
     found = {tuple(case["key"]): case for case in cases}
-    nothing: Row = dict.fromkeys(DIMENSIONS)
-    rows = [found.get(scene_key(row), nothing) for row in dialogues]
+    rows = [found.get(scene_key(row), _UNSCORED) for row in dialogues]
     tables = [{dimension: row[dimension] for dimension in DIMENSIONS} for row in rows]
     total = summarize_cases(tables)
     columns = [list(table.values()) for table in tables]
@@ -207,41 +197,74 @@ def _summary(cases: Sequence[Row], dialogues: Sequence[Row], scenes: Mapping[Sce
         dimension: bootstrap_interval([row[at] for row in columns]) for at, dimension in enumerate(DIMENSIONS)
     }
     intervals["avg"] = bootstrap_interval(columns)
-    grouped = {
-        "tag": group_means(tables, [scenes[scene_key(row)].tag or "(none)" for row in dialogues]),
-        "book": group_means(tables, [row["key"][0] for row in dialogues]),
-    }
     return {
-        "scores": total["scores"],
         "intervals": {name: list(ends) if ends else None for name, ends in intervals.items()},
-        "cases_with": total["cases"],
-        "cases_without": total["missing"],
-        "tables": grouped,
+        "figures": {
+            "scores": total["scores"],
+            "by_judge": _by_judge(cases, dialogues),
+            "by_tag": group_means(tables, [scenes[scene_key(row)].tag or "(none)" for row in dialogues]),
+            "by_book": group_means(tables, [row["key"][0] for row in dialogues]),
+        },
+        "counts": {
+            "scored": total["cases"],
+            "unscored": total["missing"],
+            **_judgement_counts(cases, dialogues, judgements, raters),
+        },
     }
 
 
-def _missing(dialogues: Sequence[Row], judgements: Sequence[Row], raters: int) -> Row:
-    """Judgements that are not there, and those that are there by a repair or a rule."""
+def _by_judge(cases: Sequence[Row], dialogues: Sequence[Row]) -> dict[str, Any]:
+    """Each judge's own scores over the scenes it scored."""
+    found = {scene_key(case): case["judges"] for case in cases}
+    names = list(dict.fromkeys(judge for judges in found.values() for judge in judges))
+    tables = {
+        judge: [
+            {dimension: found.get(scene_key(row), {}).get(judge, _UNSCORED)[dimension] for dimension in DIMENSIONS}
+            for row in dialogues
+        ]
+        for judge in names
+    }
+    return {judge: summarize_cases(rows) for judge, rows in tables.items()}
+
+
+def _judgement_counts(cases: Sequence[Row], dialogues: Sequence[Row], judgements: Sequence[Row], raters: int) -> Row:
+    """What judges said, and what of it is there by a repair or a rule."""
     failed = sum(row.get("ended_by") == "failed" for row in dialogues)
-    causes = Counter(row["missing"]["cause"] for row in judgements if row["missing"])
-    if failed:
-        causes["dialogue"] = failed * len(DIMENSIONS) * raters
-    expected = len(dialogues) * len(DIMENSIONS) * raters
     there = [row for row in judgements if not row["missing"]]
+    flaws: dict[str, dict[str, Counter[str]]] = {dimension: {} for dimension in DIMENSIONS}
+    for row in there:
+        for flaw in row["flaws"]:
+            kind, severity = str(flaw.get("type") or "(no type)"), format(read_severity(flaw), "g")
+            flaws[row["dimension"]].setdefault(kind, Counter())[severity] += 1
     return {
-        "expected": expected,
-        "missing": causes.total(),
-        "share": causes.total() / expected if expected else 0.0,
-        "by_cause": dict(sorted(causes.items())),
-        "by_dimension": {
+        "left_out": {
+            dimension: sum(
+                0 < sum(of[dimension] is not None for of in case["judges"].values()) < len(case["judges"])
+                for case in cases
+            )
+            for dimension in DIMENSIONS
+        },
+        "missing_by_dimension": {
             dimension: sum(bool(row["missing"]) and row["dimension"] == dimension for row in judgements)
             + failed * raters
             for dimension in DIMENSIONS
         },
         "repaired": sum(bool(row.get("repaired")) for row in there),
+        "flaws": {
+            dimension: {kind: dict(sorted(counts.items())) for kind, counts in sorted(kinds.items())}
+            for dimension, kinds in flaws.items()
+        },
         "flaws_without_severity": sum(row.get("unrated", 0) for row in there),
         "flaws_of_another_type": sum(row.get("other_types", 0) for row in there),
     }
+
+
+def _missing(dialogues: Sequence[Row], judgements: Sequence[Row], raters: int, failures: Sequence[Row]) -> Row:
+    """Judgements that are not there; a scene that failed lacks all of its own."""
+    causes = Counter(row["missing"]["cause"] for row in judgements if row["missing"])
+    if failed := sum(row.get("ended_by") == "failed" for row in dialogues):
+        causes["dialogue"] = failed * len(DIMENSIONS) * raters
+    return missing_part("judgement", len(dialogues) * len(DIMENSIONS) * raters, causes, failures)
 
 
 def _agreement(scored: Scored, raters: Sequence[Rater], cases: Sequence[Row]) -> Row | None:

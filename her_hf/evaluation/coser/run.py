@@ -18,12 +18,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from her_hf.dual_layer import Turn
-from her_hf.durable import claim, digest, write_json
+from her_hf.durable import claim, digest
 from her_hf.inference import Caller
 from her_hf.journal import Journal
 from her_hf.judging import DIMENSIONS, Judging, Missing, judge_dialogue
-from her_hf.runs.addresses import missing_row, without_address
+from her_hf.runs.addresses import missing_row
 from her_hf.runs.progress import Progress
+from her_hf.runs.results import data_of, write_results
 from her_hf.runs.starts import Clock, by_first_role, keep_notes, note_start, run_now
 from her_hf.runs.units import WINDOW, Cause, Stage, each
 from her_hf.scenes import Scene
@@ -32,7 +33,7 @@ from her_hf.simulation.coser import CoserSettings, Memory, Performance, Troupe, 
 from ..rows import Row, SceneKey, scene_key, turns_of
 from .results import coser_results
 
-DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
+DIALOGUES, JUDGEMENTS = "dialogues.jsonl", "judgements.jsonl"
 JUDGING = "judging.json"
 
 
@@ -49,6 +50,7 @@ class CoserRun:
         judges (`Sequence[Caller]`, *optional*): Who judges; none if the dialogues are only to be played.
         memory (`Callable`, *optional*): Looks up passages of the book for the actor.
         memory_name (`str`, *optional*, defaults to `"none"`): What it is called in the settings.
+        source, split (`str`, *optional*): Where the scenes come from, for the results.
         window (`int`, *optional*, defaults to 256): Most scenes in hand at a time, played or judged.
         show (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
     """
@@ -61,6 +63,8 @@ class CoserRun:
     judges: Sequence[Caller] = ()
     memory: Memory | None = None
     memory_name: str = "none"
+    source: str = ""
+    split: str | None = None
     window: int = WINDOW
     show: bool = True
 
@@ -93,8 +97,9 @@ async def run_coser(run: CoserRun) -> Row:
     try:
         dialogues, judgements = await _play_and_judge(run, ready, played_by, judged_by, clock)
         settings = {**(played_by or _settings_of(dialogues)), **(judged_by or {})}
+        settings["data"] = data_of(run.source, run.split, [[*scene.key, _scene_digest(scene)] for scene in run.scenes])
         results = coser_results(run.scenes, dialogues, judgements, settings)
-        write_json(run.out / RESULTS, results)
+        write_results(run.out, results)
         return results
     finally:
         keep_notes(run.out, _callers(run))
@@ -173,6 +178,7 @@ class _DialogueShape(BaseModel):
     key: list[Any]
     turns: list[dict[str, Any]]
     ended_by: str
+    failure: Cause | None = None
     scene_digest: str
 
 
@@ -243,7 +249,6 @@ def _is_played(scene: Scene, row: Row) -> bool:
 
 
 def _dialogue_row(scene: Scene, performance: Performance, settings: Row) -> Row:
-    failure = performance.failure
     return {
         "key": list(scene.key),
         "topic": scene.topic,
@@ -251,7 +256,7 @@ def _dialogue_row(scene: Scene, performance: Performance, settings: Row) -> Row:
         "language": scene.language,
         "turns": [turn.as_dict() for turn in performance.turns],
         "ended_by": performance.ended_by,
-        "failure": failure and {**failure, "message": without_address(failure["message"])},
+        "failure": performance.failure,
         "named": performance.named,
         "drawn": performance.drawn,
         "scene_digest": _scene_digest(scene),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from her_hf.runs.report.headline import caption
 from her_hf.runs.report.markdown import counted, escape, figure, name_of, percent, table
-from her_hf.runs.report.plots import GREY, OURS
+from her_hf.runs.report.plots import GREY, OURS, finish
 from her_hf.runs.report.shared import (
     Flag,
     Results,
@@ -17,11 +19,11 @@ from her_hf.runs.report.shared import (
     model_flags,
     option_flags,
     reproduce_section,
-    settings_section,
-    write_sections,
+    write_report,
 )
 
-from .run import SHARES, share_of
+from .results import SHARES, share_of
+from .transcripts import form_transcripts
 
 PLOT = "form.png"
 MOST_PATTERNS = 12
@@ -48,10 +50,10 @@ _SHORT = {
 
 
 def write_form_report(results: Results, out: Path) -> Path:
-    """Writes `report.md` and its plot into `out`.
+    """Writes `report.md`, `report.html` and the plot into `out`.
 
     Args:
-        results (`Mapping`): Contents of `results.json`; see [`~her_hf.evaluation.form.run.form_results`].
+        results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.envelope.FormResults`].
         out (`Path`): Folder of the report.
 
     Returns:
@@ -59,15 +61,17 @@ def write_form_report(results: Results, out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     sections: list[Section] = [_head, _missing]
-    if "figures" in results:
+    if results["figures"]:
         draw_form(results, out / PLOT)
         sections += [_shares, _patterns, _lengths, _issues, _cases]
-    return write_sections([*sections, settings_section, _reproduce], results, out)
+    return write_report(
+        results, out, opening=sections, closing=[_reproduce], transcripts=form_transcripts(results, out)
+    )
 
 
 def _head(results: Results) -> str:
     settings = results["settings"]
-    count = results["figures"]["replies"] if "figures" in results else 0
+    count = results["counts"]["replies"]
     lines = ["# Dual-layer form"]
     if "dialogues" in settings:
         lines.append(f"{counted(count, 'turn')} of characters in {escape(settings['dialogues'])}.")
@@ -88,10 +92,11 @@ def _missing(results: Results) -> str:
     if not missing["missing"]:
         return f"Nothing is missing: all {missing['expected']:,} {what} are there."
     causes = ", ".join(f"{escape(cause)} {count}" for cause, count in missing["by_cause"].items())
+    first = escape(missing["failures"][0]["detail"], most=300)
     again = "" if what == "dialogues" else " The same command asks for them again."
     return (
         f"> **{missing['missing']:,} of {missing['expected']:,} {what} are missing ({percent(missing['share'])})**: "
-        f"{causes}. They are left out of every figure.{again} The first: {escape(missing['first'], most=300)}"
+        f"{causes}. They are left out of every figure.{again} The first: {first}"
     )
 
 
@@ -115,7 +120,7 @@ def _shares(results: Results) -> str:
 
 
 def _patterns(results: Results) -> str:
-    patterns, found = results["figures"]["patterns"], results["patterns"]
+    patterns, found = results["figures"]["patterns"], results["counts"]["patterns"]
     repeated = figure(results["figures"]["self_bleu"], ".4f")
     rows: list[list[object]] = [[name, count] for name, count in list(found.items())[:MOST_PATTERNS]]
     rest = list(found.values())[MOST_PATTERNS:]
@@ -200,10 +205,15 @@ def draw_form(results: Results, path: Path) -> None:
         path (`Path`): The PNG.
     """
     figures, intervals = results["figures"], results["intervals"]
-    patterns = list(results["patterns"].items())[:MOST_PATTERNS]
+    patterns = list(results["counts"]["patterns"].items())[:MOST_PATTERNS]
     with rc_context({"text.parse_math": False}):
         drawing = Figure(figsize=(10.0, 3.8))
-        left, right = drawing.subplots(1, 2, gridspec_kw={"width_ratios": [6, 5]})
+        # A single pattern would be a single bar.
+        left, *others = (
+            drawing.subplots(1, 2, squeeze=False, width_ratios=[6, 5])[0]
+            if len(patterns) > 1
+            else [drawing.subplots()]
+        )
         for place, name in enumerate(SHARES):
             share, ends = 100 * share_of(figures, name), intervals[name]
             left.bar(place, share, 0.72, color=OURS)
@@ -215,14 +225,15 @@ def draw_form(results: Results, path: Path) -> None:
         left.set_ylim(0, 105)
         left.set_ylabel("% of replies")
         left.set_title(f"{figures['replies']} replies (lines: 95% Wilson intervals)", fontsize=10)
-        right.barh(range(len(patterns)), [count for _, count in patterns], color=GREY)
-        right.set_yticks(range(len(patterns)), [name for name, _ in patterns], fontsize=8)
-        right.set_ylim(max(len(patterns), MOST_PATTERNS // 2) - 0.4, -0.6)  # from the top, and few bars stay slim
-        right.xaxis.get_major_locator().set_params(integer=True)
-        right.set_xlabel("replies")
-        right.set_title("commonest patterns (T thinks, A acts, S speaks)", fontsize=10)
-        for axes in (left, right):
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.set_axisbelow(True)
-        drawing.tight_layout()
-        drawing.savefig(path, dpi=150)
+        for right in others:
+            _draw_patterns(right, patterns)
+        finish(drawing, path, caption(results))
+
+
+def _draw_patterns(axes: Any, patterns: Sequence[tuple[str, int]]) -> None:
+    axes.barh(range(len(patterns)), [count for _, count in patterns], color=GREY)
+    axes.set_yticks(range(len(patterns)), [name for name, _ in patterns], fontsize=8)
+    axes.set_ylim(max(len(patterns), MOST_PATTERNS // 2) - 0.4, -0.6)  # from the top, and few bars stay slim
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("replies")
+    axes.set_title("commonest patterns (T thinks, A acts, S speaks)", fontsize=10)

@@ -1,7 +1,8 @@
 """Dual-layer form, without a judge: replies of a model to turns of scenes, or dialogues that were played before.
 
 In the output folder: `run.json` (the settings), `ledger.sqlite` (every answer of the model), `replies.jsonl`,
-`results.json`.
+`results.json`, `sessions.jsonl` (one line a start: seconds and tokens spent), `notes.json` (what the model noted, if
+anything).
 """
 
 from __future__ import annotations
@@ -15,34 +16,30 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from her_hf.dual_layer import ENVIRONMENT, Turn, View
-from her_hf.durable import claim, derive_seed, digest, whole_lines, write_json
+from her_hf.dual_layer import ENVIRONMENT, Turn
+from her_hf.durable import claim, derive_seed, digest, whole_lines
 from her_hf.inference import Caller, ModelError
 from her_hf.inference.window import WindowFull
 from her_hf.journal import Journal
-from her_hf.runs.addresses import without_address
+from her_hf.runs.addresses import failure_of
 from her_hf.runs.progress import Progress
-from her_hf.runs.starts import run_now
+from her_hf.runs.results import data_of, write_results
+from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
 from her_hf.runs.units import WINDOW, Cause, Stage, run_units
 from her_hf.scenes import Scene, read_turn
 from her_hf.scoring.dialogues import SampledDialogue
-from her_hf.scoring.leaks import known_secrets, spoken_thoughts
-from her_hf.scoring.replies import SampledReply, is_well_formed, layer_lengths, score_replies, stays_in_role
-from her_hf.scoring.statistics import bootstrap_interval, wilson_interval
+from her_hf.scoring.leaks import known_secrets
+from her_hf.scoring.replies import SampledReply
 from her_hf.settings import setting
 from her_hf.simulation.styles import ActorSettings, Style, actor_messages
 
-from ..rows import Row, SceneKey, notation_of, scene_key
+from ..rows import Row, SceneKey, failure_in, notation_of, scene_key
+from .results import FormedReply, form_results
 
-REPLIES, RESULTS = "replies.jsonl", "results.json"
-
-SHARES = ("well_formed", "own_role", "ended", "visible", "leak_rate", "top_share")
-"""Shares of replies that get an interval; `top_share` is that of the commonest pattern."""
+REPLIES = "replies.jsonl"
 
 Unit = tuple[Scene, str, int]
 """A reply to sample: the scene, who replies, and the index of the turn."""
-
-Interval = list[float]
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,7 @@ class FormRun:
         out (`Path`): Output folder.
         model ([`~her_hf.inference.Caller`]): The model under test.
         settings ([`FormSettings`], *optional*): How it is asked.
+        source, split (`str`, *optional*): Where the scenes come from, for the results.
         window (`int`, *optional*, defaults to 256): Maximum replies in progress at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
     """
@@ -73,23 +71,10 @@ class FormRun:
     out: Path
     model: Caller
     settings: FormSettings = FormSettings()
+    source: str = ""
+    split: str | None = None
     window: int = WINDOW
     show: bool = True
-
-
-@dataclass(frozen=True)
-class FormedReply:
-    """A reply and what is known of where it stands.
-
-    Args:
-        key (`list`): What identifies it.
-        reply ([`~her_hf.scoring.replies.SampledReply`]): As it came.
-        knows_secret (`bool`, *optional*): Whether it uses what another only thought; `None` if that cannot be told.
-    """
-
-    key: list[Any]
-    reply: SampledReply
-    knows_secret: bool | None
 
 
 # -- sampling
@@ -134,7 +119,8 @@ async def run_form(run: FormRun) -> Row:
         run ([`FormRun`]): The evaluation.
 
     Returns:
-        `dict`: See [`form_results`]; a reply that could not be had is missing, and the next start asks again.
+        `dict`: See [`~her_hf.evaluation.form.results.form_results`]; a reply that could not be had is missing, and the
+            next start asks again.
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
@@ -154,14 +140,24 @@ async def run_form(run: FormRun) -> Row:
         "seed": run.settings.seed,
     }
     claim(run.out, settings, begun=lambda folder: (folder / REPLIES).exists())
-    rows = await _sample(run, units, digest(settings))
-    found = [
-        _of_scene(unit, row, run.settings.how)
-        for unit, row in zip(units, rows, strict=True)
-        if row["text"] is not None
-    ]
+    clock, callers = Clock(), {"model": run.model}
+    try:
+        rows = await _sample(run, units, digest(settings))
+        clock.lap("replying")
+        return _results(run, units, rows, settings)
+    finally:
+        keep_notes(run.out, callers)
+        note_start(run.out, clock, callers)
+
+
+def _results(run: FormRun, units: Sequence[Unit], rows: Sequence[Row], settings: Row) -> Row:
+    """The results, written."""
+    style = run.settings.how
+    found = [_of_scene(unit, row, style) for unit, row in zip(units, rows, strict=True) if row["text"] is not None]
+    known = [[*scene.key, digest(scene.model_dump_json())] for scene in run.scenes]
+    settings = {**settings, "data": data_of(run.source, run.split, known)}
     results = form_results(found, settings, expected=len(units), failures=[row for row in rows if row["failure"]])
-    write_json(run.out / RESULTS, results)
+    write_results(run.out, results)
     return results
 
 
@@ -208,9 +204,7 @@ async def _reply(run: FormRun, unit: Unit, messages: list[dict[str, Any]]) -> Ro
         fitted, dropped = await run.model.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)
         reply = await run.model.ask(fitted, sampling=sampling, thinking=thinking)
     except (ModelError, WindowFull) as error:
-        cause, status = (error.kind, error.status) if isinstance(error, ModelError) else ("window", None)
-        failure = {"cause": cause, "status": status, "detail": without_address(str(error))}
-        return {"text": None, "failure": failure}
+        return {"text": None, "failure": failure_of(error)}
     return {
         "text": reply.text,
         "ended": reply.ended,
@@ -274,7 +268,7 @@ def score_played(dialogues: Sequence[Row], scenes: Sequence[Scene] | None, setti
         settings (`Mapping`): What the results shall say of how they came.
 
     Returns:
-        `dict`: See [`form_results`].
+        `dict`: See [`~her_hf.evaluation.form.results.form_results`].
 
     Raises:
         `ValueError`: If a row is none of `her-hf eval coser`'s, its scene is not among the scenes, or no turn is there
@@ -286,9 +280,7 @@ def score_played(dialogues: Sequence[Row], scenes: Sequence[Scene] | None, setti
     for row in dialogues:
         key = scene_key(row)
         if row.get("ended_by") == "failed":
-            failure = row.get("failure") or {}
-            cause, detail = failure.get("kind", "dialogue"), failure.get("message", "")
-            failures.append({"key": list(key), "failure": {"cause": cause, "detail": detail}})
+            failures.append({"key": list(key), "failure": failure_in(row)})
             continue
         found += _of_dialogue(key, row, _scene_of(key, by_key))
     if not found:
@@ -313,7 +305,7 @@ def _of_dialogue(key: SceneKey, row: Row, scene: Scene | None) -> list[FormedRep
     for index, entry in enumerate(entries):
         if not isinstance(entry.get("name"), str) or not isinstance(entry.get("text"), str):
             raise ValueError(
-                f"dialogue {key}, turn {index}: needs `name` and `text`, got {sorted(entry)}. Mend the row."
+                f"dialogue {key}, turn {index}: needs `name` and `text`, got {sorted(entry)}. Correct it."
             )
     notation = notation_of(row)
     names = tuple(member.name for member in scene.cast) if scene else tuple({entry["name"]: None for entry in entries})
@@ -341,103 +333,3 @@ def _whole_turn(entry: Row, notation: str) -> Turn:
     if "raw" in entry and entry["name"] != ENVIRONMENT:
         return read_turn(entry["raw"], entry["name"], notation=notation)
     return read_turn(entry["text"], entry["name"])
-
-
-# -- figures
-
-
-def form_results(
-    replies: Sequence[FormedReply], settings: Mapping[str, Any], *, expected: int, failures: Sequence[Row] = ()
-) -> Row:
-    """All figures of a set of replies.
-
-    Args:
-        replies (`Sequence[FormedReply]`): What there is.
-        settings (`Mapping`): How it came.
-        expected (`int`): How many replies (or dialogues) there were to be.
-        failures (`Sequence[dict]`, *optional*): Those that are not there, each with `key` and `failure`.
-
-    Returns:
-        `dict`: `settings`; `missing` (by cause); and, if there are replies, `figures` (those of
-            [`~her_hf.scoring.replies.score_replies`]; `leak_rate` is the share with either kind of leak, `leaks` tells
-            them apart, `known_secrets` is `None` if it was not looked for), `intervals` (95%: Wilson's of shares,
-            bootstrap over replies of mean lengths), `patterns` (count of each) and `cases` (one a reply).
-    """
-    causes = Counter(str(row["failure"]["cause"]) for row in failures)
-    results: Row = {
-        "evaluation": "form",
-        "settings": dict(settings),
-        "missing": {
-            "expected": expected,
-            "missing": causes.total(),
-            "share": causes.total() / expected if expected else 0.0,
-            "by_cause": dict(sorted(causes.items())),
-            "first": str(failures[0]["failure"]["detail"]) if failures else None,
-        },
-    }
-    if not replies:
-        return results
-    cases = [_case(one) for one in replies]
-    told = all(one.knows_secret is not None for one in replies)
-    counts = {name: sum(bool(case[name]) for case in cases) for name in ("spoken_thoughts", "knows_secret", "leak")}
-    total = len(replies)
-    figures = {
-        **score_replies([one.reply for one in replies]),
-        "leak_rate": counts["leak"] / total,
-        "leaks": {
-            "spoken_thoughts": counts["spoken_thoughts"] / total,
-            "known_secrets": counts["knows_secret"] / total if told else None,
-        },
-    }
-    patterns = Counter(case["pattern"] for case in cases if case["pattern"])
-    return {
-        **results,
-        "figures": figures,
-        "intervals": _intervals(figures, [one.reply.turn for one in replies]),
-        "patterns": dict(sorted(patterns.items(), key=lambda item: (-item[1], item[0]))),
-        "cases": cases,
-    }
-
-
-def _case(one: FormedReply) -> Row:
-    turn = one.reply.turn
-    spoken = spoken_thoughts(turn)
-    return {
-        "key": one.key,
-        "character": one.reply.speaker,
-        "well_formed": is_well_formed(one.reply),
-        "own_role": stays_in_role(one.reply),
-        "ended": one.reply.ended,
-        "visible": any(View.OTHERS.shows(segment.layer) for segment in turn.segments),
-        "pattern": turn.pattern,
-        "issues": [str(issue) for issue in turn.issues],
-        "spoken_thoughts": spoken,
-        "knows_secret": one.knows_secret,
-        "leak": bool(spoken or one.knows_secret),
-    }
-
-
-def _intervals(figures: Row, turns: Sequence[Turn]) -> Row:
-    """95% intervals: Wilson's of the shares, bootstrap of the mean lengths."""
-    total, patterns = figures["replies"], figures["patterns"]
-    shares: Row = {
-        name: list(wilson_interval(share_of(figures, name), total)) for name in SHARES if name != "top_share"
-    }
-    shares["top_share"] = (
-        list(wilson_interval(patterns["top_share"], patterns["count"])) if patterns["count"] else None
-    )
-    leaks = {
-        name: None if share is None else list(wilson_interval(share, total))
-        for name, share in figures["leaks"].items()
-    }
-    lengths = [layer_lengths([turn]) for turn in turns]
-    characters = {}
-    for layer in figures["characters"]:
-        ends = bootstrap_interval([row[layer] for row in lengths])
-        characters[layer] = list(ends) if ends else None
-    return {**shares, "leaks": leaks, "characters": characters}
-
-
-def share_of(figures: Mapping[str, Any], name: str) -> float:
-    """A share by its name in [`SHARES`]."""
-    return float(figures["patterns"]["top_share"] if name == "top_share" else figures[name])

@@ -1,4 +1,4 @@
-"""Calibrating a judge of reenactment: do its scores rank public dialogues as the published scores do?
+"""Calibrating a judge of minimax dialogues: do its scores rank public dialogues as the published scores do?
 
 Source: the Hub dataset MiniMaxAI/role-play-bench, whose files hold seeds, dialogues of eleven models and six scores
 for each dialogue. Re-implementers accept a judge from a Spearman correlation of 0.7 on; levels are not to be matched.
@@ -6,6 +6,7 @@ for each dialogue. Re-implementers accept a judge from a Spearman correlation of
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from her_hf.durable import claim, derive_seed, write_json
 from her_hf.inference import Caller
 from her_hf.judging.critics.minimax import OPENING_TURNS, ChunkJudging, chunks_of
+from her_hf.runs.results import missing_part
 from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
 from her_hf.runs.units import WINDOW, each
 from her_hf.scenes.errors import SceneError
@@ -27,7 +29,9 @@ from her_hf.simulation.minimax import NPC, USER
 
 from ..rows import Row
 from .judging import SCALE, Dialogue, Judges, chunk_columns, dialogue_key
-from .run import BESIDE, JUDGEMENTS, RESULTS
+from .run import BESIDE, JUDGEMENTS
+
+CALIBRATION = "calibration.json"
 
 ACCEPTED = 0.7
 """Spearman correlation of the overall score from which on a judge is taken to rank as the published scores do."""
@@ -77,7 +81,7 @@ async def calibrate(run: Calibration) -> Row:
         run ([`Calibration`]): What to do.
 
     Returns:
-        `dict`: The contents of `results.json`: `spearman` (`overall`, `pillars`, `columns`; each `rho` and `n`, or
+        `dict`: The contents of `calibration.json`: `spearman` (`overall`, `pillars`, `columns`; each `rho` and `n`, or
             `rho` null and `why`), the same by language, `accepted`, `missing`, `cases`, `settings`.
 
     Raises:
@@ -95,7 +99,7 @@ async def calibrate(run: Calibration) -> Row:
         clock.lap("judging")
         settings |= {"source": str(run.source), "language": run.language, "limit": run.limit}
         results = {**calibration_results(public, judgements), "settings": settings, "scale": SCALE}
-        write_json(run.out / RESULTS, results)
+        write_json(run.out / CALIBRATION, results)
         return results
     finally:
         keep_notes(run.out, callers)
@@ -216,7 +220,7 @@ def calibration_results(public: Sequence[Published], judgements: Sequence[Row]) 
     languages = sorted({case["language"] for case in cases})
     correlations = _correlations(scored)
     rho = correlations["overall"]["rho"]
-    missing = sum(row["errors"] is None for row in judgements)
+    causes = Counter(row["missing"]["cause"] for row in judgements if row["errors"] is None)
     return {
         "evaluation": "minimax-calibrate",
         "spearman": correlations,
@@ -227,11 +231,7 @@ def calibration_results(public: Sequence[Published], judgements: Sequence[Row]) 
         "accepted_from": ACCEPTED,
         "dialogues": len(cases),
         "missing_dialogues": len(cases) - len(scored),
-        "missing": {
-            "expected": len(judgements),
-            "missing": missing,
-            "share": missing / len(judgements) if judgements else 0.0,
-        },
+        "missing": missing_part("judgement", len(judgements), causes),
         "cases": cases,
     }
 

@@ -1,4 +1,4 @@
-"""Judging reenacted dialogues chunk by chunk, each judgement on the disk as it comes: ours, and the public ones."""
+"""Judging dialogues chunk by chunk, each judgement on the disk as it comes: ours, and the public ones."""
 
 from __future__ import annotations
 

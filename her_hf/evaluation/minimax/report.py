@@ -1,4 +1,4 @@
-"""The report of situated reenactment: every number from `results.json`, the plots beside it."""
+"""The report of MiniMax-style role-play: every number from `results.json`, the plots beside it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from her_hf.runs.report.markdown import counted, escape, folded, interval, mean_of, name_of, points, table
-from her_hf.runs.report.plots import draw_curve, draw_pillars
+from her_hf.runs.report.plots import draw_curve, draw_pillars, has_curve_to_draw
 from her_hf.runs.report.shared import (
     NOT_JUDGED,
     Flag,
@@ -14,23 +14,26 @@ from her_hf.runs.report.shared import (
     Section,
     commands,
     failures_section,
+    is_judged,
     missing_first,
     missing_section,
     model_flags,
     option_flags,
     reproduce_section,
-    settings_section,
-    write_sections,
+    write_report,
 )
 from her_hf.scoring.minimax import PILLARS
 from her_hf.scoring.published import PUBLISHED, SOURCE
 
+from .judging import SCALE
+from .transcripts import minimax_transcripts
+
 
 def write_minimax_report(results: Results, out: Path) -> Path:
-    """Writes `report.md` of a reenactment run and its PNG plots into `out`.
+    """Writes `report.md` and `report.html` of a minimax run and its PNG plots into `out`.
 
     Args:
-        results (`Mapping`): Contents of `results.json`; see [`~her_hf.evaluation.minimax.results.minimax_results`].
+        results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.envelope.MinimaxResults`].
         out (`Path`): Folder of the report.
 
     Returns:
@@ -38,48 +41,54 @@ def write_minimax_report(results: Results, out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     judged: list[Section] = []
-    if "scores" in results:
+    told: list[Section] = []
+    if is_judged(results):
         draw_pillars(results, out / "pillars.png")
         draw_curve(results, out / "curve.png")
         judged = [missing_first, _pillars, _curve, _by_language, _by_seed, _errors]
-        judged += [_minimax_missing, _minimax_published]
-    return write_sections(
-        [_minimax_head, *judged, _minimax_played, _minimax_failures, settings_section, _minimax_commands], results, out
+        told = [_minimax_missing, _minimax_published]
+    return write_report(
+        results,
+        out,
+        opening=[_minimax_head, *judged],
+        closing=[*told, _minimax_played, _minimax_failures, _minimax_commands],
+        transcripts=minimax_transcripts(results, out),
     )
 
 
 def _minimax_head(results: Results) -> str:
-    settings, played = results["settings"], results["played"]
+    settings, played = results["settings"], results["counts"]
     npc, user = name_of(settings.get("npc")), name_of(settings.get("user"))
     lines = [
-        f"# Situated reenactment, MiniMax-style: {npc}",
+        f"# MiniMax-style role-play: {npc}",
         f"**{npc}** played the character of {counted(played['seeds'], 'seed')} against {user} as the user: "
         f"{counted(played['sessions'], 'dialogue')}, {counted(played['turns'], 'generated turn')}; spoken to in the "
         f"style “{escape(settings.get('style', '?'))}”. Only the character's side is judged.",
     ]
-    if "scores" not in results:
+    if not is_judged(results):
         return "\n\n".join([*lines, NOT_JUDGED])
     lines.append(
         f"Judged by **{name_of(settings.get('judge'))}** in chunks of {escape(settings.get('judge_chunk', '?'))} "
         "turns. "
-        f"**{escape(results['scale'], most=400)}**"
+        f"**{SCALE}**"
     )
     return "\n\n".join(lines)
 
 
 def _pillars(results: Results) -> str:
-    scores, intervals = results["scores"], results["intervals"]
+    scores, intervals = results["figures"]["scores"], results["intervals"]
+    settings, judged = results["settings"], results["counts"]["judged"]
     rows = [["**Overall**", "", f"**{points(scores['overall'])}**", interval(intervals["overall"])]]
     for pillar, columns in PILLARS.items():
-        weight = f"{results['weights'][pillar]:.0%} of overall"
+        weight = f"{settings['weights'][pillar]:.0%} of overall"
         rows.append([f"**{pillar.title()}**", weight, *_found(scores, intervals, "pillars", pillar)])
         rows += [[_column(column), "", *_found(scores, intervals, "columns", column)] for column in columns]
-    penalties = ", ".join(f"{escape(name)} {points:g}" for name, points in results["penalties"].items())
+    penalties = ", ".join(f"{escape(name)} {points:g}" for name, points in settings["penalties"].items())
     return (
         "## Scores\n\nFrom 0 to 100, higher is better. In each chunk a column starts at 100 and loses points for each "
         f"error ({penalties}), down to 0; then means over chunks, over the runs of a seed, and over seeds. Scored: "
-        f"{results['seeds']} seeds ({results['missing_seeds']} not), {results['sessions']} dialogues "
-        f"({results['missing_sessions']} not). Intervals: 95% percentile bootstrap over seeds.\n\n"
+        f"{judged['seeds']} seeds ({judged['missing_seeds']} not), {judged['sessions']} dialogues "
+        f"({judged['missing_sessions']} not). Intervals: 95% percentile bootstrap over seeds.\n\n"
         + table(["", "weight", "score", "95% interval"], rows)
         + "\n\n![Scores with intervals; published ones in a panel of their own](pillars.png)"
     )
@@ -96,7 +105,7 @@ def _column(name: str) -> str:
 def _curve(results: Results) -> str:
     rows = [
         [f"{point['first_turn']}–{point['last_turn']}", points(point["mean"]), point["n"]]
-        for point in results["curve"]
+        for point in results["figures"]["curve"]
     ]
     if not rows:
         return ""
@@ -104,14 +113,14 @@ def _curve(results: Results) -> str:
         "## Quality against turn number\n\nMean overall score of the chunks at each place; turns of both sides are "
         "counted, after the two scripted ones.\n\n"
         + table(["turns", "mean overall", "dialogues judged there"], rows)
-        + "\n\n![Quality against turn number](curve.png)"
+        + ("\n\n![Quality against turn number](curve.png)" if has_curve_to_draw(results) else "")
     )
 
 
 def _by_language(results: Results) -> str:
     head = ["language", "seeds", "dialogues", "overall", "95% interval", *map(str.title, PILLARS), "dialogues missing"]
     rows = []
-    for language, found in results["by_language"].items():
+    for language, found in results["figures"]["by_language"].items():
         scores = found["scores"]
         pillars = [points((scores["pillars"] or {}).get(name)) for name in PILLARS]
         ends = interval(found["intervals"]["overall"])
@@ -132,21 +141,22 @@ def _by_seed(results: Results) -> str:
 
 
 def _errors(results: Results) -> str:
-    names = list(results["penalties"])
+    names = list(results["settings"]["penalties"])
     rows = [
         [_column(column), *(found[name] for name in names), sum(found.values())]
-        for column, found in results["errors"].items()
+        for column, found in results["counts"]["judged"]["errors"].items()
     ]
-    return "## Errors found\n\n" + table(["column", *map(escape, names), "all"], rows)
+    return "## Errors by column and severity\n\n" + table(["column", *map(escape, names), "all"], rows)
 
 
 def _minimax_missing(results: Results) -> str:
-    missing = results["missing"]
+    judged = results["counts"]["judged"]
+    errors = sum(count for found in judged["errors"].values() for count in found.values())
     return missing_section(
         results,
-        f"Of those that are there, {missing['repaired']:,} came as JSON that had to be mended. Of their "
-        f"{missing['errors']:,} errors {missing['errors_without_severity']:,} had no severity and counted as minor, "
-        f"and of {missing['quotes_not_found']:,} the quote does not stand in the turn that it names; they counted all "
+        f"Of those that are there, {judged['repaired']:,} came as JSON that had to be repaired. Of their "
+        f"{errors:,} errors {judged['errors_without_severity']:,} had no severity and counted as minor, "
+        f"and of {judged['quotes_not_found']:,} the quote does not stand in the turn that it names; they counted all "
         "the same.",
     )
 
@@ -167,7 +177,7 @@ def _minimax_published(results: Results) -> str:
 
 
 def _minimax_played(results: Results) -> str:
-    played = results["played"]
+    played = results["counts"]
     sides = {"ai": "the character", "user": "the user"}
     ends = {"turns": "after all turns", "failed": "by a failure"}
     rows: list[list[object]] = [
@@ -183,10 +193,10 @@ def _minimax_played(results: Results) -> str:
 
 
 def _minimax_failures(results: Results) -> str:
-    names = ("language", "seed_id", "run", "round", "cause")
+    ended = {(case["language"], case["seed_id"], case["run"]): case["turns"] for case in results["cases"]}
     rows = [
-        [*(escape(row.get(name, "?")) for name in names), escape(row.get("detail", ""), most=300)]
-        for row in results["played"]["failed"]
+        [*map(escape, row["key"]), ended[tuple(row["key"])], escape(row["cause"]), escape(row["detail"], most=300)]
+        for row in results["missing"]["failures"]
     ]
     head = ["language", "seed", "run", "broke off at turn", "cause", "what was said"]
     return failures_section(counted(len(rows), "dialogue"), head, rows)
@@ -199,10 +209,10 @@ def _minimax_commands(results: Results) -> str:
     if "npc" in settings:
         play = [*model_flags("npc", settings["npc"]), *option_flags(settings, {"style": "--style"})]
         play += [*model_flags("user", settings.get("user")), *option_flags(settings, {"turns": "--turns"})]
-    if "scores" in results:
+    if is_judged(results):
         judge = model_flags("judge", settings.get("judge"))
         judge += option_flags(settings, {"judge_chunk": "--chunk", "judge_max_tokens": "--judge-max-tokens"})
-    where: list[Flag] = [("--seeds", "SEEDS"), ("--limit", results["played"]["seeds"])]
+    where: list[Flag] = [("--seeds", "SEEDS"), ("--limit", results["counts"]["seeds"])]
     where += [*option_flags(settings, {"runs": "--runs"}), ("--out", "DIR")]
     seeds = settings.get("seed"), settings.get("judge_seed")
     return reproduce_section("minimax", "seeds", commands(where, play, judge, seeds))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from her_hf.judging.critics.minimax import OPENING_TURNS, chunks_of
+from her_hf.runs.results import envelope, missing_part
 from her_hf.scoring.minimax import (
     COLUMNS,
     PENALTIES,
@@ -24,7 +25,7 @@ from her_hf.scoring.statistics import bootstrap_interval
 from her_hf.simulation.minimax import NPC, USER
 
 from ..rows import Row
-from .judging import SCALE, chunk_columns, dialogue_key
+from .judging import chunk_columns, dialogue_key
 
 Chunks = Sequence[Columns | None]
 
@@ -47,36 +48,34 @@ def minimax_results(
         chunk (`int`): Turns that are judged together.
 
     Returns:
-        `dict`: `evaluation`, `scale` (what the numbers may be compared with), `settings`, `played` (counts) and, if
-            judged, `scores` and `intervals` (95% bootstrap over seeds), each with `overall`, `pillars` and `columns`;
-            `seeds` and `sessions` that were scored or not; `by_language` (the same for each language, with its curve);
-            `curve` (quality against turn number); `errors` (by column and severity); `missing` (judgements that are
-            not there, by cause, and counts of what was odd); `cases` (one a dialogue); `penalties`, `weights`.
+        `dict`: The envelope, see [`~her_hf.runs.envelope.MinimaxResults`]. Without a judge it has no scores, and
+            `missing` counts dialogues; else it counts judgements. What a score means (`penalties`, `weights`) stands
+            beside the settings, as runs that differ in it do not compare.
     """
-    results: Row = {
-        "evaluation": "minimax",
-        "scale": SCALE,
-        "settings": dict(settings),
-        "played": _played(dialogues),
-    }
-    if judgements is None:
-        return results
-    scored = chunk_columns(judgements)
-    languages = sorted({str(row["language"]) for row in dialogues})
-    by_language = {
-        language: _scores([row for row in dialogues if row["language"] == language], scored, turns, chunk)
-        for language in languages
-    }
-    return {
-        **results,
-        **_scores(dialogues, scored, turns, chunk),
-        "by_language": by_language,
-        "errors": _errors(judgements),
-        "missing": _missing(dialogues, judgements, turns, chunk),
-        "cases": [_case(row, scored.get(dialogue_key(row), [])) for row in dialogues],
-        "penalties": dict(PENALTIES),
-        "weights": dict(WEIGHTS),
-    }
+    failures = [
+        {"key": _case_key(row), "cause": row["failure"]["cause"], "detail": row["failure"]["detail"]}
+        for row in dialogues
+        if row.get("failure")
+    ]
+    scored = chunk_columns(judgements or [])
+    judged: Row = {"counts": None, "intervals": None, "figures": dict.fromkeys(("scores", "by_language", "curve"))}
+    missing = missing_part("dialogue", len(dialogues), Counter(one["cause"] for one in failures), failures)
+    if judgements is not None:
+        judged = _judged(dialogues, judgements, scored, turns, chunk)
+        missing = _missing(dialogues, judgements, planned_chunks(turns, chunk), failures)
+    return envelope(
+        "minimax",
+        settings={**settings, "penalties": dict(PENALTIES), "weights": dict(WEIGHTS)},
+        counts={**_played(dialogues), "judged": judged["counts"]},
+        missing=missing,
+        figures=judged["figures"],
+        intervals=judged["intervals"],
+        cases=[_case(row, scored.get(dialogue_key(row), [])) for row in dialogues],
+    )
+
+
+def _case_key(row: Row) -> list[str | int]:
+    return [str(row["language"]), str(row["seed_id"]), int(row["run"])]
 
 
 def _played(dialogues: Sequence[Row]) -> Row:
@@ -86,11 +85,6 @@ def _played(dialogues: Sequence[Row]) -> Row:
         "sessions": len(dialogues),
         "turns": len(generated),
         "ended_by": dict(sorted(Counter(str(row["ended_by"]) for row in dialogues).items())),
-        "failed": [
-            {**{name: row[name] for name in ("language", "seed_id", "run")}, **row["failure"]}
-            for row in dialogues
-            if row.get("failure")
-        ],
         "empty_turns": {
             role: sum(turn["role"] == role and not turn["text"] for turn in generated) for role in (NPC, USER)
         },
@@ -101,6 +95,40 @@ def _played(dialogues: Sequence[Row]) -> Row:
     }
 
 
+def _judged(
+    dialogues: Sequence[Row],
+    judgements: Sequence[Row],
+    scored: Mapping[tuple[Any, ...], Chunks],
+    turns: int,
+    size: int,
+) -> Row:
+    """Scores, intervals, curve and counts of all dialogues, and of each language."""
+    total = _scores(dialogues, scored, turns, size)
+    languages = sorted({str(row["language"]) for row in dialogues})
+    there = [row for row in judgements if not row["missing"]]
+    return {
+        "figures": {
+            "scores": total["scores"],
+            "curve": total["curve"],
+            "by_language": {
+                language: _scores([row for row in dialogues if row["language"] == language], scored, turns, size)
+                for language in languages
+            },
+        },
+        "intervals": total["intervals"],
+        "counts": {
+            **{name: total[name] for name in _COUNTED},
+            "errors": _errors(judgements),
+            "repaired": sum(bool(row["repaired"]) for row in there),
+            "quotes_not_found": sum(row["quotes_not_found"] for row in there),
+            "errors_without_severity": sum(row["unrated"] for row in there),
+        },
+    }
+
+
+_COUNTED = ("seeds", "missing_seeds", "sessions", "missing_sessions")
+
+
 def _scores(dialogues: Sequence[Row], scored: Mapping[tuple[Any, ...], Chunks], turns: int, size: int) -> Row:
     """Scores, intervals and curve of some dialogues; one that broke off or has no judgement counts as missing."""
     seeds: dict[str, list[Columns | None]] = {}
@@ -109,12 +137,11 @@ def _scores(dialogues: Sequence[Row], scored: Mapping[tuple[Any, ...], Chunks], 
         columns = session_scores(chunks).columns if chunks else None
         seeds.setdefault(f"{row['language']}/{row['seed_id']}", []).append(columns)
     total = summarize_sessions(seeds)
-    counts = ("seeds", "missing_seeds", "sessions", "missing_sessions")
     stretches = [scored[key] for key in map(dialogue_key, dialogues) if key in scored]
     return {
         "scores": {name: total[name] for name in ("overall", "pillars", "columns")},
         "intervals": _intervals(list(seed_columns(seeds).values())),
-        **{name: total[name] for name in counts},  # type: ignore[literal-required]
+        **{name: total[name] for name in _COUNTED},  # type: ignore[literal-required]
         "curve": [point._asdict() for point in curve(stretches, size, turns=turns)],
     }
 
@@ -142,25 +169,13 @@ def _errors(judgements: Sequence[Row]) -> Row:
     return {column: {severity: found[column, severity] for severity in PENALTIES} for column in COLUMNS}
 
 
-def _missing(dialogues: Sequence[Row], judgements: Sequence[Row], turns: int, size: int) -> Row:
-    """Judgements that are not there, those of dialogues that broke off among them, and what was odd about the rest."""
-    planned = planned_chunks(turns, size)
-    failed = sum(bool(row.get("failure")) for row in dialogues)
+def _missing(dialogues: Sequence[Row], judgements: Sequence[Row], planned: int, failures: Sequence[Row]) -> Row:
+    """Judgements that are not there, those of dialogues that broke off among them."""
     causes = Counter(row["missing"]["cause"] for row in judgements if row["missing"])
+    failed = sum(bool(row.get("failure")) for row in dialogues)
     if failed:
         causes["dialogue"] = failed * planned
-    there = [row for row in judgements if not row["missing"]]
-    expected = len(judgements) + failed * planned
-    return {
-        "expected": expected,
-        "missing": causes.total(),
-        "share": causes.total() / expected if expected else 0.0,
-        "by_cause": dict(sorted(causes.items())),
-        "repaired": sum(bool(row["repaired"]) for row in there),
-        "errors": sum(len(row["errors"]) for row in there),
-        "quotes_not_found": sum(row["quotes_not_found"] for row in there),
-        "errors_without_severity": sum(row["unrated"] for row in there),
-    }
+    return missing_part("judgement", len(judgements) + failed * planned, causes, failures)
 
 
 def planned_chunks(turns: int, size: int) -> int:
@@ -175,6 +190,7 @@ def _case(row: Row, chunks: Chunks) -> Row:
     columns = scores.columns if scores else None
     return {
         **{name: row[name] for name in ("language", "seed_id", "run", "ended_by")},
+        "turns": len(row["turns"]),
         "overall": overall(columns) if columns else None,
         "columns": columns,
         "chunks": [overall(chunk) if chunk else None for chunk in chunks],

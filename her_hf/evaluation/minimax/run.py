@@ -17,14 +17,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from her_hf.durable import RUN_FILE, claim, digest, read_json, write_json
+from her_hf.durable import RUN_FILE, claim, digest, read_json
 from her_hf.inference import Caller
 from her_hf.journal import Journal
 from her_hf.judging.critics.minimax import OPENING_TURNS, ChunkJudging
-from her_hf.runs.addresses import without_address
 from her_hf.runs.progress import Progress
+from her_hf.runs.results import RESULTS, data_of, write_results
 from her_hf.runs.starts import NOTES, SESSIONS, Clock, by_first_role, keep_notes, note_start, run_now
-from her_hf.runs.units import WINDOW, Stage, each
+from her_hf.runs.units import WINDOW, Cause, Stage, each
 from her_hf.scenes.seeds import Seed
 from her_hf.simulation.minimax import MinimaxSettings, Session, play_session
 
@@ -32,9 +32,10 @@ from ..rows import Row
 from .judging import Dialogue, Judges, dialogue_key
 from .results import minimax_results, planned_chunks
 
-DIALOGUES, JUDGEMENTS, RESULTS = "dialogues.jsonl", "judgements.jsonl", "results.json"
+DIALOGUES, JUDGEMENTS = "dialogues.jsonl", "judgements.jsonl"
 LEDGER, JUDGING = "ledger.sqlite", "judging.json"
-BESIDE = (RUN_FILE, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", DIALOGUES, SESSIONS, NOTES, RESULTS, "report.md")
+REPORTS = ("report.md", "report.html")
+BESIDE = (RUN_FILE, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", DIALOGUES, SESSIONS, NOTES, RESULTS, *REPORTS)
 """What may lie in the folder when judging begins there."""
 
 
@@ -55,6 +56,7 @@ class MinimaxRun:
         judge ([`~her_hf.inference.Caller`], *optional*): Who judges; `None` if the dialogues are only to be played.
         judging ([`~her_hf.judging.critics.minimax.ChunkJudging`], *optional*): How the judge is asked.
         runs (`int`, *optional*, defaults to 3): How often each seed is played.
+        source, split (`str`, *optional*): Where the seeds come from, and of which language, for the results.
         window (`int`, *optional*, defaults to 256): Most dialogues in hand at a time, played or judged.
         show (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
     """
@@ -67,6 +69,8 @@ class MinimaxRun:
     judge: Caller | None = None
     judging: ChunkJudging = field(default_factory=ChunkJudging)
     runs: int = 3
+    source: str = ""
+    split: str | None = None
     window: int = WINDOW
     show: bool = True
 
@@ -111,8 +115,9 @@ async def run_minimax(run: MinimaxRun) -> Row:
         dialogues, judgements = await _play_and_judge(run, ready, played_by, judged_by, clock)
         turns = _turns_of(dialogues, played_by)
         settings = {**played_by, **judged_by, "runs": run.runs}
+        settings["data"] = data_of(run.source, run.split, [[*seed.key, _digest(seed)] for seed in run.seeds])
         results = minimax_results(dialogues, judgements, settings, turns=turns, chunk=run.judging.chunk)
-        write_json(run.out / RESULTS, results)
+        write_results(run.out, results)
         return results
     finally:
         keep_notes(run.out, _callers(run))
@@ -195,7 +200,7 @@ class _DialogueShape(BaseModel):
     seed_id: str
     run: int
     turns: list[dict[str, Any]]
-    failure: dict[str, Any] | None
+    failure: Cause | None
     seed_digest: str
 
 
@@ -244,14 +249,13 @@ def _digest(seed: Seed) -> str:
 
 def _dialogue_row(unit: Unit, session: Session, made_with: str) -> Row:
     seed, number = unit
-    failure = session.failure
     return {
         "seed_id": seed.id,
         "language": seed.language,
         "run": number,
         "turns": [line.as_dict() for line in session.lines],
-        "ended_by": "failed" if failure else "turns",
-        "failure": failure and {**failure, "detail": without_address(failure["detail"])},
+        "ended_by": "failed" if session.failure else "turns",
+        "failure": session.failure,
         "dropped_turns": session.dropped_turns,
         "asked_again": session.asked_again,
         "seed_digest": _digest(seed),

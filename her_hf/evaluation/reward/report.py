@@ -10,8 +10,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from her_hf.durable import replace_text
+from her_hf.runs.report.headline import caption
 from her_hf.runs.report.markdown import counted, escape, name_of, percent, table
-from her_hf.runs.report.plots import GROUPS, OURS
+from her_hf.runs.report.plots import GROUPS, OURS, finish
 from her_hf.runs.report.shared import (
     Flag,
     Results,
@@ -21,20 +22,21 @@ from her_hf.runs.report.shared import (
     model_flags,
     option_flags,
     reproduce_section,
-    settings_section,
-    write_sections,
+    write_report,
 )
 
-PLOT, MODELS_PLOT = "rm.png", "models.png"
+from .transcripts import reward_transcripts
+
+PLOT, MODELS_PLOT = "reward.png", "models.png"
 _BEGIN, _END = "<!-- measured on pairs: begin -->", "<!-- measured on pairs: end -->"
 _CHANCE = "#c8553d"
 
 
 def write_reward_report(results: Results, out: Path) -> Path:
-    """Writes `report.md` and its plot into `out`.
+    """Writes `report.md`, `report.html` and the plot into `out`.
 
     Args:
-        results (`Mapping`): Contents of `results.json`; see [`~her_hf.evaluation.reward.run.reward_results`].
+        results (`Mapping`): Contents of `results.json`; see [`~her_hf.runs.envelope.RewardResults`].
         out (`Path`): Folder of the report.
 
     Returns:
@@ -42,10 +44,16 @@ def write_reward_report(results: Results, out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     sections: list[Section] = [_head, missing_first]
-    if results["pairs"]:
+    if results["counts"]["pairs"]:
         draw_models({"this judge": results}, out / PLOT)
         sections += [_accuracy, _groups, _place, _calibration]
-    return write_sections([*sections, _answers, _circumstances, _lost, settings_section, _reproduce], results, out)
+    return write_report(
+        results,
+        out,
+        opening=sections,
+        closing=[_answers, _circumstances, _lost, _reproduce],
+        transcripts=reward_transcripts(results, out),
+    )
 
 
 def _head(results: Results) -> str:
@@ -53,7 +61,7 @@ def _head(results: Results) -> str:
     way = f"{settings['comparison']}, principles {settings['principles'].replace('_', ' ')}"
     return (
         "# Reward model\n\n"
-        f"**{name_of(settings.get('model'))}** judged {counted(results['pairs'], 'labelled pair')} ({way}, "
+        f"**{name_of(settings.get('model'))}** judged {counted(results['counts']['pairs'], 'labelled pair')} ({way}, "
         f"read: {_read(settings)}; {'both orders' if settings['both_orders'] else 'one order'})."
     )
 
@@ -61,22 +69,28 @@ def _head(results: Results) -> str:
 def _read(settings: Mapping[str, Any]) -> str:
     if settings["read"] == "probability":
         return "the probability of each verdict"
-    return f"the answer it writes, {'thinking first' if settings['reasoning'] else 'at once'}"
+    return f"the answer it writes, {'thinking first' if settings['reasoning'] else 'without thinking'}"
 
 
 def _accuracy(results: Results) -> str:
-    ties, agreement = results["ties"], results["agreement"]
+    figures = results["figures"]
+    ties, agreement = figures["ties"], figures["agreement"]
     rows = [
-        ["accuracy (a tie is wrong where the label names a side)", _percent(results["accuracy"]), _ends(results)],
-        ["accuracy, ties of the judge left out", _percent(results["accuracy_decided"]), ""],
-        ["accuracy, a tie counts one half", _percent(results["half_credit"]), ""],
-        ["accuracy of single orders", _percent(results["per_order_accuracy"]), ""],
+        [
+            "accuracy (a tie is wrong where the label names a side)",
+            _percent(figures["accuracy"]),
+            _ends(results["intervals"]["accuracy"]),
+        ],
+        ["accuracy, ties of the judge left out", _percent(figures["accuracy_decided"]), ""],
+        ["accuracy, a tie counts one half", _percent(figures["half_credit"]), ""],
+        ["accuracy of single orders", _percent(figures["per_order_accuracy"]), ""],
         ["ties: of the judge / of the labels", f"{_percent(ties['judge'])} / {_percent(ties['labels'])}", ""],
         ["Cohen's kappa", _number(agreement["kappa"]), ""],
         ["Krippendorff's alpha (nominal)", _number(agreement["alpha"]), ""],
     ]
     head = ["figure", "value", "95% interval (Wilson)"]
-    return f"## Accuracy\n\n{table(head, rows)}\n\n![Accuracy by kind, and calibration]({PLOT})"
+    plot = f"\n\n![Accuracy by kind, and calibration]({PLOT})" if has_models_to_draw({"": results}) else ""
+    return f"## Accuracy\n\n{table(head, rows)}{plot}"
 
 
 def _groups(results: Results) -> str:
@@ -88,8 +102,8 @@ def _groups(results: Results) -> str:
         "by_length": "By length of the better reply against the other (like: within a twentieth; much: a fifth)",
     }
     for name, title in titles.items():
-        if results[name]:
-            parts.append(f"## {title}\n\n{_group_table(results[name])}")
+        if results["figures"][name]:
+            parts.append(f"## {title}\n\n{_group_table(results['figures'][name])}")
     return "\n\n".join(parts)
 
 
@@ -99,7 +113,7 @@ def _group_table(groups: Mapping[str, Any]) -> str:
             escape(name),
             own["pairs"],
             _percent(own["accuracy"]),
-            _ends(own),
+            _ends(own["interval"]),
             _percent(own["half_credit"]),
             _percent(own["position_consistency"]),
         ]
@@ -111,15 +125,15 @@ def _group_table(groups: Mapping[str, Any]) -> str:
 def _place(results: Results) -> str:
     return (
         "## Place\n\n"
-        f"Both orders agree on {_percent(results['position_consistency'])} of the pairs read in both; where they "
-        "disagree, the verdict is a tie (of probabilities, which are averaged, the likeliest). "
+        f"Both orders agree on {_percent(results['figures']['position_consistency'])} of the pairs read in both; "
+        "where they disagree, the verdict is a tie (of probabilities, which are averaged, the likeliest). "
         f"Single verdicts name the reply shown first in "
-        f"{_percent(results['first_position'])} of cases (50% without bias)."
+        f"{_percent(results['figures']['first_position'])} of cases (50% without bias)."
     )
 
 
 def _calibration(results: Results) -> str:
-    found = results["calibration"]
+    found = results["figures"]["calibration"]
     rows = [
         [f"{one['low']:.1f} to {one['high']:.1f}", one["count"], _number(one["confidence"]), _percent(one["accuracy"])]
         for one in found["bins"]
@@ -133,7 +147,7 @@ def _calibration(results: Results) -> str:
 
 
 def _answers(results: Results) -> str:
-    answers = results["answers"]
+    answers, unreadable = results["counts"], results["figures"]["first_unreadable_share"]
     if answers["first_unreadable"] is None:
         return (
             "## Answers\n\n"
@@ -143,13 +157,13 @@ def _answers(results: Results) -> str:
     return (
         "## Answers\n\n"
         f"{counted(answers['orders'], 'order')} asked and answered. First answers that could not be read: "
-        f"{answers['first_unreadable']} ({_percent(answers['first_unreadable_share'])}). Answers that had to be "
-        f"mended: {answers['repaired']}."
+        f"{answers['first_unreadable']} ({_percent(unreadable)}). Answers that had to be "
+        f"repaired: {answers['repaired']}."
     )
 
 
 def _circumstances(results: Results) -> str:
-    count = results["circumstances_from_prompt"]
+    count = results["counts"]["circumstances_from_prompt"]
     if not count:
         return ""
     return (
@@ -160,8 +174,9 @@ def _circumstances(results: Results) -> str:
 
 
 def _lost(results: Results) -> str:
-    first = results["missing"]["first"]
-    return missing_section(results, *([f"The first: {escape(first, most=300)}"] if first else []))
+    failures = results["missing"]["failures"]
+    first = [f"The first: {escape(failures[0]['detail'], most=300)}"] if failures else []
+    return missing_section(results, *first)
 
 
 def _reproduce(results: Results) -> str:
@@ -186,20 +201,20 @@ def comparison_table(models: Mapping[str, Results]) -> str:
     Args:
         models (`Mapping[str, Mapping]`): Name to the contents of `results.json`, all of the same pairs.
     """
-    groups = sorted({name for found in models.values() for name in found["by_group"]})
+    groups = sorted({name for found in models.values() for name in found["figures"]["by_group"]})
     head = ["model", "read", "accuracy", *(f"{name} kinds" for name in groups), "orders agree", "a tie counts half"]
     head += ["first answers unreadable", "missing", "calibration error"]
     rows = [
         [
             escape(name),
             _read(found["settings"]),
-            f"{_percent(found['accuracy'])} {_ends(found)}",
-            *(_grouped(found["by_group"].get(group)) for group in groups),
-            _percent(found["position_consistency"]),
-            _percent(found["half_credit"]),
-            _percent(found["answers"]["first_unreadable_share"]),
+            f"{_percent(found['figures']['accuracy'])} {_ends(found['intervals']['accuracy'])}",
+            *(_grouped(found["figures"]["by_group"].get(group)) for group in groups),
+            _percent(found["figures"]["position_consistency"]),
+            _percent(found["figures"]["half_credit"]),
+            _percent(found["figures"]["first_unreadable_share"]),
             percent(found["missing"]["share"]),
-            _number(found["calibration"]["error"]),
+            _number(found["figures"]["calibration"]["error"]),
         ]
         for name, found in models.items()
     ]
@@ -216,13 +231,12 @@ def write_comparison(models: Mapping[str, Results], out: Path) -> Path:
     Raises:
         `ValueError`: If the models did not judge the same pairs.
     """
-    if len({(found["settings"]["pairs"], found["labels"]) for found in models.values()}) > 1:
+    if len({(found["settings"]["pairs"], found["settings"]["labels"]) for found in models.values()}) > 1:
         raise ValueError(f"{', '.join(models)} judged different pairs or labels, so their figures do not compare")
-    draw_models(models, out / MODELS_PLOT)
+    drawn = draw_models(models, out / MODELS_PLOT)
     file = out / "models.md"
-    plot = f"![Accuracy by kind]({MODELS_PLOT})"
-    text = f"# Reward models on the same pairs\n\n{comparison_table(models)}\n\n{plot}\n"
-    replace_text(file, text)
+    plot = f"\n\n![Accuracy by kind]({MODELS_PLOT})" if drawn else ""
+    replace_text(file, f"# Reward models on the same pairs\n\n{comparison_table(models)}{plot}\n")
     return file
 
 
@@ -249,11 +263,12 @@ def write_into_card(folder: Path, models: Mapping[str, Results]) -> Path:
         `FileNotFoundError`: If the folder has no card.
     """
     card = card_of(folder)
-    draw_models(models, folder / MODELS_PLOT)
+    drawn = draw_models(models, folder / MODELS_PLOT)
+    plot = f"![Accuracy by kind, and calibration]({MODELS_PLOT})\n\n" if drawn else ""
     section = (
         f"{_BEGIN}\n\n## Measured on labelled pairs\n\nBy `her-hf eval reward`; intervals are 95% Wilson. Labels are "
         f"those of the pairs, which are no vote of people unless their card says so.\n\n{comparison_table(models)}\n\n"
-        f"![Accuracy by kind, and calibration]({MODELS_PLOT})\n\n{_END}"
+        f"{plot}{_END}"
     )
     text = card.read_text(encoding="utf-8")
     if _BEGIN in text and _END in text:
@@ -265,46 +280,93 @@ def write_into_card(folder: Path, models: Mapping[str, Results]) -> Path:
 
 
 def _grouped(own: Mapping[str, Any] | None) -> str:
-    return "–" if own is None else f"{_percent(own['accuracy'])} {_ends(own)}"
+    return "–" if own is None else f"{_percent(own['accuracy'])} {_ends(own['interval'])}"
 
 
-def draw_models(models: Mapping[str, Results], path: Path) -> None:
+def has_models_to_draw(models: Mapping[str, Results]) -> bool:
+    """Whether there is more to draw than a single bar."""
+    return len(models) * len(_groups_of(models)) > 1 or _has_reliability(models)
+
+
+def _has_reliability(models: Mapping[str, Results]) -> bool:
+    counts = (sum(one["count"] > 0 for one in found["figures"]["calibration"]["bins"]) for found in models.values())
+    return max(counts, default=0) > 1
+
+
+def _groups_of(models: Mapping[str, Results]) -> list[tuple[str, str, str]]:
+    """What has bars of its own: label, table and name; first all pairs, which stand in no table."""
+    tables = {"by_group": "{} kinds", "by_kind": "{}"}
+    found = [("all pairs", "", "")]
+    for name, label in tables.items():
+        groups = sorted({group for one in models.values() for group in one["figures"][name]})
+        found += [(label.format(group.replace("_", " ")), name, group) for group in groups]
+    return found
+
+
+def draw_models(models: Mapping[str, Results], path: Path) -> bool:
     """Accuracy of one or several models, whole and by kind, with 95% Wilson intervals; and how well they know it.
 
     Args:
         models (`Mapping[str, Mapping]`): Name to the contents of `results.json`.
         path (`Path`): The PNG.
+
+    Returns:
+        `bool`: Whether it was drawn; see [`has_models_to_draw`].
     """
-    kinds = sorted({kind for found in models.values() for kind in found["by_kind"]})
-    groups = sorted({group for found in models.values() for group in found["by_group"]})
-    names = ["all pairs", *(f"{group} kinds" for group in groups), *(kind.replace("_", " ") for kind in kinds)]
+    path.unlink(missing_ok=True)
+    if not has_models_to_draw(models):
+        return False
+    groups = _groups_of(models)
+    bars, curve = len(models) * len(groups) > 1, _has_reliability(models)
     with rc_context({"text.parse_math": False}):
-        drawing = Figure(figsize=(11.0, max(4.0, 0.32 * len(names) * (0.5 + 0.5 * len(models)))))
-        left, right = drawing.subplots(1, 2, gridspec_kw={"width_ratios": [7, 4]})
-        height = 0.8 / len(models)
-        for number, (name, found) in enumerate(models.items()):
-            own = [found, *(found["by_group"].get(g) for g in groups), *(found["by_kind"].get(k) for k in kinds)]
-            colour = OURS if len(models) == 1 else GROUPS[number % len(GROUPS)]
-            _draw_bars(left, own, (number - (len(models) - 1) / 2) * height, height, colour, name)
-            _draw_reliability(right, found["calibration"]["bins"], colour, name)
-        left.axvline(50, color=_CHANCE, linestyle="--", linewidth=1)
-        left.set_yticks(range(len(names)), names, fontsize=8)
-        left.set_ylim(len(names) - 0.4, -0.6)
-        left.set_xlim(0, 105)
-        left.set_xlabel("% right (lines: 95% Wilson intervals; dashed: chance between two sides)")
-        right.plot([0, 100], [0, 100], color=_CHANCE, linestyle="--", linewidth=1)
-        right.set_xlim(0, 102)
-        right.set_ylim(0, 105)
-        right.set_xlabel("confidence, %")
-        right.set_ylabel("% right")
-        right.set_title("calibration", fontsize=10)
+        drawing = Figure(figsize=(11.0 if bars and curve else 6.5, _height(len(groups), len(models))))
+        ratios = [7] * bars + [4] * curve
+        panels = list(drawing.subplots(1, len(ratios), squeeze=False, width_ratios=ratios)[0])
+        if bars:
+            _draw_accuracy(panels[0], models, groups)
+        if curve:
+            _draw_calibration(panels[-1], models)
         if len(models) > 1:
-            left.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(models))
-        for axes in (left, right):
-            axes.spines[["top", "right"]].set_visible(False)
+            panels[0].legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(models))
+        for axes in panels:
             axes.set_axisbelow(True)
-        drawing.tight_layout()
-        drawing.savefig(path, dpi=150)
+        finish(drawing, path, "; ".join(map(caption, models.values())))
+    return True
+
+
+def _height(groups: int, models: int) -> float:
+    return max(4.0, 0.32 * groups * (0.5 + 0.5 * models))
+
+
+def _colour(number: int, models: int) -> str:
+    return OURS if models == 1 else GROUPS[number % len(GROUPS)]
+
+
+def _draw_accuracy(axes: Any, models: Mapping[str, Results], groups: Sequence[tuple[str, str, str]]) -> None:
+    height = 0.8 / len(models)
+    for number, (name, found) in enumerate(models.items()):
+        figures = found["figures"]
+        whole = {"accuracy": figures["accuracy"], "interval": found["intervals"]["accuracy"]}
+        own = [figures[table].get(group) if table else whole for _, table, group in groups]
+        shift = (number - (len(models) - 1) / 2) * height
+        _draw_bars(axes, own, shift, height, _colour(number, len(models)), name)
+    axes.axvline(50, color=_CHANCE, linestyle="--", linewidth=1)
+    axes.set_yticks(range(len(groups)), [label for label, _, _ in groups], fontsize=8)
+    axes.set_ylim(len(groups) - 0.4, -0.6)
+    axes.set_xlim(0, 105)
+    axes.set_xlabel("% right (lines: 95% Wilson intervals; dashed: chance between two sides)")
+
+
+def _draw_calibration(axes: Any, models: Mapping[str, Results]) -> None:
+    for number, (name, found) in enumerate(models.items()):
+        bins = found["figures"]["calibration"]["bins"]
+        _draw_reliability(axes, bins, _colour(number, len(models)), name)
+    axes.plot([0, 100], [0, 100], color=_CHANCE, linestyle="--", linewidth=1)
+    axes.set_xlim(0, 102)
+    axes.set_ylim(0, 105)
+    axes.set_xlabel("confidence, %")
+    axes.set_ylabel("% right")
+    axes.set_title("calibration", fontsize=10)
 
 
 def _draw_bars(
@@ -330,8 +392,7 @@ def _draw_reliability(axes: Any, bins: Sequence[Mapping[str, Any]], colour: str,
     )
 
 
-def _ends(own: Mapping[str, Any]) -> str:
-    ends = own["interval"]
+def _ends(ends: Sequence[float] | None) -> str:
     return f"[{ends[0]:.1%}, {ends[1]:.1%}]" if ends else "–"
 
 

@@ -1,21 +1,21 @@
 """Measuring a reward model, or any judge, on labelled pairs.
 
 In the output folder: `run.json` (the settings), `ledger.sqlite` (every answer), `judged.jsonl` (a line a pair),
-`results.json`.
+`results.json`, `sessions.jsonl` (one line a start: seconds and tokens spent), `notes.json` (what the judge noted, if
+anything).
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from her_hf.durable import RUN_FILE, OtherRunError, claim, digest, replace_text, write_json
+from her_hf.durable import RUN_FILE, OtherRunError, claim, digest, replace_text
 from her_hf.inference import Caller
 from her_hf.inference.wire import whole_characters
 from her_hf.journal import Journal
@@ -23,21 +23,17 @@ from her_hf.judging import BadPair, Pair, PairVerdict, PairwiseJudge
 from her_hf.judging.pairwise.circumstances import candidate_body
 from her_hf.runs.addresses import missing_row
 from her_hf.runs.progress import Progress
-from her_hf.runs.starts import run_now
+from her_hf.runs.results import data_of, write_results
+from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
 from her_hf.runs.units import WINDOW, Cause, Stage, run_units
-from her_hf.scoring.reward import Judged, accuracy_figures, agreement_figures, calibration, order_figures
 
 from ..rows import Row
+from .results import reward_results
 
-JUDGED, RESULTS = "judged.jsonl", "results.json"
+JUDGED = "judged.jsonl"
 LEDGER_FILES = ("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm")
 """May be in a new folder already: a copied ledger saves the calls that it holds."""
 
-
-LENGTHS = ("much shorter", "shorter", "like", "longer", "much longer")
-"""Groups of [`length_group`], in order."""
-
-_TWENTIETH, _FIFTH = 1.05, 1.2
 _OF_THE_JUDGE = tuple(field.name for field in fields(PairVerdict))
 
 
@@ -50,6 +46,7 @@ class RewardRun:
         out (`Path`): Output folder.
         judge ([`~her_hf.judging.PairwiseJudge`]): Who judges.
         unseen (`Sequence[str]`, *optional*): Kinds that training never saw; they make a group of their own.
+        source, split (`str`, *optional*): Where the pairs come from, for the results.
         window (`int`, *optional*, defaults to 256): Most pairs in hand at a time.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
     """
@@ -58,6 +55,8 @@ class RewardRun:
     out: Path
     judge: PairwiseJudge
     unseen: Sequence[str] = ()
+    source: str = ""
+    split: str | None = None
     window: int = WINDOW
     show: bool = True
 
@@ -188,7 +187,7 @@ async def run_reward(run: RewardRun) -> Row:
         run ([`RewardRun`]): The measurement.
 
     Returns:
-        `dict`: See [`reward_results`].
+        `dict`: See [`~her_hf.evaluation.reward.results.reward_results`].
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings or pairs.
@@ -205,11 +204,18 @@ async def run_reward(run: RewardRun) -> Row:
         "unseen": sorted(run.unseen),
     }
     claim(run.out, settings, begun=lambda folder: (folder / JUDGED).exists(), beside=LEDGER_FILES)
+    clock, callers = Clock(), {"judge": run.judge.caller}
     file, judged_by = run.out / JUDGED, digest(settings)
-    rows = await judge_pairs(run.judge, run.pairs, file, judged_by=judged_by, window=run.window, show=run.show)
-    results = reward_results(rows, settings)
-    write_json(run.out / RESULTS, results)
-    return results
+    try:
+        rows = await judge_pairs(run.judge, run.pairs, file, judged_by=judged_by, window=run.window, show=run.show)
+        clock.lap("judging")
+        data = data_of(run.source, run.split, [pair_key(pair) for pair in run.pairs])
+        results = reward_results(rows, {**settings, "data": data})
+        write_results(run.out, results)
+        return results
+    finally:
+        keep_notes(run.out, callers)
+        note_start(run.out, clock, callers)
 
 
 def run_reward_now(run: RewardRun) -> Row:
@@ -248,109 +254,3 @@ def judge_file_now(
 ) -> list[Row]:
     """[`judge_file`] from code that is not asynchronous; connections are closed at the end."""
     return run_now(judge_file(judge, pairs, file, show=show), {"judge": judge.caller})
-
-
-def reward_results(rows: Sequence[Row], settings: Row) -> Row:
-    """All figures of judged pairs.
-
-    Args:
-        rows (`Sequence[dict]`): Lines of `judged.jsonl`.
-        settings (`dict`): How they came; `unseen` names kinds that make a group of their own.
-
-    Returns:
-        `dict`: `settings`; figures of [`~her_hf.scoring.reward`] over all pairs; `by_kind`, `by_group` (seen, unseen),
-            `by_source` and `by_length`, each with `accuracy`, `interval`, `half_credit` and `pairs`; `agreement`;
-            `calibration`; `answers` (orders asked, repaired, first answers that could not be read);
-            `circumstances_from_prompt`, how many pairs carry no circumstances of their own; `missing`.
-    """
-    unseen = set(settings.get("unseen") or ())
-    judged = [_judged(row) for row in rows]
-    # Where each reply is rated by itself, none is shown first.
-    placed = [] if settings.get("comparison") == "pointwise" else judged
-
-    def group(row: Row) -> str | None:
-        if row.get("kind") is None or not unseen:
-            return None
-        return "unseen" if row["kind"] in unseen else "seen"
-
-    return {
-        "settings": settings,
-        "labels": digest([row["label"] for row in rows]),
-        **accuracy_figures(judged),
-        **order_figures(placed),
-        "by_kind": _grouped(rows, lambda row: row.get("kind")),
-        "by_group": _grouped(rows, group),
-        "by_source": _grouped(rows, lambda row: row.get("source")),
-        "by_length": _grouped(rows, length_group, LENGTHS),
-        "agreement": agreement_figures(judged),
-        "calibration": calibration(judged),
-        "answers": _answers(rows, settings),
-        "circumstances_from_prompt": sum(row.get("circumstances") == "from_prompt" for row in rows),
-        "missing": _missing(rows),
-    }
-
-
-def length_group(row: Row) -> str | None:
-    """The better reply against the other one: at least a fifth (`much`) or a twentieth shorter, `like` it, or longer.
-
-    In characters that the judge sees; `None` where the label names no side.
-    """
-    if row.get("label") not in ("cand_1", "cand_2"):
-        return None
-    one, two = row["characters"]
-    better, other = (one, two) if row["label"] == "cand_1" else (two, one)
-    word, (less, more) = ("longer", (other, better)) if better > other else ("shorter", (better, other))
-    if more >= less * _FIFTH:
-        return f"much {word}"
-    return word if more >= less * _TWENTIETH else "like"
-
-
-def _judged(row: Row) -> Judged:
-    orders = tuple(one["verdict"] for one in row["per_order"])
-    return Judged(row["label"], row["verdict"], orders, row["confidence"])
-
-
-def _grouped(
-    rows: Sequence[Row], key: Callable[[Row], str | None], order: Sequence[str] | None = None
-) -> dict[str, Row]:
-    names = sorted({name for row in rows if (name := key(row)) is not None}, key=order.index if order else None)
-    found = {}
-    for name in names:
-        judged = [_judged(row) for row in rows if key(row) == name]
-        own = {**accuracy_figures(judged), **order_figures(judged)}
-        shown = ("accuracy", "interval", "half_credit", "position_consistency", "pairs")
-        found[name] = {figure: own[figure] for figure in shown}
-    return found
-
-
-def _answers(rows: Sequence[Row], settings: Row) -> Row:
-    """What the judge's single answers were like; an order whose first request was lost has none.
-
-    Where probabilities were read nothing was written, so that nothing can be said of it.
-    """
-    orders = [
-        one
-        for row in rows
-        for one in row["per_order"]
-        if one["missing"] is None or one["missing"]["cause"] != "request" or one["attempts"] > 1
-    ]
-    if settings.get("read") == "probability":
-        return {"orders": len(orders), "repaired": None, "first_unreadable": None, "first_unreadable_share": None}
-    unreadable = sum(one["missing"] is not None or one["attempts"] > 1 for one in orders)
-    return {
-        "orders": len(orders),
-        "repaired": sum(one["repaired"] for one in orders),
-        "first_unreadable": unreadable,
-        "first_unreadable_share": unreadable / len(orders) if orders else None,
-    }
-
-
-def _missing(rows: Sequence[Row]) -> Row:
-    lost = [row["missing"] for row in rows if row["missing"] is not None]
-    return {
-        "expected": len(rows),
-        "missing": len(lost),
-        "share": len(lost) / len(rows) if rows else 0.0,
-        "by_cause": dict(Counter(one["cause"] for one in lost)),
-        "first": lost[0]["detail"] if lost else "",
-    }

@@ -44,7 +44,8 @@ def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
 
 
 def fence(text: str, language: str = "text") -> str:
-    """A fenced block that no text can close early."""
+    """A fenced block that no text can close early; marks that turn the direction of what follows are left out."""
+    text = _BIDI.sub("", text)
     ticks = "```"
     while ticks in text:
         ticks += "`"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 from matplotlib import rc_context
@@ -14,7 +15,9 @@ from her_hf.scoring.minimax import PILLARS
 from her_hf.scoring.published import PUBLISHED
 from her_hf.scoring.statistics import bootstrap_interval
 
-OURS, GREY = "#2f6f9f", "#c3cad1"
+from .headline import caption
+
+OURS, GREY, SOFT = "#2f6f9f", "#c3cad1", "#5c6670"
 GROUPS = ("#2f6f9f", "#d9b26f", "#7a9e7e", "#c8553d", "#8d7fb0", "#9aa5b1")
 NOTE = "published, other judge"
 NO_TAG = "(none)"
@@ -43,10 +46,10 @@ def draw_scores(results: Mapping[str, Any], path: Path) -> None:
         results (`Mapping`): Contents of `results.json`, judged.
         path (`Path`): The PNG.
     """
-    scores, intervals = results["scores"], results["intervals"]
+    scores, intervals = results["figures"]["scores"], results["intervals"]
     ours = [Bar(name, scores[name], intervals[name]) for name in (*DIMENSIONS, "avg")]
     theirs = [Bar(row.model, row.coser.avg) for row in PUBLISHED]
-    _draw_beside(ours, theirs, path, "CoSER score", "CoSER average")
+    _draw_beside(ours, theirs, path, "CoSER score", "CoSER average", caption(results))
 
 
 def draw_by_tag(results: Mapping[str, Any], path: Path) -> bool:
@@ -59,9 +62,10 @@ def draw_by_tag(results: Mapping[str, Any], path: Path) -> bool:
     Returns:
         `bool`: Whether it was drawn; see [`has_tags_to_draw`].
     """
+    path.unlink(missing_ok=True)
     if not has_tags_to_draw(results):
         return False
-    tables = results["tables"]["tag"]
+    tables = results["figures"]["by_tag"]
     groups = {
         f"{tag} ({scenes} scenes)": [
             Bar(name, tables[tag]["scores"][name], interval) for name, interval in intervals.items()
@@ -75,14 +79,19 @@ def draw_by_tag(results: Mapping[str, Any], path: Path) -> bool:
         axes.set_ylabel("CoSER score")
         axes.set_title("By tag (lines: 95% bootstrap intervals over scenes)", fontsize=10)
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        _finish(figure, path)
+        finish(figure, path, caption(results))
     return True
 
 
 def has_tags_to_draw(results: Mapping[str, Any]) -> bool:
-    """Whether scenes that were played have tags, and no more of them than there are colours to tell them apart."""
+    """Whether scenes that were played have several tags, and no more of them than there are colours."""
     tags = {case["tag"] or NO_TAG for case in results["cases"]}
-    return bool(tags - {NO_TAG}) and len(tags) <= len(GROUPS)
+    return 2 <= len(tags) <= len(GROUPS)
+
+
+def has_curve_to_draw(results: Mapping[str, Any]) -> bool:
+    """Whether quality is known at more than one place: a single point is no curve."""
+    return len(results["figures"]["curve"]) > 1
 
 
 def tag_intervals(cases: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, dict[str, Sequence[float] | None]]]:
@@ -100,19 +109,19 @@ def tag_intervals(cases: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, di
 
 
 def draw_pillars(results: Mapping[str, Any], path: Path) -> None:
-    """Scores of a reenactment run with their intervals, beside the published averages with theirs.
+    """Scores of a minimax run with their intervals, beside the published averages with theirs.
 
     Args:
         results (`Mapping`): Contents of `results.json`, judged.
         path (`Path`): The PNG.
     """
-    scores, intervals = results["scores"], results["intervals"]
+    scores, intervals = results["figures"]["scores"], results["intervals"]
     ours = [Bar("overall", scores["overall"], intervals["overall"])]
     for name in PILLARS:
         ours.append(Bar(name, (scores["pillars"] or {}).get(name), (intervals["pillars"] or {}).get(name)))
     ranked = sorted(PUBLISHED, key=lambda row: -row.minimax.avg)
     theirs = [Bar(row.model, row.minimax.avg, (row.minimax.low, row.minimax.high)) for row in ranked]
-    _draw_beside(ours, theirs, path, "score (a scale of our own)", "MiniMax average")
+    _draw_beside(ours, theirs, path, "score (a scale of our own)", "MiniMax average", caption(results))
 
 
 def draw_curve(results: Mapping[str, Any], path: Path) -> None:
@@ -122,7 +131,10 @@ def draw_curve(results: Mapping[str, Any], path: Path) -> None:
         results (`Mapping`): Contents of `results.json`, judged.
         path (`Path`): The PNG.
     """
-    points = results["curve"]
+    path.unlink(missing_ok=True)
+    if not has_curve_to_draw(results):
+        return
+    points = results["figures"]["curve"]
     with rc_context(_STYLE):
         figure = Figure(figsize=(7.2, 3.6))
         axes = figure.subplots()
@@ -132,8 +144,9 @@ def draw_curve(results: Mapping[str, Any], path: Path) -> None:
         for place, mean, low, high in inside:
             error = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
             axes.errorbar(place, mean, error, color=OURS, capsize=3, linewidth=1)
-        if len(results["by_language"]) > 1:
-            for number, (name, found) in enumerate(results["by_language"].items(), start=1):
+        languages = results["figures"]["by_language"]
+        if len(languages) > 1:
+            for number, (name, found) in enumerate(languages.items(), start=1):
                 _draw_line(axes, found["curve"], name, color=GROUPS[number % len(GROUPS)], linestyle="--", marker=".")
         labels = [f"{point['first_turn']}–{point['last_turn']}\nn={point['n']}" for point in points]
         axes.set_xticks(range(len(points)), labels, fontsize=8)
@@ -143,7 +156,7 @@ def draw_curve(results: Mapping[str, Any], path: Path) -> None:
         axes.set_ylabel("overall (a scale of our own)")
         axes.set_title("Quality against turn number (lines: 95% bootstrap intervals over seeds)", fontsize=10)
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        _finish(figure, path)
+        finish(figure, path, caption(results))
 
 
 def curve_intervals(cases: Sequence[Mapping[str, Any]], places: int) -> list[Sequence[float] | None]:
@@ -179,7 +192,9 @@ def _draw_line(axes: Any, points: Sequence[Mapping[str, Any]], name: str, **look
     axes.plot(range(len(points)), means, label=_short(name), **look)
 
 
-def _draw_beside(ours: Sequence[Bar], theirs: Sequence[Bar], path: Path, what: str, published: str) -> None:
+def _draw_beside(
+    ours: Sequence[Bar], theirs: Sequence[Bar], path: Path, what: str, published: str, under: str
+) -> None:
     """Our bars on the left; on a ground of their own, grey and hatched, the published ones."""
     with rc_context(_STYLE):
         figure = Figure(figsize=(10.0, 4.2))
@@ -193,17 +208,17 @@ def _draw_beside(ours: Sequence[Bar], theirs: Sequence[Bar], path: Path, what: s
             top = bar.interval[1] if bar.interval else bar.score or 0
             right.annotate(_shown(bar.score), (place, top), (0, 2), **_ABOVE)
         right.set_xticks(range(len(theirs)), [bar.label for bar in theirs], fontsize=7.5, rotation=40, ha="right")
-        right.set_title(f"{NOTE} and protocol: {published} (HER, arXiv 2601.21459)", fontsize=10, color="#5c6670")
+        right.set_title(f"{NOTE} and protocol: {published} (HER, arXiv 2601.21459)", fontsize=10, color=SOFT)
         right.set_facecolor("#f6f7f8")
-        right.tick_params(colors="#5c6670")
-        _finish(figure, path)
+        right.tick_params(colors=SOFT)
+        finish(figure, path, under)
 
 
 _ABOVE: dict[str, Any] = {
     "textcoords": "offset points",
     "ha": "center",
     "fontsize": 7,
-    "color": "#5c6670",
+    "color": SOFT,
     "annotation_clip": False,
 }
 
@@ -224,7 +239,7 @@ def _draw_bars(axes: Any, bars: Sequence[Bar], *, width: float = 0.72, shift: fl
     axes.bar(places, [bar.score or 0.0 for bar in bars], width, **look)
     for place, bar in zip(places, bars, strict=True):
         if bar.score is None:
-            axes.text(place, 2, "no score", rotation=90, ha="center", va="bottom", fontsize=7, color="#5c6670")
+            axes.text(place, 2, "no score", rotation=90, ha="center", va="bottom", fontsize=7, color=SOFT)
         elif bar.interval:
             low, high = bar.interval
             error = [[max(0.0, bar.score - low)], [max(0.0, high - bar.score)]]
@@ -241,7 +256,11 @@ def _short(name: str, most: int = 40) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def _finish(figure: Figure, path: Path) -> None:
+def finish(figure: Figure, path: Path, under: str) -> None:
+    """Writes a plot with a line under it that says of which model, judge and setting it is, and what is missing."""
+    figure.supxlabel(
+        "\n".join(wrap(under, int(17 * figure.get_figwidth()))), x=0.01, ha="left", fontsize=7, color=SOFT
+    )
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 from her_hf.durable import replace_text
 from her_hf.scoring.missing import CAUSES
 
-from ..starts import notes_in
+from ..starts import notes_in, starts_in
 from .markdown import escape, fence, folded, percent, plain_name, setting, table
+from .page import write_page
+from .transcripts import Transcript
 
 REPORT = "report.md"
 Results = Mapping[str, Any]
@@ -20,18 +23,100 @@ Flag = tuple[str, object]
 """An option and its value; `None` if it takes none."""
 
 
-def write_sections(sections: Sequence[Section], results: Results, out: Path) -> Path:
-    """Writes the sections that have something to say, in one move; what models noted stands in `out` already."""
+def write_report(
+    results: Results,
+    out: Path,
+    *,
+    opening: Sequence[Section],
+    closing: Sequence[Section],
+    transcripts: Sequence[Transcript],
+) -> Path:
+    """Writes `report.md` and `report.html` of a run; the plots that sections name lie in `out` already.
+
+    Args:
+        results (`Mapping`): The envelope.
+        out (`Path`): The folder of the run, where what models noted and what was spent is looked up.
+        opening (`Sequence[Callable]`): Sections before the transcripts of the page.
+        closing (`Sequence[Callable]`): Those behind them, before settings and the run itself.
+        transcripts (`Sequence[Transcript]`): The worst first; only the page has them.
+
+    Returns:
+        `Path`: `report.md`.
+    """
+    known = {**results, "notes": notes_in(out), "starts": starts_in(out)}
+    last, reproduce = closing[:-1], closing[-1]
+    before, after = (
+        list(filter(None, (section(known) for section in sections)))
+        for sections in (opening, [*last, settings_section, run_section, reproduce])
+    )
+    units = len(results["cases"])
+    if results["evaluation"] == "coser":
+        units += len(results["missing"]["failures"])
+    left_out = units - len(transcripts) if transcripts else 0
+    write_page(results, out, opening=before, closing=after, transcripts=transcripts, left_out=left_out)
     file = out / REPORT
-    known = {**results, "notes": notes_in(out)}
-    replace_text(file, "\n\n".join(filter(None, (section(known) for section in sections))) + "\n")
+    replace_text(file, "\n\n".join([*before, *after]) + "\n")
     return file
+
+
+def run_section(results: Results) -> str:
+    """On which data, with which code, when, and what it took; of all starts in the folder together."""
+    data, starts = results["settings"].get("data"), results["starts"]
+    rows: list[list[object]] = []
+    if data:
+        rows += [["data", escape(data["source"] or "not recorded")], ["split", escape(data["split"] or "–")]]
+        rows += [["units", data["count"]], ["digest of the data", data["digest"][:12]]]
+    if starts:
+        last = starts[-1]
+        rows += [
+            ["her_hf", escape(last.get("version", "not recorded"))],
+            ["commit", escape(_commit(last.get("commit")))],
+            ["ended", escape(last["ended"])],
+            ["starts", len(starts)],
+            ["time, all starts", f"{sum(max(one['seconds'].values(), default=0.0) for one in starts):,.0f} s"],
+            *_spent(starts),
+        ]
+    if not rows:
+        return "## Run\n\nNot recorded: what was run, and when, is not in this folder."
+    return "## Run\n\n" + table(["what", "value"], rows)
+
+
+def _commit(commit: str | None) -> str:
+    if commit is None:
+        return "not a git checkout"
+    digest, dash, dirty = commit.partition("-")
+    return f"{digest[:12]}{dash}{dirty}"
+
+
+def _spent(starts: Sequence[Mapping[str, Any]]) -> list[list[object]]:
+    """Of each model its calls and tokens."""
+    spent: dict[str, Counter[str]] = {}
+    for start in starts:
+        for role, counts in start["spent"].items():
+            spent.setdefault(role, Counter()).update(counts)
+    return [
+        [
+            f"calls and tokens, {escape(role.replace('_', ' '))}",
+            f"{counts['asked']:,} calls, {counts['prompt_tokens']:,} tokens read, {counts['completion_tokens']:,} "
+            f"written{_uncounted(counts['uncounted'])}",
+        ]
+        for role, counts in spent.items()
+    ]
+
+
+def _uncounted(count: int) -> str:
+    return f"; {count:,} answers did not say" if count else ""
 
 
 NOT_JUDGED = (
     "**Nothing was judged, so there are no scores.** What follows needs no judge. To judge these dialogues, run the "
     "same command with `--judge-only` and a `--judge`."
 )
+
+
+def is_judged(results: Results) -> bool:
+    """Whether there are scores, of which some or all may be missing."""
+    return bool(results["figures"]["scores"])
 
 
 def missing_first(results: Results) -> str:
@@ -71,7 +156,7 @@ def failures_section(what: str, head: Sequence[str], rows: Sequence[Sequence[obj
 
 
 def settings_section(results: Results) -> str:
-    rows = [[escape(name), setting(value)] for name, value in sorted(results["settings"].items())]
+    rows = [[escape(name), setting(value)] for name, value in sorted(results["settings"].items()) if name != "data"]
     if not rows:
         return "## Settings\n\nNot recorded: the dialogues do not say how they were played."
     notes = "".join(f"\n- {escape(note, most=400)}" for note in results["notes"])

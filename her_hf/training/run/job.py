@@ -16,8 +16,9 @@ from trl import ModelConfig, get_peft_config
 
 from her_hf.devices import describe_device
 from her_hf.durable import claim, read_json, write_json
-from her_hf.hub.cards import ModelCard, hub_id, source_commit, write_card
+from her_hf.hub.cards import ModelCard, hub_id, write_card
 from her_hf.hub.push import push_folder
+from her_hf.runs.origin import source_commit
 
 from ..one_pass.config import OnePassConfig
 from ..one_pass.dataset import rows_digest

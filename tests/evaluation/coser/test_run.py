@@ -104,9 +104,9 @@ def prove(tmp_path: Path, scenes: Path, rounds: str, *, latency: float, kills: l
     # What was on its way, or not committed yet, when a kill came may have been answered without anybody hearing it.
     assert sum(found.values()) - len(found) <= 2 * 16 * len(kills)
     judged = results(tmp_path / "out1")
-    assert judged["played"]["ended_by"].get("failed", 0) == 0
+    assert judged["counts"]["ended_by"].get("failed", 0) == 0
     assert judged["missing"]["missing"] == sum(judged["missing"]["by_cause"].values())
-    assert judged["played"]["next_speaker_drawn"] > 0 and judged["missing"]["repaired"] > 0
+    assert judged["counts"]["next_speaker_drawn"] > 0 and judged["counts"]["judged"]["repaired"] > 0
     before = log.stat().st_size
     with scripted(tmp_path / "killed", faults=True) as (url, log):
         run(url, tmp_path / "killed_out", scenes, "--rounds", rounds)  # another port, and nothing left to do
@@ -116,7 +116,7 @@ def prove(tmp_path: Path, scenes: Path, rounds: str, *, latency: float, kills: l
 
 def test_a_run_with_faults_and_kills_gives_what_a_quiet_one_gives(tmp_path: Path) -> None:
     judged = prove(tmp_path, mini_scenes(tmp_path, 6), "6", latency=0.01, kills=[0.4])
-    assert judged["played"]["scenes"] == 6 and judged["missing"]["expected"] == 4 * 6
+    assert judged["counts"]["scenes"] == 6 and judged["missing"]["expected"] == 4 * 6
 
 
 @pytest.mark.full
@@ -124,7 +124,7 @@ def test_a_hundred_scenes_with_faults_and_three_kills(tmp_path: Path) -> None:
     if not SCENES.exists():
         pytest.skip("../shared is not there")
     judged = prove(tmp_path, SCENES, "10", latency=0.02, kills=[0.2, 0.5, 0.9])
-    assert judged["played"]["scenes"] == 100 and judged["missing"]["expected"] == 4 * 100
+    assert judged["counts"]["scenes"] == 100 and judged["missing"]["expected"] == 4 * 100
 
 
 @pytest.mark.slow
@@ -144,7 +144,10 @@ def test_play_now_and_judge_later(tmp_path: Path) -> None:
         run(url, out, scenes, "--rounds", "4", "--judge-only", "--judge-samples", "2")
         assert len(log.read_text().splitlines()) - len(played.splitlines()) == 2 * 4 * 2
     found = results(out)
-    assert set(found["scores"]) == {"SC", "AN", "CF", "SQ", "avg"} and found["agreement"] is not None
+    assert (
+        set(found["figures"]["scores"]) == {"SC", "AN", "CF", "SQ", "avg"}
+        and found["figures"]["agreement"] is not None
+    )
     assert found["settings"]["rounds"] == 4 and found["settings"]["judge_samples"] == 2
     row = json.loads((out / "dialogues.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert {"key", "turns", "settings"} <= row.keys() and {"name", "text"} <= row["turns"][0].keys()
@@ -182,7 +185,7 @@ def test_a_refused_key_is_said_and_ends_the_run_which_goes_on_with_another(tmp_p
         assert len(server.chats) <= 3  # one a scene, and no retries
         errors.clear()
         run(server.url, out, scenes, "--rounds", "2", "--limit", "1")
-    assert results(out)["played"]["ended_by"].get("failed", 0) == 0
+    assert results(out)["counts"]["ended_by"].get("failed", 0) == 0
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
@@ -209,7 +212,7 @@ def test_a_judge_that_is_not_there_and_one_that_is_missing_too_often(tmp_path: P
         missing = run(url, tmp_path / "b", scenes, "--rounds", "2", "--max-missing", "0.1", check=False)
         assert missing.returncode == 3 and "100.0% of the judgements are missing" in missing.stderr
     found = results(tmp_path / "b")
-    assert found["scores"] == {"SC": None, "AN": None, "CF": None, "SQ": None, "avg": None}
+    assert found["figures"]["scores"] == {"SC": None, "AN": None, "CF": None, "SQ": None, "avg": None}
     assert found["missing"]["by_cause"] == {"no_json": 4}
 
 
@@ -328,8 +331,7 @@ def test_a_server_that_no_longer_listens_leaves_no_address_in_files(lost: str, t
     said = (tmp_path / "0" / ("dialogues.jsonl" if lost == "player" else "judgements.jsonl")).read_text("utf-8")
     assert "No server answers at [address] (connection refused)." in said
     if lost == "player":
-        failed = results(tmp_path / "0")["played"]["failed"][0]
-        assert (failed["kind"], failed["status"]) == ("connection", None)
+        assert results(tmp_path / "0")["missing"]["failures"][0]["cause"] == "connection"
 
 
 def test_speech_that_was_cut_is_a_turn_and_not_asked_for_again(tmp_path: Path) -> None:
@@ -345,7 +347,7 @@ def test_speech_that_was_cut_is_a_turn_and_not_asked_for_again(tmp_path: Path) -
             Troupe(actor, other, other),
             [],
         )
-        played = run_coser_now(replace(run, show=False))["played"]
+        played = run_coser_now(replace(run, show=False))["counts"]
     row = json.loads((tmp_path / "out" / "dialogues.jsonl").read_text(encoding="utf-8"))
     spoken = [turn for turn in row["turns"] if turn["name"] != "Environment"]
     assert spoken and all(turn["text"] == said and not turn["ended"] for turn in spoken)
@@ -356,8 +358,8 @@ def test_a_failure_carries_the_status(tmp_path: Path) -> None:
     scenes, out = mini_scenes(tmp_path, 1), tmp_path / "out"
     with scripted(tmp_path / "server", broken_after=5, broken_status=400) as (url, _):
         run(url, out, scenes, "--rounds", "4", "--concurrency", "1", check=False)
-    failed = results(out)["played"]["failed"][0]
-    assert (failed["kind"], failed["status"]) == ("status", 400)
+    failed = results(out)["missing"]["failures"][0]
+    assert failed["cause"] == "status" and "400" in failed["detail"]
 
 
 @pytest.mark.parametrize(
@@ -418,9 +420,9 @@ def test_a_scene_that_failed_is_played_again(tmp_path: Path) -> None:
     with scripted(tmp_path / "server", broken_after=5) as (url, _):
         run(url, out, scenes, "--rounds", "4", check=False)
     found = results(out)
-    assert found["played"]["ended_by"]["failed"] >= 1 and found["missing"]["by_cause"]["dialogue"] >= 4
-    assert found["played"]["failed"][0]["message"]
+    assert found["counts"]["ended_by"]["failed"] >= 1 and found["missing"]["by_cause"]["dialogue"] >= 4
+    assert found["missing"]["failures"][0]["detail"]
     start = time.monotonic()
     with scripted(tmp_path / "server") as (url, _):
         run(url, out, scenes, "--rounds", "4")
-    assert results(out)["played"]["ended_by"] == {"rounds": 2} and time.monotonic() - start < 60
+    assert results(out)["counts"]["ended_by"] == {"rounds": 2} and time.monotonic() - start < 60

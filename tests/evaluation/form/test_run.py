@@ -26,7 +26,7 @@ from tests.support.minimax import caller, model_of
 from tests.support.paths import ROOT
 
 MINI = ROOT / "dataset_cards" / "her-mini"
-FILES = ("replies.jsonl", "results.json", "report.md")
+FILES = ("replies.jsonl", "results.json")  # a report also says when it was run
 
 
 def command(*options: str | Path) -> Any:
@@ -98,7 +98,7 @@ def test_the_same_figures_however_it_is_run(tmp_path: Path) -> None:
     low, high = found["intervals"]["well_formed"]
     assert 0 < low < figures["well_formed"] < high <= 1
     assert (low, high) == wilson_interval(figures["well_formed"], 12)
-    assert sum(found["patterns"].values()) == figures["patterns"]["count"]
+    assert sum(found["counts"]["patterns"].values()) == figures["patterns"]["count"]
     assert found["intervals"]["characters"]["role_speech"][0] < figures["characters"]["role_speech"]
     assert len(found["cases"]) == 12 and found["settings"]["max_tokens"] == 4096
 
@@ -138,7 +138,7 @@ def test_files_name_no_address_and_a_refused_key_ends_the_run(tmp_path: Path) ->
 
     settings = {"scenes": [scene()], "show": False}
     found = run_form_now(FormRun(out=tmp_path / "a", model=caller(gone), **settings))
-    assert found["missing"]["first"] == "No server answers at [address]."
+    assert found["missing"]["failures"][0]["detail"] == "No server answers at [address]. (HTTP 400)"
     assert "8000" not in (tmp_path / "a" / "replies.jsonl").read_text()
     with pytest.raises(AccessRefused, match="refused"):
         run_form_now(FormRun(out=tmp_path / "b", model=caller(refused), **settings))
@@ -164,14 +164,18 @@ def test_a_model_that_gives_nothing(tmp_path: Path) -> None:
 
     run = FormRun([scene()], tmp_path / "out", caller(refuses), show=False)
     found = run_form_now(run)
-    assert "figures" not in found and found["missing"]["share"] == 1
+    assert found["figures"] is None and found["missing"]["share"] == 1
     report = write_form_report(found, tmp_path / "out").read_text(encoding="utf-8")
     assert r"on fire \| &lt;b&gt;" in report and "![" not in report
 
 
 def test_a_model_that_says_nothing(tmp_path: Path) -> None:
     found = told("", tmp_path)
-    assert found["figures"]["visible"] == 0 and found["patterns"] == {} and found["intervals"]["top_share"] is None
+    assert (
+        found["figures"]["visible"] == 0
+        and found["counts"]["patterns"] == {}
+        and found["intervals"]["top_share"] is None
+    )
     assert "1 reply is not well-formed" in write_form_report(found, tmp_path).read_text(encoding="utf-8")
 
 
@@ -247,7 +251,7 @@ def test_dialogues_of_an_evaluation_have_the_form_that_it_reports(tmp_path: Path
     dialogues = out / "dialogues.jsonl"
     done = command("--dialogues", dialogues, "--scenes", file, "--out", tmp_path / "form")
     assert done.exit_code == 0, done.output
-    figures, form = results(tmp_path / "form")["figures"], results(out)["form"]
+    figures, form = results(tmp_path / "form")["figures"], results(out)["figures"]["form"]
     assert figures == {name: form[name] for name in form if name != "dialogues"}
     text = (tmp_path / "form" / "report.md").read_text(encoding="utf-8")
     assert "--dialogues" in text and "![Shares with intervals, and patterns](form.png)" in text
@@ -266,15 +270,18 @@ def test_what_of_a_dialogue_is_scored() -> None:
     original = [{**turn, "origin": "original"} for turn in row()["turns"][:1]] + row()["turns"][1:]
     found = score_played([row(turns=original)], [scene()], {"dialogues": "x"})
     assert [case["knows_secret"] for case in found["cases"]] == [True]
-    failed = row(key=["The Mill", 0, 1], turns=[], ended_by="failed", failure={"kind": "timeout", "message": "slow"})
+    failed = row(key=["The Mill", 0, 1], turns=[], ended_by="failed", failure={"cause": "timeout", "detail": "slow"})
     found = score_played([row(), failed], None, {"dialogues": "x"})
     assert found["missing"] == {
+        "unit": "dialogue",
         "expected": 2,
         "missing": 1,
         "share": 0.5,
         "by_cause": {"timeout": 1},
-        "first": "slow",
+        "failures": [{"key": ["The Mill", 0, 1], "cause": "timeout", "detail": "slow"}],
     }
+    with pytest.raises(ValueError, match=r"must hold `cause` and `detail`, got .*An older her_hf wrote it"):
+        score_played([row(ended_by="failed", failure={"kind": "timeout", "message": "slow"})], None, {})
 
 
 @pytest.mark.parametrize(
@@ -334,3 +341,15 @@ def test_wilson_intervals_hold_the_share_and_never_vanish(share: float) -> None:
     assert 0 <= low <= share <= high <= 1 and high - low > 0.1
     narrow = wilson_interval(share, 2000)
     assert narrow[1] - narrow[0] < high - low
+
+
+def test_what_a_start_spent_stands_beside_the_results(tmp_path: Path) -> None:
+    with scripted(tmp_path / "server") as (url, _):
+        for _ in range(2):
+            assert measure(url, tmp_path / "out").exit_code == 0
+    first, second = (json.loads(line) for line in (tmp_path / "out" / "sessions.jsonl").read_text().splitlines())
+    assert first["spent"]["model"]["asked"] == 12 and second["spent"]["model"]["kept"] == 0
+    assert second["spent"]["model"]["asked"] == 0 and set(first["seconds"]) == {"replying"}
+    assert {"version", "commit", "ended"} <= first.keys()
+    assert results(tmp_path / "out")["settings"]["data"]["source"] == str(MINI)
+    assert "spent" not in (tmp_path / "out" / "results.json").read_text()

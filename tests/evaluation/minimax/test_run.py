@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -89,20 +90,28 @@ def test_a_run_from_seeds_to_scores(tmp_path: Path) -> None:
     whistles = [
         turn for row in dialogues for turn in row["turns"] if turn["role"] == "ai" and "whistle" in turn["text"]
     ]
-    assert results["missing"]["errors"] == results["errors"]["knowledge_score"]["major"] == len(whistles) > 0
+    assert results["counts"]["judged"]["errors"]["knowledge_score"]["major"] == len(whistles) > 0
     wrong = sum(turn["round"] % 4 == 0 for turn in whistles)
-    assert results["missing"]["quotes_not_found"] == wrong > 0
+    assert results["counts"]["judged"]["quotes_not_found"] == wrong > 0
     knowledge = 100 - 15 * len(whistles) / 8
-    assert results["scores"]["columns"]["knowledge_score"] == pytest.approx(knowledge)
-    assert results["scores"]["columns"]["logic_score"] == 100.0
-    assert results["scores"]["pillars"]["worlds"] == pytest.approx((200 + knowledge) / 3)
-    assert results["scores"]["overall"] == pytest.approx(50 + 0.5 * (200 + knowledge) / 3)
+    assert results["figures"]["scores"]["columns"]["knowledge_score"] == pytest.approx(knowledge)
+    assert results["figures"]["scores"]["columns"]["logic_score"] == 100.0
+    assert results["figures"]["scores"]["pillars"]["worlds"] == pytest.approx((200 + knowledge) / 3)
+    assert results["figures"]["scores"]["overall"] == pytest.approx(50 + 0.5 * (200 + knowledge) / 3)
     assert results["missing"]["share"] == 0 and results["missing"]["expected"] == 8
-    assert [point["n"] for point in results["curve"]] == [4, 4]
-    assert set(results["by_language"]) == {"en", "zh"} and results["by_language"]["en"]["sessions"] == 2
-    assert results["intervals"]["overall"] is not None and results["by_language"]["en"]["intervals"]["overall"] is None
-    assert "not" in results["scale"] and results["settings"]["turns"] == 8 and results["settings"]["runs"] == 2
-    assert fmean(case["overall"] for case in results["cases"]) == pytest.approx(results["scores"]["overall"])
+    assert [point["n"] for point in results["figures"]["curve"]] == [4, 4]
+    assert (
+        set(results["figures"]["by_language"]) == {"en", "zh"}
+        and results["figures"]["by_language"]["en"]["sessions"] == 2
+    )
+    assert (
+        results["intervals"]["overall"] is not None
+        and results["figures"]["by_language"]["en"]["intervals"]["overall"] is None
+    )
+    assert results["settings"]["turns"] == 8 and results["settings"]["runs"] == 2
+    assert fmean(case["overall"] for case in results["cases"]) == pytest.approx(
+        results["figures"]["scores"]["overall"]
+    )
     (spent,) = (start["spent"] for start in rows(tmp_path, "sessions"))
     assert spent["npc"]["asked"] == 16 and spent["judge"]["asked"] == 8
     assert read_json(tmp_path / "run.json")["style"] == "her" and (tmp_path / "judging.json").exists()
@@ -196,21 +205,24 @@ def test_a_session_that_breaks_off_is_counted_and_played_again(tmp_path: Path) -
         return refuses() if chinese and len(messages) > 5 else her_npc(messages, sampling)
 
     results = evaluate(tmp_path, npc=flaky)
-    assert results["played"]["ended_by"] == {"failed": 2, "turns": 2}
-    assert results["played"]["failed"][0] == {
-        "language": "zh",
-        "seed_id": "mill",
-        "run": 1,
+    assert results["counts"]["ended_by"] == {"failed": 2, "turns": 2}
+    assert results["missing"]["failures"][0] == {
+        "key": ["zh", "mill", 1],
         "cause": "status",
-        "status": 400,
-        "detail": "the server is on fire",
-        "round": 4,
+        "detail": "the server is on fire (HTTP 400)",
     }
+    assert results["cases"][2]["turns"] == 4  # where it broke off
     assert results["missing"]["by_cause"] == {"dialogue": 4} and results["missing"]["share"] == 0.5
-    assert (results["seeds"], results["missing_seeds"], results["missing_sessions"]) == (1, 1, 2)
-    assert results["by_language"]["zh"]["scores"]["overall"] is None and results["cases"][2]["overall"] is None
-    mended = evaluate(tmp_path)
-    assert mended["played"]["failed"] == [] and mended["missing"]["share"] == 0
+    assert tuple(results["counts"]["judged"][name] for name in ("seeds", "missing_seeds", "missing_sessions")) == (
+        1,
+        1,
+        2,
+    )
+    assert (
+        results["figures"]["by_language"]["zh"]["scores"]["overall"] is None and results["cases"][2]["overall"] is None
+    )
+    whole = evaluate(tmp_path)
+    assert whole["missing"]["failures"] == [] and whole["missing"]["share"] == 0
     evaluate(tmp_path / "whole")
     assert settled(tmp_path) == settled(tmp_path / "whole")
 
@@ -218,7 +230,7 @@ def test_a_session_that_breaks_off_is_counted_and_played_again(tmp_path: Path) -
 def test_when_nothing_could_be_played_all_is_missing(tmp_path: Path) -> None:
     results = evaluate(tmp_path, npc=refuses)
     write_minimax_report(results, tmp_path)
-    assert results["scores"]["overall"] is None and results["missing"]["share"] == 1.0
+    assert results["figures"]["scores"]["overall"] is None and results["missing"]["share"] == 1.0
 
 
 def test_empty_turns_are_judged_as_silence(tmp_path: Path) -> None:
@@ -229,7 +241,7 @@ def test_empty_turns_are_judged_as_silence(tmp_path: Path) -> None:
         return '{"errors": []}'
 
     results = evaluate(tmp_path, npc=lambda *_: "", judge=judge, seeds=[ANN], runs=1)
-    assert results["played"]["empty_turns"] == {"ai": 4, "user": 0} and results["played"]["asked_again"] == 8
+    assert results["counts"]["empty_turns"] == {"ai": 4, "user": 0} and results["counts"]["asked_again"] == 8
     assert "[2] Ann: (no reply)" in seen[0]
 
 
@@ -241,8 +253,8 @@ def test_judgements_that_cannot_be_had_are_missing_and_counted(tmp_path: Path) -
 
     results = evaluate(tmp_path, judge=judge)
     assert results["missing"]["by_cause"] == {"no_json": 2, "request": 2} and results["missing"]["share"] == 0.5
-    assert results["by_language"]["zh"]["scores"]["overall"] is None
-    assert results["by_language"]["zh"]["missing_sessions"] == 2
+    assert results["figures"]["by_language"]["zh"]["scores"]["overall"] is None
+    assert results["figures"]["by_language"]["zh"]["missing_sessions"] == 2
     missing = [row for row in rows(tmp_path, "judgements") if row["missing"]]
     assert {row["missing"]["cause"] for row in missing} == {"no_json", "request"} and missing[0]["errors"] is None
     asked: list[Messages] = []
@@ -258,9 +270,9 @@ def test_judgements_that_cannot_be_had_are_missing_and_counted(tmp_path: Path) -
 def test_the_last_stretch_ends_at_the_last_turn(tmp_path: Path) -> None:
     settings, judging = MinimaxSettings("her", turns=8), ChunkJudging(3)
     results = evaluate(tmp_path, settings=settings, judging=judging, seeds=[LIN], runs=1)
-    shown = [[point["first_turn"], point["last_turn"]] for point in results["curve"]]
+    shown = [[point["first_turn"], point["last_turn"]] for point in results["figures"]["curve"]]
     assert shown == [[1, 3], [4, 6], [7, 8]]
-    assert results["by_language"]["zh"]["curve"] == results["curve"]
+    assert results["figures"]["by_language"]["zh"]["curve"] == results["figures"]["curve"]
     # Judgements name rounds, of which the opening has two.
     assert [[at - 1 for at in row["rounds"]] for row in rows(tmp_path, "judgements")] == shown
     assert "7–8" in write_minimax_report(results, tmp_path).read_text(encoding="utf-8")
@@ -363,9 +375,9 @@ def test_the_command_plays_and_judges(tmp_path: Path) -> None:
         again = command(*common, *playing, "--judge", url)
         assert again.exit_code == 0, again.output
     assert calls == len(bodies) == 2 * 4 + 2 * 2
-    assert "Overall: " in judged.output and "never with published values" in judged.output
+    assert re.search(r"overall +\d+\.\d\d", judged.output) and "never with published values" in judged.output
     results = read_json(tmp_path / "results.json")
-    assert results["played"]["seeds"] == 2 and results["settings"]["style"] == "her"
+    assert results["counts"]["seeds"] == 2 and results["settings"]["style"] == "her"
     assert {"report.md", "curve.png", "pillars.png"} <= {file.name for file in tmp_path.iterdir()}
     assert {body["temperature"] for body in bodies} == {0.8, 1.0, 0.0}
     assert "response_format" in bodies[-1]
@@ -443,8 +455,8 @@ def test_a_judge_is_ranked_against_published_scores(tmp_path: Path) -> None:
     assert results["spearman"]["pillars"]["stories"]["rho"] is None
     assert "constant" in results["spearman"]["pillars"]["stories"]["why"]
     assert results["by_language"]["zh"]["overall"]["n"] == 6 and results["accepted"]
-    assert results["dialogues"] == 12 and results["missing"] == {"expected": 72, "missing": 0, "share": 0.0}
-    assert results == read_json(tmp_path / "out" / "results.json")
+    assert results["dialogues"] == 12 and (results["missing"]["expected"], results["missing"]["missing"]) == (72, 0)
+    assert results == read_json(tmp_path / "out" / "calibration.json")
     again = caller(refuses)
     assert calibration(tmp_path / "out", source, again)["spearman"] == results["spearman"]
     assert not model_of(again).asked
@@ -464,13 +476,13 @@ def test_a_calibration_that_was_killed_goes_on(tmp_path: Path) -> None:
     with pytest.raises(MemoryError):
         calibration(out, source, caller(mortal), window=2)
     written = rows(out, "judgements")
-    assert 0 < len(written) < 72 and not (out / "results.json").exists()
+    assert 0 < len(written) < 72 and not (out / "calibration.json").exists()
     with (out / "judgements.jsonl").open("a", encoding="utf-8") as stream:
         stream.write('{"language": "e')
     again = caller(planted)
     calibration(out, source, again, window=2)
     assert len(model_of(again).asked) == 72 - len(written)
-    for name in ("judgements.jsonl", "results.json"):
+    for name in ("judgements.jsonl", "calibration.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     check_refusals(out / "judgements.jsonl", lambda: calibration(out, source), needs="judged")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from typer.testing import CliRunner
 from her_hf.cli.main import app
 from her_hf.durable import OtherRunError
 from her_hf.evaluation.reward.report import comparison_table, draw_models, write_reward_report
-from her_hf.evaluation.reward.run import RewardRun, judge_file_now, length_group, reward_results, run_reward_now
+from her_hf.evaluation.reward.results import length_group, reward_results
+from her_hf.evaluation.reward.run import RewardRun, judge_file_now, run_reward_now
 from her_hf.inference import AccessRefused, Caller, Ledger, ModelError, Retries
 from her_hf.judging import BadPair, Pair, PairJudging, PairwiseJudge
 from tests.support.journals import check_refusals
@@ -62,13 +64,16 @@ def test_results_of_a_judge_with_every_failing(tmp_path: Path) -> None:
     assert (missing["expected"], missing["missing"]) == (13, 5)
     assert missing["by_cause"] == {"no_json": 2, "cut": 1, "request": 1, "pair": 1}
     # Of eight with a verdict six are right, one is a tie, one is wrong.
-    assert results["pairs"] == 8 and results["accuracy"] == pytest.approx(6 / 8)
-    assert results["half_credit"] == pytest.approx(6.5 / 8)
-    assert results["position_consistency"] == pytest.approx(7 / 8)
-    assert results["by_kind"]["lecture"]["pairs"] + results["by_kind"]["anachronism"]["pairs"] == 8
-    assert set(results["by_group"]) == {"seen", "unseen"} and set(results["by_source"]) == {"written"}
-    assert results["answers"]["first_unreadable"] == 6  # three pairs in both orders
-    assert {"accuracy", "interval", "by_kind", "position_consistency", "missing"} <= results.keys()
+    assert results["counts"]["pairs"] == 8 and results["figures"]["accuracy"] == pytest.approx(6 / 8)
+    assert results["figures"]["half_credit"] == pytest.approx(6.5 / 8)
+    assert results["figures"]["position_consistency"] == pytest.approx(7 / 8)
+    assert (
+        results["figures"]["by_kind"]["lecture"]["pairs"] + results["figures"]["by_kind"]["anachronism"]["pairs"] == 8
+    )
+    assert set(results["figures"]["by_group"]) == {"seen", "unseen"} and set(results["figures"]["by_source"]) == {
+        "written"
+    }
+    assert results["counts"]["first_unreadable"] == 6  # three pairs in both orders
 
 
 def test_files_do_not_depend_on_concurrency_or_a_kill(tmp_path: Path) -> None:
@@ -127,7 +132,7 @@ def test_only_requests_that_failed_are_made_again(tmp_path: Path) -> None:
     second = Judge(lambda text, _: compact(first_shown(text)))
     results = run(tmp_path / "out", second)
     assert len(second.calls) == 2 and all("number 5" in text for text in second.calls)
-    assert results["missing"]["missing"] == 4 and results["pairs"] == 9
+    assert results["missing"]["missing"] == 4 and results["counts"]["pairs"] == 9
 
 
 def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -164,7 +169,7 @@ def test_report_and_plots(tmp_path: Path) -> None:
     text = write_reward_report(results, tmp_path / "out").read_text()
     for part in ("75.0%", "5 of 13", "lecture", "Cohen's kappa", "Both orders agree on 87.5%", "her-hf eval reward"):
         assert part in text
-    assert (tmp_path / "out" / "rm.png").stat().st_size > 10_000
+    assert (tmp_path / "out" / "reward.png").stat().st_size > 10_000
     models = {"base": results, "RM-SFT": results}
     draw_models(models, tmp_path / "models.png")
     assert (tmp_path / "models.png").stat().st_size > 10_000
@@ -175,7 +180,7 @@ def test_report_and_plots(tmp_path: Path) -> None:
 def test_a_report_without_a_verdict_says_why(tmp_path: Path) -> None:
     results = run(tmp_path / "out", Judge(lambda *_: "prose"))
     text = write_reward_report(results, tmp_path / "out").read_text()
-    assert "13 of 13" in text and "## Accuracy" not in text and results["accuracy"] is None
+    assert "13 of 13" in text and "## Accuracy" not in text and results["figures"]["accuracy"] is None
 
 
 def test_a_mistyped_kind_is_refused(tmp_path: Path, backend: Judge) -> None:
@@ -262,9 +267,9 @@ def test_eval_rm_reports(tmp_path: Path, backend: Judge) -> None:
         "0.5",
     ]
     said = CliRunner().invoke(app, [*words, "--unseen", "lecture", "--out", str(tmp_path / "out")])
-    assert said.exit_code == 0 and "Accuracy 75.0%" in said.output
+    assert said.exit_code == 0 and re.search(r"accuracy +75\.0%", said.output)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert results["settings"]["unseen"] == ["lecture"] and results["interval"][0] < 0.75
+    assert results["settings"]["unseen"] == ["lecture"] and results["intervals"]["accuracy"][0] < 0.75
 
 
 def test_models_side_by_side_and_on_the_card(tmp_path: Path, backend: Judge) -> None:
@@ -306,10 +311,25 @@ def test_a_card_that_is_not_there_is_told_before_anything_is_judged(tmp_path: Pa
 
 def test_probabilities_are_no_text_that_could_be_unreadable() -> None:
     order = {"verdict": "cand_1", "missing": None, "attempts": 1, "repaired": False}
-    row = {"label": "cand_1", "verdict": "cand_1", "confidence": 0.9, "missing": None, "characters": [9, 9]}
+    row = {
+        "index": 0,
+        "key": "k",
+        "label": "cand_1",
+        "verdict": "cand_1",
+        "confidence": 0.9,
+        "missing": None,
+        "characters": [9, 9],
+    }
     settings = {"read": "probability", "comparison": "pairwise"}
-    answers = reward_results([{**row, "per_order": [order, order]}], settings)["answers"]
-    assert answers == {"orders": 2, "repaired": None, "first_unreadable": None, "first_unreadable_share": None}
+    found = reward_results([{**row, "per_order": [order, order]}], settings)
+    assert found["counts"] == {
+        "pairs": 1,
+        "orders": 2,
+        "repaired": None,
+        "first_unreadable": None,
+        "circumstances_from_prompt": 0,
+    }
+    assert found["figures"]["first_unreadable_share"] is None
 
 
 @pytest.mark.parametrize(
@@ -333,3 +353,23 @@ def test_a_file_of_verdicts_belongs_to_one_judge(tmp_path: Path) -> None:
     second = PairwiseJudge(Caller(Judge(rule, "other"), retries=QUICK), COMPACT)  # type: ignore[arg-type]
     with pytest.raises(OtherRunError, match="model"):
         judge_file_now(second, pairs(), tmp_path / "v.jsonl", show=False)
+
+
+def test_what_a_start_spent_stands_beside_the_results(tmp_path: Path) -> None:
+    run(tmp_path / "out", Judge(rule))
+    run(tmp_path / "out", Judge(rule))
+    starts = [json.loads(line) for line in (tmp_path / "out" / "sessions.jsonl").read_text().splitlines()]
+    assert len(starts) == 2 and starts[0]["spent"]["judge"]["asked"] > starts[1]["spent"]["judge"]["asked"]
+    assert set(starts[0]["seconds"]) == {"judging"} and {"version", "commit", "ended"} <= starts[0].keys()
+
+
+def test_another_runs_figures_of_an_older_shape_are_refused_before_anything_is_judged(
+    tmp_path: Path, backend: Judge
+) -> None:
+    words = ["eval", "reward", "--model", "http://m", "--pairs", str(write_pairs(tmp_path / "p.jsonl"))]
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "results.json").write_text('{"missing": {}, "accuracy": 0.5}')
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out"), "--beside", f"base={older}"])
+    assert isinstance(done.exception, ValueError) and "older her_hf" in str(done.exception)
+    assert backend.calls == []

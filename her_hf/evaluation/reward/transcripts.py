@@ -1,0 +1,60 @@
+"""Verdicts of a reward run for its page: wrong ones first, the surest of them at the top."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from her_hf.runs.report.transcripts import Flaw, Move, Transcript, rows_in, worst
+
+from ..rows import Row
+from .run import JUDGED
+
+
+def reward_transcripts(results: Mapping[str, Any], out: Path) -> list[Transcript]:
+    """What the judge said of each pair. The replies themselves stand in the file of pairs.
+
+    Args:
+        results (`Mapping`): The envelope.
+        out (`Path`): The folder of the run.
+    """
+    chosen = worst(results["cases"], _rank)
+    rows = rows_in(out / JUDGED, lambda row: row["index"], (case["key"][0] for case in chosen))
+    return [_transcript(case, row[-1]) for case in chosen if (row := rows[case["key"][0]])]
+
+
+def _rank(case: Mapping[str, Any]) -> float | None:
+    """From the surest wrong verdict over ties to the surest right one; without a verdict or a label there is none."""
+    if case["verdict"] is None or case["label"] is None:
+        return None
+    sure = case["confidence"] or 0.0
+    if case["verdict"] == case["label"]:
+        return 1.0 + sure
+    return 0.5 if case["verdict"] == "tie" else -sure
+
+
+def _transcript(case: Row, row: Row) -> Transcript:
+    moves = [_move(one) for one in row["per_order"]]
+    wrong = None not in (case["label"], case["verdict"]) and case["label"] != case["verdict"]
+    if wrong:
+        level = "mid" if case["verdict"] == "tie" else "high"
+        moves[0].flaws.append(Flaw("wrong", "", level, quote=f"{case['verdict']}, labelled {case['label']}"))
+    lost = row["missing"]
+    kinds = [str(case[name]) for name in ("kind", "source", "length") if case[name] is not None]
+    sure = [f"confidence {case['confidence']:.2f}"] if case["confidence"] is not None else []
+    return Transcript(
+        f"pair {case['key'][0] + 1}: {case['verdict'] or 'no verdict'}",
+        [f"label {case['label'] or 'none'}", *sure, *kinds],
+        moves,
+        failure=f"{lost['cause']}: {lost['detail']}" if lost else "",
+    )
+
+
+def _move(order: Row) -> Move:
+    shown = "as it stands" if order["order"] == "12" else "sides exchanged"
+    principles = [f"{one['name']}: {one['winner']}" for one in order["principles"]]
+    layers = [("speech", "\n".join([f"Verdict: {order['verdict'] or 'none'}", *principles]))]
+    if order["evidence"]:
+        layers.append(("evidence", order["evidence"]))
+    return Move(shown, layers)

@@ -1,0 +1,131 @@
+"""`report.html`: one file that opens offline.
+
+Sections come from the Markdown of `report.md`, transcripts from the rows of the run; nothing foreign acts as HTML, and
+nothing is loaded from anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markupsafe import Markup
+
+from her_hf.durable import replace_text
+
+from .headline import TITLES, facts, headline, player_of
+from .transcripts import Transcript
+
+PAGE = "report.html"
+_FOLDED = {"system": "system thinking", "thinking": "role thinking", "evidence": "what the judge says for it"}
+_TRANSCRIPTS = (
+    "Transcripts",
+    "The worst first. Thinking is folded: system thinking is what the model plans as an author, role thinking what "
+    "the character thinks.",
+)
+_VERDICTS = (
+    "Verdicts",
+    "Wrong ones first, the surest of them at the top, then ties; those that are missing come last. The replies "
+    "themselves stand in the file of pairs.",
+)
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+
+def write_page(
+    results: Mapping[str, Any],
+    out: Path,
+    *,
+    opening: Sequence[str],
+    closing: Sequence[str],
+    transcripts: Sequence[Transcript],
+    left_out: int,
+) -> Path:
+    """Writes `report.html` into the folder of a run.
+
+    Args:
+        results (`Mapping`): The envelope.
+        out (`Path`): The folder, with the plots that the sections name.
+        opening, closing (`Sequence[str]`): Sections in Markdown, before and after the transcripts; the first begins
+            with the title. Text of models and files in them must be escaped already.
+        transcripts (`Sequence[Transcript]`): The worst first.
+        left_out (`int`): How many more there are.
+
+    Returns:
+        `Path`: The page.
+    """
+    before, after = (render_markdown("\n\n".join(parts), out) for parts in (opening, closing))
+    heading, mark, before = before.partition("</h1>")
+    called, said = _VERDICTS if results["evaluation"] == "reward" else _TRANSCRIPTS
+    text = _template().render(
+        heading=heading + mark,
+        title=f"{TITLES[results['evaluation']]}: {player_of(results)}",
+        facts=facts(results),
+        tiles=headline(results),
+        opening=before,
+        closing=after,
+        contents=[*_headings(before), *([("transcripts", called)] if transcripts else []), *_headings(after)],
+        transcripts=transcripts,
+        left_out=left_out,
+        called=called,
+        said=said,
+        folded=_FOLDED,
+    )
+    file = out / PAGE
+    replace_text(file, text)
+    return file
+
+
+@lru_cache
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("her_hf.runs.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["plain"] = plain
+    return environment.get_template("report.html.jinja")
+
+
+def plain(text: object) -> str:
+    """Text without control characters, half characters and marks that turn the direction of what follows."""
+    signs = _BIDI.sub("", str(text))
+    return "".join(sign for sign in signs if sign == "\n" or unicodedata.category(sign) not in ("Cc", "Cs")).strip()
+
+
+def render_markdown(text: str, folder: Path) -> Markup:
+    """HTML of a report's Markdown: headings that can be linked to, tables that scroll, plots inside the page."""
+    renderer = MarkdownIt("commonmark").enable("table")
+    renderer.add_render_rule("table_open", lambda *_: '<div class="scroll"><table>\n')
+    renderer.add_render_rule("table_close", lambda *_: "</table></div>\n")
+
+    def image(_: RendererHTML, tokens: Sequence[Token], at: int, *__: Any) -> str:
+        token = tokens[at]
+        picture = folder / str(token.attrs["src"])
+        data = base64.b64encode(picture.read_bytes()).decode("ascii")
+        return f'<img class="plot" src="data:image/png;base64,{data}" alt="{Markup.escape(token.content)}">'
+
+    renderer.add_render_rule("image", image)
+    tokens = renderer.parse(text)
+    for at, token in enumerate(tokens):
+        if token.type == "heading_open" and token.tag == "h2":
+            token.attrSet("id", _slug(tokens[at + 1].content))
+    return Markup(renderer.renderer.render(tokens, renderer.options, {}))
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def _headings(html: str) -> list[tuple[str, str]]:
+    return [(name, Markup(title).unescape()) for name, title in re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', html)]
