@@ -79,7 +79,7 @@ def new_contents(file: str | Path) -> Iterator[IO[bytes]]:
     Args:
         file (`str` or `Path`): The file; it need not exist.
 
-    Example:
+    Example (not run: it writes a file):
 
     ```python
     >>> with new_contents("outputs/rows.jsonl") as stream:

@@ -97,7 +97,7 @@ def read_results(folder: str | Path, evaluation: str | None = None) -> Row:
         `FileNotFoundError`: If the folder has none.
         `ValueError`: If it is no JSON, of an older shape, of another version or evaluation, or has a wrong field.
 
-    Example:
+    Example (not run: it needs a run):
 
     ```python
     >>> read_results("outputs/coser", "coser")["figures"]["scores"]["avg"]

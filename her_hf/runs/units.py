@@ -148,7 +148,7 @@ async def run_units(units: Iterable[U], stage: Stage[U], *, window: int = WINDOW
         `Exception`: The first that is raised while units are drawn, done or written. What was written stays, and the
             next run goes on from there.
 
-    Example:
+    Example (not run: it needs a model):
 
     ```python
     >>> journal = Journal("replies.jsonl", key=lambda row: row["key"])

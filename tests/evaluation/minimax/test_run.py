@@ -368,7 +368,7 @@ def test_the_command_plays_and_judges(tmp_path: Path) -> None:
         playing = ["--npc", f"{url},{url}/v1", "--style", "her", "--user", url, "--user-name", "rule"]
         played = command(*common, *playing, "--simulate-only")
         assert played.exit_code == 0, played.output
-        assert "2 dialogues of 2 seeds; 0 broke off." in played.output
+        assert "2 dialogues of 2 seeds; 0 failed." in played.output
         judged = command(*common, "--judge", url, "--judge-only")
         assert judged.exit_code == 0, judged.output
         calls = len(bodies)

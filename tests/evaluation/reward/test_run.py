@@ -370,6 +370,6 @@ def test_another_runs_figures_of_an_older_shape_are_refused_before_anything_is_j
     older = tmp_path / "older"
     older.mkdir()
     (older / "results.json").write_text('{"missing": {}, "accuracy": 0.5}')
-    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out"), "--beside", f"base={older}"])
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out"), "--compare-with", f"base={older}"])
     assert isinstance(done.exception, ValueError) and "older her_hf" in str(done.exception)
     assert backend.calls == []
