@@ -17,7 +17,7 @@ from rich.text import Text
 from her_hf.inference import ChatModel, is_url, open_model
 from her_hf.scenes import Scene, load_scenes
 from her_hf.scenes.errors import shortened
-from her_hf.scenes.prompt import one_line
+from her_hf.scenes.names import one_line
 from her_hf.scenes.readers.tavern import is_card_scene
 from her_hf.session.builtin import builtin_scene
 

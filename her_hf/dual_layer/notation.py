@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from .assembler import RunAssembler
-from .layers import Layer, Segment, Turn, View
+from .layers import Layer, Segment, View
 from .text import (
     BRACKETS,
     CLOSE_ROUND,
@@ -71,15 +71,9 @@ def render_segments(segments: Iterable[Segment], notation: str = "her") -> str:
     return "".join(parts).lstrip()
 
 
-def render_turn(turn: Turn, notation: str = "her", view: View = View.FULL) -> str:
-    """See [`Turn.render`]."""
-    body = render_segments(visible_runs(turn.segments, view), notation)
-    if turn.name is not None:
-        name = _escape(turn.name, ROUND + SQUARE) if notation == "coser" else turn.name
-        body = f"{name}: {body}".rstrip()
-    if turn.system_thinking is None or view is not View.FULL:
-        return body
-    return f"{system_block(escape_tags(turn.system_thinking))}\n{body}".rstrip()
+def render_label(name: str, notation: str = "her") -> str:
+    """The label of a turn, `Name:`; brackets of a name are escaped where the notation reads brackets as layers."""
+    return f"{_escape(name, ROUND + SQUARE) if notation == 'coser' else name}:"
 
 
 def _her(segment: Segment) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .layers import Turn
 from .stream import TurnStream, parse_with
+from .turn import Turn
 
 
 def parse_turn(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from .assembler import RunAssembler
 from .labels import Label, find_label, foreign_lines, known_label
-from .layers import Issue, Layer, Turn
+from .layers import Issue, Layer
 from .scanner import Tag, TagScanner, has_unknown_tag, split_brackets
 from .text import (
     BRACKETS,
@@ -19,6 +19,7 @@ from .text import (
     has_open_angle,
     joint,
 )
+from .turn import Turn
 
 _OPENS = dict.fromkeys(ROUND, Layer.ROLE_ACTION) | dict.fromkeys(SQUARE, Layer.ROLE_THINKING)
 _CLOSES = dict.fromkeys(CLOSE_ROUND, Layer.ROLE_ACTION) | dict.fromkeys(CLOSE_SQUARE, Layer.ROLE_THINKING)

@@ -3,7 +3,8 @@
 Importing this package tells `AutoProcessor` of [`HERProcessor`].
 """
 
-from .attach import attach_model, attach_tokenizer
+from .attach import attach_tokenizer
+from .checkpoint import attach_model
 from .embeddings import check_embeddings
 from .processor import HERProcessor
 from .roles import take_any_roles

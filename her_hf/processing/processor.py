@@ -11,6 +11,7 @@ from transformers import AutoProcessor, PreTrainedConfig, ProcessorMixin
 
 from her_hf.dual_layer import Turn, TurnStream
 
+from .attach import attach_tokenizer
 from .frames import find_frame
 from .response import generation_config, write_generation_config
 from .templates import SCENE
@@ -87,8 +88,6 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
             `ValueError`: If the base cannot be loaded, has no chat template or one of another style, or no end-of-turn
                 token.
         """
-        from .attach import attach_tokenizer
-
         return cls(attach_tokenizer(base, bare_prefill=bare_prefill))
 
     def __call__(self, text: str | list[str], **kwargs: Any) -> BatchEncoding:

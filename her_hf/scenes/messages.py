@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from her_hf.dual_layer import Segment, Turn, View, escape_tags, render_segments, visible_runs
 
-from .prompt import one_line, scene_prompt
+from .names import one_line
+from .prompt import scene_prompt
 
 if TYPE_CHECKING:
     from .models import Scene

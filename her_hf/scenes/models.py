@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from her_hf.dual_layer import ENVIRONMENT, Turn
 
 from .errors import listed
-from .prompt import one_line
+from .names import one_line
 from .turns import merge_turns
 
 Language = Literal["en", "zh"]
@@ -182,31 +182,3 @@ class Scene(BaseModel):
         from .messages import messages_for
 
         return messages_for(self, self.member(character).name, turns=turns, system_thinking=system_thinking)
-
-    def to_her_row(self) -> dict[str, Any]:
-        """The scene as a row of HER's and her-mini's form.
-
-        Reading the row gives the same key, chapter, topic, tag, language, scenario, cast and turns (system thinking
-        without white space around it, what Environment says as speech), and `extra` as far as the form has no other
-        use for a field. Raw messages are the row's own.
-
-        Raises:
-            [`~her_hf.scenes.SceneError`]: If the form cannot say the scene: it needs a title, a scenario, at least one
-                turn, and a cast whose names differ by more than case and whose world is called Environment.
-        """
-        from .writers import her_row
-
-        return her_row(self)
-
-    def to_coser(self) -> dict[str, Any]:
-        """The scene in the form of CoSER's test set; an unchanged CoSER scene comes out as it was read.
-
-        Reading the row gives what it gives for [`Scene.to_her_row`], but for two things: the form has no place for
-        origin ids, and none for system thinking of Environment, which should have none.
-
-        Raises:
-            [`~her_hf.scenes.SceneError`]: As for [`Scene.to_her_row`].
-        """
-        from .writers import coser_row
-
-        return coser_row(self)

@@ -7,10 +7,13 @@ import unicodedata
 
 from her_hf.dual_layer import ENVIRONMENT
 
-from .prompt import one_line
-
 MAX_NAME = 40
 """Longest name of a visitor, in characters."""
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks and runs of white space, as a label needs it."""
+    return " ".join(text.split())
 
 
 def check_name(name: str) -> str:

@@ -12,6 +12,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from her_hf.dual_layer import ZERO_WIDTH_SPACE, escape_tags
 
+from .names import one_line
+
 if TYPE_CHECKING:
     from .models import Scene
 
@@ -84,11 +86,6 @@ def scene_prompt(scene: Scene, character: str, *, system_thinking: bool = True) 
 def escape_headings(text: str) -> str:
     """Puts a zero-width space into lines that begin like `===Requirements===`: none opens a part of the prompt."""
     return _HEADING.sub(rf"\1{ZERO_WIDTH_SPACE}", text)
-
-
-def one_line(text: str) -> str:
-    """Text without line breaks and runs of white space, as a label needs it."""
-    return " ".join(text.split())
 
 
 def _name(text: str) -> str:

@@ -17,7 +17,8 @@ from .errors import SceneError
 from .fields import guess_language, language_of, needed_text, shown, text
 from .load import read_file
 from .models import Language
-from .prompt import LANGUAGES, one_line
+from .names import one_line
+from .prompt import LANGUAGES
 from .sources import files_of
 
 HUB = "MiniMaxAI/role-play-bench"

@@ -9,7 +9,7 @@ from typing import Any
 from her_hf.dual_layer import ENVIRONMENT, escape_tags
 
 from .messages import START
-from .prompt import one_line
+from .names import one_line
 
 Message = Mapping[str, Any]
 

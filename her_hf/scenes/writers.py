@@ -35,7 +35,22 @@ _REWRITTEN = {*SPOKEN, *THOUGHT, "enhanced_reason", "enhanced_pattern", "message
 
 
 def her_row(scene: Scene) -> Row:
-    """See [`Scene.to_her_row`]."""
+    """A scene as a row of HER's and her-mini's form.
+
+    Reading the row gives the same key, chapter, topic, tag, language, scenario, cast and turns (system thinking
+    without white space around it, what Environment says as speech), and `extra` as far as the form has no other use
+    for a field. Raw messages are the row's own.
+
+    Args:
+        scene (`Scene`): The scene.
+
+    Returns:
+        `dict`: The row, which shares nothing with the scene.
+
+    Raises:
+        [`SceneError`]: If the form cannot hold the scene: it needs a title, a scenario, at least one turn, and a cast
+            whose names differ by more than case and whose world is called Environment.
+    """
     _check_needs(scene)
     from_her = "character_datasets" in scene.extra
     row = {key: value for key, value in scene.extra.items() if from_her or key not in _COSER_ONLY}
@@ -62,7 +77,20 @@ def her_row(scene: Scene) -> Row:
 
 
 def coser_row(scene: Scene) -> Row:
-    """See [`Scene.to_coser`]."""
+    """A scene in the form of CoSER's test set; an unchanged CoSER scene comes out as it was read.
+
+    Reading the row gives what it gives for [`her_row`], with two exceptions: the form has no place for origin ids, and
+    none for system thinking of Environment, which should have none.
+
+    Args:
+        scene (`Scene`): The scene.
+
+    Returns:
+        `dict`: The row, which shares nothing with the scene.
+
+    Raises:
+        [`SceneError`]: As for [`her_row`].
+    """
     _check_needs(scene)
     row = {key: value for key, value in scene.extra.items() if key not in _HER_ONLY}
     row.update(

@@ -24,7 +24,7 @@ import yaml
 
 from her_hf.inference import Ledger, ModelError
 from her_hf.metrics import coser_gca, dual_layer, from_json, minimax_rpb, read_pasted, to_json
-from her_hf.scenes import load_scenes
+from her_hf.scenes import coser_row, load_scenes
 from her_hf.scenes.seeds import Seed
 from recipes.benchmarks.scripted_server import scripted
 from tests.support.minimax import caller, model_of, planted, refuses, says
@@ -212,7 +212,7 @@ def test_scores_are_those_of_the_evaluation(tmp_path: Path) -> None:
     """The same numbers as `her-hf eval coser`, from its judgements and from its judge."""
     scenes = load_scenes(ROOT / "dataset_cards" / "her-mini", split="train")[:3]
     file, out = tmp_path / "scenes.json", tmp_path / "out"
-    references = [scene.to_coser() for scene in scenes]
+    references = [coser_row(scene) for scene in scenes]
     file.write_text(json.dumps(references, ensure_ascii=False), encoding="utf-8")
     with scripted(tmp_path / "server", faults=True) as (url, _):
         options = ["--scenes", str(file), "--actor", url, "--judge", url, "--out", str(out), "--rounds", "5"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from her_hf.dual_layer import ZERO_WIDTH_SPACE, parse_turn
-from her_hf.scenes import SceneError, load_scenes, scenes_in
+from her_hf.scenes import SceneError, coser_row, her_row, load_scenes, scenes_in
 from her_hf.scenes.readers.macros import MAX_DEPTH, Macros
 from her_hf.scenes.readers.tavern import read_card, starred_to_actions
 
@@ -72,7 +72,7 @@ def test_greetings_share_the_card_and_nothing_else() -> None:
 @pytest.mark.parametrize("card", [CARD, CARD["data"], changed(nickname="Mi") | {"spec": "chara_card_v3"}])
 def test_scenes_of_cards_can_be_written_as_rows(card: dict[str, Any]) -> None:
     for scene in read_card(card):
-        for row in (scene.to_her_row(), scene.to_coser()):
+        for row in (her_row(scene), coser_row(scene)):
             (again,), bad = scenes_in(json.loads(json.dumps(row)))
             assert not bad
             assert (again.key, again.cast, again.dialogue) == (scene.key, scene.cast, scene.dialogue)

@@ -10,8 +10,7 @@ from her_hf.dual_layer import ENVIRONMENT, Turn
 
 from ..fields import Row, text
 from ..models import Character, CharacterKind
-from ..names import name_key, spelled
-from ..prompt import one_line
+from ..names import name_key, one_line, spelled
 
 Fields = dict[str, str]
 

@@ -11,8 +11,7 @@ from her_hf.dual_layer import ENVIRONMENT
 from ..errors import SameName, SceneError, listed
 from ..fields import Row, guess_language, needed_text, shown, text
 from ..models import Character, Scene
-from ..names import check_name, name_key, spelled
-from ..prompt import one_line
+from ..names import check_name, name_key, one_line, spelled
 from ..turns import read_turn
 from .lorebook import Lore, read_lorebook
 from .macros import Macros
