@@ -119,7 +119,7 @@ def coser(
     from her_hf.evaluation.coser.report import write_coser_report
     from her_hf.evaluation.coser.run import CoserRun, run_coser_now
     from her_hf.inference import Ledger
-    from her_hf.inference.callers import opener
+    from her_hf.inference.open import opener
     from her_hf.judging import Judging
     from her_hf.scenes import load_scenes
     from her_hf.simulation.coser import CoserSettings, Troupe

@@ -122,7 +122,7 @@ def _ask(
     """Asks a model for replies and scores them."""
     from her_hf.evaluation.form.run import FormRun, run_form_now
     from her_hf.inference import Ledger
-    from her_hf.inference.callers import open_caller
+    from her_hf.inference.open import open_caller
     from her_hf.scenes import load_scenes
     from her_hf.simulation.styles import style_named
 

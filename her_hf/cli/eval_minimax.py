@@ -105,7 +105,7 @@ def minimax(
     from her_hf.evaluation.minimax.report import write_minimax_report
     from her_hf.evaluation.minimax.run import LEDGER, MinimaxRun, run_minimax_now
     from her_hf.inference import Ledger
-    from her_hf.inference.callers import opener
+    from her_hf.inference.open import opener
     from her_hf.judging.critics.minimax import ChunkJudging
     from her_hf.scenes.seeds import load_seeds
     from her_hf.simulation.minimax import OWN_SEEDS, MinimaxSettings
@@ -163,7 +163,7 @@ def calibrate(
     from her_hf.evaluation.minimax.calibrate import Calibration, calibrate_now
     from her_hf.evaluation.minimax.run import LEDGER
     from her_hf.inference import Ledger
-    from her_hf.inference.callers import open_caller
+    from her_hf.inference.open import open_caller
     from her_hf.judging.critics.minimax import ChunkJudging
 
     judging = ChunkJudging(chunk, max_tokens=judge_tokens, seed=seed)

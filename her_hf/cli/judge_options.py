@@ -96,7 +96,7 @@ def open_judge(
         `FileNotFoundError`: If a folder or Hub id is not there.
     """
     from her_hf.inference import Retries
-    from her_hf.inference.callers import open_caller
+    from her_hf.inference.open import open_caller
     from her_hf.judging import PairwiseJudge
     from her_hf.judging.pairwise.reward_model import trained_settings
 

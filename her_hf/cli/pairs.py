@@ -94,7 +94,7 @@ def pairs(
     from her_hf.data.preferences.builder import PairRun, build_pairs_now
     from her_hf.data.preferences.candidates import Policy
     from her_hf.inference import Ledger, Retries
-    from her_hf.inference.callers import open_caller
+    from her_hf.inference.open import open_caller
     from her_hf.judging import PairJudging, PairwiseJudge
     from her_hf.scenes import load_scenes
     from her_hf.simulation.styles import style_named

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from her_hf.inference import Caller, ChatModel, Ledger
-from her_hf.inference.callers import open_caller
+from her_hf.inference.open import open_caller
 from her_hf.runs.progress import bar, together
 
 T = TypeVar("T")

