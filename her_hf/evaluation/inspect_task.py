@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,8 @@ def coser_play(settings: dict[str, Any], memory: Memory | None = None, judged: b
         judged (`bool`, *optional*, defaults to `True`): Whether a grader will be needed: then its absence ends the
             sample before anything is played.
     """
-    given = CoserSettings(**settings)
+    known = {field.name for field in fields(CoserSettings)}  # the dict also holds the digest of the prompts
+    given = CoserSettings(**{name: value for name, value in settings.items() if name in known})
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         if judged:

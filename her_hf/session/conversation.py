@@ -16,14 +16,15 @@ from her_hf.dual_layer import ENVIRONMENT, Turn, TurnStream
 from her_hf.durable import derive_seed
 from her_hf.inference import ChatModel, Message, ModelError, Prompt, Reply, Sampling
 from her_hf.inference.window import Fitted, WindowFull, fit
-from her_hf.scenes import Character, Scene, merge_turns
+from her_hf.scenes import Character, Scene
 from her_hf.scenes.names import check_name
 
 from .answers import about, deltas_of, received, why_empty
+from .context import context_messages, prompt_limit
 from .events import Event, Failed, Trimmed, TurnFinished, TurnStarted
 from .log import VERSION, Log, Record, dump_turn, read_log, write_whole
 from .records import Header, KeepChange, TurnChange, check_speaker, check_turn, naming, read_change
-from .typed import guarded, read_edited, read_typed
+from .typed import read_edited, read_typed
 
 STRANGER = {"en": "Stranger", "zh": "陌生人"}
 """Who the visitor is when the scene has no one else to be."""
@@ -267,26 +268,14 @@ class Session:
     # -- the prompt
 
     def _messages(self, context: Sequence[Turn]) -> list[Message]:
-        turns = merge_turns(guarded(turn, [name for name in self.names if name != turn.name]) for turn in context)
-        scene = self.scene.model_copy(update={"dialogue": turns})
-        return list(scene.messages_for(self.character, turns=len(turns), system_thinking=self.thinking))
+        return context_messages(self.scene, self.character, context, self.names, thinking=self.thinking)
 
     async def _fit(self, context: Sequence[Turn]) -> Fitted:
         names = [member.name for member in self.scene.cast]
         return await fit(self._messages(context), self.model, await self._limit(), thinking=self.thinking, names=names)
 
     async def _limit(self) -> int | None:
-        """Most tokens of a prompt: the window less the room of a reply."""
-        window = self.max_context_tokens or await self.model.window()
-        if window is None:
-            return None
-        if window <= self.sampling.max_tokens:
-            raise WindowFull(
-                f"A window of {window} tokens has no room for a prompt beside a reply of up to "
-                f"{self.sampling.max_tokens}: "
-                "allow fewer tokens a reply, or a larger window."
-            )
-        return window - self.sampling.max_tokens
+        return await prompt_limit(self.model, self.max_context_tokens, self.sampling.max_tokens)
 
     # -- the log
 
