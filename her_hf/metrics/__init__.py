@@ -9,6 +9,16 @@ from .form import dual_layer
 from .judges import Judge
 from .minimax import minimax_rpb
 from .pasted import read_pasted
-from .values import JsonColumns, from_json, to_json
+from .values import JsonColumns, from_json, metric_info, to_json
 
-__all__ = ["JsonColumns", "Judge", "coser_gca", "dual_layer", "from_json", "minimax_rpb", "read_pasted", "to_json"]
+__all__ = [
+    "JsonColumns",
+    "Judge",
+    "coser_gca",
+    "dual_layer",
+    "from_json",
+    "metric_info",
+    "minimax_rpb",
+    "read_pasted",
+    "to_json",
+]

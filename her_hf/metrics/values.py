@@ -33,6 +33,24 @@ class JsonColumns:
         super().add(prediction=found, reference=paired)  # type: ignore[misc]
 
 
+def metric_info(description: str, inputs: str, citation: str) -> Any:
+    """The `evaluate.MetricInfo` of a module whose columns are those of [`JsonColumns`].
+
+    Args:
+        description, inputs, citation (`str`): Texts of the module.
+    """
+    import datasets
+    import evaluate
+
+    return evaluate.MetricInfo(
+        description=description,
+        citation=citation,
+        inputs_description=inputs,
+        features=datasets.Features(dict.fromkeys(("predictions", "references"), datasets.Value("string"))),
+        license="Apache-2.0",
+    )
+
+
 def to_json(predictions: Any, references: Any = None) -> tuple[list[str], list[str]]:
     """Both lists as lists of JSON texts; references that are not there are `null`.
 

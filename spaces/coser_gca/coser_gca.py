@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import datasets
 import evaluate
 
 try:
@@ -53,13 +52,7 @@ class CoserGca(modules.JsonColumns, evaluate.Metric):
     """See `her_hf.metrics.coser_gca`."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(dict.fromkeys(("predictions", "references"), datasets.Value("string"))),
-            license="Apache-2.0",
-        )
+        return modules.metric_info(_DESCRIPTION, _INPUTS, _CITATION)
 
     def _compute(self, predictions: list[str], references: list[str], **options: Any) -> dict[str, Any]:
         return modules.coser_gca(modules.from_json(predictions), modules.from_json(references), **options)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import datasets
 import evaluate
 
 try:
@@ -49,13 +48,7 @@ class DualLayer(modules.JsonColumns, evaluate.Metric):
     """See `her_hf.metrics.dual_layer`."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(dict.fromkeys(("predictions", "references"), datasets.Value("string"))),
-            license="Apache-2.0",
-        )
+        return modules.metric_info(_DESCRIPTION, _INPUTS, _CITATION)
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, Any]:
         return modules.dual_layer(modules.from_json(predictions), modules.from_json(references))
