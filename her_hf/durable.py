@@ -1,5 +1,4 @@
-"""What survives a kill: files and folders that appear in one move, journals of finished units, folders that know
-their run.
+"""What survives a kill: files and folders written atomically, journals of finished units, run folders.
 
 Nothing heavy is imported, so that every layer can use it.
 """
@@ -20,14 +19,13 @@ from typing import Any
 from filelock import FileLock
 
 _POLL_SECONDS = 0.005
-"""Between two looks at a lock that another process holds."""
+"""Time between two attempts to take a lock that another process holds."""
 
 RUN_FILE = "run.json"
 """Holds the settings of the run that a folder belongs to."""
 
-
 SEED_LIMIT = 2**31
-"""Seeds are from 0 to below this, which every server takes."""
+"""Seeds are at least 0 and below this limit, which every server accepts."""
 
 
 class OtherRunError(FileExistsError):
@@ -49,13 +47,13 @@ def digest(value: Any) -> str:
 
 
 def derive_seed(*parts: Any) -> int:
-    """A seed for one unit from everything that names it, so that order and concurrency change no draw.
+    """A seed for one unit, derived from everything that identifies it: order and concurrency change no draw.
 
     Args:
         parts: JSON values, such as the run's seed, the scene's key and the index of the turn.
 
     Returns:
-        `int`: From 0 to below [`SEED_LIMIT`].
+        `int`: At least 0 and below [`SEED_LIMIT`].
     """
     return int(digest(list(parts))[:8], 16) % SEED_LIMIT
 
@@ -67,12 +65,12 @@ def read_json(file: str | Path) -> dict[str, Any]:
 
 
 def write_json(file: str | Path, value: Any) -> None:
-    """Writes JSON in one move, so that a kill leaves the old file or the new one."""
+    """Writes JSON atomically: a kill leaves the old file or the new one."""
     replace_text(file, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def replace_text(file: str | Path, text: str) -> None:
-    """Writes a text file in one move."""
+    """Writes a text file atomically."""
     file = Path(file)
     draft = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     draft.write_text(text, encoding="utf-8")
@@ -81,13 +79,13 @@ def replace_text(file: str | Path, text: str) -> None:
 
 @contextmanager
 def new_folder(folder: str | Path) -> Iterator[Path]:
-    """A draft to fill, which becomes `folder` at the end: a kill never leaves half of it under the final name.
+    """A draft folder that becomes `folder` at the end: a kill never leaves half of it under the final name.
 
-    The draft lies beside `folder` under a name that ends in `.tmp`. An error removes it; where a kill leaves it,
-    [`claim`] passes over it.
+    The draft is next to `folder`, under a name that ends in `.tmp`. An error removes it; if a kill leaves it behind,
+    [`claim`] ignores it.
 
     Args:
-        folder (`str` or `Path`): Missing or empty.
+        folder (`str` or `Path`): A folder that is missing or empty.
 
     Example:
 
@@ -111,9 +109,9 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
 
 
 def whole_lines(file: str | Path) -> list[str]:
-    """Lines of a JSONL file; a last line that a kill cut short has no newline and is no line.
+    """Lines of a JSONL file; a last line that a kill cut short has no newline and is dropped.
 
-    Bytes are cut into lines before they are read as text: a kill may have come in the middle of a character.
+    Bytes are split into lines before they are decoded: a kill may have come in the middle of a character.
     """
     *lines, _ = Path(file).read_bytes().split(b"\n")
     return [line.decode("utf-8") for line in lines]
@@ -127,11 +125,11 @@ def claim(
     note: str = RUN_FILE,
     beside: Collection[str] = (),
 ) -> None:
-    """Makes `folder` this run's, or checks that it already is; nothing in it is touched.
+    """Claims `folder` for this run, or checks that it belongs to it already; existing files are not changed.
 
     Args:
         folder (`str` or `Path`): Output folder.
-        settings (`Mapping`): All that decides the results, JSON values.
+        settings (`Mapping`): Everything that determines the results, JSON values.
         begun (`Callable`): Whether the folder holds results already; if not, its settings may still be corrected.
         note (`str`, *optional*, defaults to `"run.json"`): The file that keeps the settings.
         beside (`Collection[str]`, *optional*): Files that may be there before the first claim.
@@ -146,12 +144,12 @@ def claim(
         known = read_json(file)
         differing = sorted(name for name in known.keys() | wanted.keys() if known.get(name) != wanted.get(name))
         if differing and not begun(folder):
-            write_json(file, wanted)  # nothing was done there yet: a start that failed may be corrected
+            write_json(file, wanted)  # there are no results yet: the settings of a failed start may be corrected
         elif differing:
             shown = "; ".join(f"{name}: {known.get(name)!r} there, {wanted.get(name)!r} now" for name in differing[:6])
             raise OtherRunError(
                 f"{folder} holds another run, which this one would overwrite ({shown}). Choose another output folder, "
-                "or delete this one."
+                "or delete that one."
             )
         return
     entries = folder.iterdir() if folder.exists() else ()
@@ -159,25 +157,24 @@ def claim(
     if others:
         found = ", ".join(others[:5])
         raise OtherRunError(
-            f"{folder} holds files of something else ({found}) and no {note}. Choose another output folder, or "
-            "empty this one."
+            f"{folder} holds other files ({found}) and no {note}. Choose another output folder, or empty this one."
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(file, wanted)
 
 
 class Journal:
-    """A JSONL file that takes one finished unit a line, each on the disk before the next step.
+    """A JSONL file with one finished unit per line, each on disk before the next step.
 
     A last line that a kill cut short is dropped when the journal is opened or written. Processes may share a file:
-    each writes under a lock (a hidden `.tmp` beside the file), and what others wrote stays.
+    each writes under a lock (a hidden `.tmp` file next to it), and what others wrote is kept.
 
     Args:
-        file (`str` or `Path`): The file; made with the first line.
-        key (`Callable[[dict], Any]`): What identifies a unit; of several lines with one key the last counts.
+        file (`str` or `Path`): The file; created with the first line.
+        key (`Callable[[dict], Any]`): What identifies a unit; of several lines with the same key the last one counts.
 
     Raises:
-        `ValueError`: If a whole line is no JSON object; the message names file and line.
+        `ValueError`: If a whole line is not a JSON object; the message names file and line.
 
     Example:
 
@@ -193,7 +190,7 @@ class Journal:
         self.file = Path(file)
         self._key = key
         self._lock = threading.Lock()
-        # Left in place: who removes a lock that another waits for lets two in.
+        # Never removed: if a lock is removed while another process waits for it, two processes can hold it.
         self._file_lock = FileLock(
             self.file.with_name(f".{self.file.name}.tmp"), thread_local=False, poll_interval=_POLL_SECONDS
         )
@@ -212,7 +209,7 @@ class Journal:
                 yield
 
     def _load(self) -> bool:
-        """Reads the whole lines; whether there are no others."""
+        """Reads the whole lines; returns whether the file holds nothing else."""
         data = self.file.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
@@ -222,12 +219,12 @@ class Journal:
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"{self.file}, line {number}: must be a JSON object of this run, got {line[:80]!r} "
-                    f"({type(error).__name__}: {error}). Mend or delete the line."
+                    f"({type(error).__name__}: {error}). Repair or delete the line."
                 ) from error
         return len(whole) == len(data)
 
     def _drop_cut_line(self) -> None:
-        """Drops what a killed process left of a line; whoever is alive has written its lines whole, under the lock."""
+        """Drops what a killed process left of a line; living processes write whole lines under the lock."""
         with self.file.open("rb+") as stream:
             size = stream.seek(0, os.SEEK_END)
             if size == 0:
@@ -239,7 +236,7 @@ class Journal:
             stream.truncate(stream.read().rfind(b"\n") + 1)
 
     def add(self, row: dict[str, Any]) -> None:
-        """Writes one unit and waits until it is on the disk."""
+        """Writes one unit and waits until it is on disk."""
         line = json.dumps(row, ensure_ascii=False) + "\n"
         with self._alone():
             if self.file.exists():
@@ -253,10 +250,10 @@ class Journal:
     def settle(self, order: list[Any]) -> list[dict[str, Any]]:
         """Rewrites the file with the units of these keys in this order, so that equal runs leave equal files.
 
-        Units of other keys, of a run with more of them or of another process, stay behind these.
+        Units with other keys, of a larger run or of another process, follow after them.
 
         Returns:
-            `list[dict]`: The units found, in that order.
+            `list[dict]`: The units that exist, in that order.
         """
         with self._alone():
             if self.file.exists():

@@ -28,20 +28,21 @@ def open_model(
 
     Args:
         spec (`str`): An OpenAI-compatible URL (`http://host:8000/v1`), else a local folder or a Hub id.
-        model (`str`, *optional*): Servers: which model to ask for; without it the only one of `/v1/models`.
-        window (`int`, *optional*): Most tokens of prompt and reply together, if the model's own is not to be used.
-        timeout (`float`, *optional*, defaults to 300): Servers: seconds that one call may take in all.
-        device (`str`, *optional*): In process: a torch device; without it the GPU if there is one.
-        dtype (`str`, *optional*): In process: a torch dtype name; without it the checkpoint's on a GPU, else float32.
-        attach (`bool`, *optional*, defaults to `True`): In process: give a tokenizer without the HER template that
-            template. Judges and reward models speak through their own.
+        model (`str`, *optional*): Servers: name of the model; by default the only one of `/v1/models`.
+        window (`int`, *optional*): Maximum tokens of prompt and reply together; by default that of the model.
+        timeout (`float`, *optional*, defaults to 300): Servers: total seconds that one call may take.
+        device (`str`, *optional*): In process: a torch device; by default the GPU if there is one.
+        dtype (`str`, *optional*): In process: name of a torch dtype; by default the checkpoint's on a GPU, else
+            float32.
+        attach (`bool`, *optional*, defaults to `True`): In process: attach the HER template to a tokenizer without it.
+            Judges and reward models use their own.
 
     Returns:
-        `ChatModel`: A [`ServerModel`] or a [`LocalModel`]. A server is not contacted before it is first asked.
+        `ChatModel`: A [`ServerModel`] or a [`LocalModel`]. A server is not contacted before its first call.
 
     Raises:
-        `ValueError`: If `model` is given for a model in process, or the folder cannot be chatted with.
-        `FileNotFoundError`: If the folder or Hub id is not there.
+        `ValueError`: If `model` is given for a model in process, or the folder does not hold a chat model.
+        `FileNotFoundError`: If the folder or Hub id does not exist.
 
     Example:
 
@@ -71,43 +72,46 @@ def open_caller(
     retries: Retries | None = None,
     attach: bool = True,
 ) -> Caller:
-    """Opens a model behind a ledger.
+    """Opens a model with a ledger.
 
     Args:
-        spec (`str`): A server's URL, several URLs of one model parted by commas, a local folder or a Hub id.
-        model (`str`, *optional*): Servers: which model to ask for; without it the only one they offer.
-        ledger ([`~her_hf.inference.Ledger`], *optional*): Where answers are kept.
-        concurrency (`int`, *optional*, defaults to 16): Most calls at once, over all servers.
-        timeout (`float`, *optional*, defaults to 300): Servers: seconds that one call may take in all.
-        retries ([`~her_hf.inference.Retries`], *optional*): What is done about failures that may pass.
-        attach (`bool`, *optional*, defaults to `True`): See [`~her_hf.inference.open_model`].
+        spec (`str`): A server's URL, several URLs of one model separated by commas, a local folder or a Hub id.
+        model (`str`, *optional*): Servers: name of the model; by default the only one they offer.
+        ledger ([`Ledger`], *optional*): Stores answers.
+        concurrency (`int`, *optional*, defaults to 16): Maximum number of calls in flight, over all servers.
+        timeout (`float`, *optional*, defaults to 300): Servers: total seconds that one call may take.
+        retries ([`Retries`], *optional*): How transient failures are retried.
+        attach (`bool`, *optional*, defaults to `True`): See [`open_model`].
 
     Returns:
-        [`~her_hf.inference.Caller`]: No server is contacted before it is first asked.
+        [`Caller`]: No server is contacted before its first call.
 
     Raises:
-        `ValueError`: If nothing is named, or a folder is named beside other models.
-        `FileNotFoundError`: If a folder or Hub id is not there.
+        `ValueError`: If no model is named, or a folder is named together with other models.
+        `FileNotFoundError`: If a folder or Hub id does not exist.
     """
     specs = [part.strip() for part in spec.split(",") if part.strip()]
     if not specs:
         raise ValueError("no model is named: give a server's URL, a folder or a Hub id")
     if len(specs) > 1 and not all(map(is_url, specs)):
-        raise ValueError(f"several models are named, but not all by URL: {spec!r}. Only servers can share calls.")
+        raise ValueError(
+            f"several models are named, but not all by URL: {spec!r}. Only servers can share calls: name URLs only, "
+            "or one folder or Hub id."
+        )
     found = [open_model(part, model=model, timeout=timeout, attach=attach) for part in specs]
     return Caller(found, ledger=ledger, concurrency=concurrency, retries=retries)
 
 
 def opener(ledger: Ledger, *, concurrency: int, timeout: float) -> Callable[[str, str | None], Caller]:
-    """[`open_caller`] for several roles of one run: a model that plays two of them is opened once.
+    """[`open_caller`] for several roles of one run: a model that has two of them is opened once.
 
     Args:
-        ledger ([`~her_hf.inference.Ledger`]): Where answers are kept.
-        concurrency (`int`): Most calls at once to each model.
-        timeout (`float`): Servers: seconds that one call may take in all.
+        ledger ([`Ledger`]): Stores answers.
+        concurrency (`int`): Maximum number of calls in flight to each model.
+        timeout (`float`): Servers: total seconds that one call may take.
 
     Returns:
-        `Callable`: From a model's spec and its name on the server to its caller.
+        `Callable`: Takes a model's spec and its name on the server, returns its caller.
     """
     opened: dict[tuple[str, str | None], Caller] = {}
 

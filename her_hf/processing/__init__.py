@@ -1,6 +1,6 @@
-"""Chat templates, HERProcessor, and what makes rows for the trainer out of a conversation.
+"""Chat templates, HERProcessor, and the rows that the trainer gets from a conversation.
 
-Importing this package tells `AutoProcessor` of [`HERProcessor`].
+Importing this package registers [`HERProcessor`] with `AutoProcessor`.
 """
 
 from .attach import attach_tokenizer

@@ -1,4 +1,4 @@
-"""Attaching the method to a tokenizer, and what is read from its base."""
+"""Attaching the method to a tokenizer, and loading a base's tokenizer and configuration."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def attach_tokenizer(
     """A tokenizer with HER's templates in place of its own. See [`HERProcessor.attach`].
 
     The end-of-turn token becomes the tokenizer's `eos_token`, which trainers and servers stop at. A padding token is
-    set only if there is none. Other named templates of the base (`tool_use`, …) go: they would bypass the rules.
+    set only if there is none. Other named templates of the base (`tool_use`, …) are dropped: they would bypass the
+    rules.
     """
     if isinstance(base, (str, PathLike)):
         tokenizer = load_tokenizer(base)
@@ -40,15 +41,15 @@ def attach_tokenizer(
         spare = next((token for token in frame.other_ends if token_id(tokenizer, token) is not None), frame.turn_end)
         tokenizer.pad_token = spare
     tokenizer.eos_token = frame.turn_end
-    tokenizer._set_processor_class("HERProcessor")  # so that a trainer's save of the tokenizer alone says so too
+    tokenizer._set_processor_class("HERProcessor")  # kept when a trainer saves only the tokenizer
     return tokenizer
 
 
 def load_tokenizer(base: str | PathLike[str], revision: str | None = None) -> PreTrainedTokenizerBase:
-    """Loads the tokenizer of a folder or Hub id, with the chat template that older processors keep in their own file.
+    """Loads the tokenizer of a folder or Hub id, with the chat template that older processors keep in a separate file.
 
     Raises:
-        `ValueError`: If there is none; the message says what was tried.
+        `ValueError`: If no tokenizer can be loaded.
     """
     from transformers import AutoTokenizer
     from transformers.utils import cached_file
@@ -61,7 +62,7 @@ def load_tokenizer(base: str | PathLike[str], revision: str | None = None) -> Pr
     except (OSError, ValueError) as error:
         raise ValueError(
             f"no tokenizer could be loaded from {str(base)!r}: name a local folder with tokenizer files, or the id of "
-            f"a model on the Hub that is reachable from here ({error})."
+            f"a model on the Hub that can be reached from here ({error})."
         ) from error
     if legacy is not None:
         tokenizer.chat_template = read_json(legacy).get("chat_template")
@@ -69,10 +70,10 @@ def load_tokenizer(base: str | PathLike[str], revision: str | None = None) -> Pr
 
 
 def read_config(base: str | PathLike[str], revision: str | None = None) -> PreTrainedConfig:
-    """The configuration of a model, by transformers' own code alone.
+    """The configuration of a model, read by transformers without remote code.
 
     Raises:
-        `ValueError`: If transformers cannot read it; the message says what to do.
+        `ValueError`: If transformers cannot read it.
     """
     from transformers import AutoConfig
 
@@ -80,6 +81,6 @@ def read_config(base: str | PathLike[str], revision: str | None = None) -> PreTr
         return AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
-            f"the config.json of {base} cannot be read by transformers without code from elsewhere "
-            f"({str(error)[:200]}): take a model of an architecture that this transformers knows, or update it"
+            f"the config.json of {base} cannot be read by transformers without remote code ({str(error)[:200]}): use "
+            "a model of an architecture that this version of transformers supports, or update transformers"
         ) from error

@@ -25,14 +25,14 @@ MODEL_FILES = (*WEIGHTS, *COMPANIONS, "config.json", "base_source.json", "LICENS
 
 
 def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_prefill: bool = False) -> HERProcessor:
-    """Writes a checkpoint folder that carries the method: the weights of `base` and everything HER adds.
+    """Writes a checkpoint folder with the method: the weights of `base` and everything HER adds.
 
     Weights are copied, not loaded. A base without weights (a tokenizer alone) gives a folder without weights.
 
     Args:
         base (`str` or `PathLike`): Local folder or Hub id.
         out (`str` or `PathLike`): Folder to write; empty or missing. It appears under this name only when complete.
-            If it holds this very checkpoint already, it is left as it is.
+            If it holds the same checkpoint already, it is not changed.
         bare_prefill (`bool`, *optional*, defaults to `False`): See [`HERProcessor.attach`].
 
     Returns:
@@ -41,8 +41,8 @@ def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_pr
     Raises:
         `FileExistsError`: If `out` is a file or holds anything else.
         `ValueError`: If the base is a LoRA adapter, if transformers cannot read its config.json, if its tokenizer
-            has tokens beyond the model's embeddings, or if it is not fit; see [`HERProcessor.attach`].
-        `FileNotFoundError`: If the base has weights, but none as safetensors.
+            has tokens without embeddings, or if the method cannot be attached; see [`HERProcessor.attach`].
+        `FileNotFoundError`: If the base has weights, but not as safetensors.
 
     Example:
 
@@ -74,7 +74,7 @@ def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_pr
 
 
 def _is_same(out: Path, processor: HERProcessor, source: Path | None) -> bool:
-    """Whether `out` is what would be written: the same templates, and model files of the same names and contents."""
+    """Whether `out` already is what would be written: same templates, model files of the same names and contents."""
     if not (out / "processor_config.json").is_file():
         return False
     wanted = _files(source) if source else []
@@ -85,20 +85,20 @@ def _is_same(out: Path, processor: HERProcessor, source: Path | None) -> bool:
         return False
     if found.get_vocab() != new.get_vocab():
         return False
-    # Sizes tell nothing: all fine-tunes of one base have the same.
+    # Sizes are not enough: all fine-tunes of one base have the same.
     return all(filecmp.cmp(file, out / file.name, shallow=False) for file in wanted)
 
 
 def _refuse_adapter(folder: Path) -> None:
     if (folder / ADAPTER).is_file():
         raise ValueError(
-            f"{folder} holds a LoRA adapter ({ADAPTER}), not a model that can be served alone: merge it first "
+            f"{folder} holds a LoRA adapter ({ADAPTER}), not a model that can be served by itself: merge it first "
             "(her-hf merge ADAPTER OUT), and attach to the merged folder if it has no HER template yet."
         )
 
 
 def _contents(out: Path) -> str:
-    """What an unfit output folder holds, for the error."""
+    """What an output folder that cannot be used holds, for the error."""
     if (out / "processor_config.json").is_file():
         return "holds another checkpoint with a processor"
     if (out / "config.json").is_file():

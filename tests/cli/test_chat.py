@@ -577,7 +577,7 @@ def test_a_folder_is_talked_to(tmp_path: Path, scenes: Path) -> None:
     folder = tiny_checkpoint(tmp_path / "tiny", "smollm2")
     done = talk(folder, "--scenes", scenes, "--max-tokens", 8, "--seed", 1, lines="Good day.\n/prompt\n")
     assert done.exit_code == 1, done.output  # eight tokens of noise are no turn
-    assert "does not carry the HER chat template" in done.output.replace("\n", "")
+    assert "does not have the HER chat template" in done.output.replace("\n", "")
     assert "Mr. Bell: Good day.<|im_end|>\n<|im_start|>assistant\n<system_thinking>\n" in done.output
     assert "exactly as the model gets it" in done.output
     assert "still in system thinking" in done.output.replace("\n", " ")

@@ -295,7 +295,7 @@ def test_probabilities_are_no_text_that_could_be_unreadable() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--read", "probability"], "does not tell how likely"),
+        (["--read", "probability"], "cannot compute the probability"),
         (["--form", "compact", "--principles", "fixed"], "compact form is pairwise"),
         (["--split", "test"], "leave out the split"),
     ],
