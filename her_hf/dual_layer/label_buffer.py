@@ -1,4 +1,4 @@
-"""The first speech of a turn, held until it is decided whether it begins with a label."""
+"""The first speech of a turn, held back until it is decided whether it starts with a label."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class LabelBuffer:
         return bool(self._text)
 
     def cross_tag(self) -> None:
-        """A tag stands here: white space around it is layout."""
+        """Marks the position of a tag: white space around it is layout."""
         self.breaks += "".join(self._white).count("\n")
         self._crossed, self._white = True, []
 
     def add(self, text: str) -> bool:
-        """Adds speech; returns whether it adds more than white space, which counts only once text follows it."""
+        """Adds speech; returns whether it contains more than white space, which counts only once text follows."""
         if self._crossed:
             stripped = text.lstrip()
             self.breaks += text.count("\n", 0, len(text) - len(stripped))

@@ -1,7 +1,8 @@
 """The terms of dual-layer thinking: layers, views, tags, issues, segments.
 
-Source: HER, arXiv 2601.21459, section on dual-layer thinking. System thinking is third person and seen by nobody
-in the scene; role thinking is first person and seen by its own character; actions and speech are seen by all.
+Source: HER, arXiv 2601.21459, section on dual-layer thinking. System thinking is third person and invisible to
+everyone in the scene; role thinking is first person and visible to its own character; actions and speech are visible
+to all.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 ENVIRONMENT = "Environment"
-"""Name of the speaker that stands for the world. Its text is speech that all see; it has no thoughts."""
+"""Name of the speaker that represents the world. Its text is speech that everyone sees; it has no thoughts."""
 
 
 class Layer(StrEnum):
@@ -35,7 +36,7 @@ _LETTERS = {Layer.SYSTEM_THINKING: "", Layer.ROLE_THINKING: "T", Layer.ROLE_ACTI
 
 
 class View(StrEnum):
-    """Who looks: the author (everything), the character itself (no system thinking), everybody else (no thinking)."""
+    """The viewer: the author (everything), the character itself (no system thinking), all others (no thinking)."""
 
     FULL = "full"
     SELF = "self"
@@ -62,11 +63,11 @@ TAGS: dict[str, Layer] = {
     "role_action": Layer.ROLE_ACTION,
     "role_speech": Layer.SPEECH,
 }
-"""Every tag that is read, with its layer. Written are only the values of [`Layer`], and speech without a tag."""
+"""Every tag that is read, with its layer. Only the values of [`Layer`] are written, and speech without a tag."""
 
 
 class Issue(StrEnum):
-    """What a parser noticed. An issue never changes what two turns are worth in a comparison."""
+    """What a parser found wrong in a turn. Issues do not count when turns are compared."""
 
     UNCLOSED = "unclosed"
     NESTED = "nested"
@@ -87,8 +88,7 @@ class Segment:
         layer (`Layer`): The layer of the run.
         text (`str`): Its text, without tags and without white space at either end.
         breaks (`int`, *optional*, defaults to 0):
-            Line breaks that stood before it, outside tags: 0, 1, or 2 for a blank line and more. Layout, not part of
-            equality.
+            Line breaks before it, outside tags: 0, 1, or 2 for a blank line and more. Layout, not part of equality.
     """
 
     layer: Layer

@@ -1,4 +1,4 @@
-"""The tags and brackets that are open at a place of a turn, and the layer of the text that stands there."""
+"""The tags and brackets that are open at a position of a turn, and the layer of text at that position."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class OpenLayers:
 
     @property
     def layer(self) -> Layer:
-        """Layer of text that stands here: nothing inside thinking is visible."""
+        """Layer of text at this position: nothing inside thinking is visible."""
         if self.in_system_thinking:
             return Layer.SYSTEM_THINKING
         if self._tags[Layer.ROLE_THINKING] or self._thought_brackets:

@@ -24,7 +24,7 @@ class TurnEvent:
 
     Args:
         kind (`str`): `"name"` (the label; `text` is the name) or `"text"`.
-        text (`str`): What is added.
+        text (`str`): The added text.
         layer (`Layer`, *optional*): Layer of the text.
         segment (`int`, *optional*): Index of the segment that grows; `None` for the leading system thinking.
     """
@@ -43,8 +43,8 @@ class TurnStream:
         speaker (`str`, *optional*): Who should speak; another label is an issue.
         names (`Sequence[str]`, *optional*): The cast; if given, only these and Environment are labels; see
             [`parse_turn`] for the forms that count.
-        notation (`str`, *optional*, defaults to `"her"`): `"coser"` also reads `[thought]` and `(action)`, and
-            the same in full-width brackets: `【…】`, `［…］` and `（…）`.
+        notation (`str`, *optional*, defaults to `"her"`): `"coser"` also reads `[thought]` and `(action)`, also in
+            full-width brackets: `【…】`, `［…］` and `（…）`.
         labels (`bool`, *optional*, defaults to `True`): `False` leaves a leading `Name:` in the text.
 
     Raises:
@@ -87,10 +87,10 @@ class TurnStream:
         self._name: str | None = None
         self._label = LabelBuffer(self._names, speaker) if labels else None  # `None` once the label is decided
         self._held_bracket = ""
-        # The beginning of a turn in CoSER notation, while its brackets may be those of a label.
+        # The start of a turn in CoSER notation, while its brackets may be those of a label.
         self._seeks_bracketed_label = labels and self._brackets and bool(names or speaker)
         self._bracketed_label: list[str] = []
-        self._written: list[str] = []  # what CoSER notation reads outside tags, brackets included, line by line
+        self._written: list[str] = []  # text of CoSER notation outside tags, brackets included
         self._turn: Turn | None = None
         self.last_events: list[TurnEvent] = []
         if prefilled:
@@ -98,15 +98,15 @@ class TurnStream:
             self._system_started = True
 
     def feed(self, chunk: str) -> list[TurnEvent]:
-        """Takes the next chunk of text and returns what it adds."""
+        """Takes the next chunk of text and returns the events it causes."""
         if self._turn is not None:
-            raise ValueError("This stream is closed: make a new TurnStream for the next turn.")
+            raise ValueError("This stream is closed: create a new TurnStream for the next turn.")
         for piece in self._scanner.feed(chunk):
             self._take(piece)
         return self._drain()
 
     def close(self) -> Turn:
-        """Ends the turn. Events that only the end decides are in [`TurnStream.last_events`]."""
+        """Ends the turn. Events that are decided only by its end are in [`TurnStream.last_events`]."""
         if self._turn is not None:
             return self._turn
         for piece in self._scanner.close():
@@ -145,10 +145,10 @@ class TurnStream:
         for segment in segments:
             if segment.layer is not Layer.SYSTEM_THINKING and has_unknown_tag(segment.text):
                 self._note(Issue.UNKNOWN_TAG)
-        # Another one's label may hold brackets, which CoSER notation has made layers of.
-        said = [segment.text for segment in segments if segment.layer is Layer.SPEECH]
+        # Another speaker's label may contain brackets, which CoSER notation reads as layers.
+        speech = [segment.text for segment in segments if segment.layer is Layer.SPEECH]
         own = self._name or self._speaker
-        if any(foreign_lines(text, self._names, own) for text in (*said, "".join(self._written))):
+        if any(foreign_lines(text, self._names, own) for text in (*speech, "".join(self._written))):
             self._note(Issue.FOREIGN_SPEAKER)
         thinking = (system[0].text if system else "") if self._system_started else None
         return Turn(self._name, thinking, segments, tuple(self._issues))
@@ -195,35 +195,35 @@ class TurnStream:
             self._note(Issue.EMPTY)
 
     def _may_be_label(self, text: str) -> bool:
-        """Whether this text in CoSER notation belongs to the label, or is to be looked at for one."""
+        """Whether this text in CoSER notation belongs to the label, or may start one."""
         if self._bracketed_label:
             return True
-        begins = not self._open and self._leading and self._label is not None and not self._label.started
-        return self._seeks_bracketed_label and begins and not text.isspace()
+        starts = not self._open and self._leading and self._label is not None and not self._label.started
+        return self._seeks_bracketed_label and starts and not text.isspace()
 
     def _take_label(self, text: str, final: bool = False) -> None:
-        """Takes the beginning of a turn in CoSER notation, where `[Name]:` is a label and no thought."""
+        """Takes the start of a turn in CoSER notation, where `[Name]:` is a label and not a thought."""
         self._bracketed_label.append(text)
         if text.isspace() and "\n" not in text:
-            return  # it decides nothing, and a look at all that is held for each space would take quadratic time
-        begun = "".join(self._bracketed_label).lstrip()
-        line, newline, _ = begun.partition("\n")
+            return  # white space decides nothing, and checking all held text for each space would take quadratic time
+        held = "".join(self._bracketed_label).lstrip()
+        line, newline, _ = held.partition("\n")
         label = known_label(line, self._names, self._speaker, final or bool(newline), brackets=True)
         if label is None:
-            self._bracketed_label = [begun]
+            self._bracketed_label = [held]
             return
         self._bracketed_label, self._seeks_bracketed_label = [], False
         if label.restyled:
             self._label = None
             self._set_label(label)
-            self._write(begun[: label.length])
+            self._write(held[: label.length])
             self._take_direction(label.direction)
-            begun = begun[label.length :]
-        if begun:
-            self._take_bracketed(begun)
+            held = held[label.length :]
+        if held:
+            self._take_bracketed(held)
 
     def _take_direction(self, direction: str) -> None:
-        """Takes the stage direction of a label in CoSER notation: a thought in it stays one."""
+        """Takes the stage direction of a label in CoSER notation: a thought inside it stays a thought."""
         if direction:
             self._open_bracket(Layer.ROLE_ACTION)
             self._take_pieces(direction)
@@ -239,13 +239,13 @@ class TurnStream:
             self._take_pieces(held)
 
     def _take_bracketed(self, text: str) -> None:
-        """Takes text that may hold CoSER brackets; one at its end waits, since a zero-width space may escape it."""
+        """Takes text with CoSER brackets; one at its end is held back, since a zero-width space may escape it."""
         text = self._held_bracket + text
         self._held_bracket = text[-1] if text[-1] in BRACKETS else ""
         self._take_pieces(text[:-1] if self._held_bracket else text)
 
     def _take_pieces(self, text: str) -> None:
-        plain: list[str] = []  # added together: bracket by bracket takes several times as long
+        plain: list[str] = []  # added at the end: adding each piece takes several times as long
         for piece in split_brackets(text):
             written = self._as_text(piece)
             self._write(piece if written is None else written)
@@ -260,7 +260,7 @@ class TurnStream:
             self._add("".join(plain))
 
     def _write(self, text: str) -> None:
-        """Keeps what CoSER notation reads, in which a layer begins no line."""
+        """Records text of CoSER notation; inside a layer, no line starts."""
         if self._brackets and not self._open.tag_depth:
             self._written.append(text.replace("\n", " ") if self._open else text)
 
@@ -278,7 +278,7 @@ class TurnStream:
         if piece in _OPENS:
             if not top or not same:
                 return None
-            top.depth += 1  # the same kind of bracket again is text of the layer
+            top.depth += 1  # a nested bracket of the same kind is text of the layer
             return piece
         if not top or not same:
             return piece
@@ -302,7 +302,7 @@ class TurnStream:
 
     @property
     def _leading(self) -> bool:
-        """Whether nothing of the turn but its label has been seen."""
+        """Whether the turn has no segment yet, except for a possible label."""
         return self._segments.empty
 
     @property

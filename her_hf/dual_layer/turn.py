@@ -13,16 +13,16 @@ from .text import escape_tags
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One character's move: who, the hidden plan, and what is thought, done and said, in order.
+    """One character's move: the speaker, the hidden plan, and what is thought, done and said, in order.
 
     Args:
-        name (`str`, *optional*): The label the text began with (`Name: `), if any.
+        name (`str`, *optional*): The label at the start of the text (`Name: `), if any.
         system_thinking (`str`, *optional*):
             Text of the leading system block; `""` for an empty block, `None` for none.
         segments (`tuple[Segment, ...]`):
-            Role thinking, actions and speech in order; a misplaced system block stands here too.
-        issues (`tuple[Issue, ...]`): What the parser noticed; not part of equality.
-        origin_id (`tuple[int, ...]`): Indices of the raw messages this turn was made from; not part of equality.
+            Role thinking, actions and speech in order, and misplaced system blocks.
+        issues (`tuple[Issue, ...]`): What the parser found wrong; not part of equality.
+        origin_id (`tuple[int, ...]`): Indices of the raw messages of this turn; not part of equality.
 
     Example:
 
@@ -50,8 +50,8 @@ class Turn:
     def well_formed(self) -> bool:
         """One closed system block, a label, at least one visible layer, and no issue.
 
-        Whether the reply was ended by the end-of-turn token is not in its text: whoever sampled it must check that
-        too, and parse with `speaker`, so that somebody else's label is an issue.
+        The text does not show whether the reply was ended by the end-of-turn token: the caller must check that as
+        well, and parse with `speaker`, so that another speaker's label is an issue.
         """
         visible = any(View.OTHERS.shows(segment.layer) for segment in self.segments)
         return bool(self.system_thinking) and self.name is not None and visible and not self.issues
@@ -62,7 +62,7 @@ class Turn:
         return " ".join(segment.text for segment in self.segments if segment.layer in wanted)
 
     def render(self, notation: str = "her", view: str | View = View.FULL) -> str:
-        """Writes the turn as text.
+        """Renders the turn as text.
 
         Args:
             notation (`str`, *optional*, defaults to `"her"`): `"her"` (tags) or `"coser"` (`[thought]`, `(action)`).

@@ -20,18 +20,18 @@ JUDGE_URL, JUDGE_MODEL = "JUDGE_URL", "JUDGE_MODEL"
 
 
 def may_type_judge() -> bool:
-    """Whether a visitor may say which server is asked.
+    """Whether a visitor may name the server to call.
 
-    Not in a Space on the Hub, whose network and key are its owner's: there the owner names the judge, or nobody does.
+    Not in a Space on the Hub, which uses its owner's network and key: there only the owner can name a judge.
     """
     return "SPACE_ID" not in os.environ
 
 
 def chosen_judge(url: str, model: str) -> tuple[str | None, str | None]:
-    """URL and model name of the judge to ask: what was typed where that is allowed, else what the owner named.
+    """URL and model name of the judge: as typed if that is allowed, else as named by the owner.
 
     Raises:
-        `ValueError`: If it is no URL.
+        `ValueError`: If the URL is not valid.
     """
     if may_type_judge() and url.strip():
         found, name = url.strip(), model.strip() or None
@@ -43,7 +43,7 @@ def chosen_judge(url: str, model: str) -> tuple[str | None, str | None]:
 
 
 def error_text(error: BaseException) -> str:
-    """An error's message for a toast, which Gradio shows as HTML; pasted and generated text is in it."""
+    """An error's message, which may contain pasted or generated text, for a toast that Gradio shows as HTML."""
     return html.escape(str(error))
 
 

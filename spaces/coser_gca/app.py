@@ -1,4 +1,4 @@
-"""Paste a dialogue and what a judge found in it: flaws and CoSER's scores. Everything is computed by her_hf."""
+"""Paste a dialogue and a judge's answer to see flaws and CoSER's scores. Everything is computed by her_hf."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from her_hf.scoring.coser import DIMENSIONS
 ABOUT = """
 # CoSER, given-circumstance acting
 
-Paste a dialogue that models played, and what a critic found in it. Each of the four dimensions starts at 100 and loses
-5 points for each point of severity beyond 0.3 a turn; only turns by characters count, not those of Environment.
+Paste a dialogue played by models, and a critic's answer. Each of the four dimensions starts at 100 and loses 5 points
+for each point of severity beyond 0.3 per turn; only turns by characters count, not those of Environment.
 """
 DIALOGUE = """\
 Mara: <role_thinking>He must not see the logbook.</role_thinking> <role_action>shuts a drawer</role_action> Early, Tam.
@@ -88,11 +88,11 @@ def _score(dialogue: str, answer: str, scene: str, url: str, model: str, thought
     if judge is None and not answer.strip():
         raise ValueError("Paste the judge's answer" + (", or name a judge to ask." if may_type_judge() else "."))
     if judge is not None and row is None:
-        raise ValueError("A judge compares with the book: paste the scene, a row of CoSER's test set.")
+        raise ValueError("A judge compares the dialogue with the book: paste the scene, a row of CoSER's test set.")
     if answer.strip() and not any(
         name in answer for name in (*DIMENSIONS.values(), *(f'"{code}"' for code in DIMENSIONS))
     ):
-        raise ValueError(f"The answer names no dimension: its keys must be among {list(DIMENSIONS.values())}.")
+        raise ValueError(f"The answer contains no dimension: its keys must be among {list(DIMENSIONS.values())}.")
     results = coser_gca(
         [turns],
         [played],

@@ -14,8 +14,8 @@ from her_hf.metrics.apps import computed, error_text, number, pasted_box, result
 ABOUT = """
 # Dual-layer form
 
-Paste replies of a role-playing model that thinks in two layers: system thinking (about how to play, seen by nobody in
-the scene) and role thinking (the character's own, seen by that character alone). No judge is needed.
+Paste replies of a role-playing model that thinks in two layers: system thinking (about how to play, invisible to
+everyone in the scene) and role thinking (the character's own, visible only to that character). No judge is needed.
 """
 REPLIES = """\
 <system_thinking>

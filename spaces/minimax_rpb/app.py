@@ -1,4 +1,4 @@
-"""Paste a role-play session and what a judge found in it: errors and scores. Everything is computed by her_hf."""
+"""Paste a role-play session and a judge's answer to see errors and scores. Everything is computed by her_hf."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ ABOUT = f"""
 # Role-play bench, MiniMax-style
 
 Paste a session and the errors that a judge found in it. In each chunk of {CHUNK_TURNS} turns every column starts at
-100 and loses 5, 15 or 40 points for a minor, major or critical error. **The scale is our own**: it does not compare
-with published scores.
+100 and loses 5, 15 or 40 points for a minor, major or critical error. **The scale is our own**: do not compare it with
+published scores.
 """
 SESSION = """\
 Mara: (wipes the lamp glass) Nobody climbs these stairs for fun. What do you want?

@@ -506,7 +506,9 @@ def test_a_scene_file_does_not_steer_the_terminal(
     session = Session(chosen, name, ScriptedModel())
     with asyncio.Runner() as runner:
         for interactive in (True, False):
-            Conversation(session, Screen(console, show_system=True, show_role=True), runner, interactive=interactive)._read()
+            Conversation(
+                session, Screen(console, show_system=True, show_role=True), runner, interactive=interactive
+            )._read()
     outputs += [console.export_text(), *prompts]
     console.file.close()
     assert len(outputs) == 9

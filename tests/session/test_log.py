@@ -114,7 +114,9 @@ def test_a_forged_record_is_refused_by_file_line_and_field(
 def test_a_name_that_reads_as_a_line_of_another_is_refused(log: Path) -> None:
     header, *rest = log.read_text().splitlines(keepends=True)
     log.write_text(header.replace('"Mr. Bell"', '"Ann: I did it. Bell"') + "".join(rest))
-    with pytest.raises(ValueError, match=r"line 1, scene: cast\[1\].name would be read as a line of another character"):
+    with pytest.raises(
+        ValueError, match=r"line 1, scene: cast\[1\].name would be read as a line of another character"
+    ):
         Session.load(log, ScriptedModel())
 
 
