@@ -1,4 +1,4 @@
-"""Scenes: the models, the scene prompt, and readers for the data that role-play users have."""
+"""Scenes: the data models, the scene prompt, and readers and writers of role-play data formats."""
 
 from .errors import SceneError
 from .load import load_conversations, load_samples, load_scenes, scenes_in

@@ -136,7 +136,9 @@ def _reader(
     def read(row: dict[str, Any]) -> tuple[list[Seed], list[SceneError]]:
         seed = read_seed(row if language is None else {**row, "language": language})
         if seed.key in known:
-            raise SceneError(f"is {seed.id!r}, as of an earlier {seed.language} seed; give each its own.", field="id")
+            raise SceneError(
+                f"is {seed.id!r}, like that of an earlier {seed.language} seed; give each seed its own.", field="id"
+            )
         known.add(seed.key)
         return [seed], []
 
@@ -155,7 +157,7 @@ def read_seed(row: dict[str, Any]) -> Seed:
     texts = {column: needed_text(row, column).strip() for column in _TEXTS}
     names = {column: _name(row, column) for column in ("ai_name", "user_name")}
     if names["ai_name"] == names["user_name"]:
-        raise SceneError(f"is {names['user_name']!r}, as is ai_name; two people need two names.", field="user_name")
+        raise SceneError(f"is {names['user_name']!r}, the same as ai_name; use different names.", field="user_name")
     return Seed(
         id=_id(row),
         language=language_of(row) if row.get("language") else guess_language(*texts.values()),
@@ -168,7 +170,7 @@ def read_seed(row: dict[str, Any]) -> Seed:
 def _name(row: dict[str, Any], column: str) -> str:
     name = one_line(needed_text(row, column))
     if name == ENVIRONMENT:
-        raise SceneError(f"is {ENVIRONMENT!r}, which stands for the world around the characters.", field=column)
+        raise SceneError(f"is {ENVIRONMENT!r}, which is reserved for the world; use another name.", field=column)
     return name
 
 

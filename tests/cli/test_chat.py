@@ -305,7 +305,7 @@ def test_names_of_visitors_are_checked_alike(
 ) -> None:
     for source in (card_file(tmp_path), scenes) if option == "--scenes" else (card_file(tmp_path),):
         done = talk(server.url, option, source, "--me", name, lines="Hello.\n")
-        assert done.exit_code == 1 and "A name has 1 to 40 characters" in str(done.exception)
+        assert done.exit_code == 1 and "A name must have 1 to 40 characters" in str(done.exception)
 
 
 @pytest.mark.parametrize("name", ["修表人" * 30, "é" * 150, "x" * 280, "🙂" * 70, "a" + "修" * 100])
@@ -335,7 +335,7 @@ def test_one_of_many_cards_may_be_called_as_the_visitor(
         card_file(tmp_path, name=name, scenario="{{user}} knocks.").rename(cards / f"{name}.json")
     done = talk(server.url, "--scenes", cards, "--me", "Bram", lines="Hello.\n")
     assert "You are Bram; the model plays Ada." in done.output
-    assert "Bram.json, line 1, field 'data.name': is 'Bram', and the visitor is called so too" in caplog.text
+    assert "Bram.json, line 1, field 'data.name': is 'Bram', which is also the visitor's name" in caplog.text
     done = talk(server.url, "--scenes", cards, "--scene", "bram", "--me", "Bram", lines="Hello.\n")
     assert done.exit_code == 1 and "No scene contains the words 'bram'" in str(done.exception)
 
@@ -566,7 +566,7 @@ def test_the_benchmark_looks_for_its_data_before_it_writes_a_base(
     with pytest.raises(SystemExit) as left:
         benchmark.main()
     assert left.value.code == 2
-    assert "/nonexist: is no file or folder here" in capsys.readouterr().err
+    assert "/nonexist: is neither a file or folder here" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -155,7 +155,7 @@ def test_what_is_not_used_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.parametrize(
-    ("load", "says"), [(load_conversations, "is no conversation"), (load_samples, "no known kind")]
+    ("load", "says"), [(load_conversations, "is not a conversation"), (load_samples, "an unknown kind")]
 )
 def test_a_file_that_is_neither(tmp_path: Path, load: Any, says: str) -> None:
     path = write(tmp_path / "x.jsonl", {"instruction": "Say hm.", "output": "Hm."})

@@ -470,7 +470,7 @@ def test_chat_samples(shared: Path) -> None:
         ({"conversations": []}, "at least one"),
         ({"conversations": [{"from": "ghost", "value": "x"}]}, r"'conversations\[0\]\.from': must be one of"),
         ({"messages": [{"role": "user", "content": None}]}, r"'messages\[0\]\.content': must be text"),
-        ({"book": "x"}, "is no conversation: it has .*read are `messages`"),
+        ({"book": "x"}, "is not a conversation: it has .*supported are `messages`"),
     ],
 )
 def test_bad_chat_samples(tmp_path: Path, row: dict[str, Any], match: str) -> None:
@@ -518,7 +518,7 @@ def test_bad_chat_samples(tmp_path: Path, row: dict[str, Any], match: str) -> No
         (coser_data(character_profiles={"\ud83d": "x"}), "character_profiles", "half a character"),
         (her_data(dialogues=[{"character": "Ann", "message": "\ud83d hi"}]), "dialogues[0].message", "half"),
         ({"cast": [{"name": "\ud83d"}], "dialogue": [], "book": "x"}, "cast[0].name", "half a character"),
-        ({"foo": 1}, "", "of no known kind; it has"),
+        ({"foo": 1}, "", "of an unknown kind; it has"),
         (["a list"], "", "must be a dict"),
     ],
 )  # fmt: skip
@@ -561,13 +561,13 @@ def test_all_bad_rows_are_reported_up_to_twenty(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
-        ("a.json", b"{", "is no JSON"),
-        ("a.json", b"[" * 100_000, "is no JSON"),
+        ("a.json", b"{", "is not JSON"),
+        ("a.json", b"[" * 100_000, "is not readable JSON"),
         ("a.json", b"[]", "is empty"),
         ("a.jsonl", b"", "is empty"),
-        ("a.jsonl", b"{oops}\n", r"line 1: is no JSON"),
+        ("a.jsonl", b"{oops}\n", r"line 1: is not JSON"),
         ("a.json", b"\xff\xfe\x00", "neither UTF-8 text"),
-        ("a.parquet", b"PAR1 broken", "is no sound Parquet file"),
+        ("a.parquet", b"PAR1 broken", "is not a valid Parquet file"),
         ("a.png", b"\x89PNG\r\n\x1a\n", "without a character card"),
     ],
 )
@@ -592,7 +592,7 @@ def test_bad_ones_are_left_out_when_asked(tmp_path: Path, caplog: pytest.LogCapt
     found = load_scenes(tmp_path, on_error="skip")
     assert [scene.key for scene in found] == [("The Mill", 3, 0), ("A", 9, 4)]
     for words in ("a.json: 4 bad rows", "row 2, field 'book'", "row 3, field 'plots[1].conversation[0].dialogues[0]",
-                  "row 4, field 'i_p'", "row 5: must be a dict", "b.json: is no JSON"):  # fmt: skip
+                  "row 4, field 'i_p'", "row 5: must be a dict", "b.json: is not JSON"):  # fmt: skip
         assert words in caplog.text
 
 
@@ -607,7 +607,7 @@ def test_leaving_all_out_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"a\.json, row 1, field 'book'"):
         load_scenes(tmp_path / "a.json", on_error="skip")
     write(tmp_path / "b.json", "{")
-    with pytest.raises(SceneError, match=r"2 bad rows\n.*field 'book'.*\n  .*is no JSON"):
+    with pytest.raises(SceneError, match=r"2 bad rows\n.*field 'book'.*\n  .*is not JSON"):
         load_scenes(tmp_path, on_error="skip")
     with pytest.raises(ValueError, match=r"on_error must be one of \['raise', 'skip'\], got 'ignore'"):
         load_scenes(tmp_path, on_error="ignore")  # type: ignore[arg-type]
@@ -638,7 +638,7 @@ def test_nested_rows_work_throughout_or_name_their_file(tmp_path: Path, row: dic
         with pytest.raises(SceneError, match=r"deep\.json, line 1, field 'extensions\[0\]\.x\[0\]': is nested deeper"):
             load_scenes(path)
     for text in ('{"extensions": ' + "[" * 200_000, "[" * 200_000 + "]" * 200_000, '{"a":' * 200_000):
-        with pytest.raises(SceneError, match=r"deep\.json.*: is no JSON"):
+        with pytest.raises(SceneError, match=r"deep\.json.*: is not readable JSON"):
             load_scenes(write(path, text))
 
 
@@ -704,7 +704,7 @@ def test_what_lies_among_cards_is_named(tmp_path: Path, caplog: pytest.LogCaptur
     for words in (
         "portrait.png: is a picture without",
         "lore.json, line 1: is a lorebook",
-        "settings.json, line 1: is of no",
+        "settings.json, line 1: is of an unknown",
         "list.json: 2 bad rows",
         "text.json, row 1: must be a dict, got str 'x'",
         "log.jsonl, line 1: is a conversation without a scene",
@@ -730,13 +730,13 @@ def test_cards_called_as_the_visitor_are_passed_over(
             write(tmp_path / f"{card['name']}.json", card)
     source = tmp_path / "cards.json" if one_file else tmp_path
     assert [scene.book for scene in load_scenes(source, visitor="bea")] == ["Ada"]
-    assert "left out: " in caplog.text and "is 'Bea', and the visitor is called so too" in caplog.text
+    assert "skipped: " in caplog.text and "is 'Bea', which is also the visitor's name" in caplog.text
 
 
 def test_a_folder_without_any_scene_says_what_is_there(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "portrait.png")
     write(tmp_path / "settings.json", {"theme": "dark"})
-    with pytest.raises(SceneError, match=r"(?s)2 bad rows.*picture without a character card.*of no known kind"):
+    with pytest.raises(SceneError, match=r"(?s)2 bad rows.*picture without a character card.*of an unknown kind"):
         load_scenes(tmp_path)
 
 
@@ -744,7 +744,7 @@ def test_two_spellings_of_a_title_are_told(tmp_path: Path, caplog: pytest.LogCap
     titles = ("The Miller's Tale", "The Miller’s Tale", "the millers  tale", "The Mill")
     write(tmp_path / "a.json", [coser_data(book=title) for title in titles])
     assert len(load_scenes(tmp_path / "a.json")) == 4
-    assert "one book in 3 spellings" in caplog.text and "'The Miller’s Tale'" in caplog.text
+    assert "3 spellings of one book title" in caplog.text and "'The Miller’s Tale'" in caplog.text
     assert len({title_key(title) for title in titles}) == 2
     assert title_key("???") != title_key("!!!") and title_key("三国") != title_key("水浒")
 
@@ -837,7 +837,7 @@ def test_what_tools_leave_beside_the_files_of_splits_is_passed_over(tmp_path: Pa
     assert [scene.book for scene in load_scenes(tmp_path)] == ["A"]
     assert [scene.book for scene in load_scenes(tmp_path, "train")] == ["A"]
     write(tmp_path / "more.json", "{")
-    with pytest.raises(SceneError, match=r"more\.json: is no JSON"):
+    with pytest.raises(SceneError, match=r"more\.json: is not JSON"):
         load_scenes(tmp_path)
 
 
@@ -851,9 +851,9 @@ def test_names_of_files_are_no_patterns(tmp_path: Path) -> None:
     [
         ("configs: 3", "configs", "must be a list of configs, got int 3"),
         ("configs: [3]", "configs", "must be a list of configs"),
-        ("date: 2023-02-30", "", "has a head that is no YAML which can be read (day is out of range"),
-        (f"x: {'9' * 5_000}", "", "has a head that is no YAML which can be read (Exceeds the limit"),
-        (f"a: {'[' * 3_000}", "", "has a head that is no YAML which can be read (maximum recursion"),
+        ("date: 2023-02-30", "", "has a head that is not readable YAML (day is out of range"),
+        (f"x: {'9' * 5_000}", "", "has a head that is not readable YAML (Exceeds the limit"),
+        (f"a: {'[' * 3_000}", "", "has a head that is not readable YAML (maximum recursion"),
         ("configs:\n- data_files: ''", "data_files", "must be paths of files or patterns of them, got str ''"),
         ("configs:\n- data_files: 3", "data_files", "got int 3"),
         ("configs:\n- data_files: [{split: train}]", "data_files", "got NoneType"),
@@ -893,7 +893,7 @@ def test_split_of_a_single_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["no/such/file.json", "missing.json", "/nowhere"])
 def test_no_such_source(source: str) -> None:
-    with pytest.raises(SceneError, match="no file or folder here, and no Hub dataset is called like that"):
+    with pytest.raises(SceneError, match="neither a file or folder here nor the id of a Hub dataset"):
         load_scenes(source)
 
 
@@ -901,5 +901,5 @@ def test_no_such_dataset_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert hub.constants.HF_HUB_OFFLINE
-    with pytest.raises(SceneError, match=r"nobody/nothing: .*the Hub gave no dataset of that name.*local copy"):
+    with pytest.raises(SceneError, match=r"nobody/nothing: .*the Hub has no dataset of that name.*local copy"):
         load_scenes("nobody/nothing")

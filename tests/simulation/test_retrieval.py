@@ -376,7 +376,7 @@ def test_the_plot_of_a_scene_is_held_out_as_the_reader_numbers_it(tmp_path: Path
     ("content", "message"),
     [
         ("[]", r"the_mill\.json: is not a CoSER book"),
-        ("{", r"the_mill\.json: is no JSON"),
+        ("{", r"the_mill\.json: is not JSON"),
         ('{"plots": [{"text": 3}]}', r"the_mill\.json, field 'plots\[0\]\.text': must be text, got int 3"),
         ('{"plots": [{"conversation": [{"dialogues": [{"message": "Hi"}]}]}]}',
          r"the_mill\.json, field 'plots\[0\]\.conversation\[0\]\.dialogues\[0\]\.character': is missing"),

@@ -92,7 +92,7 @@ def read_card(row: Row, *, visitor: str | None = None) -> list[Scene]:
     card, path = _fields(row)
     name = one_line(needed_text(card, "name", path=path))
     if spelled(name) == ENVIRONMENT:
-        raise SceneError(f"is {name!r}, which stands for the world around the characters.", field=f"{path}name")
+        raise SceneError(f"is {name!r}, which is reserved for the world; use another name.", field=f"{path}name")
     visitor = _visitor(visitor, name, f"{path}name")
     called = one_line(text(card, "nickname", path)) or name
     macros = Macros(called, visitor, name)
@@ -131,7 +131,7 @@ def read_card(row: Row, *, visitor: str | None = None) -> list[Scene]:
                 extra=extra,
             )
         )
-    _tell(name, lore, odd, macros.unknown)
+    _report_unused(name, lore, odd, macros.unknown)
     return scenes
 
 
@@ -166,11 +166,11 @@ def _visitor(given: str | None, name: str, field: str) -> str:
     visitor = check_name(given or (SECOND_VISITOR if name_key(name) == name_key(VISITOR) else VISITOR))
     if name_key(visitor) == name_key(name):
         raise SameName(
-            f"is {name!r}, and the visitor is called so too; give the visitor another one (in the chat: --me).",
+            f"is {name!r}, which is also the visitor's name; give the visitor another one (in the chat: --me).",
             field=field,
         )
     if spelled(visitor) == ENVIRONMENT:
-        raise ValueError(f"visitor must not be {visitor!r}, which stands for the world around the characters.")
+        raise ValueError(f"visitor must not be {visitor!r}, which is reserved for the world; use another name.")
     return visitor
 
 
@@ -183,17 +183,17 @@ def _alternates(card: Row) -> tuple[list[str], int]:
     return found, len(given) - len(found)
 
 
-def _tell(name: str, lore: Lore, odd: int, unknown: list[str]) -> None:
-    """Says what of a card is kept but not used."""
-    said = []
+def _report_unused(name: str, lore: Lore, odd: int, unknown: list[str]) -> None:
+    """Logs which parts of a card are kept but not used."""
+    unused = []
     if lore.keyed:
-        said.append(f"{lore.keyed} of its lorebook's entries need keywords, and are not used (constant ones are)")
+        unused.append(f"{lore.keyed} of its lorebook's entries need keywords, and are not used (constant ones are)")
     if lore.bad:
-        said.append(f"{lore.bad} of its lorebook's entries are no dict or have no text, and are not used")
+        unused.append(f"{lore.bad} of its lorebook's entries are not dicts or have no text, and are not used")
     if odd:
-        said.append(f"{odd} of its alternate greetings are no text, and are not used")
+        unused.append(f"{odd} of its alternate greetings are not text, and are not used")
     if unknown:
         kinds = dict.fromkeys(f"{{{{{macro}}}}}" for macro in unknown)
-        said.append(f"{len(unknown)} macros that cannot be filled in were left out: {listed(kinds, 5)}")
-    if said:
-        _LOG.warning("card %r: %s", name, "; ".join(said))
+        unused.append(f"{len(unknown)} macros that cannot be filled in were left out: {listed(kinds, 5)}")
+    if unused:
+        _LOG.warning("card %r: %s", name, "; ".join(unused))

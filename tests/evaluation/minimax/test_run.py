@@ -467,7 +467,7 @@ def test_dialogues_without_judgement_are_left_out(tmp_path: Path) -> None:
 def test_calibration_without_the_files_says_so(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"holds no data/en/dialogues\.parquet"):
         calibration(tmp_path / "out", tmp_path)
-    with pytest.raises(SceneError, match="the Hub gave no dataset"):
+    with pytest.raises(SceneError, match="the Hub has no dataset"):
         load_published("MiniMaxAI/role-play-bench", "zh")
     with pytest.raises(SceneError, match="field 'logic_score': must be a score from 0 to 100"):
         calibration(tmp_path / "out", published(tmp_path / "hub", logic_score=101.0))
