@@ -1,6 +1,6 @@
-"""Seeds of situated reenactment: who the model plays, whom it meets, and how the conversation opens.
+"""Seeds of MiniMax's Role-Play Bench: the character, the user, and the opening of the conversation.
 
-Source: the Hub dataset MiniMaxAI/role-play-bench (seeds), whose columns these are.
+Source: the Hub dataset MiniMaxAI/role-play-bench (seeds), which has the same columns.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Seed(BaseModel):
     Args:
         id (`str`): Identifies the seed among those of its language.
         language (`str`): `"en"` or `"zh"`.
-        ai_name, ai_setting (`str`): Whom the model under test plays, and what is known of that character and world.
-        user_name, user_setting (`str`): Who talks to that character; the setting may be empty.
-        ai_prologue (`str`): What the character says first.
-        initial_user_input (`str`): What the user answers.
+        ai_name, ai_setting (`str`): The character played by the model under test, with its description and world.
+        user_name, user_setting (`str`): The user's role; the setting may be empty.
+        ai_prologue (`str`): The character's first turn.
+        initial_user_input (`str`): The user's answer.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,7 +53,7 @@ class Seed(BaseModel):
 
     @property
     def key(self) -> tuple[str, str]:
-        """What identifies a seed: (language, id)."""
+        """The identity of a seed: (language, id)."""
         return self.language, self.id
 
 
@@ -63,16 +63,16 @@ def load_seeds(source: str | Path, language: str | None = None) -> list[Seed]:
     Args:
         source (`str` or `Path`): JSONL, JSON or Parquet; a folder of such files, or a copy of the Hub dataset
             (`data/zh/seeds.parquet`, `data/en/seeds.parquet`); `"MiniMaxAI/role-play-bench"`; or any Hub dataset
-            (`owner/name`, `owner/name:config`) with such rows. A row may say its `language`, else it is guessed from
-            its setting.
+            (`owner/name`, `owner/name:config`) with such rows. A row may have a `language`; otherwise it is guessed
+            from its texts.
         language (`str`, *optional*): Only seeds of this language.
 
     Returns:
         `list[Seed]`: At least one seed, in the order of the source.
 
     Raises:
-        `SceneError`: If there is no such source, or a column is missing or wrong: file, row and column are named. Also
-            if two seeds share an id, or nothing is left of the language.
+        `SceneError`: If there is no such source, a column is missing or wrong (the message names file, row and
+            column), two seeds share an id, or there is no seed of the language.
         `ValueError`: If the language is unknown.
 
     Example:
@@ -102,7 +102,7 @@ def bench_files(source: str | Path, kind: str, language: str) -> list[Path]:
         language (`str`): `"en"` or `"zh"`.
 
     Raises:
-        `SceneError`: If they are not there.
+        `SceneError`: If they do not exist.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():
@@ -110,7 +110,7 @@ def bench_files(source: str | Path, kind: str, language: str) -> list[Path]:
     file = folder / "data" / language / f"{kind}.parquet"
     if not file.is_file():
         raise SceneError(
-            f"holds no data/{language}/{kind}.parquet; give a whole copy of {HUB}, or that id where the Hub can be "
+            f"holds no data/{language}/{kind}.parquet; give a complete copy of {HUB}, or that id if the Hub can be "
             "reached.",
             source=str(folder),
         )
@@ -118,7 +118,7 @@ def bench_files(source: str | Path, kind: str, language: str) -> list[Path]:
 
 
 def _files(source: str | Path, language: str | None) -> Iterator[tuple[Path, str | None]]:
-    """Files with their language, where the place says it."""
+    """Files with their language, if the path contains it."""
     wanted = LANGUAGES if language is None else (language,)
     folder = Path(source).expanduser()
     copy = [code for code in LANGUAGES if (folder / "data" / code / "seeds.parquet").is_file()]
@@ -149,7 +149,7 @@ def read_seed(row: dict[str, Any]) -> Seed:
     """Reads one row.
 
     Raises:
-        `SceneError`: If a column is missing or wrong; other columns are left alone.
+        `SceneError`: If a column is missing or wrong; other columns are ignored.
     """
     for column in _ALL:
         if column not in row:

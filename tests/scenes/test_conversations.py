@@ -129,7 +129,7 @@ def test_what_is_kept(tmp_path: Path, row: dict[str, Any], messages: list[dict[s
          "differs from the system thinking in 'content'"),
         ({"messages": [said(name=3)]}, "messages[0].name", "must be text"),
         ({"messages": [SYSTEM], "system": "You are Ann."}, "system", "is not what the system message says"),
-        ({"messages": [asked()], "conversations": [asked("No.")]}, "conversations", "is there beside 'messages'"),
+        ({"messages": [asked()], "conversations": [asked("No.")]}, "conversations", "is given as well as 'messages'"),
         ({"messages": ["Hm."]}, "messages[0]", "must be a dict"),
         ({"conversations": [{"from": "human"}]}, "conversations[0].value", "must be text"),
     ],

@@ -346,7 +346,9 @@ def test_a_download_that_broke_off_is_no_whole_split(stand_in: StandIn, tmp_path
     next(tmp_path.rglob(Path(shards[1]).name)).unlink()
     for split in ("", "train"):
         said = load(stand_in, tmp_path, "o/n", split, offline=True)
-        assert said.startswith("o/n: has 1 of 2 files data/train-*; load it with a connection to the Hub. The Hub could not")
+        assert said.startswith(
+            "o/n: has 1 of 2 files data/train-*; load it with a connection to the Hub. The Hub could not"
+        )
 
 
 def test_only_the_files_of_the_config_are_downloaded(stand_in: StandIn, tmp_path: Path) -> None:

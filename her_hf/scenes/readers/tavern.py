@@ -64,28 +64,28 @@ def is_card_scene(scene: Scene) -> bool:
 
 
 def read_card(row: Row, *, visitor: str | None = None) -> list[Scene]:
-    """Makes scenes of a character card: one for each greeting, distinguished by `i_c`.
+    """Creates scenes from a character card: one per greeting, distinguished by `i_c`.
 
-    The cast is the character and the visitor; the greeting is the first turn, its `*starred*` runs being actions.
-    The card's `description` is the profile, with the entries of its lorebook that always count (`constant`) before or
-    after it; its `personality` is the description. Macros are replaced once, see [`Macros`]. All other fields,
-    `character_book` too, are in `extra["card"]`; instructions to a model among them (`system_prompt`,
-    `post_history_instructions`) are kept but not obeyed. What is kept but not used is logged as a warning.
+    The cast is the character and the visitor; the greeting is the first turn, with `*starred*` runs as actions. The
+    card's `description` is the profile, with the `constant` entries of its lorebook before or after it; its
+    `personality` is the description. Macros are replaced once, see [`Macros`]. All other fields, including
+    `character_book`, are in `extra["card"]`; instructions to a model (`system_prompt`, `post_history_instructions`)
+    are kept but not followed. A warning names what is kept but not used.
 
     Args:
-        row (`dict`): The card: V1 (flat), V2 or V3 (`spec` and `data`). Fields beside `data` count where it lacks
+        row (`dict`): The card: V1 (flat), V2 or V3 (`spec` and `data`). Fields next to `data` are used if it lacks
             them.
-        visitor (`str`, *optional*): Who meets the character. By default "User", or "Stranger" where the character is
-            called so.
+        visitor (`str`, *optional*): Who meets the character. By default "User", or "Stranger" if the character has
+            that name.
 
     Returns:
-        `list[Scene]`: The `book` of each is the card's own name, so that keys of several cards differ. They share the
-            dict `extra["card"]`, which may hold thousands of entries: change a copy of it.
+        `list[Scene]`: Scenes whose `book` is the card's name, so that keys of several cards differ. They share the
+            dict `extra["card"]`, which may have thousands of entries: change a copy of it.
 
     Raises:
-        `SameName`: If the character is called as the visitor.
+        `SameName`: If the character has the visitor's name.
         `SceneError`: If the card has no name, another version, or fields of the wrong kind.
-        `ValueError`: If the visitor's name could not be one.
+        `ValueError`: If the visitor's name is not valid.
 
     Source: Character Card V2 and V3 specifications.
     """
@@ -136,9 +136,9 @@ def read_card(row: Row, *, visitor: str | None = None) -> list[Scene]:
 
 
 def starred_to_actions(said: str) -> str:
-    """Writes `*waves*` as a role action. Emphasis inside quoted speech and `**bold**` stay as they are.
+    """Converts `*waves*` to a role action. Emphasis inside quoted speech and `**bold**` are not changed.
 
-    A mark that opens no quotation (inches, `„…"`, a quote that is never closed) hides no action.
+    A mark that does not open a quotation (inches, `„…"`, an unclosed quote) hides no action.
     """
     return _QUOTED_OR_STARRED.sub(
         lambda found: f"<role_action>{found[1]}</role_action>" if found[1] else found[0], said
@@ -146,7 +146,7 @@ def starred_to_actions(said: str) -> str:
 
 
 def _fields(row: Row) -> tuple[dict[str, Any], str]:
-    """The fields of a card, those beside `data` too where it lacks them, and where in the row they are."""
+    """The fields of a card, with those next to `data` that it lacks, and their path in the row."""
     spec, data = row.get("spec"), row.get("data")
     if spec is not None and spec not in _SPECS:
         raise SceneError(
@@ -175,7 +175,7 @@ def _visitor(given: str | None, name: str, field: str) -> str:
 
 
 def _alternates(card: Row) -> tuple[list[str], int]:
-    """The texts among `alternate_greetings`, and how many of its items are something else."""
+    """The texts of `alternate_greetings`, and the number of its items that are not text."""
     value = card.get("alternate_greetings")
     items = value if isinstance(value, list) else [value]
     given = [item for item in items if item is not None]
