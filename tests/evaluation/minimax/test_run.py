@@ -383,7 +383,7 @@ def test_the_command_ends_with_3_when_too_much_is_missing(tmp_path: Path) -> Non
         (["--simulate-only", "--judge-only"], "exclude each other"),
         (["--npc", "http://x", "--user", "http://x", "--judge", "http://x"], "--npc-style"),
         (["--npc", "http://x", "--user", "http://x", "--npc-style", "her"], "name a judge"),
-        (["--judge", "http://x", "--judge-only", "--seeds", "nowhere.jsonl"], "no file or folder"),
+        (["--judge", "http://x", "--judge-only", "--seeds", "nowhere.jsonl"], "neither a file or folder"),
     ],
 )
 def test_options_that_do_not_go_together(tmp_path: Path, words: list[str], said: str) -> None:
