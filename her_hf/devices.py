@@ -1,6 +1,6 @@
-"""What the device at hand can do: the one place where precision is decided, for training, sampling and scoring.
+"""What the device can compute: the one place that chooses the precision of training, sampling and scoring.
 
-torch is imported when a function is called, so that the core does without it.
+torch is imported only when a function is called, so that the core does not need it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SWITCH = "HER_HF_BF16"
 
 
 def best_device() -> str:
-    """The accelerator that torch can use here, as torch names its kind (`"cuda"`, `"mps"`, …), else `"cpu"`."""
+    """The kind of accelerator that torch can use here (`"cuda"`, `"mps"`, …), else `"cpu"`."""
     import torch
 
     return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
@@ -28,13 +28,13 @@ def best_device() -> str:
 def has_bf16(device: str | None = None) -> bool:
     """Whether a device computes bfloat16 in hardware, rather than emulating it.
 
-    A CPU without AVX512-BF16 or AMX emulates: its bf16 matrix products are some 36 times slower than those in float32.
+    A CPU without AVX512-BF16 or AMX emulates it: bf16 matrix products are then about 36 times slower than float32.
 
     Args:
-        device (`str`, *optional*): As torch names it (`"cpu"`, `"cuda:1"`); the best one here if not given.
+        device (`str`, *optional*): A torch device (`"cpu"`, `"cuda:1"`); by default the one of [`best_device`].
 
     Returns:
-        `bool`: `False` also where the environment says `HER_HF_BF16=0`.
+        `bool`: `False` also if the environment variable `HER_HF_BF16` is `0`.
     """
     if os.environ.get(SWITCH) == "0":
         return False
@@ -51,7 +51,7 @@ def _computes_bf16(kind: str) -> bool:
         return bool(torch.backends.mps.is_macos_or_newer(14, 0))
     if kind != "cpu":
         return True
-    # oneDNN's own answer is yes on any AVX-512 machine, where it would emulate; on ARM it asks the CPU.
+    # oneDNN answers yes on every AVX-512 machine, although it would emulate there; on ARM it asks the CPU.
     if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
     if platform.machine().lower() in ("x86_64", "amd64"):
@@ -60,11 +60,11 @@ def _computes_bf16(kind: str) -> bool:
 
 
 def settle_bf16(asked: bool, device: str | None = None) -> bool:
-    """Whether bf16 autocast is used: as asked, but not where bfloat16 is emulated, which a line in the log says.
+    """Whether to use bf16 autocast: as requested, unless the device would emulate bfloat16, which is logged.
 
     Args:
-        asked (`bool`): What the settings ask for.
-        device (`str`, *optional*): Where it would run; the best device if not given.
+        asked (`bool`): What the settings request.
+        device (`str`, *optional*): Where it would run; by default the one of [`best_device`].
     """
     if asked and not has_bf16(device):
         logger.warning(_emulated("bf16"))
@@ -73,18 +73,18 @@ def settle_bf16(asked: bool, device: str | None = None) -> bool:
 
 
 def settle_dtype(asked: str | None, device: str | None = None) -> Any:
-    """The dtype of weights: as asked, or float32 where bfloat16 is emulated, which a line in the log says.
+    """The dtype of weights: as requested, or float32 if the device would emulate bfloat16, which is logged.
 
     Args:
         asked (`str`, *optional*): Name of a torch dtype, `"auto"` for the checkpoint's own, or `None` for the default:
             the checkpoint's own on an accelerator, float32 on a CPU.
-        device (`str`, *optional*): Where the weights go; the best device if not given.
+        device (`str`, *optional*): Where the weights are placed; by default the one of [`best_device`].
 
     Returns:
-        `torch.dtype`, or `"auto"` where the device computes in whatever the checkpoint has.
+        `torch.dtype`, or `"auto"` if the device can compute in the checkpoint's own dtype.
 
     Raises:
-        `ValueError`: If torch knows no such dtype.
+        `ValueError`: If torch has no such dtype.
     """
     import torch
 
@@ -101,10 +101,10 @@ def settle_dtype(asked: str | None, device: str | None = None) -> Any:
 
 
 def torch_dtype(name: str | None) -> Any:
-    """The torch dtype of this name; `None` and `"auto"` stay what they are.
+    """The torch dtype of this name; `None` and `"auto"` are returned unchanged.
 
     Raises:
-        `ValueError`: If torch knows no such dtype.
+        `ValueError`: If torch has no such dtype.
     """
     import torch
 
@@ -117,11 +117,11 @@ def torch_dtype(name: str | None) -> Any:
 
 
 def _emulated(what: str) -> str:
-    return f"{what} asked for, but this device would only emulate bfloat16: running in float32 instead"
+    return f"{what} requested, but this device would only emulate bfloat16: running in float32 instead"
 
 
 def describe_device(device: str | None = None) -> str:
-    """The device in words, for results and cards: kind, bfloat16 instructions or not, threads."""
+    """A description of the device for results and cards: model, bfloat16 instructions, threads."""
     import torch
 
     device = device or best_device()
@@ -134,7 +134,7 @@ def describe_device(device: str | None = None) -> str:
 
 
 def cpu_name() -> str:
-    """The CPU's model as its maker names it; the architecture where the system does not say."""
+    """The model name of the CPU; its architecture if the system does not report one."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,4 +1,4 @@
-"""What survives a kill: files and folders that appear in one move, and folders that know their run.
+"""What survives a kill: files and folders written atomically, and folders that belong to a run.
 
 Nothing heavy is imported, so that every layer can use it.
 """
@@ -18,9 +18,8 @@ from typing import IO, Any
 RUN_FILE = "run.json"
 """Holds the settings of the run that a folder belongs to."""
 
-
 SEED_LIMIT = 2**31
-"""Seeds are from 0 to below this, which every server takes."""
+"""Seeds are at least 0 and below this limit, which every server accepts."""
 
 
 class OtherRunError(FileExistsError):
@@ -42,13 +41,13 @@ def digest(value: Any) -> str:
 
 
 def derive_seed(*parts: Any) -> int:
-    """A seed for one unit from everything that names it, so that order and concurrency change no draw.
+    """A seed for one unit, derived from everything that identifies it: order and concurrency change no draw.
 
     Args:
         parts: JSON values, such as the run's seed, the scene's key and the index of the turn.
 
     Returns:
-        `int`: From 0 to below [`SEED_LIMIT`].
+        `int`: At least 0 and below [`SEED_LIMIT`].
     """
     return int(digest(list(parts))[:8], 16) % SEED_LIMIT
 
@@ -60,21 +59,21 @@ def read_json(file: str | Path) -> dict[str, Any]:
 
 
 def write_json(file: str | Path, value: Any) -> None:
-    """Writes JSON in one move, so that a kill leaves the old file or the new one."""
+    """Writes JSON atomically: a kill leaves the old file or the new one."""
     replace_text(file, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def replace_text(file: str | Path, text: str) -> None:
-    """Writes a text file in one move."""
+    """Writes a text file atomically."""
     with new_contents(file) as stream:
         stream.write(text.encode("utf-8"))
 
 
 @contextmanager
 def new_contents(file: str | Path) -> Iterator[IO[bytes]]:
-    """A stream for the new contents of a file, which replace the old ones in one move at the end.
+    """A stream for the new contents of a file, which atomically replace the old ones at the end.
 
-    An error leaves the old contents and removes the draft, which lies beside it under a name in `.tmp`.
+    An error leaves the old contents and removes the draft, which is next to it, under a name in `.tmp`.
 
     Args:
         file (`str` or `Path`): The file; it need not exist.
@@ -99,13 +98,13 @@ def new_contents(file: str | Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def new_folder(folder: str | Path) -> Iterator[Path]:
-    """A draft to fill, which becomes `folder` at the end: a kill never leaves half of it under the final name.
+    """A draft folder that becomes `folder` at the end: a kill never leaves half of it under the final name.
 
-    The draft lies beside `folder` under a name that ends in `.tmp`. An error removes it; where a kill leaves it,
-    [`claim`] passes over it.
+    The draft is next to `folder`, under a name that ends in `.tmp`. An error removes it; if a kill leaves it behind,
+    [`claim`] ignores it.
 
     Args:
-        folder (`str` or `Path`): Missing or empty.
+        folder (`str` or `Path`): A folder that is missing or empty.
 
     Example (not run: it needs a model):
 
@@ -129,9 +128,9 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
 
 
 def whole_lines(file: str | Path) -> list[str]:
-    """Lines of a JSONL file; a last line that a kill cut short has no newline and is no line.
+    """Lines of a JSONL file; a last line that a kill cut short has no newline and is dropped.
 
-    Bytes are cut into lines before they are read as text: a kill may have come in the middle of a character.
+    Bytes are split into lines before they are decoded: a kill may have come in the middle of a character.
     """
     *lines, _ = Path(file).read_bytes().split(b"\n")
     return [line.decode("utf-8") for line in lines]
@@ -145,11 +144,11 @@ def claim(
     note: str = RUN_FILE,
     beside: Collection[str] = (),
 ) -> None:
-    """Makes `folder` this run's, or checks that it already is; nothing in it is touched.
+    """Claims `folder` for this run, or checks that it belongs to it already; existing files are not changed.
 
     Args:
         folder (`str` or `Path`): Output folder.
-        settings (`Mapping`): All that decides the results, JSON values.
+        settings (`Mapping`): Everything that determines the results, JSON values.
         begun (`Callable`): Whether the folder holds results already; if not, its settings may still be corrected.
         note (`str`, *optional*, defaults to `"run.json"`): The file that keeps the settings.
         beside (`Collection[str]`, *optional*): Files that may be there before the first claim.
@@ -164,12 +163,12 @@ def claim(
         known = read_json(file)
         differing = sorted(name for name in known.keys() | wanted.keys() if known.get(name) != wanted.get(name))
         if differing and not begun(folder):
-            write_json(file, wanted)  # nothing was done there yet: a start that failed may be corrected
+            write_json(file, wanted)  # there are no results yet: the settings of a failed start may be corrected
         elif differing:
             shown = "; ".join(f"{name}: {known.get(name)!r} there, {wanted.get(name)!r} now" for name in differing[:6])
             raise OtherRunError(
                 f"{folder} holds another run, which this one would overwrite ({shown}). Choose another output folder, "
-                "or delete this one."
+                "or delete that one."
             )
         return
     entries = folder.iterdir() if folder.exists() else ()
@@ -177,8 +176,7 @@ def claim(
     if others:
         found = ", ".join(others[:5])
         raise OtherRunError(
-            f"{folder} holds files of something else ({found}) and no {note}. Choose another output folder, or "
-            "empty this one."
+            f"{folder} holds other files ({found}) and no {note}. Choose another output folder, or empty this one."
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(file, wanted)

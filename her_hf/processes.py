@@ -1,7 +1,7 @@
-"""Child processes that end with the process that started them, however that one ends.
+"""Child processes that end when the process that started them ends, even if it is killed.
 
-A supervisor stands between the two. It reads its standard input, a pipe that the parent holds open and never writes
-to: when the parent ends, also by SIGKILL, the pipe ends, and the supervisor ends the child's whole process group,
+A supervisor runs between the two. Its standard input is a pipe that the parent holds open and never writes to. When
+the parent ends, even by SIGKILL, the pipe is closed, and the supervisor ends the child's whole process group,
 grandchildren included. Standard library only.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 GRACE_SECONDS = 5.0
-"""How long a child may take to end on SIGTERM before it is killed."""
+"""How long a child may take to end after SIGTERM before it is killed."""
 
 
 @contextmanager
@@ -31,12 +31,12 @@ def child_process(
     environment: Mapping[str, str] | None = None,
     cwd: str | Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a command beside this process; when the block is left, it and all that it started have ended.
+    """Runs a command alongside this process. When the block is left, it and everything it started have ended.
 
     Args:
         command (`Sequence[str]`): Program and arguments.
-        output (`IO[bytes]` or `int`, *optional*): Where its output and error stream go, as in `subprocess`; this
-            process's own if not given.
+        output (`IO[bytes]` or `int`, *optional*): Where its output and error stream go, as in `subprocess`; by default
+            to those of this process.
         environment, cwd: See `subprocess.Popen`.
 
     Example:
@@ -71,12 +71,12 @@ def run_child(
     """Runs a command to its end.
 
     Args:
-        command, output: See [`child_process`], which takes further arguments too.
+        command, output: See [`child_process`]; other arguments are passed to it.
         waiting (`Callable`, *optional*): Called every `every` seconds while the command runs.
         every (`float`, *optional*, defaults to 1.0): Seconds.
 
     Returns:
-        `int`: Its exit code; 128 and the signal's number where a signal ended it.
+        `int`: Its exit code; 128 plus the signal's number if a signal ended it.
     """
     with child_process(command, output=output, **how) as process:
         while True:
@@ -87,9 +87,9 @@ def run_child(
 
 
 def end_with_parent() -> None:
-    """Ends this worker of `multiprocessing` when its parent has ended, also by SIGKILL: an initializer for pools.
+    """Ends this `multiprocessing` worker when its parent has ended, even by SIGKILL: an initializer for pools.
 
-    Workers otherwise wait for ever on a queue whose other end they hold themselves.
+    Otherwise workers wait forever on a queue whose other end they hold themselves.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -103,8 +103,8 @@ def end_with_parent() -> None:
 
 
 def _supervise(command: Sequence[str]) -> int:
-    """Runs `command` in a group of its own until it ends or standard input does; then the whole group has ended."""
-    # Whoever signals the supervisor means the command; a handler, unlike an ignored signal, is not inherited by it.
+    """Runs `command` in its own process group until it or standard input ends, then ends the whole group."""
+    # A signal to the supervisor is meant for the command; unlike an ignored signal, a handler is not inherited by it.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -124,7 +124,7 @@ def _supervise(command: Sequence[str]) -> int:
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:
-    """Asks all processes of the child's group to end, and kills what has not ended in time."""
+    """Asks all processes of the child's group to end, and kills those that have not ended in time."""
     for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
         deadline = time.monotonic() + seconds
         try:

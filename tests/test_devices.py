@@ -28,7 +28,7 @@ def test_bf16_is_used_where_it_is_computed_and_answered_by_float32_where_it_is_e
         assert devices.settle_bf16(True, "cpu") is native
         assert devices.settle_dtype("bfloat16", "cpu") == (torch.bfloat16 if native else torch.float32)
         assert devices.settle_dtype("auto", "cpu") == ("auto" if native else torch.float32)
-    lines = [] if native else ["bf16 asked for", "bfloat16 weights asked for"]
+    lines = [] if native else ["bf16 requested", "bfloat16 weights requested"]
     assert [record.getMessage().split(",")[0] for record in caplog.records] == lines
 
 

@@ -6,11 +6,15 @@ import json
 import statistics
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 
+import grimp
 import pytest
 
 from tests.support.paths import ROOT
 
+ALLOWED_CIRCLE = ("her_hf.scenes.models", "her_hf.scenes.messages")
+"""`Scene.messages_for` calls the function that makes the messages of a scene; no other two modules need each other."""
 HEAVY = ("transformers", "torch", "trl", "gradio", "vllm")
 PROBE = """
 import json, sys, time
@@ -62,3 +66,14 @@ def test_an_unknown_name_says_what_there_is() -> None:
 
     with pytest.raises(AttributeError, match=r"no_such_name.*parse_turn"):
         her_hf.no_such_name  # noqa: B018
+
+
+def test_no_two_modules_need_each_other() -> None:
+    graph = grimp.build_graph("her_hf", cache_dir=None)  # imports inside functions and for types count as well
+    imports = {module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
+    assert len(imports) > 100
+    with pytest.raises(CycleError, match=ALLOWED_CIRCLE[0]):
+        TopologicalSorter(imports).prepare()
+    importer, imported = ALLOWED_CIRCLE
+    imports[importer].remove(imported)
+    TopologicalSorter(imports).prepare()

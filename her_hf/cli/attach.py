@@ -1,4 +1,4 @@
-"""`her-hf attach`: a checkpoint folder that carries the method."""
+"""`her-hf attach`: writes a checkpoint folder with the method attached."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ def attach(
     from her_hf.processing import attach_model
 
     processor = attach_model(base, out, bare_prefill=bare_prefill)
-    typer.echo(f"{base} with the {processor.frame.name} template of HER is in {out}")
+    typer.echo(f"Wrote {base} with HER's {processor.frame.name} template to {out}")

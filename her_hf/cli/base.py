@@ -1,4 +1,4 @@
-"""`her-hf base`: the base model as an ordinary folder."""
+"""`her-hf base`: writes the base model as an ordinary folder."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .terminal import hub_note
 
 
 def base(
-    out: Annotated[Path, typer.Argument(help="Folder to write; a finished folder of the same base is left as it is.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; a finished folder of the same base is not changed.")],
     model: Annotated[
         str, typer.Option("--base", help="smollm2-135m (embedded, no network), a Hub id or a local folder.")
     ] = "smollm2-135m",
-    dtype: Annotated[str, typer.Option(help="Dtype of the written weights, a torch name.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="Torch dtype of the written weights.")] = "float32",
 ) -> None:
     """Write a base model as an ordinary Hugging Face folder."""
     from her_hf.hub.base import EMBEDDED, write_base
@@ -23,4 +23,4 @@ def base(
     if model != EMBEDDED and (note := hub_note(model)):
         typer.echo(note, err=True)
     folder = write_base(out, model, dtype=dtype)
-    typer.echo(f"The base {model} is in {folder}")
+    typer.echo(f"Wrote the base {model} to {folder}")

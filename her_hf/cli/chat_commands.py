@@ -20,30 +20,30 @@ from .chat_screen import Screen
 from .terminal import clean
 
 HELP = (
-    ("TEXT", "say it; (text) is an action, [text] a thought only you know"),
+    ("TEXT", "say it; (text) is an action, [text] a thought that only you know"),
     ("Enter", "let the character speak without saying anything first"),
-    ("/regenerate", "ask for the last reply anew, or again after a failure"),
-    ("/undo", "take back the last exchange"),
-    ("/edit N TEXT", "give turn N of /history another text; without TEXT it is put on the line to change"),
-    ("/narrate TEXT", "tell what happens around you, as the Environment"),
-    ("/history", "show the conversation, numbered"),
-    ("/prompt", "show the exact text the model writes its next reply after"),
+    ("/regenerate", "generate the last reply again, or retry after a failure"),
+    ("/undo", "remove the last exchange"),
+    ("/edit N TEXT", "replace the text of turn N of /history; without TEXT, edit the current text"),
+    ("/narrate TEXT", "describe what happens around you, as the Environment"),
+    ("/history", "show the conversation with turn numbers"),
+    ("/prompt", "show the exact prompt of the next reply"),
     ("/system, /role", "show or hide system thinking, the character's own thoughts"),
     ("/scene", "show the scene again"),
-    ("/save [FILE]", "write the conversation as it stands to FILE; without it, say where the log is"),
-    ("/clear", "begin the conversation anew"),
-    ("/quit", "leave (Ctrl-D); everything is in the log"),
+    ("/save [FILE]", "write the current conversation to FILE; without FILE, show where the log is"),
+    ("/clear", "restart the conversation"),
+    ("/quit", "exit (Ctrl-D); everything is in the log"),
 )
 
 
-class Talk:
+class Conversation:
     """A session on a screen.
 
     Args:
         session (`Session`): The conversation.
         screen (`Screen`): Where it is shown.
-        runner (`asyncio.Runner`): The event loop all requests share.
-        interactive (`bool`): Whether a person types; else lines come from a pipe and are echoed.
+        runner (`asyncio.Runner`): The event loop that all requests share.
+        interactive (`bool`): Whether a person types; otherwise lines come from a pipe and are echoed.
     """
 
     def __init__(self, session: Session, screen: Screen, runner: asyncio.Runner, *, interactive: bool) -> None:
@@ -54,7 +54,9 @@ class Talk:
         self._commands: dict[str, Callable[[str], object]] = {
             "help": self._help,
             "clear": self._clear,
-            "history": lambda _: screen.turns(session.turns) if session.turns else screen.note("nothing said yet"),
+            "history": lambda _: (
+                screen.turns(session.turns) if session.turns else screen.note("there are no turns yet")
+            ),
             "prompt": self._prompt,
             "regenerate": lambda _: self._stream(session.regenerate()),
             "save": self._save,
@@ -76,7 +78,7 @@ class Talk:
                 return
             except KeyboardInterrupt:
                 self.screen.console.print()
-                self.screen.note("/quit or Ctrl-D leaves")
+                self.screen.note("/quit or Ctrl-D exits")
                 continue
             if line.split()[:1] == ["/quit"]:
                 return
@@ -86,7 +88,7 @@ class Talk:
                 self.failed = True
                 self.screen.error(str(error))
             except KeyboardInterrupt:
-                self.screen.note("stopped, and nothing was added; /regenerate asks again")
+                self.screen.note("stopped, nothing was added; /regenerate tries again")
 
     def _take(self, line: str) -> None:
         if not line.strip():
@@ -98,7 +100,9 @@ class Talk:
             word, _, rest = line[1:].partition(" ")
             command = self._commands.get(word)
             if command is None:
-                raise ValueError(f"There is no command /{word}; /help lists them. To say it, begin with two slashes.")
+                raise ValueError(
+                    f"There is no command /{word}; /help lists them. To say it, start the line with two slashes."
+                )
             command(rest.strip())
         else:
             self._say(line[1:] if line.startswith("//") else line)
@@ -107,16 +111,16 @@ class Talk:
         name = clean(self.session.visitor)
         if not self._interactive:
             line = input(f"{name} > ")
-            self.screen.plain(line)  # so that the transcript of a pipe reads like a talk
+            self.screen.plain(line)  # so that the transcript of a pipe shows both sides
             return line
-        # Readline must know which part of the prompt takes no room; without colours there is none.
+        # Readline must know which part of the prompt has no width; without colours there is none.
         start, end = ("\x01\x1b[1;36m\x02", "\x01\x1b[0m\x02") if self.screen.console.color_system else ("", "")
         line = input(f"{start}{name} ›{end} ")
         while line.endswith("\\"):
             line = line[:-1] + "\n" + input("  … ")
         return line
 
-    # -- talking
+    # -- turns
 
     def _say(self, text: str, name: str | None = None) -> None:
         self.session.say(text, name=name)
@@ -136,13 +140,13 @@ class Talk:
             self.screen.close_turn()
         self.failed = isinstance(last, Failed)
         if self.failed:
-            self.screen.note("nothing was added; /regenerate asks again, /undo takes your words back")
+            self.screen.note("nothing was added; /regenerate tries again, /undo removes your turn")
         elif isinstance(last, TurnFinished) and not last.ended:
-            self.screen.note("/regenerate asks anew; --max-tokens allows longer replies")
+            self.screen.note("/regenerate tries again; --max-tokens allows longer replies")
         self.show_notes()
 
     def show_notes(self) -> None:
-        """Shows what the model has to say about itself, each thing once."""
+        """Shows the model's notes, each once."""
         for note in self.session.model.notes[self._noted :]:
             self.screen.note(note)
         self._noted = len(self.session.model.notes)
@@ -157,28 +161,30 @@ class Talk:
 
     def _clear(self, _: str) -> None:
         gone = self.session.clear()
-        self.screen.begin_anew()
-        self.screen.note(f"took back {len(gone)} turns; the scene begins anew" if gone else "nothing said yet")
+        self.screen.restart()
+        self.screen.note(
+            f"removed {len(gone)} turns; the scene starts again" if gone else "there are no turns to remove"
+        )
         self.screen.turns(self.session.turns)
 
     def _prompt(self, _: str) -> None:
         try:
             prompt = self._runner.run(self.session.prompt())
         except WindowFull as error:
-            raise ValueError(f"There is no prompt: {error}") from error
+            raise ValueError(f"No prompt can be built: {error}") from error
         self.screen.plain(prompt.text)
         self.screen.note(
-            f"{prompt.tokens} tokens, exactly as the model gets it"
+            f"{prompt.tokens} tokens, exactly as the model receives it"
             if prompt.exact
-            else f"about {prompt.tokens} tokens; this server does not show its template: here are the plain messages"
+            else f"about {prompt.tokens} tokens; this server does not show its template: these are the plain messages"
         )
 
     def _save(self, text: str) -> None:
         if text:
-            self.screen.note(f"saved to {self.session.save(Path(text))}; go on with --continue", whole=True)
+            self.screen.note(f"saved to {self.session.save(Path(text))}; continue it with --continue", whole=True)
         else:
             self.screen.note(
-                f"every turn is already in {self.session.log_path}; /save FILE writes a tidy copy", whole=True
+                f"every turn is already in {self.session.log_path}; /save FILE writes a clean copy", whole=True
             )
 
     def _edit(self, text: str) -> None:
@@ -186,21 +192,23 @@ class Talk:
         if not number.isdigit() or not 1 <= int(number) <= len(self.session.turns):
             count = len(self.session.turns)
             raise ValueError(
-                f"/edit needs the number of a turn, 1 to {count}: /edit 1 new text" if count else "nothing said yet"
+                f"/edit needs the number of a turn, 1 to {count}: /edit 1 new text"
+                if count
+                else "there are no turns to edit yet"
             )
         if not new.strip():
             old = replace(self.session.turns[int(number) - 1], name=None)
             line = self._edit_line(old.render(notation="coser", view="self"))
             if line is None:
                 self.screen.console.print()
-                self.screen.note(f"turn {number} stays as it was")
+                self.screen.note(f"turn {number} was not changed")
                 return
             new = line
         turn = self.session.edit(int(number) - 1, new)
         self.screen.turn(turn, f"{number:>3} ")
 
     def _edit_line(self, old: str) -> str | None:
-        """Puts a text on the line to change; `None` if Ctrl-C or Ctrl-D says to leave it."""
+        """Puts a text on the input line for editing; `None` if Ctrl-C or Ctrl-D cancels."""
         if not self._interactive:
             raise ValueError("/edit needs the new text: /edit 1 new text")
         import readline
@@ -217,7 +225,7 @@ class Talk:
         gone = self.session.undo()
         names = ", ".join(str(turn.name) for turn in gone)
         count = "1 turn" if len(gone) == 1 else f"{len(gone)} turns"
-        self.screen.note(f"took back {count} ({names})" if gone else "nothing to take back")
+        self.screen.note(f"removed {count} ({names})" if gone else "there is nothing to undo")
 
     def _toggle(self, which: str, what: str) -> None:
         shown = not getattr(self.screen, which)
@@ -228,7 +236,7 @@ class Talk:
 
 
 def enable_line_editing() -> None:
-    """Arrow keys and history in `input()`, where the platform has readline."""
+    """Enables arrow keys and history in `input()` if the platform has readline."""
     if sys.stdin.isatty():
         try:
             import readline  # noqa: F401

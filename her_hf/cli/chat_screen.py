@@ -1,4 +1,4 @@
-"""What `her-hf chat` shows: turns as they stream, each layer in its own style and its own marks."""
+"""The output of `her-hf chat`: streaming turns, each layer with its own style and marks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STYLES = {
     Layer.SPEECH: "bold",
 }
 MARKS = {Layer.ROLE_THINKING: ("[", "]"), Layer.ROLE_ACTION: ("(", ")"), Layer.SPEECH: ("", "")}
-"""The marks of CoSER notation, so that layers are told apart without colours, and show how to type them."""
+"""The marks of CoSER notation: they distinguish layers without colours and show how to type them."""
 
 _BODY, _SYSTEM = "  ", "  ┊ "
 _PIECES = re.compile(
@@ -42,7 +42,7 @@ class Flow:
         self._word: list[tuple[str, str]] = []
 
     def feed(self, text: str, style: str, indent: str) -> None:
-        """Adds text; a new indent begins a new paragraph."""
+        """Adds text; a new indent starts a new paragraph."""
         if indent != self._indent:
             self.end()
             self._indent = indent
@@ -62,7 +62,7 @@ class Flow:
         self._console.print(line, end="", soft_wrap=True, highlight=False)
 
     def end(self) -> None:
-        """Prints what is held and ends the line."""
+        """Prints the text held back and ends the line."""
         line = Text()
         self._place(line)
         if self._column:
@@ -106,14 +106,14 @@ class Screen:
         self._flow = Flow(console)
         self._open: tuple[Layer, int | None] | None = None
         self._status: Status | None = None
-        self._dropped = self._told = 0  # messages the model does not see: in this reply, and in the one before
+        self._dropped = self._reported = 0  # messages the model does not see: in this reply, and in the one before
 
     # -- turns that stream
 
     def show(self, event: Event) -> None:
         """Shows one event."""
         if isinstance(event, TurnStarted):
-            self._told, self._dropped = self._dropped, 0
+            self._reported, self._dropped = self._dropped, 0
             self._name(event.name)
             self._wait("thinks …")
         elif isinstance(event, Trimmed):
@@ -127,12 +127,12 @@ class Screen:
         else:
             self._piece(event.layer, event.text, event.segment)
 
-    def begin_anew(self) -> None:
-        """Forgets what was said about the talk so far."""
+    def restart(self) -> None:
+        """Resets the notes about trimmed messages, for a new conversation."""
         self._dropped = 0
 
     def close_turn(self) -> None:
-        """Ends what is on the line, however the turn ended."""
+        """Ends the current line, however the turn ended."""
         self._wait(None)
         self._mark(closing=True)
         self._open = None
@@ -180,7 +180,7 @@ class Screen:
 
     def _trimmed(self, event: Trimmed) -> None:
         self._dropped = event.dropped
-        if event.dropped != self._told:
+        if event.dropped != self._reported:
             self._wait(None)
             many = event.dropped > 1
             oldest = (
@@ -188,26 +188,26 @@ class Screen:
             )
             self.note(
                 f"{oldest} into the model's window ({event.tokens} of {event.limit} prompt tokens used): "
-                "the model does not see them, /history still does."
+                "the model does not see them, but /history does."
             )
             self._wait("thinks …")
 
     def _finished(self, event: TurnFinished) -> None:
-        said = []
+        notes = []
         if not event.ended:
-            said.append(f"cut after {event.usage.completion_tokens or 'the most'} tokens")
-        faults = sorted(issue.value for issue in event.turn.issues)
+            notes.append(f"truncated after {event.usage.completion_tokens or 'the maximum number of'} tokens")
+        issues = sorted(issue.value for issue in event.turn.issues)
         if not event.labelled:
-            faults.append(f"no label {event.turn.name!r}")
-        if faults:
-            said.append("not as it should be written: " + ", ".join(faults))
-        if said:
-            self.note("; ".join(said))
+            issues.append(f"no label {event.turn.name!r}")
+        if issues:
+            notes.append("not well-formed: " + ", ".join(issues))
+        if notes:
+            self.note("; ".join(notes))
 
     # -- everything else
 
     def scene(self, session: Session) -> None:
-        """Shows where one is, who is who, and what can be done."""
+        """Shows the scene and both roles."""
         scene = session.scene
         about = clean(" · ".join(part for part in (scene.chapter, scene.topic) if part))
         body = Text.assemble(
@@ -222,19 +222,19 @@ class Screen:
         self.console.print(Panel(body, title=Text(clean(scene.book), "bold"), border_style="dim", padding=(1, 2)))
 
     def turns(self, turns: Sequence[Turn]) -> None:
-        """Shows the history with the numbers that /edit takes."""
+        """Shows the history with the turn numbers for /edit."""
         for number, turn in enumerate(turns, 1):
             self.turn(turn, f"{number:>3} ")
 
     def note(self, text: str, *, whole: bool = False) -> None:
-        """Says something about the talk; `whole` leaves a long path in one piece, so that it can be copied."""
+        """Shows a note; `whole` does not wrap it, so that a long path can be copied."""
         self.console.print(Text(f"· {clean(text)}", "dim"), highlight=False, soft_wrap=whole)
 
     def error(self, text: str) -> None:
         self.console.print(Text(f"! {clean(text)}", "red"), highlight=False)
 
     def plain(self, text: str) -> None:
-        """Shows text as it is."""
+        """Shows text without formatting."""
         self.console.print(Text(clean(text)), highlight=False, soft_wrap=True)
 
 

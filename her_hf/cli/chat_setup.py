@@ -1,4 +1,4 @@
-"""What `her-hf chat` settles before the first line: which scene, who plays whom, where the log goes."""
+"""Choices of `her-hf chat` before the first line: the scene, both roles, the log file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.text import Text
 from her_hf.inference import ChatModel, is_url, open_model
 from her_hf.scenes import Scene, load_scenes
 from her_hf.scenes.errors import shortened
-from her_hf.scenes.prompt import one_line
+from her_hf.scenes.names import one_line
 from her_hf.scenes.readers.tavern import is_card_scene
 from her_hf.session.builtin import builtin_scene
 
@@ -26,7 +26,7 @@ from .terminal import clean, hub_note
 T = TypeVar("T")
 
 MAX_FILE_NAME = 100
-"""Bytes of a character's name in a log's file name: with date and ending, all file systems take it."""
+"""Bytes of a character's name in a log's file name: with date and suffix, every file system accepts it."""
 
 _LISTED = 60
 
@@ -34,7 +34,7 @@ _LISTED = 60
 def open_shown(
     console: Console, spec: str, *, model_name: str | None, timeout: float, device: str | None
 ) -> ChatModel:
-    """Opens the model, with a sign of life while that takes its time. See [`open_model`]."""
+    """Opens the model and shows a spinner meanwhile. See [`open_model`]."""
     if not is_url(spec):
         from transformers.utils import logging
 
@@ -48,13 +48,13 @@ def open_shown(
 
 
 def find_scenes(scenes: str | None, card: Path | None, visitor: str | None = None) -> list[Scene]:
-    """The scenes to choose from: those named, else her-mini if it is at hand, else the built-in one.
+    """The scenes to choose from: those named, else her-mini if it is available, else the built-in scene.
 
-    A card's text speaks of its visitor by name, so that is needed here; cards may be among `scenes` too.
+    The text of a card contains the visitor's name, which is therefore needed here; `scenes` may include cards.
 
     Raises:
-        `ValueError`: If both are named, what is named holds no scene, or the visitor's name cannot be one.
-        `FileNotFoundError`: If it is not there.
+        `ValueError`: If both are named, the source holds no scene, or the visitor's name is not valid.
+        `FileNotFoundError`: If the source does not exist.
     """
     if scenes and card:
         raise ValueError("Give either --scenes or --card, not both.")
@@ -65,7 +65,7 @@ def find_scenes(scenes: str | None, card: Path | None, visitor: str | None = Non
 
 
 def her_mini() -> Path | None:
-    """The folder of her-mini, in the working directory or beside the package; `None` if its data is in neither."""
+    """The folder of her-mini, in the working directory or next to the package; `None` if neither has its data."""
     for root in (Path.cwd(), Path(__file__).resolve().parents[2]):
         folder = root / "dataset_cards" / "her-mini"
         if any((folder / "data").glob("*.jsonl")):
@@ -74,10 +74,10 @@ def her_mini() -> Path | None:
 
 
 def choose_scene(scenes: Sequence[Scene], wanted: str | None, console: Console, *, ask: bool) -> Scene:
-    """The scene of a number or of words that only it has; asked for if nothing was said and somebody can answer.
+    """The scene with a number or with words that only it has; the user is asked if none is given and `ask` is set.
 
     Raises:
-        `ValueError`: If no scene, or more than one, is meant.
+        `ValueError`: If no scene, or more than one, matches.
     """
     if wanted is not None:
         return _find(scenes, wanted)
@@ -90,40 +90,42 @@ def choose_scene(scenes: Sequence[Scene], wanted: str | None, console: Console, 
 
 
 def playable(scene: Scene) -> list[str]:
-    """Names of those whom the model can play.
+    """Names of the characters that the model can play.
 
     Raises:
-        `ValueError`: If there is nobody.
+        `ValueError`: If there are none.
     """
     names = [member.name for member in scene.characters]
     if not names:
         raise ValueError(
-            f"There is nobody to talk to in this scene of {clean(scene.book)!r}: its cast has no character. Add one, "
-            "or choose another scene (--scene)."
+            f"There is no character in the cast of this scene of {clean(scene.book)!r}. Add one, or choose another "
+            "scene (--scene)."
         )
     return names
 
 
 def choose_visitor(others: Sequence[str], wanted: str | None, console: Console, *, ask: bool) -> str | None:
-    """Whom the visitor plays: one of the others, or any name; `None` leaves it to the session."""
+    """The visitor's role: one of the others, or any name; `None` leaves the choice to the session."""
     if wanted is None and not others:
         return None
-    return choose_name(others, wanted, console, ask=ask, question="Whom do you play? Number or any name", own=True)
+    return choose_name(
+        others, wanted, console, ask=ask, question="Which role do you play? Number or any name", own=True
+    )
 
 
 def introduced(scene: Scene, visitor: str | None, about: str) -> Scene:
-    """The scene, its visitor as they describe themselves, where the cast says nothing of them.
+    """The scene with the visitor's own description, if the cast has none.
 
     Raises:
-        `ValueError`: If the cast already says who the visitor is.
+        `ValueError`: If the cast already describes the visitor.
     """
     member = next((member for member in scene.cast if member.name == visitor), None)
-    if not about.strip() or member is None:  # a visitor who is not in the cast is introduced by the session
+    if not about.strip() or member is None:  # the session describes a visitor who is not in the cast
         return scene
     if member.portrait:
         raise ValueError(
-            f"--about-me cannot be used: the scene itself says who {clean(member.name)!r} is. Leave it out, or play "
-            "somebody of your own (--me)."
+            f"--about-me cannot be used: the scene already describes {clean(member.name)!r}. Leave it out, or play a "
+            "role of your own (--me)."
         )
     cast = [one.model_copy(update={"profile": about}) if one is member else one for one in scene.cast]
     return scene.model_copy(update={"cast": cast})
@@ -132,10 +134,10 @@ def introduced(scene: Scene, visitor: str | None, about: str) -> Scene:
 def choose_name(
     names: Sequence[str], wanted: str | None, console: Console, *, ask: bool, question: str, own: bool = False
 ) -> str:
-    """One of the names, by number or by a part that only it has; with `own`, any other text is a name as well.
+    """One of the names, by number or by a part that only it contains; with `own`, any other text is a name as well.
 
     Raises:
-        `ValueError`: If no name is meant and `own` is not set, or more than one is.
+        `ValueError`: If no name matches and `own` is not set, or several match.
     """
 
     def meant(answer: str) -> str:
@@ -180,7 +182,7 @@ def default_log(character: str) -> Path:
     """A new file under the user's state folder (`XDG_STATE_HOME`, else `~/.local/state`).
 
     Raises:
-        `OSError`: If no file can be made there.
+        `OSError`: If no file can be created there.
     """
     state = os.environ.get("XDG_STATE_HOME")
     root = Path(state) if state and Path(state).is_absolute() else Path.home() / ".local" / "state"
@@ -192,7 +194,7 @@ def default_log(character: str) -> Path:
             raise PermissionError("it is not writable")
     except OSError as error:
         raise OSError(f"No log can be written to {folder} ({error}). Name a file for it with --log.") from error
-    # Two talks may begin within one second, and neither makes its file before the first turn.
+    # Two conversations may start within one second, and neither creates its file before the first turn.
     return folder / f"{stamp}-{name}-{secrets.token_hex(3)}.jsonl"
 
 
@@ -205,7 +207,7 @@ def _find(scenes: Sequence[Scene], wanted: str) -> Scene:
 
     def about(scene: Scene) -> str:
         names, scenario = [member.name for member in scene.cast], scene.scenario
-        if is_card_scene(scene):  # its text speaks of the visitor, who is no word for it
+        if is_card_scene(scene):  # its text contains the visitor's name, which does not identify the scene
             scenario = re.sub(rf"\b({'|'.join(map(re.escape, names[1:]))})\b", "", scenario)
             names = names[:1]
         return " ".join([scene.book, scene.chapter, scene.topic, scenario, *names]).casefold()
@@ -214,9 +216,9 @@ def _find(scenes: Sequence[Scene], wanted: str) -> Scene:
     if len(found) == 1:
         return found[0][1]
     if not found:
-        raise ValueError(f"No scene has the words {wanted!r}; --list-scenes shows all {len(scenes)}.")
+        raise ValueError(f"No scene contains the words {wanted!r}; --list-scenes shows all {len(scenes)}.")
     some = ", ".join(f"{number} ({clean(scene.book)})" for number, scene in found[:8])
-    raise ValueError(f"{len(found)} scenes have the words {wanted!r}: {some}. Give a number or more words.")
+    raise ValueError(f"{len(found)} scenes contain the words {wanted!r}: {some}. Give a number or more words.")
 
 
 def _ask(console: Console, question: str, read: Callable[[str], T]) -> T:

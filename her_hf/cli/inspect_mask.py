@@ -1,4 +1,4 @@
-"""`her-hf inspect-mask`: which tokens of an example are trained, of which layer, and which branch sees what."""
+"""`her-hf inspect-mask`: which tokens of an example are trained, their layers, and what each branch attends to."""
 
 from __future__ import annotations
 
@@ -26,19 +26,25 @@ _CONTEXT = "dim"
 
 def inspect_mask(
     model: Annotated[
-        str, typer.Argument(help="Folder or Hub id of a model or tokenizer; HER is attached if it has not.")
+        str, typer.Argument(help="Folder or Hub id of a model or tokenizer; HER's template is attached if missing.")
     ],
     scenes: Annotated[str, typer.Argument(help="Scenes or conversations: a folder, a file or a Hub id.")],
     example: Annotated[int, typer.Option(help="Index of the scene or conversation.")] = 0,
     split: Annotated[str | None, typer.Option(help="Split of the data.")] = None,
-    character: Annotated[str | None, typer.Option(help="Who is played; the first of the cast if not given.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Window in tokens, as max_tokens of a recipe.")] = None,
-    row_tokens: Annotated[int | None, typer.Option(help="Most tokens of a row, as row_tokens of a recipe.")] = None,
-    per_reply: Annotated[bool, typer.Option("--per-reply", help="Show the ordinary layout, one row a reply.")] = False,
+    character: Annotated[
+        str | None, typer.Option(help="The character played; by default the first of the cast.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Window in tokens, like max_tokens of a recipe.")] = None,
+    row_tokens: Annotated[
+        int | None, typer.Option(help="Maximum tokens of a row, like row_tokens of a recipe.")
+    ] = None,
+    per_reply: Annotated[
+        bool, typer.Option("--per-reply", help="Show the ordinary layout, one row per reply.")
+    ] = False,
     system_thinking: Annotated[bool, typer.Option(help="With or without system thinking.")] = True,
-    trunk: Annotated[bool, typer.Option(help="Show the text of the trunk; its borders are shown in any case.")] = True,
+    trunk: Annotated[bool, typer.Option(help="Show the text of the trunk; its boundaries are always shown.")] = True,
 ) -> None:
-    """Show in colour, or in ⟦brackets⟧ without a terminal, which tokens are trained and which branch sees what."""
+    """Show which tokens are trained and what each branch sees, in colour, or in ⟦brackets⟧ without a terminal."""
     from rich.console import Console
     from rich.text import Text
 
@@ -50,8 +56,8 @@ def inspect_mask(
     found = load_samples(scenes, split=split)
     if not 0 <= example < len(found):
         raise ValueError(
-            f"--example must be from 0 to {len(found) - 1}, as {scenes} holds {len(found)} scenes or conversations; "
-            f"got {example}"
+            f"--example must be from 0 to {len(found) - 1}, since {scenes} holds {len(found)} scenes or "
+            f"conversations; got {example}"
         )
     sample = found[example]
     played, title = _played(sample, example, character)
@@ -79,36 +85,39 @@ def inspect_mask(
 
 
 def _played(sample: Scene | ChatSample, example: int, character: str | None) -> tuple[str, str]:
-    """Who is played, nobody by name in chat data, and what the example is called."""
+    """The character played (`""` in chat data), and a title of the example."""
     from her_hf.scenes import Scene
 
     if not isinstance(sample, Scene):
         if character:
-            raise ValueError(f"--character is for scenes, but --example {example} is a conversation of chat data")
+            raise ValueError(
+                f"--character is for scenes, but --example {example} is a conversation of chat data: leave it out"
+            )
         return "", f"conversation {example}"
     speakers = [
         member.name for member in sample.characters if any(turn.name == member.name for turn in sample.dialogue)
     ]
     if not speakers:
-        raise ValueError(f"nobody but the Environment speaks in scene {sample.key}: choose another --example")
+        raise ValueError(f"only the Environment speaks in scene {sample.key}: choose another --example")
     if (character or speakers[0]) not in speakers:
         raise ValueError(
-            f"{character!r} says nothing in scene {sample.key}: choose one of {', '.join(map(repr, speakers))}"
+            f"{character!r} has no turn in scene {sample.key}: choose one of {', '.join(map(repr, speakers))}"
         )
     return character or speakers[0], f"scene {example} {sample.key}, played: "
 
 
 def describe(row: Row, tokenizer: Any, *, trunk: bool = True, colour: bool = True) -> list[Text]:
-    """The parts of a row in colour: the trunk with the places where branches leave it, then each branch.
+    """The parts of a row in colour: the trunk with the positions at which branches leave it, then each branch.
 
     Args:
         row (`Row`): A row of [`~her_hf.processing.rows.build`].
         tokenizer (`PreTrainedTokenizerBase`): The tokenizer it was built with.
         trunk (`bool`, *optional*, defaults to `True`): Whether to show the trunk's text.
-        colour (`bool`, *optional*, defaults to `True`): Whether colours tell what is trained; brackets do if not.
+        colour (`bool`, *optional*, defaults to `True`): Whether trained tokens are coloured; otherwise they are in
+            brackets.
 
     Returns:
-        `list[Text]`: Rich texts, one a part.
+        `list[Text]`: Rich texts, one per part.
     """
     from rich.text import Text
 
@@ -169,7 +178,7 @@ def _summary(report: RowReport) -> str:
     ratio = f"{report.token_ratio:.2f}" if report.token_ratio else "no"
     return (
         f"\n{report.replies} replies in {report.rows} rows: {report.tokens} tokens, {report.trained_tokens} trained; "
-        f"{ratio} times fewer than one sample a reply ({report.per_reply_tokens}). Turns dropped: "
+        f"{ratio} times fewer than with one sample per reply ({report.per_reply_tokens}). Turns dropped: "
         f"{report.dropped_turns}, replies left out: {report.left_out}, empty: {report.empty}, without a "
         f"prompt: {report.unprompted}, without system thinking: {report.without_thinking}, with stray system "
         f"thinking: {report.stray_thinking}."

@@ -10,13 +10,15 @@ import typer
 
 def merge(
     adapter: Annotated[str, typer.Argument(help="Folder or Hub id of a LoRA adapter.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
-    base: Annotated[str | None, typer.Option(help="Base model, if it is no longer where the adapter says.")] = None,
+    out: Annotated[Path, typer.Argument(help="Folder to write; must be empty or new.")],
+    base: Annotated[
+        str | None, typer.Option(help="Base model, if it is no longer at the path that the adapter names.")
+    ] = None,
     dtype: Annotated[
-        str, typer.Option(help="Dtype of the merged weights: a torch name, or auto for the base's.")
+        str, typer.Option(help="Torch dtype of the merged weights, or auto for that of the base.")
     ] = "auto",
 ) -> None:
     """Merge a LoRA adapter into its base, with tokenizer, template and generation defaults."""
     from her_hf.training.run.adapters import merge_adapter
 
-    typer.echo(f"The merged model is in {merge_adapter(adapter, out, base=base, dtype=dtype)}")
+    typer.echo(f"Wrote the merged model to {merge_adapter(adapter, out, base=base, dtype=dtype)}")

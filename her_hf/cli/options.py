@@ -91,9 +91,9 @@ class Calls:
     retries: int = setting(6, help="How many times a failed call is repeated.", min=0)
 
     def opener(self, ledger: Ledger) -> Callable[..., Caller]:
-        """See [`~her_hf.inference.callers.opener`]."""
+        """See [`~her_hf.inference.open.opener`]."""
         from her_hf.inference import Retries
-        from her_hf.inference.callers import opener
+        from her_hf.inference.open import opener
 
         most = Retries(most=self.retries)
         return opener(ledger, concurrency=self.concurrency, timeout=self.timeout, retries=most)

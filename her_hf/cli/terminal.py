@@ -1,4 +1,4 @@
-"""Text on its way to a terminal."""
+"""Text for the terminal."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def clean(text: str) -> str:
-    """Text without control characters and half characters: a model or a file must not steer the terminal."""
+    """Text without control characters and lone surrogates: a model or a file must not control the terminal."""
     return _UNFIT.sub("", text)
 
 
 def hub_note(model: str) -> str | None:
-    """What to say before the Hub is asked for a model, which takes its time if the name is mistyped; else `None`."""
+    """A note for a model that will be requested from the Hub, which is slow for a mistyped name; else `None`."""
     if Path(model).expanduser().exists() or model.count("/") > 1 or model.startswith((".", "~", "/")):
         return None
-    return f"There is no folder {model} here: asking the Hugging Face Hub …"
+    return f"There is no folder {model} here: looking for it on the Hugging Face Hub …"

@@ -1,12 +1,13 @@
 """The dual-layer format: layers, parser, stream, notation, views, patterns. Standard library only."""
 
 from .labels import MAX_LABEL, foreign_start, looks_like_name
-from .layers import ENVIRONMENT, TAGS, Issue, Layer, Segment, Turn, View
+from .layers import ENVIRONMENT, TAGS, Issue, Layer, Segment, View
 from .notation import render_segments, system_block, visible_runs
 from .parser import parse_turn
 from .patterns import pattern_of
 from .stream import TurnEvent, TurnStream
 from .text import ZERO_WIDTH_SPACE, escape_tags
+from .turn import Turn
 from .views import split_system, view_text
 
 __all__ = [

@@ -1,12 +1,12 @@
-"""Puts pieces of layered text together into runs: the one place that decides about white space.
+"""Joins pieces of layered text into runs: the one place that decides about white space.
 
-White space at either end of a run is dropped and white space inside is kept. Where a tag parted two pieces, of one run
-or of two, a single space joins them, or the line breaks that stood there outside tags (a blank line at most): a
-message may hold several speakers in paragraphs.
+White space at either end of a run is dropped, white space inside is kept. Two pieces with a tag between them, of one
+run or of two, are joined by a single space, or by the line breaks outside tags (a blank line at most): a message may
+contain several speakers in paragraphs.
 
-A tagged element is a run of its own: two actions stay two, whatever stood between them, because nothing else says
-where the first one ended. Speech has no tags to be counted by, so its pieces are one run. The chat template
-(`her_hf/processing/templates`) has the same rules.
+A tagged element is a run: two actions stay two, whatever is between them, because only the tags show where the first
+one ends. Speech has no tags, so its pieces are one run. The chat template (`her_hf/processing/templates`) follows the
+same rules.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .text import has_open_angle, joint
 
 
 class RunAssembler:
-    """Collects runs of one layer and reports each addition.
+    """Collects runs of one layer each and reports every addition.
 
     Args:
         on_text (`Callable[[int, Layer, str], None]`, *optional*): Called with run index, layer and added text; the
@@ -44,11 +44,11 @@ class RunAssembler:
         return not self._runs
 
     def cross_tag(self, into: Layer | None = None) -> None:
-        """A tag stands here: white space around it is layout.
+        """Marks the position of a tag: white space around it is layout.
 
         Args:
-            into (`Layer`, *optional*): Layer of what follows the tag. Another one than that of the last run ends the
-                run's element, even if nothing is written in it; so does `None`.
+            into (`Layer`, *optional*): Layer of the text after the tag. A layer other than that of the last run ends
+                the run, even if no text follows; so does `None`.
         """
         self._left = self._left or into is not self.current
         if self._crossed and not self._white:
@@ -59,7 +59,7 @@ class RunAssembler:
         self._crossed = True
 
     def break_lines(self, count: int) -> None:
-        """Line breaks stand here, outside tags."""
+        """Adds line breaks that are outside tags."""
         self._breaks += count
 
     def add(self, layer: Layer, text: str) -> None:

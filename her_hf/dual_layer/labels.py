@@ -1,8 +1,8 @@
-"""The label a turn begins with: `Name: `.
+"""The label at the start of a turn: `Name: `.
 
-With known names only those count, also as models write them although the prompt shows the plain form: bold, in
-capitals, in square brackets, with a stage direction. Without known names, a label is what looks like a name and is not
-on the stop list, so that "look at this: gold" stays speech.
+If names are known, only those count, also in the forms that models write although the prompt shows the plain one:
+bold, in capitals, in square brackets, with a stage direction. Without known names, a label is what looks like a name
+and is not on the stop list, so that "look at this: gold" stays speech.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from .layers import ENVIRONMENT
 from .text import CLOSE_ROUND, ROUND
 
 MAX_LABEL = 60
-"""Longest label in characters when no cast is known."""
+"""Maximum characters of a label if no cast is known."""
 MAX_DIRECTION = 80
-"""Longest stage direction of a label in characters."""
+"""Maximum characters of the stage direction in a label."""
 
 _COLONS = (":", "：")
 _PARTICLES = """
@@ -60,12 +60,12 @@ _WHITE = r"[^\S\n]*+"
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What [`find_label`] found.
+    """The result of [`find_label`].
 
     Args:
         name (`str`, *optional*): The name; `None` if the text has no label.
-        length (`int`, *optional*, defaults to 0): How many characters of the text the label takes, colon included.
-        restyled (`bool`, *optional*, defaults to `False`): Whether it is a known name in another form than `Name:`.
+        length (`int`, *optional*, defaults to 0): Number of characters of the label, colon included.
+        restyled (`bool`, *optional*, defaults to `False`): Whether it is a known name in a form other than `Name:`.
         direction (`str`, *optional*, defaults to `""`): The stage direction of a restyled label, without brackets.
     """
 
@@ -76,7 +76,7 @@ class Label:
 
 
 def looks_like_name(candidate: str) -> bool:
-    """Whether `candidate`, the text before a colon, can be a speaker's name when no cast is known.
+    """Whether `candidate`, the text before a colon, can be a speaker's name if no cast is known.
 
     Example:
 
@@ -109,14 +109,14 @@ def find_label(text: str, names: Sequence[str] = (), speaker: str | None = None,
     """Finds the label at the start of `text`.
 
     Args:
-        text (`str`): Beginning of a turn, without leading white space.
+        text (`str`): Start of a turn, without leading white space.
         names (`Sequence[str]`, *optional*): The cast. If given, only these, `speaker` and Environment are labels.
         speaker (`str`, *optional*): Who should speak; always accepted as a label.
         final (`bool`, *optional*, defaults to `True`): Whether no more text follows.
 
     Returns:
-        `Label` (its name is `None` if the text has no label), or `None` if more text is needed to tell, which happens
-        only if not `final`.
+        `Label` (its name is `None` if the text has no label), or `None` if more text is needed to decide, which can
+        only happen if `final` is `False`.
 
     Example:
 
@@ -145,21 +145,21 @@ def find_label(text: str, names: Sequence[str] = (), speaker: str | None = None,
 def known_label(
     line: str, names: Iterable[str], speaker: str | None, complete: bool, brackets: bool = False
 ) -> Label | None:
-    """The label of `line` among the known names: in the plain form, else in another; `None` if more is needed.
+    """The label of `line` among the known names, in the plain or another form; `None` if more text is needed.
 
-    `brackets`: whether those of the line may be layers, as they are in CoSER notation.
+    `brackets`: whether brackets of the line may be layers, as in CoSER notation.
     """
     known = {*names, ENVIRONMENT, speaker or ENVIRONMENT} - {""}
     plain = _longest(((name, _read_plain(line, name)) for name in known), complete)
     if plain is None or plain.name is not None or known == {ENVIRONMENT}:
         return plain
-    # The speaker first, then by the alphabet: of two names that differ in case alone, always the same one counts.
+    # The speaker first, then alphabetically, so that the choice between names that differ only in case is fixed.
     ordered = sorted(known, key=lambda name: (name != speaker, name))
     return _longest(((name, _read_restyled(line, name, brackets)) for name in ordered), complete)
 
 
 def _longest(readings: Iterable[tuple[str, Label | None]], complete: bool) -> Label | None:
-    """The label of the longest name; `None` while a longer name could still become one."""
+    """The label with the longest name; `None` while a longer name could still match."""
     best, open_length = Label(), 0
     for name, found in readings:
         if found is None:
@@ -170,7 +170,7 @@ def _longest(readings: Iterable[tuple[str, Label | None]], complete: bool) -> La
 
 
 def _read_plain(line: str, name: str) -> Label | None:
-    """`Name:` with white space before the colon or without."""
+    """`Name:` with optional white space before the colon."""
     if not line.startswith(name):
         return None if name.startswith(line.rstrip()) else Label()
     rest = line[len(name) :].lstrip()
@@ -180,22 +180,22 @@ def _read_plain(line: str, name: str) -> Label | None:
 
 
 def _read_restyled(line: str, name: str, brackets: bool = False) -> Label | None:
-    """`NAME:`, `**Name:**`, `[Name]:`, `Name (direction):` and what these make together; `None` if more is needed.
+    """`NAME:`, `**Name:**`, `[Name]:`, `Name (direction):` and combinations; `None` if more text is needed.
 
-    White space may stand in front of a direction and of the colon. Where brackets may be layers, the colon must touch
-    those of the label, and square ones hold a name alone: rendering leaves a space between a layer and the speech
-    behind it, so that no label arises from `[thought] : …`, and what is more than a name is a thought.
+    White space is allowed before a direction and the colon. If brackets may be layers, the colon must directly follow
+    those of the label, and square brackets may hold only a name: rendering puts a space between a layer and the speech
+    after it, so that `[thought] : …` does not become a label, and anything more than a name is a thought.
     """
     mark, bracket = _LEAD.findall(line)[0]
     start = len(mark + bracket)
     if not start and line[:1].islower() and line[:1] != name[:1]:
-        return Label()  # "will: …" may be a word; "WILL: …" is not
+        return Label()  # "will: …" may be an ordinary word, "WILL: …" is not
     end = _name_end(line, start, name)
     if end is None or end < 0:
         return None if end is None else Label()
     at, direction = end, ""
     closing = _CLOSING.get(bracket, "")
-    pending = mark  # the emphasis must end: before the direction, behind it, or behind the colon
+    pending = mark  # the emphasis must end: before the direction, after it, or after the colon
     while True:
         white = at + len(line[at:]) - len(line[at:].lstrip())
         if white == len(line):
@@ -227,7 +227,7 @@ def _read_restyled(line: str, name: str, brackets: bool = False) -> Label | None
 
 
 def _name_end(line: str, start: int, name: str) -> int | None:
-    """Where `name`, which begins at `start`, ends; -1 if something else stands there, `None` if more is needed."""
+    """End of `name`, which starts at `start`; -1 if other text is there, `None` if more text is needed."""
     wanted, found = _folded(name), 0
     for at in range(start, len(line)):
         if found == len(wanted):
@@ -241,22 +241,22 @@ def _name_end(line: str, start: int, name: str) -> int | None:
 
 @lru_cache(maxsize=4096)
 def _folded(text: str) -> str:
-    """Without the difference of case (`STRASSE`, `Straße`) and of the two apostrophes."""
+    """The text without differences of case (`STRASSE`, `Straße`) and apostrophes."""
     return text.casefold().replace("’", "'")
 
 
 def foreign_lines(text: str, names: Sequence[str], own: str | None) -> bool:
-    """Whether a line of speech begins with the label of another member of the cast."""
+    """Whether a line of speech starts with the label of another member of the cast."""
     return foreign_start(text, names, own) is not None
 
 
 def foreign_start(text: str, names: Sequence[str], own: str | None) -> int | None:
-    """Where the first line begins that has the label of another member of the cast; `None` if there is none."""
+    """Start of the first line with the label of another member of the cast; `None` if there is none."""
     return next(labelled_lines(text, {*names, ENVIRONMENT} - {own or ""}), (None, None))[0]
 
 
 def labelled_lines(text: str, names: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Lines that begin with a label of one of `names`, in whatever form: where the line and where the name begins."""
+    """Start of the line and of the name, for each line that starts with a label of one of `names`, in any form."""
     if not any(colon in text for colon in _COLONS):
         return
     wanted = tuple(sorted(filter(None, names), key=lambda name: (-len(name), name)))
@@ -275,7 +275,7 @@ def labelled_lines(text: str, names: Iterable[str]) -> Iterator[tuple[int, int]]
 
 @lru_cache(maxsize=64)
 def _line_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
-    """Lines that may have a label: a cheap net, whose catch is read by the rules above."""
+    """Pattern of lines that may have a label: a fast filter before the rules above."""
     written = dict.fromkeys(form for name in names for form in (name, _folded(name)))
     known = "|".join(re.escape(form).replace("ss", "(?:ss|ß)").replace("'", "['’]") for form in written)
     direction = rf"(?:{_WHITE}[{ROUND}][^{ROUND}{CLOSE_ROUND}\n]*+[{CLOSE_ROUND}])?"

@@ -1,17 +1,17 @@
-"""The words of dual-layer thinking: layers, views, tags, segments, turns.
+"""The terms of dual-layer thinking: layers, views, tags, issues, segments.
 
-Source: HER, arXiv 2601.21459, section on dual-layer thinking. System thinking is third person and seen by nobody
-in the scene; role thinking is first person and seen by its own character; actions and speech are seen by all.
+Source: HER, arXiv 2601.21459, section on dual-layer thinking. System thinking is third person and invisible to
+everyone in the scene; role thinking is first person and visible to its own character; actions and speech are visible
+to all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 ENVIRONMENT = "Environment"
-"""Name of the speaker that stands for the world. Its text is speech that all see; it has no thoughts."""
+"""Name of the speaker that represents the world. Its text is speech that everyone sees; it has no thoughts."""
 
 
 class Layer(StrEnum):
@@ -36,7 +36,7 @@ _LETTERS = {Layer.SYSTEM_THINKING: "", Layer.ROLE_THINKING: "T", Layer.ROLE_ACTI
 
 
 class View(StrEnum):
-    """Who looks: the author (everything), the character itself (no system thinking), everybody else (no thinking)."""
+    """The viewer: the author (everything), the character itself (no system thinking), all others (no thinking)."""
 
     FULL = "full"
     SELF = "self"
@@ -63,11 +63,11 @@ TAGS: dict[str, Layer] = {
     "role_action": Layer.ROLE_ACTION,
     "role_speech": Layer.SPEECH,
 }
-"""Every tag that is read, with its layer. Written are only the values of [`Layer`], and speech without a tag."""
+"""Every tag that is read, with its layer. Only the values of [`Layer`] are written, and speech without a tag."""
 
 
 class Issue(StrEnum):
-    """What a parser noticed. An issue never changes what two turns are worth in a comparison."""
+    """What a parser found wrong in a turn. Issues do not count when turns are compared."""
 
     UNCLOSED = "unclosed"
     NESTED = "nested"
@@ -88,80 +88,9 @@ class Segment:
         layer (`Layer`): The layer of the run.
         text (`str`): Its text, without tags and without white space at either end.
         breaks (`int`, *optional*, defaults to 0):
-            Line breaks that stood before it, outside tags: 0, 1, or 2 for a blank line and more. Layout, not part of
-            equality.
+            Line breaks before it, outside tags: 0, 1, or 2 for a blank line and more. Layout, not part of equality.
     """
 
     layer: Layer
     text: str
     breaks: int = field(default=0, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One character's move: who, the hidden plan, and what is thought, done and said, in order.
-
-    Args:
-        name (`str`, *optional*): The label the text began with (`Name: `), if any.
-        system_thinking (`str`, *optional*):
-            Text of the leading system block; `""` for an empty block, `None` for none.
-        segments (`tuple[Segment, ...]`):
-            Role thinking, actions and speech in order; a misplaced system block stands here too.
-        issues (`tuple[Issue, ...]`): What the parser noticed; not part of equality.
-        origin_id (`tuple[int, ...]`): Indices of the raw messages this turn was made from; not part of equality.
-
-    Example:
-
-    ```python
-    >>> turn = parse_turn(
-    ...     "<system_thinking>Ann stalls.</system_thinking>Ann: <role_thinking>Not now.</role_thinking> Tea?"
-    ... )
-    >>> turn.name, turn.pattern, turn.render(view="others")
-    ('Ann', 'TS', 'Ann: Tea?')
-    ```
-    """
-
-    name: str | None = None
-    system_thinking: str | None = None
-    segments: tuple[Segment, ...] = ()
-    issues: tuple[Issue, ...] = field(default=(), compare=False)
-    origin_id: tuple[int, ...] = field(default=(), compare=False)
-
-    @property
-    def pattern(self) -> str:
-        """Order of the layers in letters, e.g. `"TAST"`; `""` for a turn without segments."""
-        from .patterns import pattern_of  # here, because it needs this module
-
-        return pattern_of(self.segments)
-
-    @property
-    def well_formed(self) -> bool:
-        """One closed system block, a label, at least one visible layer, and no issue.
-
-        Whether the reply was ended by the end-of-turn token is not in its text: whoever sampled it must check that
-        too, and parse with `speaker`, so that somebody else's label is an issue.
-        """
-        visible = any(View.OTHERS.shows(segment.layer) for segment in self.segments)
-        return bool(self.system_thinking) and self.name is not None and visible and not self.issues
-
-    def text_of(self, layers: Iterable[Layer]) -> str:
-        """Text of the given layers, in order, joined by spaces."""
-        wanted = set(layers)
-        return " ".join(segment.text for segment in self.segments if segment.layer in wanted)
-
-    def render(self, notation: str = "her", view: str | View = View.FULL) -> str:
-        """Writes the turn as text.
-
-        Args:
-            notation (`str`, *optional*, defaults to `"her"`): `"her"` (tags) or `"coser"` (`[thought]`, `(action)`).
-            view (`str` or `View`, *optional*, defaults to `"full"`): `"full"`, `"self"` or `"others"`.
-
-        Returns:
-            `str`: The text. Parsing the full view again gives an equal turn.
-
-        Raises:
-            `ValueError`: If notation or view is unknown.
-        """
-        from .notation import render_turn  # here, because it needs this module
-
-        return render_turn(self, notation=notation, view=View(view))

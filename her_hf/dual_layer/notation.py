@@ -1,7 +1,7 @@
-"""Writing turns in HER notation (tags) and CoSER notation (brackets).
+"""Rendering turns in HER notation (tags) and CoSER notation (brackets).
 
-CoSER notation is read with full-width brackets as well and always written with ASCII ones, so that one notation goes
-into a prompt; a full-width bracket that is text is escaped like an ASCII one.
+CoSER notation may be read with full-width brackets but is always written with ASCII brackets, so that a prompt has
+only one notation; a full-width bracket that is text is escaped like an ASCII one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from .assembler import RunAssembler
-from .layers import Layer, Segment, Turn, View
+from .layers import Layer, Segment, View
 from .text import (
     BRACKETS,
     CLOSE_ROUND,
@@ -27,7 +27,7 @@ _BRACKET = re.compile(f"[{re.escape(BRACKETS)}]")
 
 
 def system_block(text: str) -> str:
-    r"""The leading system block as it is trained and prefilled: tag, newline, trimmed text, newline, tag.
+    r"""The leading system block as used in training and prefills: tag, newline, trimmed text, newline, tag.
 
     Example:
 
@@ -41,7 +41,7 @@ def system_block(text: str) -> str:
 
 
 def visible_runs(segments: Iterable[Segment], view: View) -> tuple[Segment, ...]:
-    """What a viewer sees. Speech that only hidden text parted becomes one run; actions and thoughts stay as many."""
+    """What a viewer sees. Speech with only hidden text in between becomes one run; actions and thoughts do not."""
     runs = RunAssembler()
     for segment in segments:
         runs.cross_tag()
@@ -52,14 +52,14 @@ def visible_runs(segments: Iterable[Segment], view: View) -> tuple[Segment, ...]
 
 
 def render_segments(segments: Iterable[Segment], notation: str = "her") -> str:
-    """Writes segments, joined by a space or by the line breaks before them.
+    """Renders segments, joined by a space or by the line breaks before them.
 
     Args:
         segments (`Iterable[Segment]`): Segments in order.
         notation (`str`, *optional*, defaults to `"her"`): `"her"` or `"coser"`.
 
     Returns:
-        `str`: The text; tags and brackets that are text are escaped with a zero-width space.
+        `str`: The text; literal tags and brackets are escaped with a zero-width space.
 
     Raises:
         `ValueError`: If the notation is unknown.
@@ -71,15 +71,9 @@ def render_segments(segments: Iterable[Segment], notation: str = "her") -> str:
     return "".join(parts).lstrip()
 
 
-def render_turn(turn: Turn, notation: str = "her", view: View = View.FULL) -> str:
-    """See [`Turn.render`]."""
-    body = render_segments(visible_runs(turn.segments, view), notation)
-    if turn.name is not None:
-        name = _escape(turn.name, ROUND + SQUARE) if notation == "coser" else turn.name
-        body = f"{name}: {body}".rstrip()
-    if turn.system_thinking is None or view is not View.FULL:
-        return body
-    return f"{system_block(escape_tags(turn.system_thinking))}\n{body}".rstrip()
+def render_label(name: str, notation: str = "her") -> str:
+    """The label of a turn, `Name:`; in CoSER notation, brackets of the name are escaped."""
+    return f"{_escape(name, ROUND + SQUARE) if notation == 'coser' else name}:"
 
 
 def _her(segment: Segment) -> str:
@@ -101,7 +95,7 @@ def _coser(segment: Segment) -> str:
 
 
 def _inside(text: str) -> str:
-    """Keeps a text that begins with a zero-width space from escaping the bracket before it."""
+    """Adds a space before a text that starts with a zero-width space, which would escape the bracket before it."""
     return " " + text if text.startswith(ZERO_WIDTH_SPACE) else text
 
 
@@ -109,7 +103,7 @@ _WRITERS = {"her": _her, "coser": _coser}
 
 
 def _plain(text: str, opening: str, closing: str) -> bool:
-    """Whether brackets of this kind can stand as they are: balanced, and none that looks escaped."""
+    """Whether brackets of this kind need no escape: they are balanced, and none looks escaped."""
     depth = 0
     for index, character in enumerate(text):
         if character not in opening + closing:
@@ -121,7 +115,7 @@ def _plain(text: str, opening: str, closing: str) -> bool:
 
 
 def _escape(text: str, brackets: str) -> str:
-    """Marks brackets that are text with a zero-width space, and those that one already follows."""
+    """Escapes literal brackets with a zero-width space, and brackets that one already follows."""
     return _BRACKET.sub(
         lambda match: (
             match[0] + ZERO_WIDTH_SPACE

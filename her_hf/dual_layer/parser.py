@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .layers import Turn
 from .stream import TurnStream, parse_with
+from .turn import Turn
 
 
 def parse_turn(
@@ -17,25 +17,25 @@ def parse_turn(
     names: Sequence[str] = (),
     origin_id: tuple[int, ...] = (),
 ) -> Turn:
-    """Reads one turn of dual-layer text.
+    """Parses one turn of dual-layer text.
 
-    Tags match in any case and with inner spaces; legacy tags are read. Nothing inside thinking becomes visible, a
-    closing tag pops to its match, unclosed thinking runs to the end. What is wrong with the text is in `Turn.issues`.
+    Tags match in any case and with inner spaces; legacy tags are accepted. Nothing inside thinking becomes visible, a
+    closing tag pops to its match, unclosed thinking runs to the end. Problems of the text are in `Turn.issues`.
 
     Args:
         text (`str`): The turn, as written or generated.
         notation (`str`, *optional*, defaults to `"her"`):
-            `"her"` (tags) or `"coser"` (`[thought]`, `(action)`, their full-width forms, tags as well).
+            `"her"` (tags) or `"coser"` (`[thought]`, `(action)`, their full-width forms, and tags).
         prefilled (`bool`, *optional*, defaults to `False`): Whether `<system_thinking>` was already in the prompt.
         speaker (`str`, *optional*): Who should speak; another label is an issue.
         names (`Sequence[str]`, *optional*):
-            The cast. If given, only these, `speaker` and Environment are labels. Where the cast or the speaker is
-            known, `**Ann:**`, `ANN:`, `[Ann]:` and `Ann (whispering):` are labels as well, with an issue; what stands
-            in the brackets of the last becomes an action.
-        origin_id (`tuple[int, ...]`, *optional*): Raw message indices to note in the turn.
+            The cast. If given, only these, `speaker` and Environment are labels. If the cast or the speaker is known,
+            `**Ann:**`, `ANN:`, `[Ann]:` and `Ann (whispering):` are labels as well, with an issue; the text in the
+            parentheses of the last becomes an action.
+        origin_id (`tuple[int, ...]`, *optional*): Indices of the raw messages, stored in the turn.
 
     Returns:
-        `Turn`: The turn; there is one for every `str`.
+        `Turn`: The turn; every `str` gives one.
 
     Raises:
         `TypeError`: If `text` is not a string.

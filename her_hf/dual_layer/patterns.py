@@ -11,7 +11,7 @@ from .layers import Segment
 def pattern_of(segments: Iterable[Segment]) -> str:
     """Order of layers in letters T (role thinking), A (action), S (speech).
 
-    System thinking has no letter, and runs that only a misplaced system block parts count as one.
+    System thinking has no letter, and runs with only a misplaced system block between them count as one.
 
     Example:
 

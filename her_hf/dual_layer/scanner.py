@@ -1,6 +1,6 @@
-"""Cuts text into plain text and layer tags, piece by piece, holding back no more than an unfinished tag.
+"""Splits text into plain text and layer tags incrementally, holding back only an unfinished tag.
 
-And tells what in plain text was meant as a tag but is not read as one.
+It also detects text that was meant as a tag but is not read as one.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _MEANT_AS_TAG = re.compile(
     rf"|<\s*+(?:/\s*+)?(?:{_LAYER})",  # a layer's name, however its words are joined, with or without the end
     re.IGNORECASE,
 )
-_MIN_CUT = 3  # letters: "a <s" is ordinary text, "<rol" a tag that was cut
+_MIN_CUT = 3  # letters: "a <s" is ordinary text, "<rol" a truncated tag
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A layer tag that was read."""
+    """A layer tag."""
 
     layer: Layer
     closing: bool
 
 
 def could_become_tag(inner: str) -> bool:
-    """Whether text after an open `<` may still grow into a layer tag."""
+    """Whether text after an open `<` may still become a layer tag."""
     if len(inner) > MAX_TAG_INNER:
         return False
     rest = inner.lstrip().removeprefix("/").lstrip()
@@ -43,7 +43,7 @@ def could_become_tag(inner: str) -> bool:
 
 
 def has_unknown_tag(text: str) -> bool:
-    """Whether plain text holds what was meant as a tag, or ends in a layer tag that was cut; in linear time.
+    """Whether plain text contains text meant as a tag, or ends in a truncated layer tag; in linear time.
 
     Example:
 
@@ -68,7 +68,7 @@ class TagScanner:
         self._held: list[str] = []
 
     def feed(self, chunk: str) -> Iterator[str | Tag]:
-        """Yields the pieces that are certain so far."""
+        """Yields the pieces that are decided so far."""
         text = "".join(self._held) + chunk if self._held else chunk
         self._held = []
         start = position = 0  # text[start:position] is plain text that was not yielded yet
@@ -76,7 +76,7 @@ class TagScanner:
             opened = text.find("<", position)
             if opened < 0:
                 break
-            # Look for the next `<` first: each search then ends where the next one starts, so the time is linear.
+            # The next `<` is found first: each search then ends where the next one starts, so the time is linear.
             again = text.find("<", opened + 1)
             closed = text.find(">", opened + 1, again if again >= 0 else len(text))
             if closed < 0 and again < 0 and could_become_tag(text[opened + 1 :]):
@@ -95,14 +95,14 @@ class TagScanner:
             yield text[start:]
 
     def close(self) -> Iterator[str | Tag]:
-        """Yields what was held back: an unfinished tag is text."""
+        """Yields the text held back: an unfinished tag is text."""
         if self._held:
             yield "".join(self._held)
             self._held = []
 
 
 def split_brackets(text: str) -> Iterator[str]:
-    """Cuts text at CoSER brackets; a bracket that a zero-width space follows is escaped and comes with it."""
+    """Splits text at CoSER brackets; an escaped bracket is yielded with its zero-width space."""
     position = 0
     for match in _BRACKET.finditer(text):
         if match.start() > position:

@@ -6,19 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .assembler import RunAssembler
-from .labels import Label, find_label, foreign_lines, known_label
-from .layers import Issue, Layer, Turn
+from .label_buffer import LabelBuffer
+from .labels import Label, foreign_lines, known_label
+from .layers import Issue, Layer
+from .open_layers import Frame, OpenLayers
 from .scanner import Tag, TagScanner, has_unknown_tag, split_brackets
-from .text import (
-    BRACKETS,
-    CLOSE_ROUND,
-    CLOSE_SQUARE,
-    ROUND,
-    SQUARE,
-    ZERO_WIDTH_SPACE,
-    has_open_angle,
-    joint,
-)
+from .text import BRACKETS, CLOSE_ROUND, CLOSE_SQUARE, ROUND, SQUARE, ZERO_WIDTH_SPACE
+from .turn import Turn
 
 _OPENS = dict.fromkeys(ROUND, Layer.ROLE_ACTION) | dict.fromkeys(SQUARE, Layer.ROLE_THINKING)
 _CLOSES = dict.fromkeys(CLOSE_ROUND, Layer.ROLE_ACTION) | dict.fromkeys(CLOSE_SQUARE, Layer.ROLE_THINKING)
@@ -30,7 +24,7 @@ class TurnEvent:
 
     Args:
         kind (`str`): `"name"` (the label; `text` is the name) or `"text"`.
-        text (`str`): What is added.
+        text (`str`): The added text.
         layer (`Layer`, *optional*): Layer of the text.
         segment (`int`, *optional*): Index of the segment that grows; `None` for the leading system thinking.
     """
@@ -41,17 +35,6 @@ class TurnEvent:
     segment: int | None = None
 
 
-@dataclass(slots=True)
-class _Frame:
-    """An open tag or bracket: its layer, which of the two it is, and whether anything came since."""
-
-    layer: Layer
-    bracket: bool = False
-    depth: int = 0  # brackets of the same kind inside that are not closed yet
-    empty: bool = True
-    prefilled: bool = False  # opened by the prompt: the text may repeat its tag once
-
-
 class TurnStream:
     """Parses one turn while it is being generated.
 
@@ -60,8 +43,8 @@ class TurnStream:
         speaker (`str`, *optional*): Who should speak; another label is an issue.
         names (`Sequence[str]`, *optional*): The cast; if given, only these and Environment are labels; see
             [`parse_turn`] for the forms that count.
-        notation (`str`, *optional*, defaults to `"her"`): `"coser"` also reads `[thought]` and `(action)`, and
-            the same in full-width brackets: `【…】`, `［…］` and `（…）`.
+        notation (`str`, *optional*, defaults to `"her"`): `"coser"` also reads `[thought]` and `(action)`, also in
+            full-width brackets: `【…】`, `［…］` and `（…）`.
         labels (`bool`, *optional*, defaults to `True`): `False` leaves a leading `Name:` in the text.
 
     Raises:
@@ -97,50 +80,44 @@ class TurnStream:
         self._scanner = TagScanner()
         self._events: list[TurnEvent] = []
         self._issues: dict[Issue, None] = {}
-        self._stack: list[_Frame] = []
-        self._open = dict.fromkeys(Layer, 0)
-        self._tag_depth = 0
-        self._thought_brackets = 0
+        self._open = OpenLayers()
         self._system = RunAssembler(lambda _, layer, text: self._emit(layer, text, None))
         self._segments = RunAssembler(lambda index, layer, text: self._emit(layer, text, index))
         self._system_started = self._system_ended = False
         self._name: str | None = None
-        self._label_text: str | None = "" if labels else None  # text before the label is decided; None: decided
-        self._label_white: list[str] = []  # white space after it, not certain to belong to it
-        self._label_breaks = 0  # line breaks around the tags that followed it
-        self._label_crossed = self._label_angle = False
+        self._label = LabelBuffer(self._names, speaker) if labels else None  # `None` once the label is decided
         self._held_bracket = ""
-        # The beginning of a turn in CoSER notation, while its brackets may be those of a label.
+        # The start of a turn in CoSER notation, while its brackets may be those of a label.
         self._seeks_bracketed_label = labels and self._brackets and bool(names or speaker)
         self._bracketed_label: list[str] = []
-        self._written: list[str] = []  # what CoSER notation reads outside tags, brackets included, line by line
+        self._written: list[str] = []  # text of CoSER notation outside tags, brackets included
         self._turn: Turn | None = None
         self.last_events: list[TurnEvent] = []
         if prefilled:
-            self._push(_Frame(Layer.SYSTEM_THINKING, prefilled=True))
+            self._open.push(Frame(Layer.SYSTEM_THINKING, prefilled=True))
             self._system_started = True
 
     def feed(self, chunk: str) -> list[TurnEvent]:
-        """Takes the next chunk of text and returns what it adds."""
+        """Takes the next chunk of text and returns the events it causes."""
         if self._turn is not None:
-            raise ValueError("This stream is closed: make a new TurnStream for the next turn.")
+            raise ValueError("This stream is closed: create a new TurnStream for the next turn.")
         for piece in self._scanner.feed(chunk):
             self._take(piece)
         return self._drain()
 
     def close(self) -> Turn:
-        """Ends the turn. Events that only the end decides are in [`TurnStream.last_events`]."""
+        """Ends the turn. Events that are decided only by its end are in [`TurnStream.last_events`]."""
         if self._turn is not None:
             return self._turn
         for piece in self._scanner.close():
             self._take(piece)
         self._release_label()
         self._release_bracket()
-        if self._label_text:
+        if self._in_label:
             self._decide_label(final=True)
-        if self._stack:
+        if self._open.top:
             self._note(Issue.UNCLOSED)
-            if self._stack[-1].empty and not self._stack[-1].bracket:
+            if self._open.top.empty and not self._open.top.bracket:
                 self._note(Issue.EMPTY)
         self._turn = self._build()
         self.last_events = self._drain()
@@ -168,10 +145,10 @@ class TurnStream:
         for segment in segments:
             if segment.layer is not Layer.SYSTEM_THINKING and has_unknown_tag(segment.text):
                 self._note(Issue.UNKNOWN_TAG)
-        # Another one's label may hold brackets, which CoSER notation has made layers of.
-        said = [segment.text for segment in segments if segment.layer is Layer.SPEECH]
+        # Another speaker's label may contain brackets, which CoSER notation reads as layers.
+        speech = [segment.text for segment in segments if segment.layer is Layer.SPEECH]
         own = self._name or self._speaker
-        if any(foreign_lines(text, self._names, own) for text in (*said, "".join(self._written))):
+        if any(foreign_lines(text, self._names, own) for text in (*speech, "".join(self._written))):
             self._note(Issue.FOREIGN_SPEAKER)
         thinking = (system[0].text if system else "") if self._system_started else None
         return Turn(self._name, thinking, segments, tuple(self._issues))
@@ -193,79 +170,60 @@ class TurnStream:
             self._add(piece)
 
     def _open_tag(self, layer: Layer) -> None:
-        top = self._stack[-1] if self._stack else None
+        top = self._open.top
         if top and top.prefilled and top.empty and layer is Layer.SYSTEM_THINKING:
             top.prefilled = False  # a second time it is a nested tag, with a closing tag of its own
             return
         if top:
             self._note(Issue.NESTED)
             top.empty = False
-        self._push(_Frame(layer))
+        self._open.push(Frame(layer))
         if layer is Layer.SYSTEM_THINKING and self._leading and not self._in_label:
             self._system_started = True
 
     def _close_tag(self, layer: Layer) -> None:
-        if not self._stack:
+        if not self._open.has_tag(layer):
             self._note(Issue.STRAY_CLOSE)
+            if self._open:
+                self._open.pop()
             return
-        if not self._open[layer]:
-            self._note(Issue.STRAY_CLOSE)
-            self._pop()
-            return
-        while self._stack[-1].layer is not layer or self._stack[-1].bracket:
+        closed = self._open.pop()
+        while closed.layer is not layer or closed.bracket:
             self._note(Issue.UNCLOSED)
-            self._pop()
-        if self._stack[-1].empty:
+            closed = self._open.pop()
+        if closed.empty:
             self._note(Issue.EMPTY)
-        self._pop()
-
-    def _push(self, frame: _Frame) -> None:
-        self._stack.append(frame)
-        self._count(frame, 1)
-
-    def _count(self, frame: _Frame, change: int) -> None:
-        """Keeps the counts by which the layer of text is known without a look through the stack."""
-        if not frame.bracket:
-            self._open[frame.layer] += change
-            self._tag_depth += change
-        elif frame.layer is Layer.ROLE_THINKING:
-            self._thought_brackets += change
-
-    def _pop(self) -> None:
-        self._count(self._stack.pop(), -1)
-        if self._stack:
-            self._stack[-1].empty = False
 
     def _may_be_label(self, text: str) -> bool:
-        """Whether this text in CoSER notation belongs to the label, or is to be looked at for one."""
+        """Whether this text in CoSER notation belongs to the label, or may start one."""
         if self._bracketed_label:
             return True
-        begins = not self._stack and self._leading and self._label_text == ""
-        return self._seeks_bracketed_label and begins and not text.isspace()
+        starts = not self._open and self._leading and self._label is not None and not self._label.started
+        return self._seeks_bracketed_label and starts and not text.isspace()
 
     def _take_label(self, text: str, final: bool = False) -> None:
-        """Takes the beginning of a turn in CoSER notation, where `[Name]:` is a label and no thought."""
+        """Takes the start of a turn in CoSER notation, where `[Name]:` is a label and not a thought."""
         self._bracketed_label.append(text)
         if text.isspace() and "\n" not in text:
-            return  # it decides nothing, and a look at all that is held for each space would take quadratic time
-        begun = "".join(self._bracketed_label).lstrip()
-        line, newline, _ = begun.partition("\n")
+            return  # white space decides nothing, and checking all held text for each space would take quadratic time
+        held = "".join(self._bracketed_label).lstrip()
+        line, newline, _ = held.partition("\n")
         label = known_label(line, self._names, self._speaker, final or bool(newline), brackets=True)
         if label is None:
-            self._bracketed_label = [begun]
+            self._bracketed_label = [held]
             return
         self._bracketed_label, self._seeks_bracketed_label = [], False
         if label.restyled:
-            self._label_text = None
+            self._label = None
             self._set_label(label)
-            self._write(begun[: label.length])
+            self._write(held[: label.length])
             self._take_direction(label.direction)
-            begun = begun[label.length :]
-        if begun:
-            self._take_bracketed(begun)
+            held = held[label.length :]
+        if held:
+            self._take_bracketed(held)
 
     def _take_direction(self, direction: str) -> None:
-        """Takes the stage direction of a label in CoSER notation: a thought in it stays one."""
+        """Takes the stage direction of a label in CoSER notation: a thought inside it stays a thought."""
         if direction:
             self._open_bracket(Layer.ROLE_ACTION)
             self._take_pieces(direction)
@@ -281,13 +239,13 @@ class TurnStream:
             self._take_pieces(held)
 
     def _take_bracketed(self, text: str) -> None:
-        """Takes text that may hold CoSER brackets; one at its end waits, since a zero-width space may escape it."""
+        """Takes text with CoSER brackets; one at its end is held back, since a zero-width space may escape it."""
         text = self._held_bracket + text
         self._held_bracket = text[-1] if text[-1] in BRACKETS else ""
         self._take_pieces(text[:-1] if self._held_bracket else text)
 
     def _take_pieces(self, text: str) -> None:
-        plain: list[str] = []  # added together: bracket by bracket takes several times as long
+        plain: list[str] = []  # added at the end: adding each piece takes several times as long
         for piece in split_brackets(text):
             written = self._as_text(piece)
             self._write(piece if written is None else written)
@@ -302,17 +260,17 @@ class TurnStream:
             self._add("".join(plain))
 
     def _write(self, text: str) -> None:
-        """Keeps what CoSER notation reads, in which a layer begins no line."""
-        if self._brackets and not self._tag_depth:
-            self._written.append(text.replace("\n", " ") if self._stack else text)
+        """Records text of CoSER notation; inside a layer, no line starts."""
+        if self._brackets and not self._open.tag_depth:
+            self._written.append(text.replace("\n", " ") if self._open else text)
 
     def _as_text(self, piece: str) -> str | None:
         """The text that a piece stands for; `None` for a bracket that opens or closes a layer."""
-        if piece[0] not in BRACKETS or self._tag_depth:
+        if piece[0] not in BRACKETS or self._open.tag_depth:
             return piece
         if len(piece) > 1:
             return piece.removesuffix(ZERO_WIDTH_SPACE)
-        top = self._stack[-1] if self._stack else None
+        top = self._open.top
         layer = _OPENS.get(piece) or _CLOSES[piece]
         if top and top.layer is Layer.ROLE_THINKING and layer is Layer.ROLE_ACTION:
             return piece
@@ -320,7 +278,7 @@ class TurnStream:
         if piece in _OPENS:
             if not top or not same:
                 return None
-            top.depth += 1  # the same kind of bracket again is text of the layer
+            top.depth += 1  # a nested bracket of the same kind is text of the layer
             return piece
         if not top or not same:
             return piece
@@ -330,49 +288,40 @@ class TurnStream:
         return piece
 
     def _open_bracket(self, layer: Layer) -> None:
-        if self._stack:
+        if self._open:
             self._note(Issue.NESTED)
-        self._push(_Frame(layer, bracket=True))
+        self._open.push(Frame(layer, bracket=True))
         self._cross()
 
     def _close_bracket(self) -> None:
-        if self._stack[-1].empty:
+        if self._open.pop().empty:
             self._note(Issue.EMPTY)
-        self._pop()
         self._cross()
 
     # -- text
 
     @property
     def _leading(self) -> bool:
-        """Whether nothing of the turn but its label has been seen."""
+        """Whether the turn has no segment yet, except for a possible label."""
         return self._segments.empty
 
     @property
     def _in_label(self) -> bool:
-        return bool(self._label_text)
-
-    def _layer(self) -> Layer:
-        """Layer of text that stands here: nothing inside thinking is visible."""
-        if self._open[Layer.SYSTEM_THINKING]:
-            return Layer.SYSTEM_THINKING
-        if self._open[Layer.ROLE_THINKING] or self._thought_brackets:
-            return Layer.ROLE_THINKING
-        return self._stack[-1].layer if self._stack else Layer.SPEECH
+        return self._label is not None and self._label.started
 
     def _cross(self) -> None:
         self._system.cross_tag(Layer.SYSTEM_THINKING)
-        self._segments.cross_tag(self._layer())
-        self._label_breaks += "".join(self._label_white).count("\n")
-        self._label_crossed, self._label_white = True, []
-        if not self._open[Layer.SYSTEM_THINKING] and not self._system.empty:
+        self._segments.cross_tag(self._open.layer)
+        if self._label is not None:
+            self._label.cross_tag()
+        if not self._open.in_system_thinking and not self._system.empty:
             self._system_ended = True
 
     def _add(self, text: str) -> None:
-        layer = self._layer()
+        layer = self._open.layer
         if text.strip():
-            if self._stack:
-                self._stack[-1].empty = False
+            if self._open.top:
+                self._open.top.empty = False
             if self._in_label and layer is not Layer.SPEECH:
                 self._decide_label(final=True)
             if layer is Layer.SYSTEM_THINKING and self._leading:
@@ -382,11 +331,12 @@ class TurnStream:
             if not self._system_ended:
                 self._system.add(layer, text)
             return
-        if layer is Layer.SPEECH and self._label_text is not None and self._leading:
-            self._add_to_label(text)
+        if layer is Layer.SPEECH and self._label is not None and self._leading:
+            if self._label.add(text):
+                self._decide_label(final=False)
             return
         if text.strip():
-            self._label_text = None
+            self._label = None
             if layer is Layer.SYSTEM_THINKING:
                 self._note(Issue.MISPLACED_SYSTEM_THINKING)
         self._segments.add(layer, text)
@@ -400,37 +350,17 @@ class TurnStream:
         self._system_started = True
         self._system.add(Layer.SYSTEM_THINKING, text)
 
-    def _add_to_label(self, text: str) -> None:
-        """Collects the first speech until its label is decided; white space counts once text follows it."""
-        before = self._label_text or ""
-        if self._label_crossed:
-            stripped = text.lstrip()
-            self._label_breaks += text.count("\n", 0, len(text) - len(stripped))
-            text = stripped
-        body = text.rstrip() if before else text.strip()
-        if not body:
-            if before and not self._label_crossed:
-                self._label_white.append(text)
-            return
-        lead = joint(self._label_angle, self._label_breaks) if self._label_crossed else "".join(self._label_white)
-        self._label_angle = has_open_angle(body, self._label_angle)
-        self._label_text = before + (lead if before else "") + body
-        self._label_crossed = False
-        self._label_breaks = 0
-        self._label_white = [text[len(text.rstrip()) :]]
-        self._decide_label(final=False)
-
     def _decide_label(self, final: bool) -> None:
-        text = self._label_text or ""
-        label = find_label(text, self._names, self._speaker, final)
-        if label is None:
+        held = self._label
+        label = held.decide(final=final) if held else None
+        if held is None or label is None:
             return
-        self._label_text = None
+        self._label = None
         self._set_label(label)
         if label.direction:
             self._segments.add(Layer.ROLE_ACTION, label.direction)
-        self._segments.add(Layer.SPEECH, text[label.length :] + "".join(self._label_white))
-        self._segments.break_lines(self._label_breaks)
+        self._segments.add(Layer.SPEECH, held.after(label))
+        self._segments.break_lines(held.breaks)
 
     def _set_label(self, label: Label) -> None:
         if label.name is None:

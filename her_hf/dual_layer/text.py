@@ -1,4 +1,4 @@
-"""Joining and escaping text so that no new tag can arise from it."""
+"""Joining and escaping text so that no new tag can result."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from .layers import TAGS
 
 ZERO_WIDTH_SPACE = "\u200b"
 MAX_TAG_INNER = 64
-"""Longest text between `<` and `>` that is still read as a tag: room for inner spaces, a bound for a stream."""
+"""Maximum length of the text between `<` and `>` of a tag: it allows inner spaces and bounds a stream's buffer."""
 
 ROUND, SQUARE = "(（", "[［【"
-"""Brackets that open an action and a thought in CoSER notation: those of Chinese and Japanese text count too."""
+"""Brackets that open an action and a thought in CoSER notation, including those of Chinese and Japanese text."""
 CLOSE_ROUND, CLOSE_SQUARE = ")）", "]］】"
-"""Those that close one, whichever of its kind opened it: models mix the two widths."""
+"""Brackets that close an action and a thought, of either width: models mix the two."""
 BRACKETS = ROUND + CLOSE_ROUND + SQUARE + CLOSE_SQUARE
 
 _TAG_SHAPE = re.compile(r"<([^<>]*)>")
 
 
 def read_tag(inner: str) -> tuple[str, bool] | None:
-    """Reads what stands between `<` and `>`: the tag's name and whether it closes, or `None` if it is no layer tag."""
+    """Reads the text between `<` and `>`: the tag's name and whether it closes, or `None` if it is not a layer tag."""
     if len(inner) > MAX_TAG_INNER:
         return None
     inner = inner.strip()
@@ -30,27 +30,27 @@ def read_tag(inner: str) -> tuple[str, bool] | None:
 
 
 def has_open_angle(text: str, before: bool = False) -> bool:
-    """Whether `text`, which follows text with an open `<` if `before`, ends inside an unfinished `<…`."""
+    """Whether `text` ends inside an unfinished `<…`; `before` is whether the text before it does."""
     opened, closed = text.rfind("<"), text.rfind(">")
     return before if opened == closed else opened > closed
 
 
 def separator(breaks: int) -> str:
-    """What stands between two runs: a space, or the line breaks that stood there, a blank line at most."""
+    """The text between two runs: a space, or their line breaks, a blank line at most."""
     return "\n" * min(breaks, 2) or " "
 
 
 def joint(open_angle: bool, breaks: int = 0) -> str:
-    """What goes between two pieces of a run that a tag parted.
+    """The text between two pieces of a run that had a tag between them.
 
-    White space keeps words apart. After an unfinished `<` it could complete a tag (`<` + `role_action>`), so a
-    zero-width space follows it.
+    White space separates words. After an unfinished `<` it could complete a tag (`<` + `role_action>`), so a
+    zero-width space is added.
     """
     return separator(breaks) + ZERO_WIDTH_SPACE if open_angle else separator(breaks)
 
 
 def escape_tags(text: str) -> str:
-    """Puts a zero-width space after the `<` of every layer tag, so that the tag is read as plain text.
+    """Inserts a zero-width space after the `<` of every layer tag, so that the tag is read as plain text.
 
     Example:
 

@@ -1,6 +1,6 @@
 """Views of a message's text: the rules that the chat template repeats in Jinja.
 
-Unlike [`Turn.render`], these leave a leading `Name:` alone, because messages of several kinds of speakers pass here.
+Unlike [`Turn.render`], these functions do not treat a leading `Name:` as a label, since a message may be anyone's.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ def view_text(text: str, view: str | View) -> str:
     Args:
         text (`str`): Text in HER notation.
         view (`str` or `View`):
-            `"self"` or `"others"`; `"full"` drops only a leading system block, which [`split_system`] gives.
+            `"self"` or `"others"`; `"full"` drops only a leading system block, which [`split_system`] returns.
 
     Returns:
-        `str`: The visible text. An unclosed thought hides the rest of its own text.
+        `str`: The visible text. An unclosed thought hides the rest of the text.
 
     Raises:
         `ValueError`: If the view is unknown.
@@ -36,7 +36,7 @@ def view_text(text: str, view: str | View) -> str:
 
 
 def split_system(text: str) -> tuple[str, str]:
-    """Leading system thinking of a reply, and the rest as its own character sees it (SELF view).
+    """Leading system thinking of a reply, and the rest in SELF view.
 
     Example:
 

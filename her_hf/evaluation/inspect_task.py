@@ -8,14 +8,14 @@ Roles of models: `grader` judges and must be named, `environment` plays the worl
 `next_speaker` names who speaks next (else Environment's model does). What could not be played or judged is unscored,
 says why, and is left out of means.
 
-Nothing else of her_hf imports inspect-ai, and this file can also be named by its path.
+Besides `her_hf.inference.inspect_ai` nothing else imports inspect-ai. This file can also be named by its path.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,6 @@ from typing import Any
 from her_hf.dual_layer import ENVIRONMENT, View
 from her_hf.evaluation.rows import Row, turns_of
 from her_hf.extras import missing_library
-from her_hf.inference import Caller, Messages, ModelError, Prompt, Reply, Retries, Sampling, Schema, Usage
-from her_hf.inference.inline import InlineText
-from her_hf.inference.wire import estimate_tokens, thinking_switch
 from her_hf.judging import DIMENSIONS, CoserJudgement, Judging, Missing, judge_dialogue
 from her_hf.scenes import Scene, load_scenes
 from her_hf.scoring.coser import coser_score, summarize_cases
@@ -35,31 +32,17 @@ from her_hf.simulation.retrieval import open_memory
 try:
     from inspect_ai import Task, task
     from inspect_ai.dataset import MemoryDataset, Sample
-    from inspect_ai.model import (
-        ChatMessage,
-        ChatMessageAssistant,
-        ChatMessageSystem,
-        ChatMessageUser,
-        ContentReasoning,
-        GenerateConfig,
-        Model,
-        ModelOutput,
-        ResponseSchema,
-        get_model,
-    )
+    from inspect_ai.model import ModelOutput, get_model
     from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, mean, metric, scorer, stderr
     from inspect_ai.solver import Generate, Solver, TaskState, solver
-    from inspect_ai.util import JSONSchema, LimitExceededError, collect
+    from inspect_ai.util import collect
+
+    from her_hf.inference.inspect_ai import inspect_caller
 except ImportError as error:
     raise missing_library("CoSER's task", error, module="inspect_ai") from error
 
 DIALOGUE = "her_hf:dialogue"
 """Where a sample's store keeps the dialogue, in the form of a row of `dialogues.jsonl`."""
-
-_MESSAGES = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
-_FINISH = {"max_tokens": "length", "model_length": "length"}
-_TEMPLATED = ("vllm", "sglang", "openai-api")
-"""Providers whose servers render a checkpoint's own chat template and take arguments for it."""
 
 
 @task
@@ -146,7 +129,8 @@ def coser_play(settings: dict[str, Any], memory: Memory | None = None, judged: b
         judged (`bool`, *optional*, defaults to `True`): Whether a grader will be needed: then its absence ends the
             sample before anything is played.
     """
-    given = CoserSettings(**settings)
+    known = {field.name for field in fields(CoserSettings)}  # the dict also holds the digest of the prompts
+    given = CoserSettings(**{name: value for name, value in settings.items() if name in known})
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         if judged:
@@ -172,12 +156,9 @@ def _troupe(settings: CoserSettings) -> Troupe:
     actor, world = get_model(), get_model(role="environment")
     director = get_model(role="next_speaker", default=world)
     same = [settings.how.thinking and str(model) == str(actor) for model in (actor, world, director)]
-    return Troupe(*(_caller(model, template=one) for model, one in zip((actor, world, director), same, strict=True)))
-
-
-def _caller(model: Model, *, template: bool = False) -> Caller:
-    """Inspect retries and limits calls itself."""
-    return Caller(InspectModel(model, template=template), retries=Retries(most=0))
+    return Troupe(
+        *(inspect_caller(model, template=one) for model, one in zip((actor, world, director), same, strict=True))
+    )
 
 
 def _row(performance: Performance) -> Row:
@@ -232,7 +213,7 @@ def coser_critics(thoughts: str = "coser", max_tokens: int = 2048, seed: int = 4
         if row["ended_by"] == "failed":
             return _unplayed(row["failure"] or {})
         grader = get_model(role="grader", required=True)
-        judge, scene, turns = _caller(grader), _scene_of(state), turns_of(row)
+        judge, scene, turns = inspect_caller(grader), _scene_of(state), turns_of(row)
         judged = await collect(
             *(judge_dialogue(judge, scene, turns, dimension, settings=judging) for dimension in DIMENSIONS)
         )
@@ -281,122 +262,3 @@ def _explained(code: str, points: float, found: CoserJudgement | Missing) -> lis
         f"- {flaw.get('severity', '?')} {flaw.get('type', '?')}: {flaw.get('instance', '')}" for flaw in found.flaws
     ]
     return [f"{DIMENSIONS[code]}: {points:.1f}, flaws found: {len(flaws)}", *flaws]
-
-
-# -- models
-
-
-class InspectModel:
-    """A model of inspect as the [`~her_hf.inference.ChatModel`] that simulation and judging ask.
-
-    Args:
-        model (`Model`): Inspect's model.
-        template (`bool`, *optional*, defaults to `False`): Whether it is a HER checkpoint, whose chat template is told
-            to open turns with system thinking or not. Only servers that render templates are told.
-    """
-
-    def __init__(self, model: Model, *, template: bool = False) -> None:
-        self._model = model
-        self._template = template and self.name.partition("/")[0] in _TEMPLATED
-        self.notes: list[str] = []
-
-    @property
-    def name(self) -> str:
-        """Provider and model."""
-        return str(self._model)
-
-    async def chat(
-        self,
-        messages: Messages,
-        *,
-        sampling: Sampling | None = None,
-        thinking: bool = True,
-        schema: Schema | None = None,
-    ) -> Reply:
-        """One whole reply.
-
-        Raises:
-            `ModelError`: If there is none, whatever the provider raised; inspect has retried by then.
-            `LimitExceededError`: If inspect's limits are used up: the sample ends, as inspect does it.
-        """
-        try:
-            output = await self._model.generate(
-                [_message(message) for message in messages],
-                config=self._config(sampling or Sampling(), thinking, schema),
-            )
-        except LimitExceededError:
-            raise
-        except Exception as error:  # providers raise what they like
-            said = " ".join(str(error).split())[-600:]
-            raise ModelError(f"{self.name} gave no reply ({type(error).__name__}: {said})", kind="protocol") from error
-        if output.empty:
-            raise ModelError(f"{self.name} answered without a choice: {output.error or 'no reason'}", kind="protocol")
-        return _reply(output, thinking)
-
-    async def stream(
-        self,
-        messages: Messages,
-        *,
-        sampling: Sampling | None = None,
-        thinking: bool = True,
-    ) -> AsyncGenerator[str | Reply, None]:
-        """The reply in one piece."""
-        reply = await self.chat(messages, sampling=sampling, thinking=thinking)
-        yield reply.text
-        yield reply
-
-    async def prompt(self, messages: Messages, *, thinking: bool = True) -> Prompt:
-        """The plain messages, and an estimate of their length."""
-        text = "\n\n".join(str(message["content"]) for message in messages)
-        return Prompt(text, estimate_tokens(messages), exact=False)
-
-    async def window(self) -> int | None:
-        """Not known."""
-        return None
-
-    async def fingerprint(self) -> dict[str, Any]:
-        """Provider and model."""
-        return {"model": self.name}
-
-    async def close(self) -> None:
-        """Inspect closes its models."""
-
-    def _config(self, sampling: Sampling, thinking: bool, schema: Schema | None) -> GenerateConfig:
-        """What counts for this call; a `top_p` of 1 is left out, as some providers take no second knob."""
-        return GenerateConfig(
-            max_tokens=sampling.max_tokens,
-            temperature=sampling.temperature,
-            top_p=None if sampling.top_p == 1 else sampling.top_p,
-            seed=sampling.seed,
-            stop_seqs=list(sampling.stop) or None,
-            extra_body={"chat_template_kwargs": thinking_switch(thinking)} if self._template else None,
-            response_schema=_response_schema(schema) if schema else None,
-        )
-
-
-def _response_schema(schema: Schema) -> ResponseSchema:
-    return ResponseSchema(
-        name=str(schema.get("title") or "reply"), json_schema=JSONSchema.model_validate(dict(schema)), strict=True
-    )
-
-
-def _message(message: Mapping[str, Any]) -> ChatMessage:
-    return _MESSAGES[message["role"]](content=message["content"])
-
-
-def _reply(output: ModelOutput, thinking: bool) -> Reply:
-    """Inspect's output with system thinking inline, be it apart as reasoning or written out."""
-    message, finish = output.message, _FINISH.get(output.stop_reason, output.stop_reason)
-    reasoning = _reasoning(message.content)
-    inline = InlineText(thinking=thinking)
-    text = inline.reasoning(reasoning) + inline.content(message.text) + inline.close(finish)
-    usage = Usage(output.usage.input_tokens, output.usage.output_tokens) if output.usage else Usage()
-    return Reply(
-        text, finish, finish == "stop", usage, content=message.text, reasoning=reasoning or None, model=output.model
-    )
-
-
-def _reasoning(content: str | Sequence[Any]) -> str:
-    """What a provider sent apart as reasoning; of what it encrypts, the summary."""
-    parts = [] if isinstance(content, str) else [part for part in content if isinstance(part, ContentReasoning)]
-    return "\n\n".join(filter(None, ((part.summary or "") if part.redacted else part.reasoning for part in parts)))

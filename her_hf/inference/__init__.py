@@ -14,7 +14,7 @@ from .interface import (
     Usage,
 )
 from .ledger import Ledger
-from .open import is_url, open_model
+from .open import is_url, open_caller, open_model
 
 __all__ = [
     "AccessRefused",
@@ -32,5 +32,6 @@ __all__ = [
     "Spent",
     "Usage",
     "is_url",
+    "open_caller",
     "open_model",
 ]

@@ -1,4 +1,4 @@
-"""A cache of keys and values for many replies together: no copy a token, and equal prompts are read once.
+"""A key-value cache for batches of replies: no copy per token, and equal prompts are read once.
 
 It overrides a layer of transformers' cache and reads a private flag of its models, as of transformers 5.24.0;
 tests/inference/test_internals.py fails when these change, and says what to check.
@@ -15,14 +15,14 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 _ROOM = 256
-"""Tokens that a layer's memory grows by."""
+"""Number of tokens by which the memory of a layer grows."""
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]
-    """A layer that takes new tokens into memory it already has.
+    """A layer that writes new tokens into memory allocated in advance.
 
-    transformers' own joins old and new tensors for every token, which copies the whole cache: for 32 replies to long
-    prompts that takes longer than the model.
+    The layer of transformers concatenates old and new tensors for every token, which copies the whole cache: for 32
+    replies to long prompts that takes longer than the model.
     """
 
     keys: Tensor
@@ -36,7 +36,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         old = self.get_seq_length()
         new = old + key_states.shape[-2]
         memory = self._memory
-        # Whoever reorders or crops the cache leaves tensors of their own here: they are copied once.
+        # Reordering or cropping the cache replaces the tensors here: those are copied once.
         if memory is None or memory[0].shape[-2] < new or self.keys.data_ptr() != memory[0].data_ptr():
             memory = (self._grown(self.keys, key_states, new), self._grown(self.values, value_states, new))
             self._memory = memory
@@ -54,7 +54,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def roomy_cache(model: Any) -> DynamicCache | None:
-    """A cache for one call of `generate`; `None` for a model that has its own kind, which only a private flag says."""
+    """A cache for one call of `generate`; `None` for a model with its own kind of cache (a private flag tells)."""
     if not model._supports_default_dynamic_cache():
         return None
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))
@@ -63,11 +63,11 @@ def roomy_cache(model: Any) -> DynamicCache | None:
 
 
 def read_once(model: Any, cache: DynamicCache, ids: Tensor, mask: Tensor, distinct: Sequence[int]) -> None:
-    """Fills a cache with prompts of which several are equal, reading each once; their last token is left to read.
+    """Fills a cache with prompts, reading equal ones once, except for the last token of each prompt.
 
     Args:
         model (`PreTrainedModel`): A causal language model.
-        cache (`DynamicCache`): An empty one; it has a row a prompt afterwards.
+        cache (`DynamicCache`): An empty cache; afterwards it has one row per prompt.
         ids, mask (`Tensor`): Prompts, padded on the left: `(prompts, tokens)`.
         distinct (`Sequence[int]`): For each prompt the first one that is equal to it.
     """

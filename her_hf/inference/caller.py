@@ -1,4 +1,4 @@
-"""Asking a model many times and reliably: a limit on concurrency, retries, several servers, and the ledger."""
+"""Many reliable calls to a model: limited concurrency, retries, several servers, and the ledger."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _REST = 5.0
-"""Seconds for which a backend that failed is asked only if there is no other."""
+"""Seconds for which a backend that has failed is used only if there is no other."""
 
 _FIRST_RETRIES = 2
 
@@ -31,13 +31,13 @@ _FILTERED = re.compile(r"moderat|flagged|filter|polic|safety", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Retries:
-    """How often and after how long a failed call is made again.
+    """How often and after how long a failed call is retried.
 
     Args:
-        most (`int`, *optional*, defaults to 6): Attempts after the first.
+        most (`int`, *optional*, defaults to 6): Maximum number of attempts after the first.
         first (`float`, *optional*, defaults to 1.0): Seconds before the second attempt; doubled each time.
-        longest (`float`, *optional*, defaults to 60.0): Most seconds between two attempts. What the server asks for
-            (`Retry-After`) counts, up to this, where it is longer than the usual wait: some servers always ask for 0.
+        longest (`float`, *optional*, defaults to 60.0): Maximum seconds between two attempts. A server's `Retry-After`
+            is honoured up to this limit if it is longer than the usual wait: some servers always send 0.
     """
 
     most: int = 6
@@ -45,7 +45,7 @@ class Retries:
     longest: float = 60.0
 
     def wait(self, attempt: int, error: ModelError) -> float:
-        """Seconds to wait after this failed attempt (0 is the first); up to half of it by chance, against crowds."""
+        """Seconds to wait after this failed attempt (0 is the first), reduced by up to half at random (jitter)."""
         usual = min(self.first * 2.0**attempt, self.longest) * random.uniform(0.5, 1.0)
         return max(usual, min(error.retry_after or 0.0, self.longest))
 
@@ -55,12 +55,12 @@ class Spent:
     """What a caller has used so far.
 
     Args:
-        asked (`int`): Calls that went to a model and were answered.
+        asked (`int`): Calls that were sent to a model and answered.
         kept (`int`): Calls answered from the ledger.
-        retried (`int`): Attempts made again.
-        failed (`int`): Calls without an answer in the end.
-        prompt_tokens, completion_tokens (`int`): Of the answers that say it, those from the ledger left out.
-        uncounted (`int`): Answers that do not say how many tokens they used.
+        retried (`int`): Attempts that were retries.
+        failed (`int`): Calls that failed after all retries.
+        prompt_tokens, completion_tokens (`int`): Totals over answers with token counts, without those of the ledger.
+        uncounted (`int`): Answers without token counts.
     """
 
     asked: int = 0
@@ -92,21 +92,21 @@ class _Place:
 
     model: ChatModel
     busy: int = 0
-    rests_until: float = 0.0  # it has just failed: the others go first until then
+    rests_until: float = 0.0  # it has failed: the others are preferred until then
 
 
 class Caller:
-    """A model as evaluation, judging and synthesis ask it.
+    """A model as used by evaluation, judging and synthesis.
 
-    Several backends of one model (servers behind different URLs) share the calls: the next goes to the one that has
-    fewest in hand and has not just failed. Each call is looked up in the ledger first, and kept in it when answered;
-    calls that are equal and wait at the same time are made once.
+    Several backends of one model (servers behind different URLs) share the calls: the next goes to the least busy one
+    that has not just failed. Each call is looked up in the ledger first, and stored in it when answered; equal calls
+    that are pending at the same time are made once.
 
     Args:
         models (`ChatModel` or `Sequence[ChatModel]`): Backends of the same model.
-        ledger ([`Ledger`], *optional*): Where answers are kept; without one nothing is.
-        concurrency (`int`, *optional*, defaults to 16): Most calls at once, over all backends.
-        retries ([`Retries`], *optional*): What is done about failures that may pass.
+        ledger ([`Ledger`], *optional*): Stores answers; without it none are stored.
+        concurrency (`int`, *optional*, defaults to 16): Maximum number of calls in flight, over all backends.
+        retries ([`Retries`], *optional*): How transient failures are retried.
 
     Raises:
         `ValueError`: If there is no model or `concurrency` is below 1.
@@ -140,25 +140,25 @@ class Caller:
         self._fingerprint: dict[str, Any] | None = None
         self._window_asked: tuple[int | None] | None = None
         self._told: set[str] = set()
-        self._about = asyncio.Lock()  # what is known of the model is asked once, not by everybody who waits
+        self._about = asyncio.Lock()  # facts about the model are requested once, not by every waiting task
         self.spent = Spent()
 
     @property
     def name(self) -> str:
-        """Who answers, for reports."""
+        """The model's name, for reports."""
         return self._places[0].model.name
 
     @property
     def notes(self) -> list[str]:
-        """What the backends noted, each once."""
+        """The notes of all backends, without repetition."""
         return list(dict.fromkeys(note for place in self._places for note in place.model.notes))
 
     async def fingerprint(self) -> dict[str, Any]:
-        """What the ledger knows this model by; asked once.
+        """What identifies this model in the ledger; requested once.
 
         Raises:
             `ValueError`: If the backends are not the same model.
-            `ModelError`: If none can be asked.
+            `ModelError`: If a backend cannot be asked.
         """
         async with self._about:
             if self._fingerprint is None:
@@ -166,8 +166,8 @@ class Caller:
                 other = next((print_ for print_ in found if print_ != found[0]), None)
                 if other is not None:
                     raise ValueError(
-                        f"{self._places[0].model.name} and its fellow servers are not the same model: {found[0]} "
-                        f"against {other}. Name URLs of one model, with one chat template."
+                        f"the servers of {self._places[0].model.name} do not serve the same model: {found[0]} and "
+                        f"{other}. Name URLs of one model with one chat template."
                     )
                 self._fingerprint = found[0]
             return self._fingerprint
@@ -184,13 +184,13 @@ class Caller:
 
         Args:
             messages (`Messages`): A conversation that ends where the reply begins.
-            sampling (`Sampling`): How to draw. Give a seed: equal calls are one call.
+            sampling (`Sampling`): How to sample. Give a seed: equal calls are one call.
             thinking (`bool`, *optional*, defaults to `True`): Whether the turn is opened with system thinking.
             schema (`Schema`, *optional*): JSON schema of the reply.
 
         Raises:
             `ModelError`: If there is no answer after all retries.
-            [`AccessRefused`]: If the server lets nobody in with this key: no other call would be answered either.
+            [`AccessRefused`]: If the server rejects the API key: every other call would fail too.
         """
         key = call_key(await self.fingerprint(), messages, sampling=sampling, thinking=thinking, schema=schema)
         if key in self._asking:
@@ -200,7 +200,7 @@ class Caller:
             reply = await self._answer(key, lambda: self._from_a_place(messages, sampling, thinking, schema))
         except BaseException as error:
             future.set_exception(error if isinstance(error, Exception) else ModelError("cancelled", kind="dropped"))
-            future.exception()  # seen, if nobody else waits
+            future.exception()  # marked as retrieved, in case no other task waits for it
             raise
         else:
             future.set_result(reply)
@@ -209,21 +209,21 @@ class Caller:
             del self._asking[key]
 
     async def likelihoods(self, messages: Messages, continuations: Sequence[str]) -> list[float]:
-        """Log-probability of each of several whole answers, from the ledger or from a model in process.
+        """Log-probability of each of several complete answers, from the ledger or from a model in process.
 
         Args:
             messages (`Messages`): A conversation that ends where the answer begins.
             continuations (`Sequence[str]`): The answers.
 
         Raises:
-            `ValueError`: If the backend does not tell probabilities, as servers do not.
+            `ValueError`: If the backend cannot compute probabilities; servers cannot.
             `ModelError`: If the model fails.
         """
         model = self._places[0].model
         if not isinstance(model, Likely):
             raise ValueError(
-                f"{model.name} does not tell how likely an answer is: read its text, or name a model in this process "
-                "(a folder or Hub id)."
+                f"{model.name} cannot compute the probability of an answer: read the answer as text, or name a model "
+                "that runs in this process (a folder or Hub id)."
             )
         reading = Sampling(max_tokens=1, temperature=0.0)
         asked = {"likelihoods_of": list(continuations)}
@@ -239,25 +239,26 @@ class Caller:
     async def fit(
         self, messages: Messages, *, max_tokens: int, thinking: bool = True, names: Sequence[str] = ()
     ) -> tuple[list[Message], int]:
-        """Leaves out as few of the oldest turns as make room for a reply of `max_tokens` in the model's window.
+        """Drops as few of the oldest turns as necessary to leave room for a reply of `max_tokens` in the window.
 
         Args:
             messages (`Messages`): The conversation.
-            max_tokens (`int`): Room for the reply.
+            max_tokens (`int`): Maximum length of the reply.
             thinking (`bool`, *optional*, defaults to `True`): Whether the turn is opened with system thinking.
-            names (`Sequence[str]`, *optional*): Who speaks; turns that share a message are then dropped one by one.
+            names (`Sequence[str]`, *optional*): The speakers; turns that share a message are then dropped
+                individually.
 
         Returns:
-            `tuple[list[dict], int]`: The messages, and how many of the oldest were left out.
+            `tuple[list[dict], int]`: The messages, and how many of the oldest turns were dropped.
 
         Raises:
             `WindowFull`: If not even the newest exchange fits.
-            `ModelError`: If the model cannot be asked how long the prompt is.
+            `ModelError`: If the length of the prompt cannot be requested.
         """
         model = self._places[0].model
         window = await self._window()
         limit = None if window is None else window - max_tokens
-        if limit is None or estimate_tokens(messages) <= limit:  # the estimate is rather too high
+        if limit is None or estimate_tokens(messages) <= limit:  # the estimate errs on the high side
             return [dict(message) for message in messages], 0
         fitted = await self._patiently(
             lambda: fit(messages, model, limit, thinking=thinking, names=names), self._retries.most
@@ -265,19 +266,19 @@ class Caller:
         return fitted.messages, fitted.dropped
 
     async def _window(self) -> int | None:
-        """The model's window; asked once, however many wait for it."""
+        """The model's window; requested once, even by concurrent tasks."""
         async with self._about:
             if self._window_asked is None:
                 self._window_asked = (await self._patiently(self._places[0].model.window),)
             return self._window_asked[0]
 
     async def close(self) -> None:
-        """Lets go of all connections."""
+        """Closes all connections."""
         for place in self._places:
             await place.model.close()
 
     async def _answer(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
-        """Asks until there is an answer, or until trying again is no use; between attempts others may ask the same."""
+        """Asks until there is an answer or no retry can help; between attempts other tasks may make the same call."""
         attempt = 0
         while True:
             try:
@@ -285,8 +286,8 @@ class Caller:
             except ModelError as error:
                 if self._keeps_out(error):
                     self.spent.failed += 1
-                    raise AccessRefused(f"{error} Nothing more is asked of it; what was answered is kept.") from error
-                # What is no answer at all (a proxy's error page) may pass too: the address was right at first.
+                    raise AccessRefused(f"{error} No further calls are made; answers so far are stored.") from error
+                # A response that is not an answer (a proxy's error page) may be transient too: the URL worked before.
                 passing = error.retryable or error.kind == "protocol"
                 if not passing or attempt >= self._retries.most:
                     self.spent.failed += 1
@@ -296,20 +297,20 @@ class Caller:
                 attempt += 1
 
     def _keeps_out(self, error: ModelError) -> bool:
-        """Whether this refusal is of the key, not of one prompt, as some services answer 403 to what they filter."""
+        """Whether the key was refused, not one prompt: some services answer 403 to prompts that they filter."""
         return error.status == 401 or (
             error.status == 403 and not self.spent.asked and not _FILTERED.search(str(error))
         )
 
     def _tell(self) -> None:
-        """Tells, once each, what the models noted, such as a field that goes unsent."""
+        """Logs the models' notes, each once, such as a field that is no longer sent."""
         for note in self.notes:
             if note not in self._told:
                 self._told.add(note)
                 _log.warning("%s", note)
 
     async def _once(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
-        """The reply to a call, from the ledger if there is one; asked for once, within the limit."""
+        """The reply to a call, from the ledger if possible, else from one call within the limit."""
 
         async def counted() -> Reply:
             reply = await ask()
@@ -340,7 +341,7 @@ class Caller:
         return reply
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]], most: int = _FIRST_RETRIES) -> T:
-        """Makes a call about the model or a prompt; the first with few retries, to tell of a wrong address soon."""
+        """Makes a call about the model or a prompt; with few retries by default, to report a wrong URL early."""
         attempt = 0
         while True:
             try:

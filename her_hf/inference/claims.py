@@ -1,6 +1,6 @@
-"""Who is asking what, among processes that share a ledger: each holds a file locked for as long as it lives.
+"""Claims of processes that share a ledger: each process holds a lock file for as long as it lives.
 
-A lock of the operating system goes with its process, however that ends, so that no claim outlives who made it.
+The operating system releases a lock when its process ends for any reason, so that no claim outlives its process.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ _SECONDS = 10.0
 
 
 class Mark:
-    """The file that one user of a ledger holds locked; it is gone when the user closes, and free when it was killed.
+    """The lock file of one process that uses a ledger; removed when the ledger is closed, unlocked by a kill.
 
     Args:
-        ledger (`Path`): The ledger's file; the mark lies beside it.
+        ledger (`Path`): The ledger's file; the lock file is next to it.
 
     Raises:
-        `OSError`: If the file cannot be made or locked.
+        `OSError`: If the file cannot be created or locked.
     """
 
     def __init__(self, ledger: Path) -> None:
@@ -30,13 +30,13 @@ class Mark:
         self._lock.acquire()
 
     def close(self) -> None:
-        """Lets go of the file and removes it."""
+        """Unlocks and removes the file."""
         self._lock.release()
         self._file.unlink(missing_ok=True)
 
 
 def is_alive(ledger: Path, owner: str) -> bool:
-    """Whether the owner of a claim still holds its mark; one that nobody holds is removed."""
+    """Whether the owner of a claim still holds its lock file; an unlocked file is removed."""
     file = _file_of(ledger, owner)
     if not file.exists():
         return False
@@ -51,7 +51,7 @@ def is_alive(ledger: Path, owner: str) -> bool:
 
 
 def owners(ledger: Path) -> list[str]:
-    """Whose marks lie beside a ledger, alive or not."""
+    """The owners of all lock files of a ledger, alive or not."""
     return [
         file.name.removeprefix(f"{ledger.name}.")[: -len(".tmp")]
         for file in ledger.parent.glob(f"{ledger.name}.*.tmp")

@@ -10,10 +10,10 @@ _BROKEN = "\ufffd"
 
 
 class Detokenizer:
-    """Decodes ids as they come; the pieces add up to one text, cut before the first stop text.
+    """Decodes ids incrementally; the pieces add up to one text, which ends before the first stop text.
 
-    Only the ids since the last sure place are decoded again, so time is linear; a piece that ends in half a character
-    waits for the rest, and one that could be the beginning of a stop text waits until that is decided.
+    Only the ids since the last settled position are decoded again, so time is linear. A piece that ends in half a
+    character is held back until the rest arrives, and one that could begin a stop text until that is decided.
 
     Args:
         decode (`Callable[[Sequence[int]], str]`): Text of ids.
@@ -23,13 +23,15 @@ class Detokenizer:
     def __init__(self, decode: Decode, stop: Sequence[str] = ()) -> None:
         self._decode, self._stop = decode, tuple(stop)
         self._ids: list[int] = []
-        self._base = self._read = 0  # ids[base:read] is context whose text was taken, so that spaces come out right
+        self._base = self._read = (
+            0  # ids[base:read] is context whose text was returned, so that spaces are decoded correctly
+        )
         self._waiting = ""
         self.text = ""
         self.stopped = False
 
     def feed(self, ids: Sequence[int], final: bool = False) -> str:
-        """Takes more ids; returns the text that is now sure."""
+        """Takes more ids; returns the text that is settled by them."""
         self._ids.extend(ids)
         before = self._decode(self._ids[self._base : self._read])
         after = self._decode(self._ids[self._base :])
@@ -52,7 +54,7 @@ class Detokenizer:
         return piece
 
     def _undecided(self) -> int:
-        """Length of the longest end of the waiting text that a stop text begins with."""
+        """Length of the longest suffix of the waiting text that is a prefix of a stop text."""
         return max(
             (size for text in self._stop for size in range(1, len(text)) if self._waiting.endswith(text[:size])),
             default=0,

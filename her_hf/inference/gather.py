@@ -1,4 +1,4 @@
-"""Calls that wait at the same time become one batch, so that a model in process serves concurrent callers."""
+"""Batches concurrent calls, so that a model in process serves concurrent callers efficiently."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class _Waiting:
 
 
 class Gathered:
-    """Gathers single calls into batches: while one batch is generated, the next calls collect.
+    """Gathers single calls into batches: while one batch is generated, new calls are collected for the next.
 
-    Calls go together if they differ in messages and seed only. Replies do not depend on the batch, except by the
+    Calls share a batch if they differ in messages and seed only. Replies do not depend on the batch, except for the
     rounding of batched arithmetic.
 
     Args:
         generate (`Callable`): `LocalModel.chat_many`.
-        most (`int`, *optional*, defaults to 16): Most calls of a batch.
+        max_batch (`int`, *optional*, defaults to 16): Maximum number of calls in a batch.
     """
 
-    def __init__(self, generate: Callable[..., Awaitable[list[Reply]]], most: int = 16) -> None:
-        self._generate, self._most = generate, most
+    def __init__(self, generate: Callable[..., Awaitable[list[Reply]]], max_batch: int = 16) -> None:
+        self._generate, self._max_batch = generate, max_batch
         self._waiting: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
 
     async def ask(self, messages: Messages, sampling: Sampling, thinking: bool) -> Reply:
-        """One reply, generated with whatever else is waiting.
+        """One reply, generated in a batch with the other waiting calls.
 
         Raises:
             `ModelError`: If generation fails.
@@ -49,7 +49,7 @@ class Gathered:
         return await call.reply
 
     async def _work(self) -> None:
-        await asyncio.sleep(0)  # lets the other calls that are ready now join
+        await asyncio.sleep(0)  # lets other calls that are ready now join the batch
         while self._waiting:
             batch = self._next_batch()
             seeds = [call.sampling.seed for call in batch]
@@ -59,7 +59,7 @@ class Gathered:
                     sampling=batch[0].sampling,
                     seeds=seeds,
                     thinking=batch[0].thinking,
-                    batch_size=self._most,
+                    batch_size=self._max_batch,
                 )
             except Exception as error:  # noqa: BLE001 - handed to every caller, whatever it is
                 for call in _unanswered(batch):
@@ -70,12 +70,12 @@ class Gathered:
                 call.reply.set_result(answers[id(call)])
 
     def _next_batch(self) -> list[_Waiting]:
-        """Takes the oldest call and those that go with it; calls nobody waits for any more are dropped."""
+        """Takes the oldest call and those that can share its batch; drops calls that no caller waits for any more."""
         self._waiting = [call for call in self._waiting if not call.reply.done()]
         if not self._waiting:
             return []
         kind = _kind(self._waiting[0])
-        batch = [call for call in self._waiting if _kind(call) == kind][: self._most]
+        batch = [call for call in self._waiting if _kind(call) == kind][: self._max_batch]
         taken = set(map(id, batch))
         self._waiting = [call for call in self._waiting if id(call) not in taken]
         return batch
@@ -86,5 +86,5 @@ def _kind(call: _Waiting) -> Any:
 
 
 def _unanswered(batch: list[_Waiting]) -> list[_Waiting]:
-    """Calls somebody still waits for."""
+    """Calls that a caller still waits for."""
     return [call for call in batch if not call.reply.done()]

@@ -1,7 +1,7 @@
-"""HTTP for servers of models: the openai client over aiohttp, one time limit a call, errors that say what to do.
+"""HTTP for model servers: the openai client over aiohttp, one time limit per call, errors with a remedy.
 
-The client's own retries are off (a [`Caller`] retries), and its response types are passed by: servers add fields of
-their own, and a streamed reply costs five times as much with them.
+The client's own retries are off (a [`Caller`] retries), and its response types are bypassed: servers add fields of
+their own, and a streamed reply costs five times as much with the types.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from .wire import error_of, parse_object
 T = TypeVar("T")
 
 _CONNECT_SECONDS = 10.0
-_UNLIMITED = 0  # callers have limits of their own; `None` would be aiohttp's hundred
+_UNLIMITED = 0  # callers limit concurrency themselves; `None` would be aiohttp's limit of 100
 _WHOLE = ("json", "html", "text/plain")
-"""Kinds of a body that is no stream, whatever was asked for."""
+"""Content types of a body that is not a stream, even if one was requested."""
 
 _FAILURES = (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, OSError)
 
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """Reading them is nearly all that opening a client costs, so it is done once."""
+    """Reading them takes most of the time of opening a client, so it is done once."""
     return httpx2.create_ssl_context()
 
 
 class Events(openai.AsyncStream[object]):
-    """A stream of JSON events that knows whether its end mark came.
+    """A stream of JSON events that records whether its end mark was received.
 
-    Events without data, with which servers keep a connection open, are passed over.
+    Events without data, which servers send to keep a connection open, are skipped.
     """
 
     complete = False
@@ -54,7 +54,7 @@ class Events(openai.AsyncStream[object]):
 
 
 def _without_empty_error(event: Any) -> Any:
-    """An event without an `error` that says nothing, which the client would raise."""
+    """The event without an empty `error`, which the client would raise."""
     try:
         data = json.loads(event.data)
     except (ValueError, RecursionError):
@@ -66,20 +66,20 @@ def _without_empty_error(event: Any) -> Any:
 
 
 class _Limit:
-    """The seconds of waiting that are left to one call."""
+    """The remaining waiting time of one call."""
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
 
     async def wait(self, coming: Awaitable[T]) -> T:
-        """Waits for something; what whoever reads a stream does in between does not count."""
+        """Waits within the limit; time that the reader of a stream spends between two pieces does not count."""
         clock = asyncio.get_running_loop().time
-        begun = clock()
+        started = clock()
         try:
             async with asyncio.timeout(max(self._left, 0.0)):
                 return await coming
         finally:
-            self._left -= clock() - begun
+            self._left -= clock() - started
 
 
 class Answer:
@@ -87,8 +87,8 @@ class Answer:
 
     Args:
         response (`httpx2.Response`): The response.
-        events (`Events`, *optional*): Its body as a stream; none if the server refused.
-        limit (`_Limit`): The time that is left.
+        events (`Events`, *optional*): Its body as a stream; `None` if the server refused.
+        limit (`_Limit`): The remaining time.
         server (`str`): The server's base URL, for messages.
     """
 
@@ -105,13 +105,13 @@ class Answer:
         return body.decode("utf-8", errors="replace")
 
     async def objects(self) -> AsyncGenerator[dict[str, Any], None]:
-        """The one JSON object of a whole answer, or those of a stream, whichever was asked for.
+        """The JSON object of a whole answer, or the objects of a stream, regardless of what was requested.
 
-        After the last, `complete` says whether that was all: a whole answer, or a stream with its end mark. An error
-        that the server sends in the middle of a stream is an object with `error`.
+        After the last object, `complete` is true for a whole answer and for a stream with its end mark. An error that
+        the server sends in the middle of a stream is an object with `error`.
 
         Raises:
-            `ModelError`: If what comes is neither.
+            `ModelError`: If the body is neither.
         """
         if any(kind in self.kind for kind in _WHOLE):
             text = await self.text()
@@ -127,7 +127,7 @@ class Answer:
                 yield event
         except ValueError as error:
             raise ModelError(
-                f"{self._server} sent an event that is no JSON object ({str(error)[:200]}). Look at the server's log.",
+                f"{self._server} sent an event that is not a JSON object ({str(error)[:200]}). See the server's log.",
                 kind="protocol",
             ) from error
         except openai.APIConnectionError:
@@ -137,7 +137,7 @@ class Answer:
         self.complete = self._events.complete
 
     async def close(self) -> None:
-        """Closes the connection if the body was not read to its end: a server stops writing then."""
+        """Closes the connection if the body was not read to its end, so that the server stops writing."""
         if self._events is not None:
             await self._events.close()
 
@@ -147,8 +147,8 @@ class Connection:
 
     Args:
         server (`str`): The server's base URL.
-        key (`str`): Bearer token; none if empty.
-        timeout (`float`): Seconds that one call may take in all, its answer read to the end.
+        key (`str`): Bearer token; empty for none.
+        timeout (`float`): Total seconds that one call may take, including reading its answer.
     """
 
     def __init__(self, server: str, key: str, timeout: float) -> None:
@@ -158,19 +158,19 @@ class Connection:
 
     @asynccontextmanager
     async def request(self, url: str, body: dict[str, Any] | None = None) -> AsyncIterator[Answer]:
-        """One request, a POST if it has a body; what fails, also while the answer is read, is a [`ModelError`]."""
+        """One request, a POST if it has a body; failures, also while reading the answer, become a [`ModelError`]."""
         answer: Answer | None = None
         try:
             answer = await self._send(url, body)
             yield answer
         except _FAILURES as error:
-            raise self._explained(error, begun=answer is not None) from error
+            raise self._explained(error, answering=answer is not None) from error
         finally:
             if answer is not None:
                 await answer.close()
 
     async def _send(self, url: str, body: dict[str, Any] | None) -> Answer:
-        """Sends a request; the body of the answer is left to be read, be it a stream or not."""
+        """Sends a request; the body of the answer, a stream or not, is still to be read."""
         client, limit = self._opened(), _Limit(self._timeout)
         how: dict[str, Any] = {"cast_to": object, "stream": True, "stream_cls": Events}
         if not self._key:
@@ -183,8 +183,8 @@ class Connection:
             return Answer(error.response, None, limit, self._server)
         return Answer(events.response, events, limit, self._server)
 
-    def _explained(self, error: BaseException, *, begun: bool) -> ModelError:
-        """What failed. The client calls a connection that broke a timeout, so its cause is looked at."""
+    def _explained(self, error: BaseException, *, answering: bool) -> ModelError:
+        """What failed, from the cause of the error: the client reports a broken connection as a timeout."""
         causes = [error]
         while (cause := causes[-1].__cause__) is not None:
             causes.append(cause)
@@ -196,15 +196,15 @@ class Connection:
                     kind="connection",
                 )
         if any(isinstance(cause, TimeoutError) for cause in causes):
-            what = "did not finish its answer within" if begun else "was silent for"
+            what = "did not finish its answer within" if answering else "did not respond for"
             return ModelError(
                 f"{self._server} {what} {self._timeout:g} seconds. The server may be busy or still loading: try "
                 "again, or allow more time (--timeout).",
                 kind="timeout",
             )
         last = causes[-1]
-        said = _why(last) if isinstance(last, OSError) else f"{type(last).__name__}: {str(last)[:200]}"
-        return ModelError(f"The connection to {self._server} broke ({said}). Try again.", kind="dropped")
+        why = _why(last) if isinstance(last, OSError) else f"{type(last).__name__}: {str(last)[:200]}"
+        return ModelError(f"The connection to {self._server} broke ({why}). Try again.", kind="dropped")
 
     def _opened(self) -> openai.AsyncOpenAI:
         """The client of the running event loop."""
@@ -223,7 +223,7 @@ class Connection:
         return self._client
 
     async def close(self) -> None:
-        """Lets go of the client; a later request opens another."""
+        """Closes the client; a later request opens a new one."""
         if self._client is not None:
             await self._client.close()
             self._client = None
@@ -240,7 +240,7 @@ _WHYS = {
 
 
 def _why(error: Exception) -> str:
-    """Why a connection failed, in words of our own: the system's differ by platform and name addresses and ports."""
+    """Why a connection failed. The system's own messages differ by platform and contain addresses and ports."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return f"no connection within {_CONNECT_SECONDS:g} seconds"
     if isinstance(error, aiohttp.ClientConnectorDNSError):

@@ -1,12 +1,12 @@
-"""System thinking inline, whatever way a backend hands it over.
+"""Puts system thinking inline, however a backend delivers it.
 
-There are four ways. `split`: the server takes it out of the reply and sends it as `reasoning` or `reasoning_content`.
+There are four ways. `split`: the server removes it from the reply and sends it as `reasoning` or `reasoning_content`.
 `prefilled`: the prompt already ends in the opening tag, so the reply begins inside the block. `plain`: the model
-writes the tags itself. Unknown (`None`): the reply is held back until its first system tag tells, or until it ends.
+writes the tags itself. Unknown (`None`): the reply is held back until its first system tag decides, or until it ends.
 
-Two things are evidence that a reply began inside a block: a prompt that is shown to end in the opening tag, and a
-close in the reply that nothing opened. Another reply is none, as replies come in any order, and neither is the reason
-why a reply ended: without evidence a reply is speech, also one that was cut.
+Two observations show that a reply began inside a block: the server shows a prompt that ends in the opening tag, or the
+reply has a closing tag without an opening one. Neither other replies, which arrive in any order, nor the finish reason
+are evidence: without evidence a reply is speech, even if it was truncated.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def opens_thinking(prompt: str) -> bool:
 def answer_only(content: str) -> str:
     """A reply without the thinking before its answer.
 
-    That is blocks in front, and all up to the last close that nothing opened. An answer that is JSON is left as it is:
-    it may quote tags.
+    Removed are leading blocks and everything up to the last closing tag without an opening one. An answer that is JSON
+    is not changed: it may quote tags.
 
     Args:
         content (`str`): The whole reply.
@@ -69,16 +69,16 @@ def answer_only(content: str) -> str:
 
 
 class InlineText:
-    """Puts the pieces of one reply together as text with its system thinking inline.
+    """Joins the pieces of one reply as text with its system thinking inline.
 
     Args:
         way (`str`, *optional*): `"split"`, `"prefilled"`, `"plain"`, or `None` if it is not known yet.
-        thinking (`bool`, *optional*, defaults to `True`): `False` leaves reasoning out, and of the content the
-            thinking before the answer; then all is held back until the end, unless `way` is `"plain"` and the reply
-            does not begin with a system tag. Where all of a reply came as reasoning, that is the answer if it is
-            JSON as a whole or plainly a turn: a server's reasoning parser takes all before a closing tag, which a
-            model that does not think never writes.
-        schema (`bool`, *optional*, defaults to `False`): Whether JSON was asked for, so that a turn is no answer.
+        thinking (`bool`, *optional*, defaults to `True`): `False` drops reasoning and the thinking before the answer;
+            then everything is held back until the end, unless `way` is `"plain"` and the reply does not begin with a
+            system tag. If a whole reply came as reasoning, it is the answer if it is JSON or clearly a turn: a
+            server's reasoning parser takes everything before a closing tag, which a model that does not think never
+            writes.
+        schema (`bool`, *optional*, defaults to `False`): Whether JSON was requested, so that a turn is not an answer.
 
     Example:
 
@@ -100,7 +100,7 @@ class InlineText:
         self.aside_was_all = False  # whether the answer came as reasoning, though thinking is off
 
     def reasoning(self, piece: str) -> str:
-        """Takes a piece that came apart as reasoning; returns the text to show."""
+        """Takes a piece that came as reasoning; returns the text to show."""
         if not piece:
             return ""
         if not self.thinking:
@@ -129,7 +129,7 @@ class InlineText:
     def close(self, finish: str) -> str:
         """Ends the reply; returns the text that was held back.
 
-        A reply that nothing shows to have begun inside a block is plain, whatever ended it (`finish`).
+        A reply without evidence that it began inside a block is plain, whatever ended it (`finish`).
         """
         held = self._release()
         if not self.thinking:
@@ -141,13 +141,13 @@ class InlineText:
         return OPENING + held if held and self.way == "prefilled" else held
 
     def _answer_aside(self, *, cut: bool) -> str:
-        """Reasoning after which nothing came, if it is an answer as a whole; what was cut is no whole turn."""
+        """Reasoning without content, if it is an answer as a whole; a truncated turn is not."""
         reasoning = "".join(self._aside)
         turn = not self._schema and not cut and _is_plainly_a_turn(reasoning)
         return reasoning if turn or is_whole_json(reasoning) else ""
 
     def _waits(self) -> bool:
-        """Whether what is held does not tell yet how the reply begins."""
+        """Whether the text held back does not yet show how the reply begins."""
         if self.way is None:
             return not (self.thinking and _SYSTEM_TAG.search(self._held))
         front = self._held.lstrip()
@@ -159,7 +159,7 @@ class InlineText:
             return ""
         tag = _SYSTEM_TAG.search(self._held)
         if tag and tag[1]:
-            self.way = "prefilled"  # a close that nothing opened
+            self.way = "prefilled"  # a closing tag without an opening one
         elif self.way is None or (tag and not self._held[: tag.start()].strip()):
             self.way = "plain"
         return OPENING if self.way == "prefilled" else ""
@@ -170,7 +170,7 @@ class InlineText:
 
 
 def _is_plainly_a_turn(text: str) -> bool:
-    """Whether a text begins as a turn does, with a label or a role tag; one with an object in it drafts an answer."""
+    """Whether a text begins like a turn, with a label or a role tag; one that contains an object drafts an answer."""
     if "{" in text:
         return False
     label = find_label(text.lstrip())

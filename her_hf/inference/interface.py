@@ -1,7 +1,6 @@
-"""The words every model call is made of: messages, sampling, replies, errors, and what a backend must offer.
+"""The types of a model call: messages, sampling, replies, errors, and the interface of a backend.
 
-Nothing here is heavy: evaluation, judging and sessions import this and learn of torch or aiohttp only through
-[`open_model`].
+Nothing heavy is imported here: evaluation, judging and sessions load torch or aiohttp only through [`open_model`].
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ Message: TypeAlias = dict[str, Any]
 Messages: TypeAlias = Sequence[Message]
 
 Schema: TypeAlias = Mapping[str, Any]
-"""A JSON schema that the reply is asked to follow."""
+"""A JSON schema that the reply should follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Everything about how a reply is drawn that could change it; hashable, so that a ledger can key by it.
+    """Everything about sampling that could change a reply; hashable, so that a ledger can use it in its keys.
 
     Args:
-        max_tokens (`int`, *optional*, defaults to 1024): Most tokens of a reply.
-        temperature (`float`, *optional*, defaults to 0.7): 0 takes the likeliest token each time.
+        max_tokens (`int`, *optional*, defaults to 1024): Maximum length of a reply in tokens.
+        temperature (`float`, *optional*, defaults to 0.7): 0 is greedy decoding.
         top_p (`float`, *optional*, defaults to 0.9): Probability mass that is sampled from.
-        seed (`int`, *optional*): Fixes the draw, from 0 to 2**31 - 1; without one every call differs.
+        seed (`int`, *optional*): Fixes the sample, from 0 to 2**31 - 1; without a seed every call differs.
         stop (`tuple[str, ...]`, *optional*): Texts that end a reply; they are not part of it.
 
     Raises:
@@ -72,7 +71,7 @@ def _shown(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that were counted; `None` where the backend does not say."""
+    """Token counts; `None` if the backend does not report them."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -83,14 +82,14 @@ class Reply:
     """One finished reply.
 
     Args:
-        text (`str`): The reply with its system thinking inline, opening tag included, whatever the backend sent apart
-            or prefilled: `parse_turn(reply.text)` reads it.
-        finish_reason (`str`): `"stop"`, `"length"`, or what the server said.
+        text (`str`): The reply with its system thinking inline, opening tag included, even if the backend sent it
+            separately or prefilled it: `parse_turn(reply.text)` reads it.
+        finish_reason (`str`): `"stop"`, `"length"`, or the server's own reason.
         ended (`bool`): Whether the model itself ended its turn, with its end-of-turn token.
-        usage (`Usage`): Tokens counted.
-        content (`str`): The reply without what the backend sent apart as reasoning.
-        reasoning (`str`, *optional*): What the backend sent apart as reasoning.
-        model (`str`): Who answered.
+        usage (`Usage`): Token counts.
+        content (`str`): The reply without the part that the backend sent separately as reasoning.
+        reasoning (`str`, *optional*): The part that the backend sent separately as reasoning.
+        model (`str`): Name of the model that answered.
     """
 
     text: str
@@ -104,13 +103,13 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt as the model gets it.
+    """A prompt as the model receives it.
 
     Args:
         text (`str`): The text.
-        tokens (`int`): Its length.
-        exact (`bool`): `False` if the backend does not show its template: then the text is the plain messages and the
-            length an estimate.
+        tokens (`int`): Its length in tokens.
+        exact (`bool`): `False` if the backend does not expose its template: the text is then the plain messages, and
+            the length an estimate.
     """
 
     text: str
@@ -119,13 +118,13 @@ class Prompt:
 
 
 class ModelError(RuntimeError):
-    """A model call that failed. The message says what, what was got, and the remedy.
+    """A failed model call. The message contains what failed, the response, and the remedy.
 
     Args:
-        message (`str`): For people.
+        message (`str`): Message for the user.
         kind (`str`): `"connection"`, `"timeout"`, `"status"`, `"protocol"`, `"dropped"` or `"local"`.
         status (`int`, *optional*): HTTP status.
-        retry_after (`float`, *optional*): Seconds the server asked to wait.
+        retry_after (`float`, *optional*): Seconds that the server asks to wait.
     """
 
     def __init__(
@@ -143,20 +142,20 @@ class ModelError(RuntimeError):
 
 
 class AccessRefused(PermissionError):
-    """A server that lets nobody in with this key. No [`ModelError`]: it is not about one call, so the work ends."""
+    """A server rejects the API key. Not a [`ModelError`]: it concerns every call, so the run ends."""
 
 
 class ChatModel(Protocol):
-    """A model that can be talked to. Backends: [`ServerModel`], [`LocalModel`]."""
+    """A chat model. Backends: [`ServerModel`], [`LocalModel`], [`InspectModel`]."""
 
     @property
     def name(self) -> str:
-        """Who answers, for logs and ledger keys."""
+        """The model's name, for logs and ledger keys."""
         ...
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about this model (a template that was added, a field the server refused)."""
+        """Notes for the user about this model (a template that was added, a field that the server refused)."""
         ...
 
     async def chat(
@@ -166,32 +165,32 @@ class ChatModel(Protocol):
 
         Args:
             messages (`Messages`): A conversation that ends where the reply begins.
-            sampling (`Sampling`, *optional*): How to draw.
+            sampling (`Sampling`, *optional*): How to sample.
             thinking (`bool`, *optional*, defaults to `True`): Whether the turn is opened with system thinking.
-            schema (`Schema`, *optional*): JSON schema of the reply. A backend that cannot hold the model to it says so
-                in `notes` and answers freely: the caller reads the text as it would without.
+            schema (`Schema`, *optional*): JSON schema of the reply. A backend that cannot enforce it adds a note to
+                `notes` and ignores it: the caller must be able to read a free-form reply.
 
         Raises:
-            `ModelError`: If there is no reply.
+            `ModelError`: If the call fails.
         """
         ...
 
     def stream(
         self, messages: Messages, *, sampling: Sampling = ..., thinking: bool = True
     ) -> AsyncGenerator[str | Reply, None]:
-        """The same reply in pieces: texts that add up to `Reply.text`, and last the [`Reply`]. Closing it stops it."""
+        """The reply in pieces that add up to `Reply.text`, followed by the [`Reply`]; closing stops generation."""
         ...
 
     async def prompt(self, messages: Messages, *, thinking: bool = True) -> Prompt:
-        """The prompt these messages become, and its length."""
+        """The prompt for these messages, and its length."""
         ...
 
     async def window(self) -> int | None:
-        """Most tokens of prompt and reply together; `None` if the backend does not say."""
+        """Maximum tokens of prompt and reply together; `None` if the backend does not report it."""
         ...
 
     async def fingerprint(self) -> dict[str, Any]:
-        """What tells this model from another in a ledger: JSON values, the digest of its template among them.
+        """What distinguishes this model from others in a ledger: JSON values, including a digest of its template.
 
         Raises:
             `ModelError`: If the backend cannot be asked.
@@ -199,14 +198,14 @@ class ChatModel(Protocol):
         ...
 
     async def close(self) -> None:
-        """Lets go of connections."""
+        """Closes connections."""
         ...
 
 
 @runtime_checkable
 class Likely(Protocol):
-    """A backend that tells how likely answers are: [`LocalModel`]."""
+    """A backend that computes the probability of answers: [`LocalModel`]."""
 
     async def likelihoods(self, messages: Messages, continuations: Sequence[str]) -> list[float]:
-        """Log-probability of each answer as a whole."""
+        """Log-probability of each complete answer."""
         ...

@@ -1,4 +1,4 @@
-"""A durable record of model calls: what was asked once is not asked again, after a kill or by a second process."""
+"""A durable record of model calls: no call is made twice, after a kill or by a second process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS replies (
 )
 _BUSY_SECONDS = 60.0
 _SOON, _LATER = 0.02, 0.5
-"""Seconds between two looks at a call that another process is making, at first and in the end."""
+"""First and longest interval in seconds between two checks of a call that another process is making."""
 
 
 def call_key(
@@ -50,7 +50,7 @@ def call_key(
     Args:
         fingerprint (`dict`): [`ChatModel.fingerprint`]: model, template digest, weights.
         messages (`Messages`): The conversation.
-        sampling (`Sampling`): How to draw, the seed included.
+        sampling (`Sampling`): How to sample, the seed included.
         thinking (`bool`): Whether the turn is opened with system thinking.
         schema (`Schema`, *optional*): JSON schema of the reply.
     """
@@ -60,14 +60,15 @@ def call_key(
 class Ledger:
     """Replies by key, in a SQLite file that any number of processes may share.
 
-    Each reply is committed before the call returns. What one process is asking, the others wait for; if it fails or is
-    killed, one of them asks. However often an answer is put, the first one counts, so that all later work sees one.
+    Each reply is committed before the call returns. While one process makes a call, the others wait for its reply; if
+    it fails or is killed, one of them makes the call. If a key is stored several times, the first reply counts, so
+    that all later work sees the same one.
 
     Args:
-        file (`str` or `Path`): The file; made if it is not there.
+        file (`str` or `Path`): The file; created if it does not exist.
 
     Raises:
-        `ValueError`: At first use, if the file is no ledger.
+        `ValueError`: At first use, if the file is not a ledger.
 
     Example:
 
@@ -87,25 +88,26 @@ class Ledger:
         self._waited = False
 
     def _open(self) -> sqlite3.Connection:
-        """The database; opened when it is first needed, so that a run can look at its folder before."""
+        """The database; opened at first use, so that a run can check its folder before."""
         if self._database is None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(self.file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 _patiently(database, "PRAGMA journal_mode=WAL")
-                # A killed process loses nothing that was committed; only a loss of power could cost the last replies.
+                # A killed process loses nothing that was committed; only a power failure could lose the last replies.
                 database.execute("PRAGMA synchronous=NORMAL")
                 for table in _TABLES:
                     _patiently(database, table)
             except sqlite3.DatabaseError as error:
                 database.close()
-                if isinstance(error, sqlite3.OperationalError):  # locked for all that time, a full disk, no permission
+                if isinstance(error, sqlite3.OperationalError):  # locked for too long, disk full, or no permission
                     raise OSError(
-                        f"the ledger {self.file} cannot be opened: {error}. Look who holds it, or mend the disk."
+                        f"the ledger {self.file} cannot be opened: {error}. Check which process uses it, the free "
+                        "disk space and the permissions."
                     ) from error
                 raise ValueError(
-                    f"{self.file} is no ledger ({error}). Name another file, or delete this one; the calls it would "
-                    "have kept are asked again."
+                    f"{self.file} is not a ledger ({error}). Name another file, or delete this one; its calls are "
+                    "then made again."
                 ) from error
             self._database = database
         return self._database
@@ -121,7 +123,7 @@ class Ledger:
             return int(self._open().execute("SELECT count(*) FROM replies").fetchone()[0])
 
     def get(self, key: str) -> Reply | None:
-        """The reply that was given to this call, if there was one."""
+        """The stored reply to this call, if there is one."""
         with self._lock:
             row = self._open().execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
         return _read(row[0]) if row else None
@@ -129,21 +131,21 @@ class Ledger:
     async def once(
         self, key: str, ask: Callable[[], Awaitable[Reply]], *, limit: asyncio.Semaphore | None = None
     ) -> tuple[Reply, bool]:
-        """The reply to a call: the one that is kept, else a call is made, by one process at a time.
+        """The reply to a call: the stored one, else that of a call that only one process makes.
 
-        A call is claimed when it is made, not while it waits, for its turn or for another process: what one process
-        has no room for, another may ask.
+        A call is claimed when it is made, not while it waits for the limit or for another process: a call that one
+        process has no capacity for can be made by another.
 
         Args:
-            key (`str`): The call's.
+            key (`str`): Key of the call.
             ask (`Callable`): Makes the call.
-            limit (`asyncio.Semaphore`, *optional*): Entered to claim and make the call.
+            limit (`asyncio.Semaphore`, *optional*): Acquired to claim and make the call.
 
         Returns:
-            `tuple[Reply, bool]`: The reply, and whether it was asked for here and now.
+            `tuple[Reply, bool]`: The reply, and whether this call made it.
 
         Raises:
-            `Exception`: What `ask` raises; the call is then free for others.
+            `Exception`: Any error of `ask`; the claim is then released.
         """
         pause = _SOON
         while (known := self.get(key)) is None:
@@ -158,15 +160,15 @@ class Ledger:
         return known, False
 
     async def _make(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
-        """Makes a call that is claimed, and keeps the reply; without one, the call is free again."""
+        """Makes a claimed call and stores the reply; if it fails, the claim is released."""
         try:
             return await self.put(key, await ask())
         except BaseException:
-            self._let_go(key)
+            self._release(key)
             raise
 
     def _claim(self, key: str) -> Reply | bool:
-        """The reply if there is one by now, else whether the call is this process's to make."""
+        """The reply if there is one by now, else whether this process has claimed the call."""
         with self._lock:
             database = self._open()
             mine = self._owner(database)
@@ -185,11 +187,13 @@ class Ledger:
                 database.execute("DELETE FROM claims WHERE key = ?", (key,))
         if not (row or taken or self._waited or (holder and holder[0] == mine)):
             self._waited = True
-            _log.warning("Another process asks the same, with the ledger %s: its answers are waited for.", self.file)
+            _log.warning(
+                "Another process makes the same calls with the ledger %s: waiting for its replies.", self.file
+            )
         return _read(row[0]) if row else bool(taken)
 
     def _owner(self, database: sqlite3.Connection) -> str:
-        """This process's name in claims; what killed ones left is swept away when it gets one."""
+        """This process's id in claims; claims of killed processes are removed when it is created."""
         if self._mark is None:
             for owner in owners(self.file):
                 if not is_alive(self.file, owner):
@@ -197,16 +201,16 @@ class Ledger:
             self._mark = Mark(self.file)
         return self._mark.owner
 
-    def _let_go(self, key: str) -> None:
-        """Frees a call that was not answered."""
+    def _release(self, key: str) -> None:
+        """Releases the claim on a call that was not answered."""
         with self._lock:
             if self._mark is not None:
                 self._open().execute("DELETE FROM claims WHERE key = ? AND owner = ?", (key, self._mark.owner))
 
     async def put(self, key: str, reply: Reply) -> Reply:
-        """Keeps a reply, and gives back the one that counts: an earlier one of the same key if there is one.
+        """Stores a reply and returns the one that counts: an earlier one with the same key if there is one.
 
-        Replies that come in at the same moment are committed together; each waits until it is.
+        Concurrent replies are committed in one transaction; the method returns after the commit.
         """
         loop = asyncio.get_running_loop()
         kept: asyncio.Future[Reply] = loop.create_future()
@@ -216,11 +220,11 @@ class Ledger:
         return await kept
 
     def _commit(self) -> None:
-        """Writes all replies that wait, in one transaction, and tells those who wait."""
+        """Writes all pending replies in one transaction and resolves their futures."""
         pending, self._pending = self._pending, []
         try:
             counting = self._write([(key, reply) for key, reply, _ in pending])
-        except Exception as error:  # noqa: BLE001 - handed to everybody who waits, whatever it is
+        except Exception as error:  # noqa: BLE001 - passed on to every waiting task
             for _, _, kept in pending:
                 if not kept.done():
                     kept.set_exception(error)
@@ -230,7 +234,7 @@ class Ledger:
                 kept.set_result(reply)
 
     def _write(self, replies: Sequence[tuple[str, Reply]]) -> list[Reply]:
-        """Keeps replies in one transaction; gives back those that count."""
+        """Stores replies in one transaction; returns those that count."""
         rows = [(key, reply.model, json.dumps(_plain(reply), ensure_ascii=False)) for key, reply in replies]
         with self._lock:
             database = self._open()
@@ -255,7 +259,7 @@ class Ledger:
         ]
 
     def close(self) -> None:
-        """Closes the file; what was kept stays, what was claimed is free."""
+        """Closes the file; replies stay stored, claims are released."""
         with self._lock:
             if self._mark is not None:
                 self._open().execute("DELETE FROM claims WHERE owner = ?", (self._mark.owner,))
@@ -267,7 +271,7 @@ class Ledger:
 
 
 def _patiently(database: sqlite3.Connection, statement: str) -> None:
-    """Executes what SQLite refuses at once, without its usual patience, while another process does the same."""
+    """Executes a statement that SQLite refuses immediately, without its timeout, while another process runs it."""
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:

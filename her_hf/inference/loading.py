@@ -1,4 +1,4 @@
-"""Loading a model and its tokenizer for this process, with errors that say what to do."""
+"""Loading a model and its tokenizer into this process, with errors that name a remedy."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 
 def load_parts(source: str, *, device: str | None, dtype: str | None, attach: bool) -> tuple[Any, Any, list[str]]:
-    """The model, its tokenizer, and what the user should know of them; see [`LocalModel.load`]."""
+    """The model, its tokenizer, and notes for the user; see [`LocalModel.load`]."""
     path = Path(source).expanduser()
     if not path.exists() and (source.count("/") > 1 or source.startswith((".", "~", "/"))):
-        raise FileNotFoundError(f"There is no folder {source}, and it is no Hub id (`owner/name`) nor a server's URL.")
+        raise FileNotFoundError(f"There is no folder {source}, and it is neither a Hub id (`owner/name`) nor a URL.")
     folder = str(path) if path.exists() else source
     base = _base_of(path)
     device = _usable_device(device) if device else best_device()
@@ -33,25 +33,25 @@ def load_parts(source: str, *, device: str | None, dtype: str | None, attach: bo
     except (OSError, ValueError, RuntimeError, EOFError, KeyError, UnpicklingError, SafetensorError) as error:
         if base and not Path(base).exists() and isinstance(error, OSError):
             raise FileNotFoundError(
-                f"{base_not_found(base, source)}. Merge the two from where the base lies now "
+                f"{base_not_found(base, source)}. Merge the adapter with the base at its current location "
                 f"(her-hf merge {source} OUT --base BASE), and name the merged folder."
             ) from error
         kind = FileNotFoundError if isinstance(error, OSError) else ValueError
         raise kind(
-            f"No model could be loaded from {source!r}: {first_line(error).rstrip('.')}. Give a whole folder "
-            "that `save_pretrained` wrote, a Hub id, or a server's URL."
+            f"No model could be loaded from {source!r}: {first_line(error).rstrip('.')}. Give a complete folder "
+            "written by `save_pretrained`, a Hub id, or a server's URL."
         ) from error
     from her_hf.processing import attach_tokenizer, check_embeddings, take_any_roles
 
     check_embeddings(tokenizer, model.config, source)
     notes = []
     if template_of(tokenizer) is None and not attach:
-        raise ValueError(f"{source} has no chat template of its own: name a chat model, or a reward model.")
+        raise ValueError(f"{source} has no chat template: name a chat model or a reward model.")
     if attach and OPENING.strip() not in (template_of(tokenizer) or ""):
         tokenizer = attach_tokenizer(tokenizer)
         notes.append(
-            f"{source} does not carry the HER chat template; it was added for this run. "
-            "`her-hf attach` writes a folder that has it."
+            f"{source} does not have the HER chat template; it was added for this run. "
+            "`her-hf attach` writes a folder with the template."
         )
     elif note := take_any_roles(tokenizer):
         notes.append(note)
@@ -59,18 +59,18 @@ def load_parts(source: str, *, device: str | None, dtype: str | None, attach: bo
 
 
 def base_not_found(base: str, adapter: str | Path) -> str:
-    """What to say of an adapter whose base is not where it says.
+    """The error for an adapter whose base cannot be found.
 
-    It keeps the path that its training was given, which may have been relative to another folder.
+    An adapter stores the path that was given to its training, which may have been relative to another folder.
     """
     return (
-        f"the base {base!r} of the adapter {adapter} is no folder here (looked in {Path.cwd()}), and no model of the "
-        "Hub that can be reached"
+        f"the base {base!r} of the adapter {adapter} is neither a folder here (looked in {Path.cwd()}) nor a model on "
+        "the Hub that can be reached"
     )
 
 
 def _base_of(folder: Path) -> str | None:
-    """The base that a folder with an adapter names."""
+    """The base that is named by a folder with an adapter."""
     if not (folder / ADAPTER_CONFIG).is_file() or (folder / "config.json").is_file():
         return None
     base = adapter_config(folder).get("base_model_name_or_path")
@@ -78,7 +78,7 @@ def _base_of(folder: Path) -> str | None:
 
 
 def adapter_config(folder: Path) -> dict[str, Any]:
-    """What an adapter says of itself.
+    """The configuration of an adapter.
 
     Raises:
         `ValueError`: If it cannot be read; the message names the file.
@@ -87,32 +87,32 @@ def adapter_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file} is no JSON: {first_line(error)}. Copy the adapter's folder again.") from error
+        raise ValueError(f"{file} is not JSON: {first_line(error)}. Copy the adapter's folder again.") from error
     if not isinstance(config, dict):
         raise ValueError(f"{file} must hold an object, got {type(config).__name__}. Copy the adapter's folder again.")
     return config
 
 
 def template_of(tokenizer: Any) -> str | None:
-    """A tokenizer's own chat template, the default one of several."""
+    """A tokenizer's chat template; the default one of several."""
     template = tokenizer.chat_template
     return template.get("default") if isinstance(template, dict) else template
 
 
 def _usable_device(name: str) -> str:
-    """The device, tried before weights are read for it."""
+    """The device, checked before weights are read for it."""
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"torch cannot use the device {name!r} here: {first_line(error).partition('. ')[0]}. Name another one, "
-            f"such as {best_device()}, or none for the best there is."
+            f"such as {best_device()}, or leave the option out."
         ) from error
     return name
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """The message of an error, its first line."""
     text = f"unknown key {error}" if isinstance(error, KeyError) else str(error)
     lines = text.strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -24,17 +24,16 @@ from .loading import first_line, load_parts, template_of
 from .seeded import SeededSampler, Stopper
 
 BATCH_SIZE = 16
-"""Prompts generated together; on two CPU cores a small model gains until about here."""
-
+"""Number of prompts in a batch; on two CPU cores larger batches of a small model gain little."""
 
 _NO_SCHEMA = (
-    "A model in process is not held to a JSON schema: its text is read as it comes. Serve it with vLLM for structured "
-    "output."
+    "A JSON schema is not enforced for a model in process: its text is read as it is. Serve it with vLLM for "
+    "structured output."
 )
 
 
 class _Taps(BaseStreamer):  # type: ignore[misc]
-    """Passes on each generated id; `generate` hands over the prompt first, which is skipped."""
+    """Passes on each generated id, without the prompt, which `generate` passes first."""
 
     def __init__(self, take: Callable[[list[int]], None]) -> None:
         self._take, self._prompt = take, True
@@ -45,7 +44,7 @@ class _Taps(BaseStreamer):  # type: ignore[misc]
         self._prompt = False
 
     def end(self) -> None:
-        """`generate` demands it; the end is known from its return."""
+        """Required by `generate`; the end is known from its return."""
 
 
 class LocalModel:
@@ -55,7 +54,7 @@ class LocalModel:
         tokenizer (`PreTrainedTokenizerBase`): With a HER chat template.
         model (`PreTrainedModel`): Its model, in evaluation mode.
         name (`str`): For logs.
-        window (`int`, *optional*): Most tokens of prompt and reply together; without it the model's own.
+        window (`int`, *optional*): Maximum tokens of prompt and reply together; by default that of the model.
     """
 
     def __init__(self, tokenizer: Any, model: Any, *, name: str, window: int | None = None) -> None:
@@ -72,7 +71,7 @@ class LocalModel:
         if not ends:
             raise ValueError(f"{name} has no end-of-turn token: set eos_token in its tokenizer_config.json.")
         self._ends = frozenset(ends)
-        # A model may stop at other tokens too, but only this one ends a turn as it was trained to.
+        # A model may stop at other tokens too, but it was trained to end a turn with this one only.
         self._turn_end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else ends[0]
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
 
@@ -86,18 +85,18 @@ class LocalModel:
         dtype: str | None = None,
         attach: bool = True,
     ) -> LocalModel:
-        """Loads a folder or Hub id; a tokenizer without the HER template gets it here, in memory, with a note.
+        """Loads a folder or Hub id; the HER template is attached in memory if the tokenizer lacks it, with a note.
 
         Args:
             source (`str`): A folder or Hub id.
             window, device, dtype: See [`open_model`].
-            attach (`bool`, *optional*, defaults to `True`): Whether to give it the HER template. A reward model and
-                a judge speak through the template they came with.
+            attach (`bool`, *optional*, defaults to `True`): Whether to attach the HER template. Reward models and
+                judges use their own template.
 
         Raises:
-            `FileNotFoundError`: If there is no such folder or Hub id, or no network to fetch it.
-            `ValueError`: If it is no whole model folder, if the tokenizer cannot carry the HER template or has tokens
-                beyond the embeddings, or if torch does not know the dtype or cannot use the device.
+            `FileNotFoundError`: If there is no such folder or Hub id, or it cannot be downloaded.
+            `ValueError`: If it is not a complete model folder, if the HER template cannot be attached to the tokenizer
+                or it has tokens without embeddings, or if torch does not know the dtype or cannot use the device.
         """
         model, tokenizer, notes = load_parts(source, device=device, dtype=dtype, attach=attach)
         local = cls(tokenizer, model.eval(), name=source, window=window)
@@ -120,7 +119,7 @@ class LocalModel:
         return Prompt(self._render(messages, thinking), len(self._encode(messages, thinking)), exact=True)
 
     async def fingerprint(self) -> dict[str, Any]:
-        """See [`ChatModel.fingerprint`]. Of the weights every thousandth number or so counts, and their names."""
+        """See [`ChatModel.fingerprint`]. It includes the names of the weights and a sample of their values."""
         return await asyncio.to_thread(
             lambda: {
                 "model": Path(self._name).name,
@@ -133,14 +132,14 @@ class LocalModel:
         )
 
     async def close(self) -> None:
-        """Nothing to let go of: the weights go with the object."""
+        """Nothing to close: the weights are freed with the object."""
 
     # -- replies
 
     async def stream(
         self, messages: Messages, *, sampling: Sampling | None = None, thinking: bool = True
     ) -> AsyncGenerator[str | Reply, None]:
-        """See [`ChatModel.stream`]. The model runs in a thread, which ends one token after the generator is closed."""
+        """See [`ChatModel.stream`]. The model runs in a thread that ends one token after the generator is closed."""
         sampling = sampling or Sampling()
         prompt = self._encode(messages, thinking)
         opening = self._opening(messages, thinking)
@@ -173,7 +172,7 @@ class LocalModel:
             cancelled.set()
             await asyncio.wait([worker])
             if not worker.cancelled():
-                worker.exception()  # seen here, if nobody waited for it
+                worker.exception()  # marked as retrieved, in case it was not awaited
 
     async def chat(
         self,
@@ -183,7 +182,7 @@ class LocalModel:
         thinking: bool = True,
         schema: Schema | None = None,
     ) -> Reply:
-        """See [`ChatModel.chat`]. Calls that wait at the same time are generated together, see [`Gathered`]."""
+        """See [`ChatModel.chat`]. Concurrent calls are generated in batches, see [`Gathered`]."""
         if schema is not None and _NO_SCHEMA not in self.notes:
             self.notes.append(_NO_SCHEMA)
         return await self._gathered.ask(messages, sampling or Sampling(), thinking)
@@ -198,30 +197,30 @@ class LocalModel:
         batch_size: int = BATCH_SIZE,
         each_token: Callable[[], None] = lambda: None,
     ) -> list[Reply]:
-        """Replies to several conversations, generated together. Equal conversations in a batch are read once.
+        """Replies to several conversations, generated in batches. Equal conversations in a batch are read once.
 
         Args:
             conversations (`Sequence[Messages]`): Each ends where its reply begins.
-            sampling (`Sampling`, *optional*): For all of them; its seed counts only without `seeds`.
-            seeds (`Sequence[int | None]`, *optional*): One a conversation. A reply depends on its own seed, not on
+            sampling (`Sampling`, *optional*): For all of them; its seed is used only without `seeds`.
+            seeds (`Sequence[int | None]`, *optional*): One per conversation. A reply depends on its own seed, not on
                 its batch (up to the rounding of batched arithmetic).
             thinking (`bool`, *optional*, defaults to `True`): Whether turns are opened with system thinking.
-            batch_size (`int`, *optional*, defaults to 16): How many together.
+            batch_size (`int`, *optional*, defaults to 16): Number of conversations in a batch.
             each_token (`Callable`, *optional*): Called after each token of a batch, for progress.
 
         Returns:
             `list[Reply]`: In the order of the conversations.
 
         Raises:
-            `ValueError`: If there are not as many seeds as conversations.
+            `ValueError`: If the number of seeds differs from that of conversations.
             `ModelError`: If generation fails.
         """
         sampling = sampling or Sampling()
         seeds = [sampling.seed] * len(conversations) if seeds is None else list(seeds)
         if len(seeds) != len(conversations):
-            raise ValueError(f"chat_many needs one seed a conversation: {len(conversations)}, got {len(seeds)}")
+            raise ValueError(f"chat_many needs one seed per conversation: {len(conversations)}, got {len(seeds)}")
         prompts = [self._encode(messages, thinking) for messages in conversations]
-        # Prompts of like length together: less padding.
+        # Prompts of similar length share a batch, which needs less padding.
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         replies: dict[int, Reply] = {}
         cancelled = threading.Event()
@@ -248,7 +247,7 @@ class LocalModel:
     async def likelihoods(
         self, messages: Messages, continuations: Sequence[str], *, thinking: bool = False
     ) -> list[float]:
-        """How likely each of several whole answers is.
+        """The probability of each of several complete answers.
 
         Args:
             messages (`Messages`): A conversation that ends where the answer begins.
@@ -256,7 +255,7 @@ class LocalModel:
             thinking (`bool`, *optional*, defaults to `False`): Whether the turn is opened with system thinking.
 
         Returns:
-            `list[float]`: Log-probability (natural logarithm) of each as a whole, its end of turn left out.
+            `list[float]`: Log-probability (natural logarithm) of each complete answer, without its end of turn.
 
         Raises:
             `ModelError`: If the model fails.
@@ -267,7 +266,7 @@ class LocalModel:
 
     @torch.inference_mode()
     def _likelihoods(self, prompt: list[int], answers: list[list[int]]) -> list[float]:
-        """The prompt is read once, whatever the number of answers."""
+        """The prompt is read once for all answers."""
         device = self._model.device
         with self._busy:
             try:
@@ -309,7 +308,7 @@ class LocalModel:
         )
 
     def _opening(self, messages: Messages, thinking: bool) -> str:
-        """The opening tag, where the prompt ends in it: the reply's text shows it."""
+        """The opening tag if the prompt ends in it: the text of the reply includes it."""
         return OPENING if thinking and opens_thinking(self._render(messages, thinking)) else ""
 
     def _decode(self, ids: Sequence[int]) -> str:
@@ -324,14 +323,14 @@ class LocalModel:
         streamer: BaseStreamer | None = None,
         each_token: Callable[[], None] = lambda: None,
     ) -> list[list[int]]:
-        """Generated ids of each prompt, up to and with its end-of-turn token. Runs in a thread; one at a time."""
+        """Generated ids of each prompt, including its end-of-turn token. Runs in a thread, one call at a time."""
         width, device = max(map(len, prompts)), self._model.device
         ids = torch.tensor([[self._pad] * (width - len(row)) + row for row in prompts], device=device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=device)
         distinct = [prompts.index(row) for row in prompts]
         config = copy.deepcopy(self._config)
-        # The sampler draws; what `generate` would do beside it is switched off by neutral values: None would be filled
-        # in from the checkpoint, with a warning.
+        # The sampler samples; the samplers of `generate` are switched off by neutral values: None would be filled in
+        # from the checkpoint, with a warning.
         config.update(
             do_sample=False,
             temperature=1.0,
@@ -379,7 +378,7 @@ class LocalModel:
 
 
 def _weights_digest(model: Any) -> str:
-    """Digest of a sample of each tensor: sees every training step, and costs no read of all the weights."""
+    """Digest of a sample of each tensor: it changes with every training step, without reading all weights."""
     sha = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().reshape(-1)

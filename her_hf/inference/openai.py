@@ -33,8 +33,7 @@ from .wire import (
 )
 
 API_KEYS = ("HER_HF_API_KEY", "OPENAI_API_KEY")
-"""Environment variables a key is taken from, the first that is set."""
-
+"""Environment variables for the API key; the first that is set is used."""
 
 PROBE: list[Message] = [
     {"role": "system", "content": "S"},
@@ -42,28 +41,27 @@ PROBE: list[Message] = [
     {"role": "assistant", "content": "Bob: <role_thinking>Now.</role_thinking> Please."},
     {"role": "user", "content": "Ann: <role_thinking>No.</role_thinking> Here."},
 ]
-"""A conversation whose rendering tells one chat template from another."""
+"""A conversation whose rendering distinguishes chat templates."""
 
 _NAME_ONE = " Name one (--model-name), and check the URL: it usually ends in /v1."
 
 _ABOUT_THE_MESSAGES = (400, 413, 422)
-"""Statuses that may be about one conversation; any other refusal of `/tokenize` means that it is not there."""
+"""Statuses that may concern one conversation; any other refusal of `/tokenize` means that the server lacks it."""
 
 
 class ServerModel:
     """A model behind an OpenAI-compatible URL.
 
     Args:
-        url (`str`): Base URL; `/v1` is added where no path is given.
-        model (`str`, *optional*): Which model to ask for; without it the only one of `/v1/models`.
-        window (`int`, *optional*): Most tokens of prompt and reply together, if the server does not say or is not to
-            decide.
-        timeout (`float`, *optional*, defaults to 300): Seconds that one call may take in all, streamed or not.
+        url (`str`): Base URL; `/v1` is added if it has no path.
+        model (`str`, *optional*): Name of the model; by default the only one of `/v1/models`.
+        window (`int`, *optional*): Maximum tokens of prompt and reply together; by default as the server reports.
+        timeout (`float`, *optional*, defaults to 300): Total seconds that one call may take, streamed or not.
 
     Raises:
-        `ValueError`: If the URL is none.
+        `ValueError`: If the URL is not valid.
 
-    A key is taken from the environment (`HER_HF_API_KEY`, else `OPENAI_API_KEY`) and shows up nowhere.
+    The API key is read from the environment (`HER_HF_API_KEY`, else `OPENAI_API_KEY`) and never shown.
     """
 
     def __init__(
@@ -77,9 +75,9 @@ class ServerModel:
         self._window, self._window_asked = window, window is not None
         self._key = next((os.environ[name] for name in API_KEYS if os.environ.get(name)), "")
         self._refused: set[str] = set()
-        self._streams: bool | None = None  # whether it only streams (`True`) or never does, once it has said so
+        self._streams: bool | None = None  # whether it only streams (`True`) or never does, once known
         self._opens: dict[bool, bool | None] = {}  # whether its prompts end in an open block, with thinking on or off
-        self._probing = asyncio.Lock()  # asked once, not by everybody who waits
+        self._probing = asyncio.Lock()  # requested once, not by every waiting task
         self._counts: bool | None = None  # whether it has /tokenize
         self._http = Connection(self.url, self._key, timeout)
 
@@ -121,7 +119,7 @@ class ServerModel:
         return Prompt(text, estimate_tokens(messages), exact=False)
 
     async def window(self) -> int | None:
-        """See [`ChatModel.window`]. vLLM says it in `/v1/models`."""
+        """See [`ChatModel.window`]. vLLM reports it in `/v1/models`."""
         if not self._window_asked:
             length = (await self._card()).get("max_model_len")
             self._window = length if isinstance(length, int) and length > 0 else None
@@ -129,9 +127,9 @@ class ServerModel:
         return self._window
 
     async def fingerprint(self) -> dict[str, Any]:
-        """See [`ChatModel.fingerprint`]. The address is left out: a server that comes up elsewhere is the same.
+        """See [`ChatModel.fingerprint`]. The URL is not part of it: the same server may move to another address.
 
-        The weights that vLLM serves under a name of the user's choice are its `root`.
+        `root` names the weights that vLLM serves under a name chosen by the user.
         """
         probes = [await self._exact_prompt(PROBE, thinking) for thinking in (True, False)]
         rendered = [probe.text for probe in probes if probe]
@@ -154,7 +152,7 @@ class ServerModel:
         stream: bool,
         schema: Schema | None = None,
     ) -> AsyncGenerator[str | Reply, None]:
-        """Asks for a reply; gives its text as it comes, in one piece or many, and last the reply."""
+        """Requests a reply; yields its text in one piece or many, and finally the reply."""
         shown: list[str] = []
         content: list[str] = []
         reasoning: list[str] = []
@@ -173,10 +171,10 @@ class ServerModel:
                 part = first_choice(event)
                 piece = part["delta"] if "delta" in part else part.get("message")
                 answered = answered or isinstance(piece, dict)
-                thought, said = pieces(piece or {})
+                thought, spoken = pieces(piece or {})
                 reasoning.append(thought)
-                content.append(said)
-                if text := inline.reasoning(thought) + inline.content(said):
+                content.append(spoken)
+                if text := inline.reasoning(thought) + inline.content(spoken):
                     shown.append(text)
                     yield text
                 last = part if finish_of(part) else last
@@ -184,7 +182,7 @@ class ServerModel:
         if not finish and not answer.complete:
             raise ModelError(
                 f"{self.url} closed the connection in the middle of a reply. Try again; if it happens every time, "
-                "look at the server's log.",
+                "see the server's log.",
                 kind="dropped",
             )
         if not answered:
@@ -194,7 +192,7 @@ class ServerModel:
             shown.append(rest)
             yield rest
         if inline.aside_was_all:
-            self._note("sends answers as reasoning, though thinking is off: they are taken as answers")
+            self._note("sends answers as reasoning, although thinking is off: they are used as answers")
         text = "".join(shown)
         yield Reply(
             text=text,
@@ -210,7 +208,7 @@ class ServerModel:
     async def _ask(
         self, messages: Messages, sampling: Sampling, thinking: bool, *, stream: bool, schema: Schema | None = None
     ) -> AsyncIterator[Answer]:
-        """Asks for a reply, without what the server complains of, and streamed if it takes nothing else."""
+        """Requests a reply, without the fields that the server refuses, and streamed if it only streams."""
         model = await self._model_name()
         url = f"{self.url}/chat/completions"
         while True:
@@ -232,45 +230,45 @@ class ServerModel:
                 raise self._status_error(answer, text, url)
 
     def _learned(self, status: int, text: str, body: dict[str, Any]) -> bool:
-        """Notes what the server does not take; whether asking again may help."""
+        """Records what the server refuses; returns whether another request may succeed."""
         field = newly_refused(status, text, body)
         if field is not None:
             self._refused.add(field)
-            instead = "say max_completion_tokens instead" if field == "max_tokens" else "go without it"
-            self._note(f"does not take the field {field}: requests {instead}")
+            instead = "use max_completion_tokens instead" if field == "max_tokens" else "omit it"
+            self._note(f"does not accept the field {field}: requests {instead}")
             return True
         asked = bool(body["stream"])
         if not refuses_the_way(status, text, stream=asked) or self._streams is asked:
             return False
         self._streams = not asked
-        self._note("does not stream: replies come whole" if asked else "only streams: replies are put together here")
+        self._note("does not stream: replies arrive as a whole" if asked else "only streams: replies are joined here")
         return True
 
     def _note(self, text: str) -> None:
-        """What the user should know of this server, once."""
+        """Adds a note for the user about this server, unless it exists."""
         note = f"{self._model} {text}."
         if note not in self.notes:
             self.notes.append(note)
 
     def _hidden(self, text: str) -> str:
-        """A server's words without the key and without its own address, which the message names in front."""
+        """A server's message without the key and its own address, which our message already names."""
         text = self._own_address.sub("[address]", text)
         return text.replace(self._key, "***") if self._key else text
 
     def _status_error(self, answer: Answer, text: str, url: str) -> ModelError:
         return explain_status(answer.status, self._hidden(text), url, answer.retry_after)
 
-    # -- what the server tells of itself
+    # -- facts about the server
 
     async def _inline(self, thinking: bool = True) -> InlineText:
-        """What puts one reply together. Only the prompt tells how it begins, not what other replies were like."""
+        """The assembler of one reply. How a reply begins is known from the prompt only, not from other replies."""
         opens = await self._opens_thinking(thinking)
         if thinking:
             return InlineText("prefilled" if opens else None)
         return InlineText("plain" if opens is False else None, thinking=False)
 
     async def _opens_thinking(self, thinking: bool) -> bool | None:
-        """Whether the prompt ends inside a system block, asked once; `None` if the server does not show prompts."""
+        """Whether the prompt ends inside a system block, requested once; `None` if the server cannot show prompts."""
         if thinking not in self._opens:
             async with self._probing:
                 if thinking not in self._opens:
@@ -286,11 +284,13 @@ class ServerModel:
             raise self._status_error(answer, text, url)
         cards = model_cards(text)
         if cards is None:
-            raise ModelError(f"{url} answered {text[:200]!r}, which is no list of models.{_NAME_ONE}", kind="protocol")
+            raise ModelError(
+                f"{url} answered {text[:200]!r}, which is not a list of models.{_NAME_ONE}", kind="protocol"
+            )
         return cards
 
     async def _card(self) -> Message:
-        """What `/v1/models` says of the model; `{}` from a server without it, whose model was named by the user."""
+        """The model's entry in `/v1/models`; `{}` if the server has no such list and the user named the model."""
         name = await self._model_name()
         try:
             cards = await self._cards()
@@ -312,7 +312,7 @@ class ServerModel:
         return self._model
 
     async def _exact_prompt(self, messages: Messages, thinking: bool) -> Prompt | None:
-        """The prompt by vLLM's `/tokenize` and `/detokenize`, which stand beside `/v1`; `None` without them."""
+        """The prompt from vLLM's `/tokenize` and `/detokenize`, which are next to `/v1`; `None` without them."""
         if self._counts is False or not self.url.endswith("/v1"):
             return None
         model, root = await self._model_name(), self.url.removesuffix("/v1")
@@ -323,12 +323,12 @@ class ServerModel:
             self._counts = isinstance(tokens, list)
         if not isinstance(tokens, list):
             return None
-        said = await self._extra(f"{root}/detokenize", {"model": model, "tokens": tokens})
-        text = said.get("prompt") if said else None
+        decoded = await self._extra(f"{root}/detokenize", {"model": model, "tokens": tokens})
+        text = decoded.get("prompt") if decoded else None
         return Prompt(text, len(tokens), exact=True) if isinstance(text, str) else None
 
     async def _extra(self, url: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """Asks for something not every server has; a failure that may pass is an error, not a server without it."""
+        """Requests a route that not every server has; a transient failure is an error, not a missing route."""
         async with self._http.request(url, body) as answer:
             text = await answer.text()
         if answer.status == 200 and text.lstrip().startswith("{"):
@@ -342,5 +342,5 @@ class ServerModel:
 
 
 def _passing(error: ModelError) -> bool:
-    """Whether the server may answer otherwise later; not where it says that it lacks what was asked for."""
+    """Whether the failure is transient; 501 says that the server lacks the route."""
     return error.retryable and error.status != 501

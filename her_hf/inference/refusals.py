@@ -1,4 +1,4 @@
-"""What a server refuses: fields that it does not take, streams or the lack of them, requests. Pure functions."""
+"""What a server refuses: fields, streaming or replies without streaming, requests. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from .interface import ModelError
 
 OPTIONAL_FIELDS = ("chat_template_kwargs", "stream_options", "response_format", "seed", "top_p", "temperature")
-"""Fields that some hosted services refuse; each is left out once a server has complained of it by name."""
+"""Fields that some hosted services refuse; each is omitted once a server has complained about it by name."""
 
 _SHOWN_BODY = 600
 _REFUSING = (400, 422, 501)
@@ -31,10 +31,11 @@ _WANTED = re.compile(r"\b(?:only|must|requires?|required|set)\b", re.IGNORECASE)
 
 
 def newly_refused(status: int, body: str, sent: dict[str, Any]) -> str | None:
-    """The field of a refused request that the server does not take, if it is one that can be done without.
+    """The field of a refused request that the server does not accept, if it is an optional one.
 
-    It must say so: a value out of range is answered with the field's name as well, and without the field replies would
-    be drawn otherwise than was asked for. Of two samplers that exclude each other, the temperature stays.
+    The complaint must be about the field itself: an error about a value out of range names the field as well, but
+    without the field replies would be sampled with other settings than requested. Of two samplers that exclude each
+    other, the temperature is kept.
     """
     if status not in _REFUSING:
         return None
@@ -45,38 +46,38 @@ def newly_refused(status: int, body: str, sent: dict[str, Any]) -> str | None:
         if {"temperature", "top_p"} <= set(places.values()) and _BOTH.search(complaint):
             return "top_p"
         if places:
-            return places[min(places)]  # others may follow, as those that would do instead
+            return places[min(places)]  # others may follow, for example as alternatives
     return None
 
 
 def refuses_the_way(status: int, body: str, *, stream: bool) -> bool:
-    """Whether a server refuses to stream this reply, or to send it whole, whichever was asked for."""
+    """Whether a server refuses to stream this reply, or to send it as a whole, whichever was requested."""
     if status not in _REFUSING:
         return False
-    complaints = [said for said in _complaints(_json_or_text(body)) if _STREAM.search(said)]
-    return any(_REFUSAL.search(said) or (not stream and _WANTED.search(said)) for said in complaints)
+    complaints = [text for text in _complaints(_json_or_text(body)) if _STREAM.search(text)]
+    return any(_REFUSAL.search(text) or (not stream and _WANTED.search(text)) for text in complaints)
 
 
-def _complaints(said: Any) -> list[str]:
-    """What a server objects to, each with the place it names (`loc`, `param`), without its echo of the request."""
-    if isinstance(said, str):
-        return [said]
-    if isinstance(said, list):
-        return [complaint for entry in said for complaint in _complaints(entry)]
-    if not isinstance(said, dict):
+def _complaints(data: Any) -> list[str]:
+    """The complaints of a server, each with the place it names (`loc`, `param`), without an echo of the request."""
+    if isinstance(data, str):
+        return [data]
+    if isinstance(data, list):
+        return [complaint for entry in data for complaint in _complaints(entry)]
+    if not isinstance(data, dict):
         return []
-    loc = said.get("loc")
-    own = [said.get(key) for key in ("param", "type", "code")] + (loc if isinstance(loc, list) else [])
+    loc = data.get("loc")
+    own = [data.get(key) for key in ("param", "type", "code")] + (loc if isinstance(loc, list) else [])
     place = " ".join(word for word in own if isinstance(word, str))
-    words = [said.get(key) for key in ("error", "message", "detail", "msg")]
-    return [f"{place} {complaint}" for complaint in _complaints(words)]
+    texts = [data.get(key) for key in ("error", "message", "detail", "msg")]
+    return [f"{place} {complaint}" for complaint in _complaints(texts)]
 
 
 def explain_status(status: int, body: str, url: str, retry_after: str | None = None) -> ModelError:
-    """An error for an answer that is not 200, with what the server said and what to do."""
-    said = error_text(body) or "(no text)"
+    """An error for an answer other than 200, with the server's message and a remedy."""
+    message = error_text(body) or "(no text)"
     remedy = ""
-    lowered = said.lower()
+    lowered = message.lower()
     if status in (401, 403):
         remedy = " Set HER_HF_API_KEY (or OPENAI_API_KEY) to a key this server accepts."
     elif status == 404:
@@ -87,14 +88,14 @@ def explain_status(status: int, body: str, url: str, retry_after: str | None = N
         word in lowered for word in ("context", "too long", "maximum", "max_tokens")
     ):
         remedy = (
-            " If the conversation is too long for the model, set a smaller context window or fewer tokens a reply."
+            " If the conversation is too long for the model, set a smaller context window or fewer tokens per reply."
         )
     wait = _seconds(retry_after)
-    return ModelError(f"{url} answered {status}: {said}.{remedy}", kind="status", status=status, retry_after=wait)
+    return ModelError(f"{url} answered {status}: {message}.{remedy}", kind="status", status=status, retry_after=wait)
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Seconds to wait by a `Retry-After` header, which names their number or a time."""
+    """Seconds to wait by a `Retry-After` header, which holds a number or a date."""
     if not retry_after:
         return None
     if re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]*)?", retry_after.strip()):
@@ -106,7 +107,7 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 def error_text(body: str) -> str:
-    """What a server says in an error's body, at most a few lines of it."""
+    """The message in the body of an error, at most a few lines of it."""
     data = _json_or_text(body)
     for key in ("error", "message", "detail"):
         if isinstance(data, dict) and data.get(key):

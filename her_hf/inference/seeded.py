@@ -1,4 +1,4 @@
-"""Sampling that depends on each prompt's own seed alone, not on neighbours in a batch or torch's global state."""
+"""Sampling that depends only on each prompt's own seed, not on its batch or on torch's global state."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from her_hf.durable import SEED_LIMIT
 
 
 class SeededSampler(LogitsProcessor):  # type: ignore[misc]
-    """Draws the next token of each row and leaves it as the only possible one, so that greedy search takes it.
+    """Samples the next token of each row and leaves it as the only possible one, so that greedy search takes it.
 
     Args:
-        seeds (`Sequence[int | None]`): One a row; `None` draws a fresh one.
+        seeds (`Sequence[int | None]`): One per row; `None` for a random one.
         temperature (`float`): Above 0.
-        top_p (`float`): Probability mass to draw from.
+        top_p (`float`): Probability mass to sample from.
     """
 
     def __init__(self, seeds: Sequence[int | None], temperature: float, top_p: float) -> None:
@@ -28,7 +28,7 @@ class SeededSampler(LogitsProcessor):  # type: ignore[misc]
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         probabilities, order = (scores.float() / self._temperature).softmax(-1).sort(dim=-1, descending=True)
         mass = probabilities.cumsum(-1)
-        # The likeliest tokens that together reach top_p: those before which less than top_p has been seen.
+        # The most likely tokens that together reach top_p: those with less than top_p before them.
         kept = ((mass - probabilities) < self._top_p).sum(-1, keepdim=True)
         total = mass.gather(-1, kept - 1)
         draws = torch.tensor([[draw.random()] for draw in self._draws], dtype=mass.dtype, device=mass.device)
@@ -37,10 +37,10 @@ class SeededSampler(LogitsProcessor):  # type: ignore[misc]
 
 
 class Stopper(StoppingCriteria):  # type: ignore[misc]
-    """Ends rows that wrote a stop text, and all of them when the caller no longer wants a reply.
+    """Ends rows that contain a stop text, and all rows when the caller no longer wants a reply.
 
     Args:
-        cancelled (`Callable[[], bool]`): Asked after every token.
+        cancelled (`Callable[[], bool]`): Called after every token.
         found (`Callable[[list[int]], bool]`, *optional*): Whether these generated ids contain a stop text.
         start (`int`, *optional*, defaults to 0): Length of the prompt.
     """
@@ -52,7 +52,7 @@ class Stopper(StoppingCriteria):  # type: ignore[misc]
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: object) -> torch.BoolTensor:
         rows, device = input_ids.shape[0], input_ids.device
-        cancelled = self._cancelled()  # once a token
+        cancelled = self._cancelled()  # once per token
         if cancelled or self._found is None:
             return torch.full((rows,), cancelled, dtype=torch.bool, device=device)
         done = [self._found(row[self._start :].tolist()) for row in input_ids]

@@ -10,7 +10,7 @@ _FENCE_OPENS = re.compile(r"```\w*[ \t]*\r?\n")
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; one key with two values is none, because it does not say which counts."""
+    """The object; a key with two values is an error, since it is unclear which one counts."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found and found[key] != value:
@@ -24,10 +24,10 @@ DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_no_key_twice)
 
 
 def strict_json(text: str) -> Any:
-    """The value that a whole text is, without repair.
+    """The JSON value of a whole text, without repair.
 
     Raises:
-        `ValueError`: If it is no JSON, an object in it has two values for one key, or it is nested too deeply.
+        `ValueError`: If it is not JSON, an object in it has two values for one key, or it is nested too deeply.
     """
     try:
         return DECODER.decode(text.strip().removeprefix("\ufeff"))

@@ -1,4 +1,4 @@
-"""Fitting a conversation into the window, with the same cut as training makes (`her_hf.scenes.trimming`)."""
+"""Fitting a conversation into the window, trimmed in the same way as for training (`her_hf.scenes.trimming`)."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Fitted:
 async def fit(
     messages: Messages, model: ChatModel, limit: int | None, *, thinking: bool, names: Sequence[str] = ()
 ) -> Fitted:
-    """Leaves out as few of the oldest turns as make the prompt fit into `limit` tokens.
+    """Drops as few of the oldest turns as necessary to make the prompt fit into `limit` tokens.
 
-    The system message and the newest turn of others always stay, and the conversation still opens with its start mark.
-    A backend that cannot count estimates (`Prompt.exact` is `False`), rather too many than too few. With `names`, who
-    speaks, turns that share a message are dropped one by one; without, a message is a turn.
+    The system message and the newest turn of others always remain, and the conversation still begins with its start
+    mark. A backend that cannot count tokens estimates them (`Prompt.exact` is `False`), erring on the high side. With
+    `names` (the speakers), turns that share a message are dropped individually; without, a message is a turn.
 
     Raises:
-        [`WindowFull`]: If what must stay is longer than `limit`.
+        [`WindowFull`]: If what must remain is longer than `limit`.
         `ModelError`: If the backend cannot be asked.
     """
 
@@ -51,9 +51,8 @@ async def fit(
     if best.prompt.tokens > limit:
         about = "" if best.prompt.exact else "about "
         raise WindowFull(
-            f"The scene and the newest exchange alone take {about}{best.prompt.tokens} tokens, but only "
-            f"{limit} are left "
-            "for the prompt. Allow a larger context window or fewer tokens a reply, or choose a shorter scene."
+            f"The scene and the newest exchange alone take {about}{best.prompt.tokens} tokens, but only {limit} are "
+            "left for the prompt. Allow a larger context window or fewer tokens per reply, or choose a shorter scene."
         )
     while high - low > 1:  # `low` does not fit, `high` does; fewer turns are never longer
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""What goes over the wire to an OpenAI-compatible server and comes back: pure functions, no connection."""
+"""Requests to and responses from an OpenAI-compatible server: pure functions, no connection."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _BROKEN_OFF = re.compile(
     r"error|abort|cancel|filter|safety|recitation|blocklist|prohibited|refus|guardrail|tool|function|resource",
     re.IGNORECASE,
 )
-"""Words in the finish reasons of a reply that neither its model nor its limit ended: filters, faults, tools."""
+"""Words in the finish reasons of a reply that was not ended by its model or its limit: filters, errors, tools."""
 
 
 def api_root(url: str) -> str:
-    """The base URL of a server: with `/v1` where no path is given, without a trailing `/chat/completions`.
+    """The base URL of a server: with `/v1` if it has no path, without a trailing `/chat/completions`.
 
     Raises:
-        `ValueError`: If there is no host, or if there is a user or password, which no message repeats.
+        `ValueError`: If it has no host, or a user or password (which the message does not repeat).
     """
     parts = urlsplit(url.strip())
     if "@" in parts.netloc:
         raise ValueError(
-            "The URL of a server must not hold a user and password (`user:password@`), which would go into files. "
-            "Leave them out, and set HER_HF_API_KEY if the server asks for a key."
+            "The URL of a server must not contain a user and password (`user:password@`), which would be written to "
+            "files. Leave them out, and set HER_HF_API_KEY if the server requires a key."
         )
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"A server is named by its URL, such as http://127.0.0.1:8000/v1; got {url!r}")
+        raise ValueError(f"A server needs a URL such as http://127.0.0.1:8000/v1; got {url!r}")
     path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/models").rstrip("/")
     return urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))
 
@@ -46,7 +46,7 @@ def chat_body(
     refused: set[str],
     schema: Schema | None = None,
 ) -> dict[str, Any]:
-    """The request of one reply. Both names of the thinking switch are sent: vLLM's parser knows only the first."""
+    """The request for one reply. Both names of the thinking switch are sent: vLLM's parser knows only the first."""
     body: dict[str, Any] = {
         "model": model,
         "messages": [dict(message) for message in messages],
@@ -62,7 +62,7 @@ def chat_body(
     if schema is not None:
         named = {"name": str(schema.get("title") or "reply"), "schema": dict(schema), "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
-    body["stream"] = stream  # said in any case: some servers stream unless they are told not to
+    body["stream"] = stream  # always sent: some servers stream by default
     if stream:
         body["stream_options"] = {"include_usage": True}
     return {key: value for key, value in body.items() if key not in refused}
@@ -74,16 +74,19 @@ def thinking_switch(thinking: bool) -> dict[str, bool]:
 
 
 def model_cards(text: str) -> list[dict[str, Any]] | None:
-    """What `/v1/models` lists, under `data` or `models` or as a bare list, by name or with more; `None` if no list."""
+    """The entries of `/v1/models`, which is a list, bare or under `data` or `models`; `None` if it is not.
+
+    An entry may be a name or an object.
+    """
     try:
-        said = json.loads(text)
+        data = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if isinstance(said, dict):
-        said = next((said[key] for key in ("data", "models") if isinstance(said.get(key), list)), None)
-    if not isinstance(said, list):
+    if isinstance(data, dict):
+        data = next((data[key] for key in ("data", "models") if isinstance(data.get(key), list)), None)
+    if not isinstance(data, list):
         return None
-    cards = [entry if isinstance(entry, dict) else {"id": entry} for entry in said]
+    cards = [entry if isinstance(entry, dict) else {"id": entry} for entry in data]
     return [{**card, "id": name} for card in cards if (name := _name_of(card))]
 
 
@@ -95,7 +98,7 @@ def parse_object(text: str, url: str) -> dict[str, Any]:
     """Reads a JSON object.
 
     Raises:
-        `ModelError`: If it is none.
+        `ModelError`: If it is not a JSON object.
     """
     try:
         value = json.loads(text)
@@ -110,7 +113,7 @@ def parse_object(text: str, url: str) -> dict[str, Any]:
 
 
 def error_of(data: dict[str, Any]) -> Any:
-    """The error in a response or chunk; `None` for one that says nothing, as `{"code": 0, "message": ""}`."""
+    """The error in a response or chunk; `None` for an empty one such as `{"code": 0, "message": ""}`."""
     error = data.get("error")
     return None if isinstance(error, dict) and not any(error.values()) else error or None
 
@@ -127,31 +130,31 @@ def pieces(part: dict[str, Any]) -> tuple[str, str]:
     The name of the field differs between servers and versions; content may be a list of parts, some of them thinking;
     a refusal is an answer too.
     """
-    thought, said = _parts(part.get("content"))
-    apart = _text_of(part.get("reasoning")) or _text_of(part.get("reasoning_content"))
-    said = said or _text_of(part.get("refusal"))
-    return whole_characters(apart + thought), whole_characters(said)
+    thought, text = _parts(part.get("content"))
+    reasoning = _text_of(part.get("reasoning")) or _text_of(part.get("reasoning_content"))
+    text = text or _text_of(part.get("refusal"))
+    return whole_characters(reasoning + thought), whole_characters(text)
 
 
 def _parts(content: Any) -> tuple[str, str]:
     """Thinking and text of a message's content."""
     if not isinstance(content, list):
         return "", _text_of(content)
-    thought = said = ""
+    thought = text = ""
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
         if isinstance(kind, str) and ("think" in kind or "reason" in kind):
             thought += _text_of(part)
         else:
-            said += _text_of(part)
-    return thought, said
+            text += _text_of(part)
+    return thought, text
 
 
 _TEXT_FIELDS = ("text", "thinking", "reasoning", "content", "summary", "refusal")
 
 
 def _text_of(value: Any) -> str:
-    """The text of a part, however deep the server laid it; `""` for what holds no text, such as an image."""
+    """The text of a part, nested at any depth; `""` for a part without text, such as an image."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
@@ -175,13 +178,13 @@ def usage_of(data: dict[str, Any]) -> Usage | None:
 
 
 def finish_of(choice: dict[str, Any]) -> str:
-    """Why a choice ended, in the words of OpenAI: `"stop"` by its model, `"length"` cut, or what the server said else.
+    """Why a choice ended, in OpenAI's terms: `"stop"` by the model, `"length"` if truncated, else the server's reason.
 
-    Servers have many names for an end (`eos_token`, `end_turn`, `STOP`, `COMPLETE`); only what speaks of a length or a
-    limit is a cut. `""` if the choice does not say.
+    Servers have many names for an end (`eos_token`, `end_turn`, `STOP`, `COMPLETE`); only a reason that mentions a
+    length or a limit means truncated. `""` if the choice has no reason.
     """
-    said = choice.get("finish_reason")
-    reason = str((said.get("type") if isinstance(said, dict) else said) or "")
+    given = choice.get("finish_reason")
+    reason = str((given.get("type") if isinstance(given, dict) else given) or "")
     if reason.lower() in ("", "null", "none"):
         return ""
     if _CUT.search(reason):
@@ -193,18 +196,18 @@ def ended(choice: dict[str, Any], *, stops: bool) -> bool:
     """Whether the end-of-turn token ended the reply, and no stop text.
 
     Args:
-        choice (`dict`): The choice, or the chunk that says why it ended; `{}` if none does, as after a bare end mark.
-        stops (`bool`): Whether there were stop texts. vLLM's `stop_reason` is then the text, or a token's number.
+        choice (`dict`): The choice, or the chunk with the finish reason; `{}` if there was none before the end mark.
+        stops (`bool`): Whether there were stop texts. vLLM's `stop_reason` is then the text, or a token id.
     """
     by_text = isinstance(choice.get("stop_reason"), str) or (stops and "sequence" in str(choice.get("finish_reason")))
     return finish_of(choice) in ("", "stop") and not by_text
 
 
 def estimate_tokens(messages: Messages) -> int:
-    """A careful guess of a prompt's length for servers that do not count: rather too many than too few.
+    """An estimate of a prompt's length for servers that do not count tokens; it errs on the high side.
 
-    Three Latin letters or spaces are a token, and each byte of what small vocabularies spell out: other scripts,
-    digits, marks.
+    Three Latin letters or spaces are a token, and so is each byte of other characters (other scripts, digits, marks),
+    which small vocabularies encode by bytes.
     """
     total = 0
     for message in messages:

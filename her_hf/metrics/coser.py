@@ -1,4 +1,4 @@
-"""CoSER's scores of simulated dialogues: what `spaces/coser_gca` computes."""
+"""CoSER's scores of simulated dialogues, computed for `spaces/coser_gca`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OF_A_ROW = frozenset(("key", "judge", "sample", "dimension", "repaired", "unrat
 """What a row of `judgements.jsonl` holds beside its flaws."""
 
 Found = CoserJudgement | Missing | None
-"""What is known of one scene in one dimension; `None` if nothing was given."""
+"""The judgement of one scene in one dimension; `None` if none was given."""
 
 
 def coser_gca(
@@ -47,28 +47,29 @@ def coser_gca(
 
     Args:
         dialogues (`Sequence`): For each scene its turns, `{"name", "text"}`, or a row of `dialogues.jsonl`.
-        scenes (`Sequence`): The scenes as CoSER's test set has them, or rows of any kind that `load_scenes` reads. No
-            two have the same book, i_p and i_c.
+        scenes (`Sequence`): The scenes as rows of CoSER's test set, or rows of any kind that `load_scenes` reads. Each
+            has a different key (book, i_p, i_c).
         judgements (`Sequence`, *optional*): For each scene by dimension (code or name) the list of flaws, the judge's
-            answer as text, or `None`; what is not there is missing.
-        judge (`Judge`, *optional*): Who is asked instead.
+            answer as text, or `None`; an absent dimension is missing.
+        judge (`Judge`, *optional*): The judge to call instead.
         judge_model (`str`, *optional*): Its name on the server.
         thoughts (`str`, *optional*, defaults to `"coser"`): `"coser"` removes inner thoughts from both conversations
-            before they are judged and compared, `"her"` keeps them. Scores of the two do not compare.
-        notation (`str`, *optional*, defaults to `"her"`): Of the turns: `"her"` (tags) or `"coser"` (`[thought]`).
-        seed (`int`, *optional*, defaults to 42): Of the judge's calls.
-        ledger (`str` or `Path`, *optional*): A SQLite file that keeps answers, so that none is asked for twice.
-        concurrency (`int`, *optional*, defaults to 16): Most calls at once.
+            before they are judged and compared, `"her"` keeps them. Scores of the two cannot be compared.
+        notation (`str`, *optional*, defaults to `"her"`): Notation of the turns: `"her"` (tags) or `"coser"`
+            (`[thought]`).
+        seed (`int`, *optional*, defaults to 42): Seed of the judge's calls.
+        ledger (`str` or `Path`, *optional*): A SQLite file that stores answers, so that no call is made twice.
+        concurrency (`int`, *optional*, defaults to 16): Maximum number of calls in flight.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar while judging.
 
     Returns:
-        `dict`: `SC`, `AN`, `CF`, `SQ` and `avg` (0 to 100, or `None`); `missing` (how many judgements) and
+        `dict`: `SC`, `AN`, `CF`, `SQ` and `avg` (0 to 100, or `None`); `missing` (number of judgements) and
             `missing_by_cause`; `bleu` and `rouge_l` (0 to 1, or `None` without a reference); `intervals` (95%
-            bootstrap over scenes); `thoughts`; and `cases`, one a scene that was played to its end: its scores,
-            `character_turns`, by dimension its `flaws` (`None` if missing), and why what is `missing` is.
+            bootstrap over scenes); `thoughts`; and `cases`, one per scene that was played to its end: its scores,
+            `character_turns`, by dimension its `flaws` (`None` if missing) and the cause of each `missing` judgement.
 
     Raises:
-        `ValueError`: If lengths differ, a value is not of its form, a speaker is not in the cast, a dimension is
+        `ValueError`: If lengths differ, a value has the wrong form, a speaker is not in the cast, a dimension is
             unknown, or not exactly one of `judge` and `judgements` is given.
         `ModelError`: If the judge cannot be reached.
     """
@@ -117,13 +118,13 @@ def _figures(results: Row, judged: Sequence[Row], thoughts: str) -> Row:
     }
 
 
-# -- what was played
+# -- dialogues
 
 
 def _scene(at: int, value: Any) -> Scene:
     row = parsed(f"references[{at}]", value)
     if not isinstance(row, dict):
-        raise ValueError(f"references[{at}] must be a scene, an object as CoSER's test set has it, got {shown(row)}.")
+        raise ValueError(f"references[{at}] must be a scene, an object like CoSER's test set has, got {shown(row)}.")
     try:
         found, _ = scenes_in(row)
     except SceneError as error:
@@ -137,8 +138,8 @@ def _check_unique(scenes: Sequence[Scene]) -> None:
     twice = sorted(key for key, times in Counter(scene.key for scene in scenes).items() if times > 1)
     if twice:
         raise ValueError(
-            f"scenes are known by (book, i_p, i_c), but these keys come more than once: {twice[:5]}. To score several "
-            "dialogues of a scene, call compute once for each."
+            f"scenes are identified by (book, i_p, i_c), but these keys occur more than once: {twice[:5]}. To score "
+            "several dialogues of a scene, call compute once for each."
         )
 
 
@@ -147,7 +148,9 @@ def _dialogue(where: str, value: Any, scene: Scene, notation: str) -> Row:
     given = parsed(where, value)
     row = dict(given) if isinstance(given, Mapping) else {"turns": given}
     if "key" in row and scene_key(row) != scene.key:
-        raise ValueError(f"{where} is of the scene {scene_key(row)}, but its reference is {scene.key}: use one order.")
+        raise ValueError(
+            f"{where} is of the scene {scene_key(row)}, but its reference is {scene.key}: use the same order."
+        )
     failed, turns = row.get("ended_by") == "failed", row.get("turns")
     if not isinstance(turns, list) or not (turns or failed):
         raise ValueError(
@@ -167,19 +170,19 @@ def _turn(where: str, entry: Any, names: set[str], notation: str) -> Row:
         raise ValueError(f"{where} must have the texts `name` and `text`, got {shown(entry)}.")
     if name not in names:
         raise ValueError(
-            f"{where} is by {name!r}, who is not in the scene's cast {sorted(names)}: write names as the scene does."
+            f"{where} is by {name!r}, who is not in the scene's cast {sorted(names)}: spell names as in the scene."
         )
     turn = replace(read_turn(text, name, notation=notation), name=None)
     return {"name": name, "text": turn.render(view=View.SELF), "origin": entry.get("origin", "model")}
 
 
-# -- what was found
+# -- judgements
 
 
 def _judged(
     asking: Asking, scenes: Sequence[Scene], rows: Sequence[Row], settings: Judging
 ) -> dict[tuple[int, str], Found]:
-    """What the judge finds now, by scene and dimension; a dialogue that broke off is not judged."""
+    """The judge's judgements, by scene and dimension; a dialogue that failed is not judged."""
 
     async def one(caller: Caller, unit: tuple[int, str]) -> Found:
         at, dimension = unit
@@ -190,7 +193,7 @@ def _judged(
 
 
 def _given(judgements: Sequence[Any], played: Sequence[str]) -> dict[tuple[int, str], Found]:
-    """What was given, by scene and dimension; an answer is read beside the dialogue that it may quote."""
+    """The given judgements, by scene and dimension; an answer is read together with the dialogue it may quote."""
     codes = {**{code: code for code in DIMENSIONS}, **{name: code for code, name in DIMENSIONS.items()}}
     found: dict[tuple[int, str], Found] = {}
     for at, value in enumerate(judgements):
@@ -199,7 +202,7 @@ def _given(judgements: Sequence[Any], played: Sequence[str]) -> dict[tuple[int, 
             raise ValueError(f"{where} must be an object with flaws by dimension, or None, got {shown(value)}.")
         unknown = [name for name in value or {} if name not in codes]
         if unknown:
-            raise ValueError(f"{where} has unknown dimensions {unknown[:5]}; there are {list(DIMENSIONS)}.")
+            raise ValueError(f"{where} has unknown dimensions {unknown[:5]}; use {list(DIMENSIONS)}.")
         for name, flaws in (value or {}).items():
             found[at, codes[name]] = _read(f"{where}[{name!r}]", codes[name], flaws, played[at])
     return found
@@ -216,9 +219,8 @@ def _read(where: str, dimension: str, given: Any, played: str) -> Found:
             f"{where} must be a list of flaws ([] means none), an answer as text, or None, got {shown(given)}."
         )
     whole = {key: one for key, one in given.items() if key not in _OF_A_ROW} if isinstance(given, Mapping) else {}
-    plain = json.loads(
-        json.dumps({**whole, "flaws": flaws}, default=str)
-    )  # numbers of other libraries are read as texts
+    # Numbers of other libraries become texts.
+    plain = json.loads(json.dumps({**whole, "flaws": flaws}, default=str))
     return read_flaws(JsonReply(plain, repaired=False), dimension)
 
 

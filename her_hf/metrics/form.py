@@ -1,4 +1,4 @@
-"""Dual-layer form of replies, without a judge: what `spaces/dual_layer` computes."""
+"""Dual-layer form of replies, without a judge, computed for `spaces/dual_layer`."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def dual_layer(replies: Sequence[Any], contexts: Sequence[Any]) -> Row:
     Args:
         replies (`Sequence[str]`): Replies with system thinking inline, opening tag included.
         contexts (`Sequence`): For each reply an object with `speaker` (who should speak) and, *optional*, `names` (the
-            cast), `ended` (whether the model ended its turn itself; unsaid, it counts as ended) and `notation`
-            (`"her"`, the default, or `"coser"`).
+            cast), `ended` (whether the model itself ended its turn; defaults to `True`) and `notation` (`"her"`, the
+            default, or `"coser"`).
 
     Returns:
-        `dict`: `replies` (count); the shares `well_formed`, `own_role`, `ended` (`None` unless every context says it),
-            `visible` and `leak_rate` (own thinking that reached speech), 0 to 1; `pattern_entropy` (nats),
-            `distinct_patterns`, `top_pattern`, `top_share`; `self_bleu` (0 to 1, `None` of one reply); `characters`
-            (mean length of each layer); `issues` (replies with each); `intervals` (95% Wilson, of the shares); and
-            `cases`, one a reply.
+        `dict`: `replies` (count); the shares `well_formed`, `own_role`, `ended` (`None` unless every context has it),
+            `visible` and `leak_rate` (own thinking that leaked into speech), 0 to 1; `pattern_entropy` (nats),
+            `distinct_patterns`, `top_pattern`, `top_share`; `self_bleu` (0 to 1, `None` for one reply); `characters`
+            (mean length of each layer); `issues` (number of replies with each); `intervals` (95% Wilson, of the
+            shares); and `cases`, one per reply.
 
     Raises:
-        `ValueError`: If lengths differ or a value is not of its form.
+        `ValueError`: If lengths differ or a value has the wrong form.
     """
     same_length("predictions", replies, "references", contexts)
     given = [_context(f"references[{at}]", value) for at, value in enumerate(contexts)]
@@ -65,7 +65,7 @@ def _context(where: str, value: Any) -> Mapping[str, Any]:
         raise ValueError(f"{where} must be an object with the text `speaker`, who should speak, got {shown(given)}.")
     unknown = sorted(set(given) - set(KEYS))
     if unknown:
-        raise ValueError(f"{where} has unknown keys {unknown}; there are {list(KEYS)}.")
+        raise ValueError(f"{where} has unknown keys {unknown}; use {list(KEYS)}.")
     names = given.get("names") or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{where}: names must be a list of texts, got {shown(names)}.")

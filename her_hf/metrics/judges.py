@@ -1,4 +1,4 @@
-"""Asking a judge from code that is not asynchronous, in a notebook too."""
+"""Calling a judge from synchronous code, including notebooks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from her_hf.inference import Caller, ChatModel, Ledger
-from her_hf.inference.callers import open_caller
+from her_hf.inference.open import open_caller
 from her_hf.runs.progress import Progress
 from her_hf.runs.units import each
 
@@ -25,16 +25,16 @@ Judge = str | Path | Caller | ChatModel
 
 @dataclass(frozen=True)
 class Asking:
-    """Who judges, and how it is asked.
+    """The judge and how it is called.
 
     Args:
         judge (`Judge`): The judge.
-        model (`str`, *optional*): Servers: which model to ask for.
-        ledger (`str` or `Path`, *optional*): A SQLite file that keeps answers, so that none is asked for twice.
-        concurrency (`int`, *optional*, defaults to 16): Most calls at once.
+        model (`str`, *optional*): Servers: name of the model.
+        ledger (`str` or `Path`, *optional*): A SQLite file that stores answers, so that no call is made twice.
+        concurrency (`int`, *optional*, defaults to 16): Maximum number of calls in flight.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
-    A `Caller` has a ledger and a limit of its own; it must not be in use elsewhere.
+    A `Caller` has its own ledger and limit; it must not be in use elsewhere.
     """
 
     judge: Judge
@@ -44,10 +44,10 @@ class Asking:
     show: bool = True
 
     def caller(self, ledger: Ledger | None) -> Caller:
-        """The judge behind a ledger.
+        """The judge with a ledger.
 
         Raises:
-            `ValueError`: If it is nothing that can be asked.
+            `ValueError`: If it is not a model.
         """
         judge = self.judge
         if isinstance(judge, Caller):
@@ -63,32 +63,32 @@ class Asking:
 
 
 def check_who_judges(judge: object, judgements: object) -> None:
-    """One of the two must be there.
+    """Checks that exactly one of the two is given.
 
     Raises:
-        `ValueError`: If both are, or neither is.
+        `ValueError`: If both are given, or neither.
     """
     if (judge is None) == (judgements is None):
         got = "neither" if judge is None else "both"
         raise ValueError(
-            "give either judge (a URL, folder or model that is asked now) or judgements (what a judge found), got "
+            "give either judge (a URL, a folder or a model to call now) or judgements (of an earlier call), got "
             f"{got}."
         )
 
 
 def ask_all(asking: Asking, units: Sequence[T], one: Callable[[Caller, T], Awaitable[R]]) -> list[R]:
-    """Asks about all units.
+    """Calls the judge for all units.
 
     Args:
         asking ([`Asking`]): The judge.
-        units (`Sequence`): What is asked about.
-        one (`Callable`): Asks about one of them.
+        units (`Sequence`): The units to judge.
+        one (`Callable`): Judges one unit.
 
     Returns:
-        `list`: Answers in order.
+        `list`: Results in the order of the units.
 
     Raises:
-        `ModelError`: If the judge cannot even be asked what it is.
+        `ModelError`: If the judge cannot be reached.
     """
     with ExitStack() as stack:
         ledger = None if asking.ledger is None else stack.enter_context(Ledger(asking.ledger))
@@ -99,7 +99,7 @@ async def _all(
     caller: Caller, asking: Asking, units: Sequence[T], one: Callable[[Caller, T], Awaitable[R]]
 ) -> list[R]:
     try:
-        await caller.fingerprint()  # a judge that is not there is an error, not so many missing judgements
+        await caller.fingerprint()  # an unreachable judge is an error, not a list of missing judgements
         answers: dict[int, R] = {}
         with closing(Progress("judging", "judgement", total=len(units), show=asking.show)) as progress:
 
@@ -126,7 +126,7 @@ def _wait_for(coroutine: Coroutine[Any, Any, T]) -> T:
 
 @lru_cache(maxsize=1)
 def _loop() -> asyncio.AbstractEventLoop:
-    """One loop in a thread of its own: a notebook has one running, and a caller's locks belong to their first loop."""
+    """One loop in its own thread: a notebook already runs one, and a caller's locks belong to their first loop."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="her_hf judging", daemon=True).start()
     return loop

@@ -1,4 +1,4 @@
-"""Scores of situated reenactment: what `spaces/minimax_rpb` computes."""
+"""Scores in the manner of MiniMax's Role-Play Bench, computed for `spaces/minimax_rpb`."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _OF_A_ROW = (
 """What a row of `judgements.jsonl` holds."""
 
 Errors = list[dict[str, Any]] | Missing | None
-"""What was found in a chunk; `None` if nothing was given."""
+"""The judgement of a chunk; `None` if none was given."""
 
 
 @dataclass(frozen=True)
 class _Session:
-    """A dialogue to score: its seed, what the runs of its seed share, and its chunks (none if it broke off)."""
+    """A dialogue to score: its seed, the group of runs of that seed, and its chunks (none if it failed)."""
 
     seed: Seed | None
     group: str
@@ -68,32 +68,33 @@ def minimax_rpb(
     concurrency: int = 16,
     show: bool = True,
 ) -> Row:
-    """Scores of situated reenactment in the manner of MiniMax's Role-Play Bench, on a scale of our own.
+    """Scores in the manner of MiniMax's Role-Play Bench, on our own scale.
 
     Args:
-        sessions (`Sequence`): For each dialogue its turns, `{"role": "ai" | "user", "text"}`, the two of the opening
-            first, or a row of `dialogues.jsonl`. Or what a judge found: for each dialogue by chunk a list of errors,
-            or `None`; then neither `judge` nor `judgements` is given.
+        sessions (`Sequence`): For each dialogue its turns, `{"role": "ai" | "user", "text"}`, starting with the two of
+            the opening, or a row of `dialogues.jsonl`. Alternatively a judge's results: for each dialogue by chunk a
+            list of errors, or `None`; then neither `judge` nor `judgements` is given.
         seeds (`Sequence`, *optional*): For each dialogue its seed, a row of `MiniMaxAI/role-play-bench`, or `None`.
-            Runs of one seed are averaged first; without seeds each dialogue stands for itself. A judge needs them.
+            Runs of the same seed are averaged first; without seeds each dialogue is its own group. A judge needs them.
         judgements (`Sequence`, *optional*): For each dialogue by chunk the list of errors (`{"column", "severity"}`),
             the judge's answer as text, or `None`.
-        judge (`Judge`, *optional*): Who is asked instead.
+        judge (`Judge`, *optional*): The judge to call instead.
         judge_model (`str`, *optional*): Its name on the server.
-        chunk (`int`, *optional*, defaults to 20): Turns that are judged together.
-        seed (`int`, *optional*, defaults to 42): Of the judge's calls.
-        ledger (`str` or `Path`, *optional*): A SQLite file that keeps answers, so that none is asked for twice.
-        concurrency (`int`, *optional*, defaults to 16): Most calls at once.
+        chunk (`int`, *optional*, defaults to 20): Number of turns that are judged together.
+        seed (`int`, *optional*, defaults to 42): Seed of the judge's calls.
+        ledger (`str` or `Path`, *optional*): A SQLite file that stores answers, so that no call is made twice.
+        concurrency (`int`, *optional*, defaults to 16): Maximum number of calls in flight.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar while judging.
 
     Returns:
         `dict`: `overall`, the pillars `worlds`, `stories`, `preferences` and the six columns (0 to 100, or `None`);
-            `missing` (chunks without a judgement) and `missing_by_cause`; `seeds` and `sessions` (that have a score),
-            `missing_sessions`; `intervals` (95% bootstrap over seeds); `curve` (quality against turn number); `scale`
-            (what the numbers compare with); and `cases`, one a dialogue: its scores, and by chunk its `errors`.
+            `missing` (chunks without a judgement) and `missing_by_cause`; `seeds` and `sessions` with a score,
+            `missing_sessions`; `intervals` (95% bootstrap over seeds); `curve` (quality by turn number); `scale`
+            (which scores can be compared); and `cases`, one per dialogue: its scores, and by chunk its `errors`.
 
     Raises:
-        `ValueError`: If lengths differ, a value is not of its form, a column is unknown, or who judges is not clear.
+        `ValueError`: If lengths differ, a value has the wrong form, a column is unknown, or not exactly one of `judge`
+            and `judgements` is given.
         `ModelError`: If the judge cannot be reached.
     """
     settings = ChunkJudging(chunk, seed=seed)
@@ -104,7 +105,8 @@ def minimax_rpb(
     if any(map(_is_judged, values)):
         if judge is not None or judgements is not None or not all(map(_is_judged, values)):
             raise ValueError(
-                "predictions that are judged chunks come without judge and judgements, and not beside turns."
+                "predictions that are judged chunks cannot be combined with judge, judgements or dialogues: give one "
+                "kind only."
             )
         judgements = values
         played = [_judged_session(at, value, own) for at, (value, own) in enumerate(pairs)]
@@ -119,7 +121,7 @@ def minimax_rpb(
     return _figures(played, found, chunk)
 
 
-# -- what was played
+# -- dialogues
 
 
 def _seed(at: int, value: Any) -> Seed | None:
@@ -139,7 +141,7 @@ def _is_judged(value: Any) -> bool:
 
 
 def _judged_session(at: int, value: Sequence[Any], seed: Seed | None) -> _Session:
-    """A session of which only the judgements are known."""
+    """A session with judgements only."""
     return _Session(seed, _group(at, seed, {}), [Chunk(number, (), ()) for number in range(len(value))])
 
 
@@ -148,12 +150,12 @@ def _session(at: int, value: Any, seed: Seed | None, size: int) -> _Session:
     row = value if isinstance(value, Mapping) else {"turns": value}
     if seed is not None and row.get("seed_id", seed.id) != seed.id:
         raise ValueError(
-            f"{where} is of the seed {row['seed_id']!r}, but its reference is {seed.id!r}: use one order."
+            f"{where} is of the seed {row['seed_id']!r}, but its reference is {seed.id!r}: use the same order."
         )
     group = _group(at, seed, row)
     if row.get("failure"):
         return _Session(seed, group, ())
-    turns = parsed(where, row.get("turns", row.get("dialogue")))  # the public dialogues are text
+    turns = parsed(where, row.get("turns", row.get("dialogue")))  # the public dialogues are JSON text
     if not isinstance(turns, list):
         raise ValueError(
             f"{where} must be a list of turns, a row of dialogues.jsonl, or judged chunks, got {shown(value)}."
@@ -161,12 +163,12 @@ def _session(at: int, value: Any, seed: Seed | None, size: int) -> _Session:
     lines = [_line(f"{where}, turn {number}", number, turn, seed) for number, turn in enumerate(turns)]
     chunks = chunks_of(lines, size)
     if not chunks:
-        raise ValueError(f"{where} has no turn to judge: after the two of the opening comes none with the role 'ai'.")
+        raise ValueError(f"{where} has no turn to judge: no turn after the opening has the role 'ai'.")
     return _Session(seed, group, chunks)
 
 
 def _group(at: int, seed: Seed | None, row: Mapping[str, Any]) -> str:
-    """What the runs of one seed share."""
+    """The group of a dialogue: runs of the same seed share it."""
     if seed is not None:
         return f"{seed.language}/{seed.id}"
     return f"{row.get('language', '?')}/{row['seed_id']}" if "seed_id" in row else f"session {at:06}"
@@ -180,14 +182,14 @@ def _line(where: str, number: int, turn: Any, seed: Seed | None) -> Row:
     return {"role": role, "name": name, "text": text, "round": number}
 
 
-# -- what was found
+# -- judgements
 
 
 def _judged(asking: Asking, sessions: Sequence[_Session], settings: ChunkJudging) -> list[list[Errors]]:
-    """What the judge finds now, by session and chunk."""
+    """The judge's judgements, by session and chunk."""
     lacking = [at for at, session in enumerate(sessions) if session.seed is None]
     if lacking:
-        raise ValueError(f"a judge is told the setting: give seeds as references; they are missing for {lacking[:5]}.")
+        raise ValueError(f"a judge needs the setting: give seeds as references; they are missing for {lacking[:5]}.")
 
     async def one(caller: Caller, unit: tuple[int, Chunk]) -> Errors:
         at, chunk = unit
@@ -205,7 +207,7 @@ def _judged(asking: Asking, sessions: Sequence[_Session], settings: ChunkJudging
 
 
 def _given(where: str, value: Any, chunks: Sequence[Chunk]) -> list[Errors]:
-    """What was given of a session, by chunk."""
+    """The given judgements of a session, by chunk."""
     if value is None or not chunks:
         return [None] * len(chunks)
     if not isinstance(value, list):
@@ -230,7 +232,7 @@ def _read(where: str, given: Any, chunk: Chunk) -> Errors:
         return Missing("wrong_keys", f'wanted {{"errors": […]}} alone, got {shown(stray)} beside it')
     unknown = [error.get("column") for error in errors if error.get("column") not in COLUMNS]
     if unknown:
-        raise ValueError(f"{where} has errors with unknown columns {unknown[:5]}; there are {list(COLUMNS)}.")
+        raise ValueError(f"{where} has errors with unknown columns {unknown[:5]}; use {list(COLUMNS)}.")
     try:
         chunk_scores(errors)
     except ValueError as error:
@@ -269,7 +271,7 @@ def _figures(sessions: Sequence[_Session], found: Sequence[Sequence[Errors]], si
 
 
 def _longest(sessions: Sequence[_Session]) -> int | None:
-    """Turns of the longest dialogue; `None` where one was given as judgements alone."""
+    """Number of turns of the longest dialogue; `None` if any was given as judgements only."""
     chunks = [chunk for session in sessions for chunk in session.chunks]
     if not all(chunk.turns for chunk in chunks):
         return None
@@ -277,14 +279,14 @@ def _longest(sessions: Sequence[_Session]) -> int | None:
 
 
 def _flat(columns: Mapping[str, float] | None) -> dict[str, float | None]:
-    """Overall, pillars and columns side by side."""
+    """Overall score, pillars and columns in one dict."""
     if columns is None:
         return dict.fromkeys(("overall", *PILLARS, *COLUMNS))
     return {"overall": overall(columns), **pillars(columns), **columns}
 
 
 def _missing(errors: Errors) -> dict[str, str] | None:
-    """Why there is no judgement; `None` if there is one."""
+    """Cause and detail of a missing judgement; `None` if there is a judgement."""
     if isinstance(errors, list):
         return None
     return errors.as_dict() if errors else NOT_GIVEN

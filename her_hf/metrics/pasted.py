@@ -1,4 +1,4 @@
-"""A dialogue as a person pastes it into one of the apps in `spaces/`."""
+"""Reading a dialogue that was pasted into one of the apps in `spaces/`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _CLOSING = re.compile(CLOSES_THINKING, re.IGNORECASE)
 def read_pasted(text: str, names: Sequence[str] = ()) -> list[Row]:
     """Reads JSON (a list of turns, or an object with `turns`), or lines `Name: text`.
 
-    System thinking may stand before the label of its turn, as models write it; the stage direction of a label
-    (`Ann (whispering): …`, where the cast is known) becomes an action in round brackets.
+    System thinking may precede the label of its turn, as models write it; the stage direction of a label
+    (`Ann (whispering): …`, if the cast is known) becomes an action in parentheses.
 
     Args:
-        text (`str`): What was pasted.
-        names (`Sequence[str]`, *optional*): The cast; without it, what looks like a name opens a turn.
+        text (`str`): The pasted text.
+        names (`Sequence[str]`, *optional*): The cast; without it, anything that looks like a name starts a turn.
 
     Returns:
-        `list[dict]`: Turns with `name` and `text`; of JSON whatever its turns hold.
+        `list[dict]`: Turns with `name` and `text`; turns of JSON are returned unchanged.
 
     Raises:
-        `ValueError`: If there is no turn, or one is no object.
+        `ValueError`: If there is no turn, or a turn is not an object.
 
     Example:
 
@@ -43,7 +43,7 @@ def read_pasted(text: str, names: Sequence[str] = ()) -> list[Row]:
     if turns is None:
         turns = _from_lines(text.strip(), names)
     if not turns:
-        raise ValueError("No turn was found: write each as `Name: text` on a line of its own, or paste JSON.")
+        raise ValueError("No turn was found: write each turn on its own line as `Name: text`, or paste JSON.")
     for index, turn in enumerate(turns):
         if not isinstance(turn, dict):
             raise ValueError(f"turn {index} must be an object, got {shown(turn)}.")
@@ -52,7 +52,7 @@ def read_pasted(text: str, names: Sequence[str] = ()) -> list[Row]:
 
 def _from_lines(text: str, names: Sequence[str]) -> list[Row]:
     found: list[tuple[str, list[str]]] = []
-    plan: list[str] = []  # system thinking of the turn to come
+    plan: list[str] = []  # system thinking of the next turn
     inside = False
     for line in _CLOSING.sub(lambda tag: f"{tag[0]}\n", text).splitlines():
         inside = inside or bool(_OPENING.match(line))
@@ -72,7 +72,7 @@ def _from_lines(text: str, names: Sequence[str]) -> list[Row]:
 
 
 def _from_json(text: str) -> list[Row] | None:
-    """The turns of JSON; `None` if it is none, such as a dialogue that opens with a thought in brackets."""
+    """The turns of JSON; `None` if the text is not JSON, such as a dialogue that starts with a thought in brackets."""
     if text.lstrip()[:1] not in ("[", "{"):
         return None
     try:

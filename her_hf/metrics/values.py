@@ -1,4 +1,4 @@
-"""Values of any shape: through the typed columns of `evaluate`, and checks that say what is wrong where."""
+"""Values of any shape in the typed columns of `evaluate`, and checks that name the position of a wrong value."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from her_hf.scenes.seeds import Seed
 Given = Mapping[str, Any]
 
 NOT_GIVEN = {"cause": "not_given", "detail": ""}
-"""Why a judgement is missing that the caller does not have."""
+"""The cause of a missing judgement that the caller did not give."""
 
 
 class JsonColumns:
-    """Lets an `evaluate` module take values of any shape: they pass through its columns as JSON.
+    """Lets an `evaluate` module accept values of any shape, which pass through its columns as JSON.
 
-    A column has one type, and dialogues, scenes and flaws fit none. Stands before `evaluate.Metric` among the bases of
-    a module with two columns of strings, `predictions` and `references`; [`from_json`] reads what `_compute` gets.
+    A column has one type, which does not fit dialogues, scenes and flaws. Put this class before `evaluate.Metric`
+    among the bases of a module with two columns of strings, `predictions` and `references`; `_compute` reads them with
+    [`from_json`].
     """
 
     def add_batch(self, *, predictions: Any = None, references: Any = None) -> None:
@@ -33,11 +34,29 @@ class JsonColumns:
         super().add(prediction=found, reference=paired)  # type: ignore[misc]
 
 
+def metric_info(description: str, inputs: str, citation: str) -> Any:
+    """The `evaluate.MetricInfo` of a module whose columns are those of [`JsonColumns`].
+
+    Args:
+        description, inputs, citation (`str`): Texts of the module.
+    """
+    import datasets
+    import evaluate
+
+    return evaluate.MetricInfo(
+        description=description,
+        citation=citation,
+        inputs_description=inputs,
+        features=datasets.Features(dict.fromkeys(("predictions", "references"), datasets.Value("string"))),
+        license="Apache-2.0",
+    )
+
+
 def to_json(predictions: Any, references: Any = None) -> tuple[list[str], list[str]]:
-    """Both lists as lists of JSON texts; references that are not there are `null`.
+    """Both lists as lists of JSON texts; omitted references are `null`.
 
     Raises:
-        `ValueError`: If one is no list, there is nothing, lengths differ, or a value is none that JSON has.
+        `ValueError`: If one is not a list, the lists are empty or differ in length, or a value is not JSON.
     """
     found = _listed("predictions", predictions)
     paired = [None] * len(found) if references is None else _listed("references", references)
@@ -49,7 +68,7 @@ def to_json(predictions: Any, references: Any = None) -> tuple[list[str], list[s
 
 
 def from_json(texts: Iterable[str]) -> list[Any]:
-    """What [`to_json`] wrote."""
+    """Reads the texts of [`to_json`]."""
     return [json.loads(text) for text in texts]
 
 
@@ -66,7 +85,7 @@ def _dumped(where: str, value: Any) -> str:
     try:
         return json.dumps(value, default=_plain)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{where} must be a value that JSON has ({error}); make it lists, dicts and texts.") from None
+        raise ValueError(f"{where} must be a JSON value ({error}): use lists, dicts, texts and numbers.") from None
 
 
 def _plain(value: Any) -> Any:
@@ -83,7 +102,7 @@ def parsed(where: str, value: Any) -> Any:
     """A value that may be given as JSON text.
 
     Raises:
-        `ValueError`: If it is text that is no JSON.
+        `ValueError`: If it is text that is not JSON.
     """
     if not isinstance(value, str):
         return value
@@ -100,15 +119,16 @@ def shown(value: Any) -> str:
 
 
 def same_length(first: str, one: Sequence[Any], second: str, other: Sequence[Any]) -> None:
-    """Two lists that belong together.
+    """Checks two lists whose items belong together.
 
     Raises:
-        `ValueError`: If one is no list, or their lengths differ.
+        `ValueError`: If one is not a list, or their lengths differ.
     """
     for name, values in ((first, one), (second, other)):
         if isinstance(values, str | bytes | Mapping) or not isinstance(values, Sequence):
             raise ValueError(f"{name} must be a list, got {type(values).__name__}.")
     if len(one) != len(other):
         raise ValueError(
-            f"{first} and {second} must be of one length and order, got {len(one)} {first} and {len(other)} {second}."
+            f"{first} and {second} must have the same length and order, got {len(one)} {first} and {len(other)} "
+            f"{second}."
         )

@@ -1,9 +1,10 @@
-"""Chat templates, HERProcessor, and what makes rows for the trainer out of a conversation.
+"""Chat templates, HERProcessor, and the rows that the trainer gets from a conversation.
 
-Importing this package tells `AutoProcessor` of [`HERProcessor`].
+Importing this package registers [`HERProcessor`] with `AutoProcessor`.
 """
 
-from .attach import attach_model, attach_tokenizer
+from .attach import attach_tokenizer
+from .checkpoint import attach_model
 from .embeddings import check_embeddings
 from .processor import HERProcessor
 from .roles import take_any_roles

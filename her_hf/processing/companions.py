@@ -1,6 +1,6 @@
-"""Files of a base that knows more than text: what its own processor needs goes along with its weights.
+"""Processor files of a multimodal base, copied along with its weights.
 
-HER is for text. A server that loads such a model asks for its processor all the same, be it only for text.
+HER is for text only, but a server that loads such a model needs its processor even for text.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 
 PROCESSOR = "processor_config.json"
 COMPANIONS = ("preprocessor_config.json", "video_preprocessor_config.json", "audio_tokenizer_config.json")
-"""Files of image, video and audio processors. Chat templates are no part of them: the tokenizer carries ours."""
+"""Files of image, video and audio processors, without chat templates: ours is in the tokenizer."""
 
 _CLASS = "processor_class"
 
 
 def knows_more_than_text(config: PreTrainedConfig) -> bool:
-    """Whether the model reads images or sounds beside text."""
+    """Whether the model is multimodal: reads images, video or audio as well as text."""
     return config.get_text_config() is not config
 
 
 def companions_of(base: str | PathLike[str], revision: str | None = None) -> list[Path]:
-    """The files of the base's own processor, on this machine; fetched if need be.
+    """Local paths of the files of the base's own processor, downloaded if necessary.
 
     Args:
         base (`str` or `PathLike`): Folder or Hub id.
         revision (`str`, *optional*): Revision on the Hub.
 
     Returns:
-        `list[Path]`: Those of [`COMPANIONS`] and the processor's settings that there are.
+        `list[Path]`: Those of [`COMPANIONS`] and the processor's settings that exist.
 
     Raises:
-        `OSError`: If the Hub is asked and cannot be reached.
+        `OSError`: If the Hub is needed and cannot be reached.
     """
     from transformers.utils import cached_file
 
@@ -51,10 +51,10 @@ def companions_of(base: str | PathLike[str], revision: str | None = None) -> lis
 
 
 def copy_companions(files: Iterable[Path], out: str | PathLike[str]) -> None:
-    """Copies [`companions_of`] a base into a checkpoint folder; what is there already wins.
+    """Copies the files of [`companions_of`] into a checkpoint folder; existing files and settings take precedence.
 
-    The processor's class stays ours, so that the checkpoint loads as what it is; the settings of the base's processor
-    stand beside it, where its own class finds them.
+    The processor class stays ours, so that the checkpoint loads as one of HER; the settings of the base's processor
+    are kept in the same file, where its own class finds them.
     """
     for file in files:
         target = Path(out) / file.name

@@ -1,4 +1,4 @@
-"""How a family of base models frames its turns, and how to tell which family a tokenizer belongs to."""
+"""How a family of base models frames its turns, and how to detect the family of a tokenizer."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _PROBE = ("probe of the user", "probe of the assistant")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The text round a turn. `templates/frame_<name>.jinja` sets the same pieces.
+    """The text around a turn. `templates/frame_<name>.jinja` sets the same pieces.
 
     Args:
         name (`str`): Name of the family, and of its template file.
         turn_start (`str`): Control token before the role.
-        role_end (`str`): What follows the role.
+        role_end (`str`): Text after the role.
         turn_end (`str`): The end-of-turn token.
         control_tokens (`tuple[str, ...]`): All tokens that the template writes; each must be one token.
-        other_ends (`tuple[str, ...]`): Further tokens at which such models stop, where the vocabulary has them.
+        other_ends (`tuple[str, ...]`): Other tokens at which such models stop, if the vocabulary has them.
     """
 
     name: str
@@ -36,13 +36,13 @@ class Frame:
     other_ends: tuple[str, ...]
 
     def header(self, role: str) -> str:
-        """What stands before the text of a turn."""
+        """The text before the content of a turn."""
         return f"{self.turn_start}{role}{self.role_end}"
 
     def header_pattern(self, role: str) -> str:
         """Regular expression for [`~Frame.header`] in text that was decoded from ids.
 
-        Tokenizers of the SentencePiece kind may decode a space behind each control token that the prompt did not have.
+        SentencePiece tokenizers may decode a space after each control token that the prompt did not have.
         """
         tokens = "|".join(map(re.escape, sorted(self.control_tokens, key=len, reverse=True)))
         pieces = re.split(f"({tokens})", self.header(role))
@@ -71,19 +71,19 @@ FRAMES = (CHATML, LLAMA3)
 
 
 def default_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """The chat template that is used when none is named."""
+    """The chat template that is used by default."""
     template = tokenizer.chat_template
     return template.get("default") if isinstance(template, dict) else template
 
 
 def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
-    """Id of `token` if the tokenizer reads it as one token."""
+    """Id of `token` if the tokenizer encodes it as one token."""
     ids = tokenizer.encode(token, add_special_tokens=False)
     return ids[0] if len(ids) == 1 and tokenizer.convert_ids_to_tokens(ids[0]) == token else None
 
 
 def find_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[Frame, str]:
-    """Tells how the tokenizer's own chat template frames turns, by rendering a probe.
+    """Detects how the tokenizer's own chat template frames turns, by rendering a probe.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): A tokenizer with the chat template of its base.
@@ -92,14 +92,14 @@ def find_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[Frame, str]:
         `tuple[Frame, str]`: The frame, and the token that every prompt begins with (`""` if there is none).
 
     Raises:
-        `ValueError`: If there is no chat template, if it frames turns in neither way, or if a token that the frame
-            needs is missing from the vocabulary.
+        `ValueError`: If there is no chat template, if it is of neither style, or if a token that the frame needs is
+            missing from the vocabulary.
     """
     where = tokenizer.name_or_path or "this tokenizer"
     template = default_template(tokenizer)
     if template is None:
         raise ValueError(
-            f"{where} has no chat template. Take the instruct or chat variant of the base, or set "
+            f"{where} has no chat template. Use the instruct or chat variant of the base, or set "
             "tokenizer.chat_template to a ChatML or Llama-3 style template first."
         )
     found: list[str] = []
@@ -122,17 +122,17 @@ def find_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[Frame, str]:
     shown = found[0] if len(found[0]) < 300 else found[0][:300] + "…"
     raise ValueError(
         f"the chat template of {where} is neither ChatML nor Llama-3 style; it renders a probe as {shown!r}. "
-        "Take a base of one of these styles."
+        "Use a base of one of these styles."
     )
 
 
 def _probes() -> Iterator[list[dict[str, Any]]]:
-    """A plain conversation, without and with a system message, as text and as parts: some templates demand either."""
+    """A plain conversation without and with a system message, as text and as parts: some templates need either."""
     for written in (lambda text: text, lambda text: [{"type": "text", "text": text}]):
         user = {"role": "user", "content": written(_PROBE[0])}
-        talk = [user, {"role": "assistant", "content": written(_PROBE[1])}, user]
-        yield talk
-        yield [{"role": "system", "content": written("probe of the system")}, *talk]
+        conversation = [user, {"role": "assistant", "content": written(_PROBE[1])}, user]
+        yield conversation
+        yield [{"role": "system", "content": written("probe of the system")}, *conversation]
 
 
 def _check_tokens(tokenizer: PreTrainedTokenizerBase, frame: Frame, where: str) -> None:
@@ -140,11 +140,11 @@ def _check_tokens(tokenizer: PreTrainedTokenizerBase, frame: Frame, where: str) 
         raise ValueError(
             f"the tokenizer of {where} has no end-of-turn token: its chat template ends turns with "
             f"{frame.turn_end!r}, which is not a token of its vocabulary. Add it with tokenizer.add_special_tokens "
-            "and resize the model's embeddings, or take the instruct variant of the base."
+            "and resize the model's embeddings, or use the instruct variant of the base."
         )
     missing = [token for token in frame.control_tokens if token_id(tokenizer, token) is None]
     if missing:
         raise ValueError(
             f"the tokenizer of {where} lacks {missing}, which its chat template writes: each must be one token of the "
-            "vocabulary. Take a tokenizer that matches the template."
+            "vocabulary. Use a tokenizer that matches the template."
         )

@@ -1,4 +1,4 @@
-"""HERProcessor: a tokenizer that carries the method, and the parsing of what its model writes."""
+"""HERProcessor: a tokenizer with the method's templates, and the parsing of its model's replies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from transformers import AutoProcessor, PreTrainedConfig, ProcessorMixin
 
 from her_hf.dual_layer import Turn, TurnStream
 
+from .attach import attach_tokenizer
 from .frames import find_frame
 from .response import generation_config, write_generation_config
 from .templates import SCENE
@@ -27,16 +28,16 @@ _OPENING = "<system_thinking>"
 class HERProcessor(ProcessorMixin):  # type: ignore[misc]
     """Chat template, parsing and defaults of dual-layer role-play, for text only.
 
-    A folder that [`~HERProcessor.save_pretrained`] wrote works without this package too: `AutoTokenizer` loads the
-    same template, and `tokenizer.parse_response` the same parser.
+    A folder written by [`~HERProcessor.save_pretrained`] works without this package too: `AutoTokenizer` loads the
+    same template, and `tokenizer.parse_response` uses the same rules.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): An attached tokenizer; see [`~HERProcessor.attach`].
-        chat_template (`str` or `dict[str, str]`, *optional*): Replaces the tokenizer's templates. Only there because
+        chat_template (`str` or `dict[str, str]`, *optional*): Replaces the tokenizer's templates; accepted because
             `from_pretrained` may pass it.
 
     Raises:
-        `ValueError`: If the tokenizer does not carry the HER template and response template.
+        `ValueError`: If the tokenizer does not have the HER template and response template.
 
     Example (not run: it needs a model):
 
@@ -53,14 +54,14 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
         templates = self.tokenizer.chat_template
         if not isinstance(templates, dict) or SCENE not in templates or not self.tokenizer.response_template:
             raise ValueError(
-                f"{tokenizer.name_or_path or 'this tokenizer'} does not carry the HER chat template, scene prompt and "
-                "response template. Make the processor with HERProcessor.attach(tokenizer)."
+                f"{tokenizer.name_or_path or 'this tokenizer'} does not have the HER chat template, scene prompt and "
+                "response template. Create the processor with HERProcessor.attach(tokenizer)."
             )
         self.frame, _ = find_frame(self.tokenizer)
 
     @property
     def chat_template(self) -> str | dict[str, str] | None:
-        """The tokenizer's templates: one place holds them."""
+        """The tokenizer's templates, which are stored in one place."""
         return self.tokenizer.chat_template if hasattr(self, "tokenizer") else self.__dict__.get("_given_template")
 
     @chat_template.setter
@@ -81,14 +82,12 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
                 newline, for the released HER-32B.
 
         Returns:
-            `HERProcessor`: The processor of the checkpoint to be.
+            `HERProcessor`: The processor of the new checkpoint.
 
         Raises:
             `ValueError`: If the base cannot be loaded, has no chat template or one of another style, or no end-of-turn
                 token.
         """
-        from .attach import attach_tokenizer
-
         return cls(attach_tokenizer(base, bare_prefill=bare_prefill))
 
     def __call__(self, text: str | list[str], **kwargs: Any) -> BatchEncoding:
@@ -96,11 +95,11 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
         return self.tokenizer(text, **kwargs)
 
     def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
-        """The tokenizer's `apply_chat_template`, with the tokenizer's defaults (`ProcessorMixin` has others)."""
+        """The tokenizer's `apply_chat_template`, with the tokenizer's defaults (those of `ProcessorMixin` differ)."""
         return self.tokenizer.apply_chat_template(conversation, *args, **kwargs)
 
     def scene_prompt(self, **variables: Any) -> str:
-        """Renders the scene prompt that the checkpoint carries.
+        """Renders the scene prompt of the checkpoint.
 
         Args:
             **variables: The variables named at the top of the template, and `language` (`"en"` or `"zh"`).
@@ -114,7 +113,7 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
         >>> processor.scene_prompt(character="Ann", book="The Mill", scenario="A kitchen at night.")
         ```
         """
-        message = [{"role": "system", "content": ""}]  # the tokenizer insists on a message; this template reads none
+        message = [{"role": "system", "content": ""}]  # the tokenizer requires a message; this template reads none
         rendered: str = self.tokenizer.apply_chat_template(message, chat_template=SCENE, tokenize=False, **variables)
         return rendered.strip()
 
@@ -122,22 +121,22 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
         """A parser for a reply that is being generated.
 
         Args:
-            prefix (`str` or token ids): The prompt. It tells whether system thinking was opened already; a reply that
-                the prompt began is in the turn, but not among the events. `""` says that the text is a whole turn.
+            prefix (`str` or token ids): The prompt. It shows whether system thinking is already open; text of the
+                reply that is part of the prompt is in the turn, but not among the events. `""` for a whole turn.
             speaker (`str`, *optional*): Who should speak; another label is an issue.
             names (`Sequence[str]`, *optional*): The cast; if given, only these and Environment are labels.
 
         Returns:
-            `TurnStream`: To be fed with text up to the end-of-turn token.
+            `TurnStream`: Feed it with the text up to the end-of-turn token.
 
         Raises:
             `ValueError`: If the prompt does not end in an open turn of the assistant.
         """
-        begun = self._begun(self._text(prefix))
-        if begun.strip() == _OPENING:
+        prefilled = self._prefilled(self._text(prefix))
+        if prefilled.strip() == _OPENING:
             return TurnStream(prefilled=True, speaker=speaker, names=names)
         stream = TurnStream(prefilled=False, speaker=speaker, names=names)
-        stream.feed(begun)
+        stream.feed(prefilled)
         return stream
 
     def parse_turn(
@@ -152,7 +151,7 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
             names (`Sequence[str]`, *optional*): The cast; if given, only these and Environment are labels.
 
         Returns:
-            `Turn`: Whatever the reply is; whether it was ended is told by [`~HERProcessor.is_ended`].
+            `Turn`: The turn, of any reply; [`~HERProcessor.is_ended`] returns whether the reply was ended.
 
         Raises:
             `ValueError`: If the prompt does not end in an open turn of the assistant.
@@ -162,7 +161,7 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
         return stream.close()
 
     def is_ended(self, reply: str | Ids) -> bool:
-        """Whether the end-of-turn token ended the reply: it was not cut off and did not stop at another token."""
+        """Whether the end-of-turn token ended the reply, so that it was not truncated or stopped by another token."""
         text = self._text(reply)
         return text.startswith(self.frame.turn_end, len(self._until_end(text)))
 
@@ -176,9 +175,9 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
         """Saves tokenizer, templates, response template and generation defaults.
 
         Args:
-            save_directory (`str` or `PathLike`): Folder; made if it is missing.
+            save_directory (`str` or `PathLike`): Folder; created if it is missing.
             push_to_hub (`bool`, *optional*, defaults to `False`): Whether to upload it as well.
-            **kwargs: For the upload, as in transformers (`repo_id`, `commit_message`, …).
+            **kwargs: Options of the upload, as in transformers (`repo_id`, `commit_message`, …).
 
         Returns:
             `list[str]`: The processor files written.
@@ -189,8 +188,8 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
             self.push_to_hub(kwargs.pop("repo_id", str(save_directory).rstrip("/").rsplit("/", 1)[-1]), **kwargs)
         return files
 
-    def _begun(self, prompt: str) -> str:
-        """What the prompt wrote of the reply."""
+    def _prefilled(self, prompt: str) -> str:
+        """The part of the reply that the prompt already contains."""
         frame = self.frame
         if frame.turn_start not in prompt:
             return prompt
@@ -204,13 +203,13 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
         return prompt[header.end() :]
 
     def _text(self, text: str | Ids) -> str:
-        """Text of one sequence, spaces at its beginning included."""
+        """Text of one sequence, leading spaces included."""
         if isinstance(text, str):
             return text
         ids = text if isinstance(text, Sequence) else text.tolist()
         if len(ids) == 1 and isinstance(ids[0], Sequence):  # a batch of one, as `return_tensors="pt"` gives it
             ids = ids[0]
-        # Decoders of the SentencePiece kind strip a space at the beginning; behind a token it is kept.
+        # SentencePiece decoders strip a leading space; after a token it is kept.
         start = self.frame.turn_start
         ids = [self.tokenizer.convert_tokens_to_ids(start), *ids]
         whole: str = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
@@ -224,7 +223,7 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
 
 
 class HERProcessorConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Only there so that `AutoProcessor` can be told of [`HERProcessor`]; no checkpoint has this model type."""
+    """Exists so that [`HERProcessor`] can be registered with `AutoProcessor`; no checkpoint has this model type."""
 
     model_type = "her_processor"
 

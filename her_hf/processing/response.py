@@ -1,4 +1,4 @@
-"""What a checkpoint says about its replies: how to parse them and how to sample them."""
+"""What a checkpoint defines for its replies: how to parse them and how to sample them."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ SAMPLING: dict[str, Any] = {"do_sample": True, "temperature": 0.7, "top_p": 0.9,
 
 _GENERATION_CONFIG = "generation_config.json"
 _KELVIN = "\u212a"
-_SPACE = r"[\s\x1c-\x1f]"  # what `str.strip` takes away: to `regex` the last four are no white space
+_SPACE = r"[\s\x1c-\x1f]"  # what `str.strip` removes: `regex` does not count the last four as white space
 
 
 def response_template(frame: Frame) -> dict[str, Any]:
     """The declarative parser that plain transformers and vLLM (`--reasoning-parser hf`) read from a checkpoint.
 
-    System thinking becomes `thinking`, the rest `content`: role thinking and actions stay inline, where their order is
-    kept. It opens and closes at the tags at which [`parse_turn`] does: aliases, any case, inner spaces. The opening is
-    anchored, so that a later block stays text; the close also accepts the end of the turn, so that an unclosed block
-    does not swallow it. Every token at which such models stop ends the reply and is no text.
+    System thinking becomes `thinking`, the rest `content`: role thinking and actions stay inline, which keeps their
+    order. It opens and closes at the same tags as in [`parse_turn`]: aliases, any case, inner spaces. The opening is
+    anchored, so that a later block stays text; the close also matches the end of the turn, so that an unclosed block
+    does not consume it. Every token at which such models stop ends the reply and is not part of its text.
 
-    A pattern cannot count: where thinking holds a system block of its own, it ends at the first closing tag, and the
-    closing tag of another layer that nothing opened ends nothing. `parse_turn` notes an issue in both cases. A tag
-    that repeats the prefilled one stays in `thinking`.
+    A pattern cannot count: if thinking contains a nested system block, it ends at the first closing tag, and a closing
+    tag of another layer without an opening ends nothing. `parse_turn` reports an issue in both cases. A tag that
+    repeats the prefilled one stays in `thinking`.
 
     Args:
         frame (`Frame`): How the base frames turns.
@@ -53,7 +53,7 @@ def response_template(frame: Frame) -> dict[str, Any]:
         "fields": {
             "thinking": {
                 "open_pattern": rf"\A{_SPACE}*{opened}{_SPACE}*",
-                # White space is looked at from its first character only: else a long run would take quadratic time.
+                # A run of white space is tried from its first character only: otherwise the time would be quadratic.
                 "close_pattern": rf"(?:(?<!{_SPACE}){_SPACE}+)?(?:{closed}{_SPACE}*|(?={end}))",
                 "content": "text",
             },
@@ -63,15 +63,15 @@ def response_template(frame: Frame) -> dict[str, Any]:
 
 
 def _system_tag(closing: bool = False) -> str:
-    """Pattern of what the parser reads as a tag of system thinking."""
+    """Pattern of what the parser reads as a system thinking tag."""
     names = sorted((tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING), key=len, reverse=True)
     inner = f"{_SPACE}*(?:{'|'.join(map(_any_case, names))}){_SPACE}*>"
     return rf"<(?=[^<>]{{1,{MAX_TAG_INNER}}}>){f'{_SPACE}*/' if closing else ''}{inner}"
 
 
 def _any_case(name: str) -> str:
-    """A pattern for `name` in any case as `read_tag` reads it: `(?i:…)` would take more letters for one, such as ſ."""
-    # Of all letters but the capitals, only the Kelvin sign has an ASCII letter for its small one.
+    """A pattern for `name` in any case as `read_tag` reads it: `(?i:…)` would match other letters too, such as ſ."""
+    # Apart from the capitals, only the Kelvin sign has an ASCII letter as its lower case.
     return "".join(f"[{c}{c.upper()}{_KELVIN if c == 'k' else ''}]" if c.isalpha() else c for c in name)
 
 
@@ -83,7 +83,8 @@ def generation_config(
     Args:
         tokenizer (`PreTrainedTokenizerBase`): The attached tokenizer.
         frame (`Frame`): Its frame.
-        base (`GenerationConfig`, *optional*): What the base says: its stop tokens and padding stay, its sampling goes.
+        base (`GenerationConfig`, *optional*): That of the base: its stop tokens and padding are kept, its sampling is
+            replaced.
 
     Returns:
         `GenerationConfig`: With [`SAMPLING`] and every token that ends a reply.
@@ -103,10 +104,10 @@ def generation_config(
 
 
 def write_generation_config(folder: str | PathLike[str], config: GenerationConfig) -> None:
-    """Writes the defaults into `folder`, or adds to a file that is there what it does not say.
+    """Writes the defaults into `folder`, or adds missing fields to an existing file.
 
-    A trainer saves the model, and with it a generation config, before or after the processor. What that file says
-    wins, but for the stop tokens: a reply must be able to end.
+    A trainer saves the model, and with it a generation config, before or after the processor. The values of that file
+    take precedence, except for the stop tokens: a reply must be able to end.
     """
     path = Path(folder) / _GENERATION_CONFIG
     if not path.is_file():
@@ -117,5 +118,5 @@ def write_generation_config(folder: str | PathLike[str], config: GenerationConfi
     stops = found.get("eos_token_id")
     stops = stops if isinstance(stops, list) else [] if stops is None else [stops]
     merged = {**wanted, **found, "eos_token_id": list(dict.fromkeys([*wanted["eos_token_id"], *stops]))}
-    merged.pop("_from_model_config", None)  # else the next save derives the file from the model's config again
+    merged.pop("_from_model_config", None)  # otherwise the next save derives the file from the model's config again
     path.write_text(json.dumps(merged, indent=2, sort_keys=True) + "\n", encoding="utf-8")

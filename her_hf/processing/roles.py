@@ -1,4 +1,4 @@
-"""Chat templates that demand a system message, refuse it or drop it, made to take both kinds of conversation."""
+"""Changes chat templates that require, refuse or drop a system message to accept conversations with and without."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _FOLDED = (
 
 
 def take_any_roles(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """Lets the tokenizer's own chat template take conversations with and without a system message.
+    """Makes the tokenizer's own chat template accept conversations with and without a system message.
 
-    One that demands a system message gets an empty one; one that refuses it or drops its text has it put before the
-    first user message. The change is at the top of the template, so it goes where the tokenizer is saved.
+    A template that requires a system message gets an empty one; for one that refuses it or drops its text, the text is
+    put before the first user message. The change is at the top of the template, so it is saved with the tokenizer.
 
     Args:
-        tokenizer (`PreTrainedTokenizerBase`): Its default chat template is changed if need be.
+        tokenizer (`PreTrainedTokenizerBase`): Its default chat template is changed if necessary.
 
     Returns:
-        `str`, *optional*: What was changed, for the user; `None` if nothing was.
+        `str`, *optional*: A note for the user about the change; `None` if nothing was changed.
 
     Raises:
         `ValueError`: If the template renders neither kind.
@@ -60,8 +60,8 @@ def take_any_roles(tokenizer: PreTrainedTokenizerBase) -> str | None:
     else:
         tokenizer.chat_template = changed
     if added:
-        return f"the chat template of {where} demands a system message: where there is none it gets an empty one"
-    return f"the chat template of {where} takes no system message: its text goes before the first user message"
+        return f"the chat template of {where} requires a system message: an empty one is added where there is none"
+    return f"the chat template of {where} accepts no system message: its text is put before the first user message"
 
 
 def _rendered(

@@ -1,4 +1,4 @@
-"""Puts the chat template of a checkpoint together from the parts in `templates/`. The result needs no other file."""
+"""Assembles the chat template of a checkpoint from the parts in `templates/`. The result needs no other file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def chat_template(frame: Frame, *, bos: str = "", bare_prefill: bool = False) ->
 
 
 def scene_template() -> str:
-    """Source of the scene prompt as one template: the scenes' own files, chosen by the variable `language`."""
+    """Source of the scene prompt as one template, with a branch per language, chosen by the variable `language`."""
     default, *others = LANGUAGES
     branches = "".join(
         f"{{%- {'elif' if index else 'if'} language == '{language}' -%}}\n{scene_prompt_source(language).rstrip()}\n"
@@ -53,5 +53,5 @@ def scene_template() -> str:
 
 def _set(source: str, line: str, new: str) -> str:
     if source.count(line) != 1:
-        raise RuntimeError(f"the template part her.jinja must hold the line {line!r} once; it was changed.")
+        raise RuntimeError(f"her.jinja must contain the line {line!r} exactly once; it was changed.")
     return source.replace(line, new)

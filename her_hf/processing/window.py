@@ -1,4 +1,4 @@
-"""Fits a conversation into a window of tokens by leaving out its oldest turns, whole, and counting them."""
+"""Fits a conversation into a window of tokens by dropping its oldest turns as a whole, and counts them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def token_ids(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, *
 
 
 def count_tokens(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, **template_kwargs: Any) -> int:
-    """Number of tokens that the chat template makes of `messages`."""
+    """Number of tokens of `messages` rendered by the chat template."""
     return len(token_ids(messages, tokenizer, **template_kwargs))
 
 
@@ -34,14 +34,14 @@ def fit_window(
     names: Sequence[str] = (),
     **template_kwargs: Any,
 ) -> tuple[list[dict[str, Any]], int]:
-    """Leaves out as few of the oldest turns as make `messages` fit into `max_tokens`.
+    """Drops as few of the oldest turns as necessary to make `messages` fit into `max_tokens`.
 
     Args:
-        messages (`Sequence[Mapping]`): The conversation. A message is a turn, or a run of others' turns merged.
-        tokenizer (`PreTrainedTokenizerBase`): Its chat template makes the tokens.
+        messages (`Sequence[Mapping]`): The conversation. A message is a turn, or a merged run of others' turns.
+        tokenizer (`PreTrainedTokenizerBase`): Its chat template renders the tokens.
         max_tokens (`int`): Size of the window in tokens, all special tokens included.
-        names (`Sequence[str]`, *optional*): Who speaks. With it merged turns are dropped one by one; without it a
-            message counts as a turn and goes whole.
+        names (`Sequence[str]`, *optional*): The speakers. If given, merged turns are dropped individually; otherwise a
+            message counts as one turn.
         **template_kwargs: Passed to `apply_chat_template`, e.g. `add_generation_prompt=True`.
 
     Returns:
@@ -65,11 +65,11 @@ def fit_window(
     def fits(turns: int) -> bool:
         return count_tokens(drop_oldest(messages, turns), tokenizer, **template_kwargs) <= max_tokens
 
-    low, high = 0, droppable_turns(messages)  # low does not fit; fewer turns are never longer, so bisect
+    low, high = 0, droppable_turns(messages)  # `low` does not fit; fewer turns are never longer, so bisect
     if high == 0 or not fits(high):
-        least = count_tokens(drop_oldest(messages, high), tokenizer, **template_kwargs)
+        shortest = count_tokens(drop_oldest(messages, high), tokenizer, **template_kwargs)
         raise WindowError(
-            f"the newest exchange and the system message take {least} tokens, but the window holds {max_tokens}. "
+            f"the newest exchange and the system message take {shortest} tokens, but the window holds {max_tokens}. "
             "Make the window larger, or the scene prompt or the turn shorter."
         )
     while high - low > 1:

@@ -1,4 +1,4 @@
-"""Scenes: the models, the scene prompt, and readers for the data that role-play users have."""
+"""Scenes: the data models, the scene prompt, and readers and writers of role-play data formats."""
 
 from .errors import SceneError
 from .load import load_conversations, load_samples, load_scenes, scenes_in
@@ -7,6 +7,7 @@ from .models import Character, CharacterKind, Scene
 from .prompt import scene_prompt, scene_prompt_source, scene_variables
 from .readers.conversations import ChatSample
 from .turns import merge_turns, read_turn
+from .writers import coser_row, her_row
 
 __all__ = [
     "START",
@@ -15,6 +16,8 @@ __all__ = [
     "ChatSample",
     "Scene",
     "SceneError",
+    "coser_row",
+    "her_row",
     "load_conversations",
     "load_samples",
     "load_scenes",

@@ -1,25 +1,25 @@
-"""The errors of this package: what was wrong in which row of which source."""
+"""The errors of this package: they name source, row, field and problem."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 MAX_REPORTED = 20
-"""Bad rows that one error lists; the rest is counted."""
+"""Maximum number of bad rows listed in an error; the rest is counted."""
 MAX_LINE = 800
-"""Characters of one line of an error: data may put a megabyte into a key or a name."""
+"""Maximum characters of a line of an error: keys and names in data may be very long."""
 MAX_PLACE = 240
-"""Characters of a field's path or a source's name in an error."""
+"""Maximum characters of a field's path or a source's name in an error."""
 
 
 class SceneError(ValueError):
-    """Scene data that cannot be used. Its text is bounded, whatever the data holds.
+    """Scene data that cannot be used. The length of the message is bounded.
 
     Args:
-        problem (`str`): What was got and what to do about it.
+        problem (`str`): The problem, the value found, and the remedy.
         field (`str`, *optional*): Path of the field inside its row, e.g. `"dialogues[3].message"`.
         source (`str`, *optional*): File or Hub id.
-        row (`str`, *optional*): Where in the source, e.g. `"line 7"` or `"row 3"`, counted from 1.
+        row (`str`, *optional*): Position in the source, e.g. `"line 7"` or `"row 3"`, counted from 1.
 
     Example:
 
@@ -37,16 +37,16 @@ class SceneError(ValueError):
         super().__init__(f"{where}: {self.problem}" if where else self.problem)
 
     def at(self, source: str, row: str = "") -> SceneError:
-        """The same error, with its place."""
+        """The same error with its source and row."""
         return type(self)(self.problem, field=self.field, source=source, row=row or self.row)
 
 
 class ForeignData(SceneError):
-    """A file or row that is sound but of another kind, such as a plain picture: beside scenes it is passed over."""
+    """A valid file or row of another kind, such as an ordinary picture: it is skipped if there are scenes as well."""
 
 
 class SameName(ForeignData):
-    """A sound card whose character is called as the visitor: among other cards, in one file too, it is passed over."""
+    """A valid card whose character has the visitor's name: it is skipped if there are other cards as well."""
 
 
 def combined(errors: list[SceneError], source: str) -> SceneError:
@@ -64,7 +64,7 @@ def combined(errors: list[SceneError], source: str) -> SceneError:
 
 
 def shortened(text: str, most: int) -> str:
-    """A text with its middle left out if it is longer than `most`: what it begins and ends with says most."""
+    """A text of at most `most` characters: the middle of a longer one is left out."""
     if len(text) <= most:
         return text
     head = (most - 3) * 2 // 3
@@ -72,7 +72,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def listed(names: Iterable[str], most: int = MAX_REPORTED) -> str:
-    """Names for an error: the first of them, each shortened, and how many more there are."""
+    """Names for an error: the first ones, each shortened, and the number of the others."""
     found = list(names)
     more = [f"and {len(found) - most} more"] if len(found) > most else []
     return ", ".join([*(repr(shortened(name, 60)) for name in found[:most]), *more])

@@ -1,4 +1,4 @@
-"""Reading fields out of rows that may be wrong: each helper gives the value or says what is wrong with which field."""
+"""Reading fields from rows: each function returns a valid value or raises an error that names field and problem."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .models import Language
 Row = Mapping[str, Any]
 
 MAX_DEPTH = 100
-"""Lists and dicts inside each other in a row. Pydantic writes and reads nearly twice as many."""
+"""Maximum nesting of lists and dicts in a row. Pydantic's limit is nearly twice as high."""
 
 _SHOWN = reprlib.Repr()
 _SHOWN.maxlevel, _SHOWN.maxstring, _SHOWN.maxother = 4, 80, 80
@@ -35,21 +35,21 @@ _LANGUAGES = {
 
 
 def shown(value: object) -> str:
-    """What was got, short enough for an error message."""
+    """A value for an error message, shortened."""
     text = _SHOWN.repr(value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
 def check_row(row: Row, depth: int = MAX_DEPTH) -> None:
-    """Refuses what no file could hold: half a character (a lone surrogate, as a cut `\\ud83d\\ude00` leaves it), and
-    data nested so deep that the scene could not be written, or not be read again.
+    """Refuses values that cannot be written to a file: lone surrogates (from a truncated `\\ud83d\\ude00`), and data
+    nested too deep to be written or read again.
 
     Args:
         row (`dict`): The row.
-        depth (`int`, *optional*): Most lists and dicts inside each other.
+        depth (`int`, *optional*): Maximum nesting of lists and dicts.
 
     Raises:
-        `SceneError`: If a text or a key of the row, however deep, is so.
+        `SceneError`: If a text or a key of the row, at any depth, has such a value.
     """
     left: list[tuple[_Place | None, Any]] = [(None, row)]
     while left:  # no recursion: JSON may be nested deeper than Python calls
@@ -67,7 +67,7 @@ def check_row(row: Row, depth: int = MAX_DEPTH) -> None:
 
 
 class _Place:
-    """Where a value stands in a row. Its path is spelled out only for an error: keys may be long, values many."""
+    """The position of a value in a row. Its path is built only for an error: keys may be long, values many."""
 
     __slots__ = ("depth", "key", "outer")
 
@@ -89,7 +89,7 @@ class _Place:
 
 def _check_depth(place: _Place | None, most: int) -> None:
     if place is not None and place.depth >= most:
-        raise SceneError(f"is nested deeper than {most} levels; take it out.", field=place.path(4))
+        raise SceneError(f"is nested deeper than {most} levels; remove it.", field=place.path(4))
 
 
 def _check_text(place: _Place | None, value: object) -> None:
@@ -100,14 +100,14 @@ def _check_text(place: _Place | None, value: object) -> None:
     except UnicodeEncodeError as error:
         half = f"{value[error.start]!r} at position {error.start}"
         field = "" if place is None else place.path()
-        raise SceneError(f"has half a character, {half}; put the whole one there or drop it.", field=field) from error
+        raise SceneError(f"has half a character, {half}; complete or remove it.", field=field) from error
 
 
 def text(row: Row, key: str, path: str = "") -> str:
     """A text that may be missing or null.
 
     Raises:
-        `SceneError`: If it is something else than text.
+        `SceneError`: If it is not text.
     """
     value = row.get(key)
     if value is None:
@@ -118,10 +118,10 @@ def text(row: Row, key: str, path: str = "") -> str:
 
 
 def needed_text(row: Row, *keys: str, path: str = "") -> str:
-    """The first of several texts that is there.
+    """The first text that is present and not empty.
 
     Raises:
-        `SceneError`: If none is there or it is empty.
+        `SceneError`: If there is none.
     """
     for key in keys:
         value = text(row, key, path)
@@ -132,7 +132,7 @@ def needed_text(row: Row, *keys: str, path: str = "") -> str:
 
 
 def whole(value: object) -> int | None:
-    """The whole number that a value is; tables write 3 as 3.0, and text files as "3". `None` if it is no number."""
+    """The value as a whole number (tables write 3 as 3.0, text files as "3"); `None` if it is not one."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str) and _WHOLE.fullmatch(value):
@@ -143,10 +143,10 @@ def whole(value: object) -> int | None:
 
 
 def number(row: Row, *keys: str, default: int | None = None, path: str = "") -> int:
-    """The first of several whole numbers that is there.
+    """The first number that is present.
 
     Raises:
-        `SceneError`: If it is no whole number, or if none is there and there is no default.
+        `SceneError`: If it is not a whole number, or if there is none and no default.
     """
     for key in keys:
         value = row.get(key)
@@ -162,10 +162,10 @@ def number(row: Row, *keys: str, default: int | None = None, path: str = "") -> 
 
 
 def structure(row: Row, key: str, path: str = "") -> Any:
-    """A list or dict that may be missing, or given as JSON text, as tables do that hold no nested columns.
+    """A list or dict that may be missing, or JSON text, as in tables without nested columns.
 
     Raises:
-        `SceneError`: If it is text that is no JSON.
+        `SceneError`: If it is text that is not JSON.
     """
     value = row.get(key)
     if not isinstance(value, str):
@@ -196,7 +196,7 @@ def items(row: Row, key: str, path: str = "") -> list[dict[str, Any]]:
 
 
 def needed_items(row: Row, key: str, path: str = "") -> list[dict[str, Any]]:
-    """A list of dicts that must be there and not empty.
+    """A list of dicts that must be present and not empty.
 
     Raises:
         `SceneError`: If it is missing, empty or something else.
@@ -240,10 +240,10 @@ def whole_numbers(row: Row, key: str, path: str = "") -> tuple[int, ...] | None:
 
 
 def language_of(row: Row, *texts: str) -> Language:
-    """The row's `language`, or else what its texts are written in.
+    """The row's `language`, else the language of its texts.
 
     Raises:
-        `SceneError`: If the row names a language without a scene prompt.
+        `SceneError`: If the row has a language without a scene prompt.
     """
     code = language_code(text(row, "language"))
     if not code:
@@ -255,14 +255,16 @@ def language_of(row: Row, *texts: str) -> Language:
 
 
 def language_code(given: str) -> str:
-    """The code of a language that a row names, in lower case; as it is named if there is none for it here."""
+    """The code of a language named in a row, in lower case; an unknown name is returned unchanged."""
     given = given.strip().lower()
     return _LANGUAGES.get(given, given)
 
 
 def guess_language(*texts: str) -> Language:
-    """Chinese if a fifth of the letters are Chinese characters, else English. With kana it is Japanese, which has no
-    prompt of its own: English; single ones, as the `の` of a shop's name, are no sign of it.
+    """Chinese if a fifth of the letters are Chinese characters, else English.
+
+    Text with kana is Japanese, which has no prompt and counts as English; a few kana (`の` in a shop's name) are
+    ignored.
     """
     joined = "".join(texts)[:20_000]
     letters, chinese, kana = (len(kind.findall(joined)) for kind in (_LETTER, _CJK, _KANA))

@@ -1,4 +1,4 @@
-"""Rows of JSON, JSONL, Parquet, PNG and CHARX files, distinguished by what is in them."""
+"""Rows of JSON, JSONL, Parquet, PNG and CHARX files, distinguished by their content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .readers.card_files import ZIP, card_in_png, card_in_zip
 from .readers.png import SIGNATURE
 
 SUFFIXES = (".json", ".jsonl", ".parquet", ".png", ".charx")
-"""Files that are looked at when a folder is loaded."""
+"""Files that are read when a folder is loaded."""
 
 Rows = Iterator[tuple[str, Any]]
 
@@ -26,8 +26,8 @@ def rows_of(path: Path) -> Rows:
         path (`Path`): The file.
 
     Yields:
-        `tuple[str, Any]`: Place (`"line 3"` or `"row 3"`, from 1) and row; a [`SceneError`] in place of a row that is
-        no JSON, so that the caller can go on and report all bad rows at once.
+        `tuple[str, Any]`: Position (`"line 3"` or `"row 3"`, from 1) and row; a [`SceneError`] in place of a row that
+        is not JSON, so that the caller can continue and report all bad rows together.
 
     Raises:
         `SceneError`: If the file as a whole cannot be read.
@@ -47,7 +47,7 @@ def rows_of(path: Path) -> Rows:
 
 
 def _is_lines(path: Path) -> bool:
-    """Whether each line is a row: the first is a whole JSON object."""
+    """Whether each line is a row: the first line is a JSON object."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             first = next((line for line in file if line.strip()), "")
@@ -84,9 +84,9 @@ def _parsed(data: bytes) -> Any:
     try:
         return json.loads(data.decode("utf-8-sig"))
     except RecursionError as error:
-        raise SceneError("is no JSON that can be read: it is nested too deep") from error
+        raise SceneError("is not readable JSON: it is nested too deep") from error
     except ValueError as error:
-        raise SceneError(f"is no JSON ({error})") from error
+        raise SceneError(f"is not JSON ({error})") from error
 
 
 def _parquet(path: Path) -> Rows:
@@ -103,4 +103,4 @@ def _parquet(path: Path) -> Rows:
                     place += 1
                     yield f"row {place}", row
     except (ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        raise SceneError(f"is no sound Parquet file ({error}); get it again.") from error
+        raise SceneError(f"is not a valid Parquet file ({error}); download it again.") from error

@@ -1,4 +1,4 @@
-"""What a row of scene data is, told from its fields."""
+"""The kind of a row of scene data, detected from its fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHAPES = (
     "scenes (`dialogues`, as CoSER's and HER's rows have them, or `cast` and `dialogue`), books (`plots`), character "
     f"cards, and conversations ({CHAT_SHAPES})"
 )
-"""The kinds for errors, with the fields by which they are known."""
+"""The kinds for errors, with the fields that identify them."""
 
 
 class Kind(StrEnum):
@@ -29,9 +29,9 @@ class Kind(StrEnum):
 
 
 def kind_of(row: Row) -> Kind | None:
-    """The kind of a row, `None` if it is of none.
+    """The kind of a row; `None` if it is unknown.
 
-    A row with dialogues is HER's or CoSER's, whatever else it holds: both forms keep fields that they do not know.
+    A row with dialogues is HER's or CoSER's, regardless of other fields: both formats keep unknown fields.
     """
     if row.get("dialogues") is None:
         if isinstance(row.get("plots"), list):

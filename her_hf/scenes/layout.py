@@ -1,7 +1,7 @@
-"""Which files of a dataset make which split: by its card or by their names, with the rules of the Hub.
+"""The files of each split of a dataset, by its card or by their names, with the rules of the Hub.
 
-Everything here works on names alone, so that of a dataset on the Hub only what is wanted is downloaded. The rules are
-those of `datasets` (its module `data_files`); they are repeated because the core does without that package.
+Only names are used, so that only the requested files of a Hub dataset are downloaded. The rules are those of
+`datasets` (module `data_files`), repeated here because the core does not depend on that package.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _KEYWORDS = {
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
     "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
-"""Words in names of files and folders, and the splits that they mean."""
+"""Words in names of files and folders, and the splits they stand for."""
 _KEYWORD = re.compile(rf"(?:^|[-._ 0-9])({'|'.join(_KEYWORDS)})(?=$|[-._ 0-9])")
 _SHARD = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*\.[^/]*")
 _HEAD = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n---", re.DOTALL)
 _NOT_DATA = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
-"""Files that describe a dataset or a model; only a card that names them makes them data."""
+"""Files that describe a dataset or a model; they are data only if the card names them."""
 
 _UNREAD = (
     ".csv", ".tsv", ".ndjson", ".arrow", ".feather",
     ".gz", ".zst", ".xz", ".bz2", ".lz4", ".zip", ".tar", ".tgz", ".7z", ".rar",
 )  # fmt: skip
-"""Endings of files that may well be data, and are not read."""
+"""Suffixes of files that may be data but are not supported."""
 
 Splits = dict[str, list[str]]
 """Split to names of files, or to patterns of them."""
@@ -49,7 +49,7 @@ class Wanted(NamedTuple):
     Args:
         files (`list[str]`): Files of the split, at least one.
         rest (`list[str]`): Data files of no split, if all splits are wanted; none if the card names files.
-        unread (`list[str]`): Files beside them that may well be data, of kinds that are not read.
+        unread (`list[str]`): Other files that may be data, of unsupported kinds.
         named (`bool`): Whether the card names the files of each split.
     """
 
@@ -64,27 +64,27 @@ def wanted_files(
 ) -> Wanted:
     """Chooses the files of a split from the names of a dataset's files and the text of its card.
 
-    A card that names data files decides. Without one, the first of these rules that finds a split makes it: files
-    called `data/SPLIT-00000-of-00001.ENDING`; folders called after a split (`train/…`, `data/train/…`); files called
-    after one (`train.jsonl`, `her_dev.json`). If nothing is called after a split, all of it is `"train"`.
+    If the card names data files, those are used. Otherwise the first of these rules that finds a split is applied:
+    files named `data/SPLIT-00000-of-00001.SUFFIX`; folders named after a split (`train/…`, `data/train/…`); files
+    named after one (`train.jsonl`, `her_dev.json`). If nothing is named after a split, everything is `"train"`.
 
     Args:
         names (`Iterable[str]`): All files, relative to the root of the dataset, with `/` between folders.
         card (`str`): Text of its `README.md`; empty if there is none.
         split (`str`, *optional*): The split. By default all, train before validation before test.
         config (`str`, *optional*): Name of a config of the card; the default one if not given.
-        source (`str`): What errors call the dataset.
-        card_name (`str`): What errors call the card.
+        source (`str`): Name of the dataset in errors.
+        card_name (`str`): Name of the card in errors.
 
     Returns:
         [`Wanted`]: The files.
 
     Raises:
-        `SceneError`: If the card cannot be read, has no such config, or names files that are not there; if there is
-            no such split or no data.
+        `SceneError`: If the card cannot be read, has no such config, or names files that do not exist; if there is no
+            such split or no data.
 
     Source: `datasets.data_files` and `datasets.utils.metadata`. Unlike there, a file is never in two splits: the
-    innermost folder decides, and the first word in a name.
+    innermost folder and the first word in a name decide.
     """
     entry = _config(card, config, source, card_name)
     try:
@@ -103,7 +103,7 @@ def wanted_files(
     if not data:
         where = f"its folder {folder!r}" if folder else "it"
         raise SceneError(
-            f"holds no data: {where} has no file with one of the endings {list(SUFFIXES)}{_beside(unread)}.",
+            f"holds no data: {where} has no file with one of the suffixes {list(SUFFIXES)}{_unsupported(unread)}.",
             source=source,
         )
     splits = _splits(data)
@@ -119,7 +119,7 @@ def _ordered(splits: Splits, split: str | None, source: str, unread: Sequence[st
     if split is None:
         return sorted(splits, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
     if split not in splits:
-        have = f"it has [{listed(sorted(splits))}]{_beside(unread)}"
+        have = f"it has [{listed(sorted(splits))}]{_unsupported(unread)}"
         raise SceneError(f"has no split {split!r}; {have}.", source=source)
     return [split]
 
@@ -129,9 +129,9 @@ def _config(card: str, config: str, source: str, card_name: str) -> Mapping[str,
     head = _HEAD.match(card.removeprefix("\ufeff"))
     try:
         data = yaml.safe_load(head[1]) if head else {}
-    # Values of YAML may be no value of Python (30 February, a number of 5,000 digits), or nested too deep.
+    # YAML values may have no Python equivalent (30 February, a number of 5,000 digits) or be nested too deep.
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        problem = f"has a head that is no YAML which can be read ({shortened(str(error), 300)}); correct it."
+        problem = f"has a head that is not readable YAML ({shortened(str(error), 300)}); correct it."
         raise SceneError(problem, source=card_name) from error
     configs = (data.get("configs") if isinstance(data, dict) else None) or []
     if not isinstance(configs, list) or not all(isinstance(entry, dict) for entry in configs):
@@ -145,7 +145,7 @@ def _config(card: str, config: str, source: str, card_name: str) -> Mapping[str,
     chosen = [entry for entry, name in zip(configs, names, strict=True) if entry.get("default") or name == "default"]
     if len(configs) > 1 and not chosen:
         raise SceneError(
-            f"has several configs and none is the default; name one of [{listed(names)}] behind a colon, as in "
+            f"has several configs and none is the default; name one of [{listed(names)}] after a colon, as in "
             f"{source}:{names[0]}",
             source=source,
         )
@@ -153,7 +153,7 @@ def _config(card: str, config: str, source: str, card_name: str) -> Mapping[str,
 
 
 def _patterns(data_files: Any) -> Splits:
-    """`data_files` of a card in any of the shapes that the Hub takes."""
+    """`data_files` of a card in any form that the Hub accepts."""
     if data_files is None:
         return {}
     if isinstance(data_files, Mapping):
@@ -198,11 +198,11 @@ def _named(names: Iterable[str], paths: Sequence[str]) -> list[str]:
         elif has_magic(path):
             found += filter(_matcher(path), _data(known))
         else:
-            raise SceneError(f"names {path!r}, and there is no such file.", field="data_files")
+            raise SceneError(f"names {path!r}, but there is no such file.", field="data_files")
     if not found:
         others = sorted({PurePosixPath(name).suffix for path in paths for name in filter(_matcher(path), known)})
-        got = f"only files with the endings [{listed(others)}]" if others else "no file"
-        raise SceneError(f"[{listed(paths)}] matches {got}; those read are {list(SUFFIXES)}.", field="data_files")
+        got = f"only files with the suffixes [{listed(others)}]" if others else "no file"
+        raise SceneError(f"[{listed(paths)}] matches {got}; supported are {list(SUFFIXES)}.", field="data_files")
     return list(dict.fromkeys(found))
 
 
@@ -216,12 +216,12 @@ def _matcher(pattern: str) -> Callable[[str], Any]:
 
 
 def _data(names: Iterable[str]) -> list[str]:
-    """Files that are data by their names, in order; neither hidden ones nor caches."""
+    """Files that are data by their names, in order, without hidden files and caches."""
     return [name for name in _ending(names, SUFFIXES) if PurePosixPath(name).name not in _NOT_DATA]
 
 
 def _unread(names: Iterable[str]) -> list[str]:
-    """Files that may well be data, but are of kinds that are not read."""
+    """Files that may be data, but are of unsupported kinds."""
     return _ending(names, _UNREAD)
 
 
@@ -235,12 +235,12 @@ def _ending(names: Iterable[str], endings: tuple[str, ...]) -> list[str]:
     return sorted(found, key=lambda name: name.split("/"))
 
 
-def _beside(unread: Sequence[str]) -> str:
-    return f"; not read are {listed(unread)}" if unread else ""
+def _unsupported(unread: Sequence[str]) -> str:
+    return f"; not supported are {listed(unread)}" if unread else ""
 
 
 def _splits(data: Sequence[str]) -> Splits:
-    """Splits by what files and folders are called."""
+    """Splits by the names of files and folders."""
     splits: Splits = {}
     # A picture or archive is one card, or a plot called train_loss.png.
     left = [name for name in data if not name.lower().endswith((".png", ".charx"))]

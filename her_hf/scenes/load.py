@@ -1,4 +1,4 @@
-"""`load_scenes`: every kind of source through one door."""
+"""`load_scenes`: one function for every kind of source."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Reader = Callable[[dict[str, Any]], tuple[list[T], list[SceneError]]]
 
 _LOG = logging.getLogger(__name__)
 _DEPTHS: dict[Kind | None, int] = {Kind.CARD: -10, Kind.SCENE: 10}
-"""How much deeper rows may be: a card lies deeper in its scenes, and in the rows written of them, than by itself."""
+"""How much deeper rows may be nested: a card is nested deeper in its scenes, and in their rows, than by itself."""
 
 
 def load_scenes(
@@ -41,29 +41,28 @@ def load_scenes(
 ) -> list[Scene]:
     """Loads scenes from a file, a folder or the Hub.
 
-    The kind is told from the content: CoSER test scenes, CoSER books, rows of HER's form (her-mini too), scenes
-    written by `Scene.model_dump_json`, and character cards of the Tavern kind; as JSON, JSONL, Parquet or, for cards,
-    PNG and CHARX. Files of a folder that are sound but hold something else (a plain picture, a lorebook), and cards
-    whose character is called as the visitor, are passed over; a warning is logged that names them, as it is of two
-    spellings of one title.
+    The kind is detected from the content: CoSER test scenes, CoSER books, rows of HER's format (including her-mini),
+    scenes written by `Scene.model_dump_json`, and Tavern character cards; as JSON, JSONL, Parquet or, for cards, PNG
+    and CHARX. Valid files of a folder with other content (an ordinary picture, a lorebook), and cards whose character
+    has the visitor's name, are skipped with a warning that names them. A warning also names two spellings of one
+    title.
 
     Args:
         source (`str` or `Path`): A file, a folder with files of splits, or a Hub dataset (`owner/name`). A folder
-            and a dataset may name a config of their card behind a colon: `owner/name:config`.
-        split (`str`, *optional*): Split of a folder or dataset, by the rules of the Hub; data that names no split is
-            `"train"`. For a single file: the split that its name says, or a `tag` of its scenes.
-        visitor (`str`, *optional*): Who meets the character of a card. By default "User", or "Stranger" where the
-            character is called so.
-        on_error (`str`, *optional*, defaults to `"raise"`): `"skip"` leaves bad rows, bad conversations of a book and
-            bad files out, and logs a warning that counts and names them. If nothing is left, it is an error all the
-            same.
+            and a dataset may name a config of their card after a colon: `owner/name:config`.
+        split (`str`, *optional*): Split of a folder or dataset, by the rules of the Hub; data without splits is
+            `"train"`. For a single file: the split in its name, or a `tag` of its scenes.
+        visitor (`str`, *optional*): Who meets the character of a card. By default "User", or "Stranger" if the
+            character has that name.
+        on_error (`str`, *optional*, defaults to `"raise"`): `"skip"` skips bad rows, bad conversations of a book and
+            bad files, and logs a warning that counts and names them. If nothing is left, an error is raised anyway.
 
     Returns:
         `list[Scene]`: At least one scene, in the order of the source.
 
     Raises:
-        `SceneError`: If there is no such source or split, or if rows are bad: up to 20 are named, with row and field.
-        `ValueError`: If `on_error` is something else, or `visitor` could not be a name.
+        `SceneError`: If there is no such source or split, or if rows are bad: up to 20 are listed, with row and field.
+        `ValueError`: If `on_error` has another value, or `visitor` is not a valid name.
 
     Example:
 
@@ -92,13 +91,13 @@ def load_conversations(source: str | Path, split: str | None = None) -> list[lis
         split (`str`, *optional*): Split, as for [`load_scenes`].
 
     Returns:
-        `list[list[dict]]`: For each row its messages, with `role`, `content` and, where the row has them, `name` and
-            `reasoning_content`. What [`Scene.messages_for`] wrote comes back as it was. A warning is logged that
-            counts the fields which are not used.
+        `list[list[dict]]`: For each row its messages, with `role`, `content` and, if the row has them, `name` and
+            `reasoning_content`. Messages written by [`Scene.messages_for`] are returned unchanged. A warning counts
+            the unused fields.
 
     Raises:
-        `SceneError`: If there is no such source or split, or if rows are bad or say what a conversation in text
-            cannot keep.
+        `SceneError`: If there is no such source or split, or if rows are bad or contain something that a text
+            conversation cannot represent.
 
     Example (not run: it needs a model):
 
@@ -109,7 +108,7 @@ def load_conversations(source: str | Path, split: str | None = None) -> list[lis
 
     def read(row: dict[str, Any]) -> tuple[list[ChatSample], list[SceneError]]:
         if not is_conversation(row):
-            raise ForeignData(f"is no conversation: it has {listed(sorted(row))}; read are {CHAT_SHAPES}.")
+            raise ForeignData(f"is not a conversation: it has {listed(sorted(row))}; supported are {CHAT_SHAPES}.")
         check_row(row)
         return [read_conversation(row)], []
 
@@ -122,7 +121,7 @@ def load_conversations(source: str | Path, split: str | None = None) -> list[lis
 
 
 def load_samples(source: str | Path, split: str | None = None) -> list[Scene | ChatSample]:
-    """Loads what a model is trained on: scenes of every kind that [`load_scenes`] reads, conversations, or both.
+    """Loads training data: scenes of every kind that [`load_scenes`] reads, conversations, or both.
 
     Args:
         source (`str` or `Path`): A file, a folder or a Hub dataset, as for [`load_scenes`].
@@ -148,12 +147,12 @@ def load_samples(source: str | Path, split: str | None = None) -> list[Scene | C
 
 
 def _of_split(loaded: list[S], source: str | Path, split: str | None) -> list[S]:
-    """What a single file has of a split: all of it if its name says so, else the scenes with that tag.
+    """The samples of a split in a single file: all of them if the file's name has the split, else those with that tag.
 
-    As on the Hub, a file is `"train"` if nothing else names a split.
+    As on the Hub, a file is `"train"` if there is no other split.
 
     Raises:
-        `SceneError`: If it has nothing of it.
+        `SceneError`: If the file has none of the split.
     """
     path = Path(source).expanduser()
     if split is None or not path.is_file():
@@ -178,10 +177,10 @@ def _tag(sample: Scene | ChatSample) -> str:
 def scenes_in(
     row: dict[str, Any], *, source: str = "", visitor: str | None = None
 ) -> tuple[list[Scene], list[SceneError]]:
-    """The scenes of one row of any kind, and what is wrong with those of a book that are bad.
+    """The scenes of one row of any kind, and the errors of bad scenes of a book.
 
     Raises:
-        `SceneError`: If the row is bad or of no known kind.
+        `SceneError`: If the row is bad or of an unknown kind.
     """
     kind = kind_of(row)
     check_row(row, MAX_DEPTH + _DEPTHS.get(kind, 0))
@@ -213,24 +212,24 @@ def _scenes(
             )
     if is_lorebook(row):
         raise ForeignData("is a lorebook without a character; put it into its card as character_book.")
-    raise ForeignData(f"is of no known kind; it has {listed(sorted(row))}. Read are {SHAPES}.")
+    raise ForeignData(f"is of an unknown kind; it has {listed(sorted(row))}. Supported are {SHAPES}.")
 
 
 def _warn_of_titles(scenes: list[Scene]) -> None:
-    """Two spellings of one title would count as two books wherever titles are compared letter by letter."""
+    """Warns of two spellings of one title, which count as two books wherever titles are compared exactly."""
     spellings: dict[str, dict[str, None]] = {}
     for title in dict.fromkeys(scene.book for scene in scenes):
         spellings.setdefault(title_key(title), {})[title] = None
     for titles in spellings.values():
         if len(titles) > 1:
-            _LOG.warning("one book in %d spellings, give it one: %s", len(titles), listed(titles))
+            _LOG.warning("%d spellings of one book title; use one of them: %s", len(titles), listed(titles))
 
 
 def read_file(file: Path, read: Reader[T]) -> list[T]:
-    """What the rows of a file hold, which may be nothing: a book need not have conversations.
+    """The content of a file's rows, which may be empty: a book need not have conversations.
 
     Raises:
-        `SceneError`: If the file or rows of it are bad.
+        `SceneError`: If the file or some of its rows are bad.
     """
     good, error = _collected(file, read)
     if error is not None:
@@ -244,7 +243,7 @@ def _gathered(
     read: Callable[[Path, dict[str, Any]], tuple[list[T], list[SceneError]]],
     on_error: OnError = "raise",
 ) -> list[T]:
-    """What the files of a source hold. Of a folder, files of another kind are passed over, with a warning."""
+    """The content of a source's files. Files of another kind in a folder are skipped with a warning."""
     loaded: list[T] = []
     passed: list[SceneError] = []
     for file in files_of(source, split):
@@ -258,14 +257,14 @@ def _gathered(
     if not loaded:
         if passed:
             raise passed[0] if len(passed) == 1 else combined(passed, str(source))
-        raise SceneError("has no conversations: no plot of its books holds one.", source=str(source))
+        raise SceneError("has no conversations: no plot of its books has one.", source=str(source))
     for error in passed:
-        _LOG.warning("left out: %s", error)
+        _LOG.warning("skipped: %s", error)
     return loaded
 
 
 def _collected(file: Path, read: Reader[T]) -> tuple[list[T], SceneError | None]:
-    """What the rows of a file hold, and one error for all that is wrong with it."""
+    """The content of a file's rows, and one error for all its problems."""
     good: list[T] = []
     bad: list[SceneError] = []
     empty = True
@@ -289,6 +288,6 @@ def _collected(file: Path, read: Reader[T]) -> tuple[list[T], SceneError | None]
     if not bad:
         return good, None
     whole = combined(bad, str(file))
-    if good and not all(isinstance(error, SameName) for error in bad):  # with scenes in it, it is of no other kind
+    if good and not all(isinstance(error, SameName) for error in bad):  # a file with scenes is not of another kind
         whole = SceneError(whole.problem, field=whole.field, source=str(file), row=whole.row)
     return good, whole

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from her_hf.dual_layer import Segment, Turn, View, escape_tags, render_segments, visible_runs
 
-from .prompt import one_line, scene_prompt
+from .names import one_line
+from .prompt import scene_prompt
 
 if TYPE_CHECKING:
     from .models import Scene
@@ -25,7 +26,7 @@ def messages_for(
     prompt: str | None = None,
     notation: str = "her",
 ) -> list[dict[str, str]]:
-    """See [`Scene.messages_for`]; if asked with a system message of another kind, or in CoSER notation."""
+    """See [`Scene.messages_for`]; optionally with another system message (`prompt`) or in CoSER notation."""
     scene.member(character)
     count = len(scene.dialogue)
     if turns is not None and not 0 <= turns <= count:
@@ -51,13 +52,13 @@ def messages_for(
 
 
 def labelled(turn: Turn, view: View, notation: str = "her") -> str:
-    """A turn as a message says it: `Name: ` and what the view shows; just the label if it shows nothing."""
+    """A turn as text of a message: `Name: ` and the view of the turn; only the label if the view is empty."""
     breaks = tuple(segment.breaks for segment in turn.segments)
     return _labelled(turn.name or "", turn.segments, breaks, view, notation)
 
 
-@lru_cache(maxsize=16_384)  # a simulation shows each turn to everybody again and again
+@lru_cache(maxsize=16_384)  # a simulation renders each turn many times
 def _labelled(name: str, segments: tuple[Segment, ...], breaks: tuple[int, ...], view: View, notation: str) -> str:
-    """`breaks` is no part of what makes segments equal, but of what they look like."""
+    """`breaks` does not count in the equality of segments, but changes their text, so it is part of the cache key."""
     body = render_segments(visible_runs(segments, view), notation)
     return f"{escape_tags(one_line(name))}: {body}".rstrip()

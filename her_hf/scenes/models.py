@@ -1,4 +1,4 @@
-"""Scene and Character: what every reader produces and everything else works on."""
+"""Scene and Character: the data models that every reader produces and all other code uses."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from her_hf.dual_layer import ENVIRONMENT, Turn
 
 from .errors import listed
-from .prompt import one_line
+from .names import one_line
 from .turns import merge_turns
 
 Language = Literal["en", "zh"]
 
 
 class CharacterKind(StrEnum):
-    """Whether a member of the cast is a person of the story or the world around them."""
+    """Whether a member of the cast is a character of the story or the world around them."""
 
     CHARACTER = "character"
     ENVIRONMENT = "environment"
@@ -29,15 +29,15 @@ class Character(BaseModel):
     """A member of the cast.
 
     Args:
-        name (`str`): Name, as turns carry it. White space in it is one space.
-        kind (`CharacterKind`, *optional*): Follows from the name if not given: `Environment` is the world.
-        profile (`str`, *optional*): Who this is in the whole book.
-        background (`str`, *optional*): What led up to this scene.
+        name (`str`): Name, as in the turns. Runs of white space become one space.
+        kind (`CharacterKind`, *optional*): By default derived from the name: `Environment` is the world.
+        profile (`str`, *optional*): Description of the character in the whole book.
+        background (`str`, *optional*): Events before this scene.
         motivation (`str`, *optional*): Inner thoughts at the start of the scene; CoSER calls them `thought` or
             `motivation`.
-        experience (`str`, *optional*): What happens to the character in this part of the plot. Not shown in prompts:
-            it tells the outcome.
-        description (`str`, *optional*): Who this is in this part of the plot.
+        experience (`str`, *optional*): What happens to the character in this part of the plot. Not shown in prompts,
+            since it contains the outcome.
+        description (`str`, *optional*): Description of the character in this part of the plot.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -63,24 +63,24 @@ class Character(BaseModel):
 
     @property
     def portrait(self) -> str:
-        """Description and profile as one text, the description first unless the profile holds it already."""
+        """Description and profile as one text, without the description if the profile contains it."""
         parts = [] if self.description.strip() in self.profile else [self.description.strip()]
         return "\n\n".join(filter(None, [*parts, self.profile.strip()]))
 
 
 class Scene(BaseModel):
-    """A scene of a book: where, who, and what is thought, done and said.
+    """A scene of a book: its setting, its cast, and what is thought, done and said.
 
-    Runs of turns by one speaker are merged when a scene is made, so indices of `dialogue` are indices of merged turns.
+    Consecutive turns of a speaker are merged when a scene is created: indices of `dialogue` refer to merged turns.
 
     Args:
         book (`str`): Title of the book.
-        chapter, topic, scenario, tag (`str`, *optional*): As the source has them.
+        chapter, topic, scenario, tag (`str`, *optional*): As in the source.
         i_p, i_c (`int`, *optional*): Index of the plot in the book and of the conversation in the plot.
         language (`str`, *optional*, defaults to `"en"`): `"en"` or `"zh"`.
-        cast (`list[Character]`): Everybody who takes part; every speaker is among them.
+        cast (`list[Character]`): All participants, including every speaker.
         dialogue (`list[Turn]`): The turns; each has a name.
-        raw_messages (`list[dict]`, *optional*): The messages as the source has them; `Turn.origin_id` points at them.
+        raw_messages (`list[dict]`, *optional*): The messages of the source; `Turn.origin_id` refers to them.
         extra (`dict`, *optional*): All other fields of the source, e.g. `plot`, `weight`, `major_characters`.
 
     Raises:
@@ -125,7 +125,7 @@ class Scene(BaseModel):
         names = [member.name for member in self.cast]
         repeated = sorted(name for name, count in Counter(names).items() if count > 1)
         if repeated:
-            raise ValueError(f"cast holds {listed(repeated)} more than once; give each character one entry")
+            raise ValueError(f"cast contains {listed(repeated)} more than once; give each character one entry")
         known = set(names)
         for index, turn in enumerate(self.dialogue):
             if turn.name not in known:
@@ -134,7 +134,7 @@ class Scene(BaseModel):
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """What identifies a scene: (book, i_p, i_c)."""
+        """The identity of a scene: (book, i_p, i_c)."""
         return self.book, self.i_p, self.i_c
 
     @property
@@ -151,7 +151,7 @@ class Scene(BaseModel):
         """The member of the cast with this name.
 
         Raises:
-            `ValueError`: If there is none; the message names the cast.
+            `ValueError`: If the cast has no such member; the message lists the cast.
         """
         wanted = one_line(name)
         for member in self.cast:
@@ -165,14 +165,14 @@ class Scene(BaseModel):
     ) -> list[dict[str, str]]:
         """The scene as the conversation that one member of its cast sees.
 
-        First the scene prompt, then user and assistant messages in strict alternation. The character's own turns are
-        in SELF view, all others in OTHERS view, merged by blank lines; the first user message begins with
+        First the scene prompt, then strictly alternating user and assistant messages. The character's own turns are in
+        SELF view, all others in OTHERS view, joined by blank lines; the first user message starts with
         `===Conversation Start===`.
 
         Args:
             character (`str`): Who is played.
-            turns (`int`, *optional*): Index into `dialogue`: only what was before that turn, without any system
-                thinking, as a prompt needs it. By default the whole scene, as training needs it.
+            turns (`int`, *optional*): Index into `dialogue`: only the turns before it, without any system thinking, as
+                needed for a prompt. By default the whole scene, as needed for training.
             system_thinking (`bool`, *optional*, defaults to `True`): Whether the prompt asks for system thinking and,
                 for a whole scene, whether own turns carry it as `reasoning_content`.
 
@@ -187,31 +187,3 @@ class Scene(BaseModel):
         from .messages import messages_for
 
         return messages_for(self, self.member(character).name, turns=turns, system_thinking=system_thinking)
-
-    def to_her_row(self) -> dict[str, Any]:
-        """The scene as a row of HER's and her-mini's form.
-
-        Reading the row gives the same key, chapter, topic, tag, language, scenario, cast and turns (system thinking
-        without white space around it, what Environment says as speech), and `extra` as far as the form has no other
-        use for a field. Raw messages are the row's own.
-
-        Raises:
-            [`~her_hf.scenes.SceneError`]: If the form cannot say the scene: it needs a title, a scenario, at least one
-                turn, and a cast whose names differ by more than case and whose world is called Environment.
-        """
-        from .writers import her_row
-
-        return her_row(self)
-
-    def to_coser(self) -> dict[str, Any]:
-        """The scene in the form of CoSER's test set; an unchanged CoSER scene comes out as it was read.
-
-        Reading the row gives what it gives for [`Scene.to_her_row`], but for two things: the form has no place for
-        origin ids, and none for system thinking of Environment, which should have none.
-
-        Raises:
-            [`~her_hf.scenes.SceneError`]: As for [`Scene.to_her_row`].
-        """
-        from .writers import coser_row
-
-        return coser_row(self)

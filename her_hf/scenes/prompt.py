@@ -1,4 +1,4 @@
-"""The scene prompt: the system message that tells a model whom it plays, where, and in which form to answer."""
+"""The scene prompt: the system message with the model's role, the setting, and the format of its answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from her_hf.dual_layer import ZERO_WIDTH_SPACE, escape_tags
 from her_hf.template_files import load_template, template_source
+
+from .names import one_line
 
 if TYPE_CHECKING:
     from .models import Scene
@@ -28,7 +30,7 @@ def scene_prompt_source(language: str = "en") -> str:
 
 
 def scene_variables(scene: Scene, character: str, *, system_thinking: bool = True) -> dict[str, Any]:
-    """Variables of the scene prompt. All text is escaped: a tag or a heading typed into a profile is only text.
+    """Variables of the scene prompt. All text is escaped: a tag or heading in a profile is plain text.
 
     Raises:
         `ValueError`: If the character is not in the cast.
@@ -66,8 +68,8 @@ def scene_prompt(scene: Scene, character: str, *, system_thinking: bool = True) 
     Args:
         scene (`Scene`): The scene.
         character (`str`): Who is played.
-        system_thinking (`bool`, *optional*, defaults to `True`): Whether the prompt asks for system thinking.
-            Environment, which has none, is never asked.
+        system_thinking (`bool`, *optional*, defaults to `True`): Whether the prompt asks for system thinking; that of
+            Environment never does.
 
     Returns:
         `str`: The text of the system message.
@@ -75,27 +77,22 @@ def scene_prompt(scene: Scene, character: str, *, system_thinking: bool = True) 
     Raises:
         `ValueError`: If the character is not in the cast.
 
-    Source: the order of sections is the one that the released HER-32B knows; the words are ours.
+    Source: the order of sections is that of the released HER-32B; the text is ours.
     """
     variables = scene_variables(scene, character, system_thinking=system_thinking)
     return load_template(__package__, f"scene_{scene.language}.jinja").render(**variables).strip()
 
 
 def escape_headings(text: str) -> str:
-    """Puts a zero-width space into lines that begin like `===Requirements===`: none opens a part of the prompt."""
+    """Inserts a zero-width space into lines like `===Requirements===`, so that they start no part of the prompt."""
     return _HEADING.sub(rf"\1{ZERO_WIDTH_SPACE}", text)
 
 
-def one_line(text: str) -> str:
-    """Text without line breaks and runs of white space, as a label needs it."""
-    return " ".join(text.split())
-
-
 def _name(text: str) -> str:
-    """A name inside a line of the prompt."""
+    """A name, escaped for use inside a line of the prompt."""
     return escape_tags(one_line(text))
 
 
 def _text(text: str) -> str:
-    """Text that may begin a line of the prompt."""
+    """Text, escaped for use at the start of a line of the prompt."""
     return escape_headings(escape_tags(text))

@@ -1,6 +1,6 @@
-"""Seeds of situated reenactment: who the model plays, whom it meets, and how the conversation opens.
+"""Seeds of MiniMax's Role-Play Bench: the character, the user, and the opening of the conversation.
 
-Source: the Hub dataset MiniMaxAI/role-play-bench (seeds), whose columns these are.
+Source: the Hub dataset MiniMaxAI/role-play-bench (seeds), which has the same columns.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from .errors import SceneError
 from .fields import guess_language, language_of, needed_text, shown, text
 from .load import read_file
 from .models import Language
-from .prompt import LANGUAGES, one_line
+from .names import one_line
+from .prompt import LANGUAGES
 from .sources import files_of
 
 HUB = "MiniMaxAI/role-play-bench"
@@ -33,10 +34,10 @@ class Seed(BaseModel):
     Args:
         id (`str`): Identifies the seed among those of its language.
         language (`str`): `"en"` or `"zh"`.
-        ai_name, ai_setting (`str`): Whom the model under test plays, and what is known of that character and world.
-        user_name, user_setting (`str`): Who talks to that character; the setting may be empty.
-        ai_prologue (`str`): What the character says first.
-        initial_user_input (`str`): What the user answers.
+        ai_name, ai_setting (`str`): The character played by the model under test, with its description and world.
+        user_name, user_setting (`str`): The user's role; the setting may be empty.
+        ai_prologue (`str`): The character's first turn.
+        initial_user_input (`str`): The user's answer.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,7 +53,7 @@ class Seed(BaseModel):
 
     @property
     def key(self) -> tuple[str, str]:
-        """What identifies a seed: (language, id)."""
+        """The identity of a seed: (language, id)."""
         return self.language, self.id
 
 
@@ -62,16 +63,16 @@ def load_seeds(source: str | Path, language: str | None = None) -> list[Seed]:
     Args:
         source (`str` or `Path`): JSONL, JSON or Parquet; a folder of such files, or a copy of the Hub dataset
             (`data/zh/seeds.parquet`, `data/en/seeds.parquet`); `"MiniMaxAI/role-play-bench"`; or any Hub dataset
-            (`owner/name`, `owner/name:config`) with such rows. A row may say its `language`, else it is guessed from
-            its setting.
+            (`owner/name`, `owner/name:config`) with such rows. A row may have a `language`; otherwise it is guessed
+            from its texts.
         language (`str`, *optional*): Only seeds of this language.
 
     Returns:
         `list[Seed]`: At least one seed, in the order of the source.
 
     Raises:
-        `SceneError`: If there is no such source, or a column is missing or wrong: file, row and column are named. Also
-            if two seeds share an id, or nothing is left of the language.
+        `SceneError`: If there is no such source, a column is missing or wrong (the message names file, row and
+            column), two seeds share an id, or there is no seed of the language.
         `ValueError`: If the language is unknown.
 
     Example (not run: it needs the Hub):
@@ -101,7 +102,7 @@ def bench_files(source: str | Path, kind: str, language: str) -> list[Path]:
         language (`str`): `"en"` or `"zh"`.
 
     Raises:
-        `SceneError`: If they are not there.
+        `SceneError`: If they do not exist.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():
@@ -109,7 +110,7 @@ def bench_files(source: str | Path, kind: str, language: str) -> list[Path]:
     file = folder / "data" / language / f"{kind}.parquet"
     if not file.is_file():
         raise SceneError(
-            f"holds no data/{language}/{kind}.parquet; give a whole copy of {HUB}, or that id where the Hub can be "
+            f"holds no data/{language}/{kind}.parquet; give a complete copy of {HUB}, or that id if the Hub can be "
             "reached.",
             source=str(folder),
         )
@@ -117,7 +118,7 @@ def bench_files(source: str | Path, kind: str, language: str) -> list[Path]:
 
 
 def _files(source: str | Path, language: str | None) -> Iterator[tuple[Path, str | None]]:
-    """Files with their language, where the place says it."""
+    """Files with their language, if the path contains it."""
     wanted = LANGUAGES if language is None else (language,)
     folder = Path(source).expanduser()
     copy = [code for code in LANGUAGES if (folder / "data" / code / "seeds.parquet").is_file()]
@@ -135,7 +136,9 @@ def _reader(
     def read(row: dict[str, Any]) -> tuple[list[Seed], list[SceneError]]:
         seed = read_seed(row if language is None else {**row, "language": language})
         if seed.key in known:
-            raise SceneError(f"is {seed.id!r}, as of an earlier {seed.language} seed; give each its own.", field="id")
+            raise SceneError(
+                f"is {seed.id!r}, like that of an earlier {seed.language} seed; give each seed its own.", field="id"
+            )
         known.add(seed.key)
         return [seed], []
 
@@ -146,7 +149,7 @@ def read_seed(row: dict[str, Any]) -> Seed:
     """Reads one row.
 
     Raises:
-        `SceneError`: If a column is missing or wrong; other columns are left alone.
+        `SceneError`: If a column is missing or wrong; other columns are ignored.
     """
     for column in _ALL:
         if column not in row:
@@ -154,7 +157,7 @@ def read_seed(row: dict[str, Any]) -> Seed:
     texts = {column: needed_text(row, column).strip() for column in _TEXTS}
     names = {column: _name(row, column) for column in ("ai_name", "user_name")}
     if names["ai_name"] == names["user_name"]:
-        raise SceneError(f"is {names['user_name']!r}, as is ai_name; two people need two names.", field="user_name")
+        raise SceneError(f"is {names['user_name']!r}, the same as ai_name; use different names.", field="user_name")
     return Seed(
         id=_id(row),
         language=language_of(row) if row.get("language") else guess_language(*texts.values()),
@@ -167,7 +170,7 @@ def read_seed(row: dict[str, Any]) -> Seed:
 def _name(row: dict[str, Any], column: str) -> str:
     name = one_line(needed_text(row, column))
     if name == ENVIRONMENT:
-        raise SceneError(f"is {ENVIRONMENT!r}, which stands for the world around the characters.", field=column)
+        raise SceneError(f"is {ENVIRONMENT!r}, which is reserved for the world; use another name.", field=column)
     return name
 
 

@@ -1,4 +1,4 @@
-"""Which files a source stands for: a file, a folder with splits, or a dataset on the Hub."""
+"""The files of a source: a file, a folder with splits, or a dataset on the Hub."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def files_of(source: str | Path, split: str | None = None) -> list[Path]:
 
     Args:
         source (`str` or `Path`): A file, a folder, or a Hub dataset `owner/name`. A folder and a Hub dataset may name
-            a config of their card behind a colon: `owner/name:config`.
+            a config of their card after a colon: `owner/name:config`.
         split (`str`, *optional*): Only this split. By default all, train before validation before test.
 
     Returns:
-        `list[Path]`: At least one file. Of a Hub dataset no other files are downloaded.
+        `list[Path]`: At least one file. No other files of a Hub dataset are downloaded.
 
     Raises:
         `SceneError`: If there is no such source, no such split, or no data in it.
@@ -44,15 +44,15 @@ def files_of(source: str | Path, split: str | None = None) -> list[Path]:
     if _HUB_ID.fullmatch(str(source)):
         return _hub_files(str(source), split)
     raise SceneError(
-        "is no file or folder here, and no Hub dataset is called like that (owner/name); check the path.",
+        "is neither a file or folder here nor the id of a Hub dataset (owner/name); check the path.",
         source=str(source),
     )
 
 
 def folder_files(folder: Path, split: str | None = None, config: str = "") -> list[Path]:
-    """The data files of a folder: those its card names, else all, those of splits first.
+    """The data files of a folder: those named by its card, else all, those of splits first.
 
-    What of them holds something else, such as a plain picture, whoever reads them passes over.
+    Readers skip files with other content, such as ordinary pictures.
 
     Raises:
         `SceneError`: If there is no such split or no data.
@@ -73,11 +73,11 @@ def _paths(folder: Path, found: Wanted, source: str) -> list[Path]:
 
 
 def _names(folder: Path) -> Iterator[str]:
-    """Names of all files in a folder, however deep, relative to it; hidden folders and caches are passed over."""
+    """Names of all files in a folder and its subfolders, relative to it, without hidden folders and caches."""
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
-        # A link may lead to where it stands.
+        # A link may lead to a folder that contains it.
         folders[:] = [] if real in seen else [name for name in folders if not name.startswith((".", "__"))]
         if real not in seen:
             yield from ((Path(place) / name).relative_to(folder).as_posix() for name in files)
@@ -89,7 +89,7 @@ def _text(card: Path) -> str:
 
 
 def _hub_files(source: str, split: str | None) -> list[Path]:
-    """Downloads the files of a Hub dataset as they are, so that rows which fit no table (dicts by name) stay whole."""
+    """Downloads the original files of a Hub dataset, since rows with dicts by name do not fit a table."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -102,11 +102,11 @@ def _hub_files(source: str, split: str | None) -> list[Path]:
         return Path(snapshot_download(repo, repo_type="dataset", allow_patterns=list(map(glob.escape, names))))
 
     def names_in(folder: Path) -> tuple[list[str], str]:
-        """The names of all files; without the Hub those downloaded before, and why it could not be asked."""
+        """The names of all files; without the Hub those downloaded before, and why it could not be reached."""
         try:
             return HfApi().list_repo_files(repo, repo_type="dataset"), ""
         except failures as error:
-            known = f"The Hub could not be asked ({_reason(error)}): only what was downloaded before is known here."
+            known = f"The Hub could not be reached ({_reason(error)}): only files downloaded before are known."
             return list(_names(folder)), known
 
     try:
@@ -122,17 +122,17 @@ def _hub_files(source: str, split: str | None) -> list[Path]:
         folder = fetch([*found.files, *found.rest, _CARD])
     except failures as error:
         raise SceneError(
-            f"is no file or folder here, and the Hub gave no dataset of that name ({_reason(error)}); check the "
+            f"is not a file or folder here, and the Hub has no dataset of that name ({_reason(error)}); check the "
             "spelling, log in if it is private, or give the path of a local copy.",
             source=source,
         ) from error
     if known:
-        _LOG.warning("%s: %s Read are %d files.", source, known, len(found.files) + len(found.rest))
+        _LOG.warning("%s: %s Reading %d files.", source, known, len(found.files) + len(found.rest))
     return _paths(folder, found, source)
 
 
 def _check_whole(found: Wanted, split: str | None, source: str) -> None:
-    """Refuses what was downloaded in part, as far as names tell: nothing else would say that data is missing."""
+    """Refuses an incomplete download, as far as file names show it: otherwise missing data would go unnoticed."""
     if split is None and not found.named:
         raise SceneError("may have more files than are known; name a split, or give a local copy.", source=source)
     shards: dict[tuple[str, str], set[str]] = {}
@@ -141,7 +141,7 @@ def _check_whole(found: Wanted, split: str | None, source: str) -> None:
     for (name, count), known in shards.items():
         if len(known) < int(count):
             raise SceneError(
-                f"has {len(known)} of {int(count)} files {name}*; load it with the Hub in reach.", source=source
+                f"has {len(known)} of {int(count)} files {name}*; load it with a connection to the Hub.", source=source
             )
 
 

@@ -1,4 +1,4 @@
-"""Leaving out the oldest turns of a conversation, whole: the same cut for training and sessions."""
+"""Dropping the oldest turns of a conversation as a whole, in the same way for training and sessions."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 from her_hf.dual_layer import ENVIRONMENT, escape_tags
 
 from .messages import START
-from .prompt import one_line
+from .names import one_line
 
 Message = Mapping[str, Any]
 
 
 def drop_oldest(messages: Sequence[Message], turns: int) -> list[dict[str, Any]]:
-    """Leaves out the oldest `turns` messages after the system message.
+    """Drops the oldest `turns` messages after the system message.
 
-    If the conversation opens with the start marker, what remains opens with it too; before an assistant message the
-    marker stands alone, as it does where a scene begins with that character.
+    If the conversation starts with the start marker, the remaining one does too; before an assistant message the
+    marker is a message by itself, as in a scene that starts with that character.
 
     Args:
-        messages (`Sequence[Mapping]`): The conversation, optionally led by a system message.
-        turns (`int`): How many messages to leave out; a message that consists of the marker alone is no turn.
+        messages (`Sequence[Mapping]`): The conversation, optionally with a leading system message.
+        turns (`int`): Number of messages to drop; a message that is only the marker does not count.
 
     Returns:
-        `list[dict]`: A new list; the messages given are not changed.
+        `list[dict]`: A new list; the given messages are not changed.
     """
     if turns <= 0:
         return [dict(message) for message in messages]
@@ -44,10 +44,10 @@ def drop_oldest(messages: Sequence[Message], turns: int) -> list[dict[str, Any]]
 
 
 def droppable_turns(messages: Sequence[Message]) -> int:
-    """How many of the oldest messages may go: all before the last user message, the system message and a bare marker
-    aside.
+    """Number of the oldest messages that may be dropped: all before the last user message, except the system message
+    and a bare marker.
 
-    A bare marker that is itself the last user message (the character speaks first) leaves nothing to drop.
+    If the last user message is a bare marker (the character speaks first), nothing can be dropped.
     """
     users = [index for index, message in enumerate(messages) if message["role"] == "user"]
     if not users:
@@ -59,14 +59,14 @@ def droppable_turns(messages: Sequence[Message]) -> int:
 
 
 def part_turns(messages: Sequence[Message], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Parts merged turns of others into a message each, which the chat template merges again.
+    """Splits merged turns of others into one message each, which the chat template merges again.
 
     Args:
         messages (`Sequence[Mapping]`): The conversation, as [`Scene.messages_for`] writes it.
-        names (`Sequence[str]`): Who speaks: a paragraph that begins with one of these labels begins a turn.
+        names (`Sequence[str]`): The speakers: a paragraph that starts with one of these labels starts a turn.
 
     Returns:
-        `list[dict]`: A new list; the start marker becomes a message of its own.
+        `list[dict]`: A new list; the start marker becomes a separate message.
     """
     labels = "|".join(re.escape(escape_tags(one_line(name))) for name in {*names, ENVIRONMENT})
     border = re.compile(rf"\n\n(?=(?:{labels}):)")
@@ -80,9 +80,9 @@ def part_turns(messages: Sequence[Message], names: Sequence[str]) -> list[dict[s
 
 
 def join_turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Makes one message of each run of user messages again, as the chat template does and some servers demand.
+    """Merges consecutive user messages, as the chat template does and some servers require.
 
-    Messages with a `name` or with content that is no text stay as they are.
+    Messages with a `name` or with content other than text are not changed.
     """
     joined: list[dict[str, Any]] = []
     for message in messages:

@@ -1,4 +1,4 @@
-"""From message text to turns: one speaker's message, and runs of one speaker as one turn."""
+"""From message text to turns: reading one message, and merging consecutive turns of a speaker."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def read_turn(text: str, speaker: str, *, notation: str = "her", origin_id: Iter
     """Reads the text of one message whose speaker is known.
 
     Args:
-        text (`str`): The message, with or without `Speaker: ` in front.
-        speaker (`str`): Who speaks. Another name in front of the text stays part of the text.
+        text (`str`): The message, with or without a leading `Speaker: `.
+        speaker (`str`): Who speaks. Another leading name stays part of the text.
         notation (`str`, *optional*, defaults to `"her"`): `"her"` (tags) or `"coser"` (`[thought]`, `(action)`).
         origin_id (`Iterable[int]`, *optional*): Indices of the raw messages.
 
@@ -30,10 +30,9 @@ def read_turn(text: str, speaker: str, *, notation: str = "her", origin_id: Iter
 
 
 def environment_turn(text: str, *, origin_id: tuple[int, ...] = ()) -> Turn:
-    """A move of the world: whatever it says is speech that all see, brackets included.
+    """A turn of Environment: all its text is speech that everyone sees, brackets included.
 
-    Tags that came in with the data are read in either notation, and what is in them becomes speech as well; but system
-    thinking is seen by nobody, so that of a later block is left out.
+    Tags in the data are parsed, and their content becomes speech too, except for system thinking, which nobody sees.
     """
     turn = parse_turn(text, names=(ENVIRONMENT,), speaker=ENVIRONMENT)
     segments = as_speech(turn.segments)
@@ -42,7 +41,7 @@ def environment_turn(text: str, *, origin_id: tuple[int, ...] = ()) -> Turn:
 
 
 def as_speech(segments: Iterable[Segment]) -> tuple[Segment, ...]:
-    """What Environment's segments say to all: speech, in one run, without system thinking."""
+    """Environment's segments as one run of speech, without system thinking."""
     spoken = (
         segment if segment.layer is Layer.SYSTEM_THINKING else replace(segment, layer=Layer.SPEECH)
         for segment in segments
@@ -51,9 +50,9 @@ def as_speech(segments: Iterable[Segment]) -> tuple[Segment, ...]:
 
 
 def merge_turns(turns: Iterable[Turn]) -> list[Turn]:
-    """Makes one turn of each run of turns by one speaker; origin ids, issues and all text are kept.
+    """Merges consecutive turns of a speaker; origin ids, issues and all text are kept.
 
-    Source: HER step 1, which merges consecutive messages of a speaker and notes `origin_id`.
+    Source: HER step 1, which merges consecutive messages of a speaker and records `origin_id`.
     """
     merged: list[Turn] = []
     for turn in turns:

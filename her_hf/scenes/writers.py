@@ -1,7 +1,7 @@
-"""Scenes as rows: HER's form and the form of CoSER's test set.
+"""Scenes as rows of HER's format and of CoSER's test set.
 
-What a scene still says as its source did is written as the source had it; only what was changed is written anew. So
-reading and writing loses nothing, and a scene that gained, say, system thinking keeps all else.
+Values that are unchanged since the scene was read are written as in the source; only changed ones are rewritten. So
+reading and writing loses nothing, and a scene that gained system thinking, for example, keeps everything else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,22 @@ _REWRITTEN = {*SPOKEN, *THOUGHT, "enhanced_reason", "enhanced_pattern", "message
 
 
 def her_row(scene: Scene) -> Row:
-    """See [`Scene.to_her_row`]."""
+    """A scene as a row of HER's and her-mini's format.
+
+    Reading the row gives the same key, chapter, topic, tag, language, scenario, cast and turns (system thinking
+    without surrounding white space, Environment's text as speech), and `extra` except for fields with another meaning
+    in the format. Raw messages are those of the row.
+
+    Args:
+        scene (`Scene`): The scene.
+
+    Returns:
+        `dict`: The row, which shares nothing with the scene.
+
+    Raises:
+        [`SceneError`]: If the format cannot represent the scene: it needs a title, a scenario, at least one turn, and
+            a cast whose names differ by more than case and whose world is called Environment.
+    """
     _check_needs(scene)
     from_her = "character_datasets" in scene.extra
     row = {key: value for key, value in scene.extra.items() if from_her or key not in _COSER_ONLY}
@@ -54,7 +69,7 @@ def her_row(scene: Scene) -> Row:
         _check_cast(scene, her_cast(row, speakers))
     entries = _raw_by_origin(scene)
     row["dialogues"] = [_her_message(turn, entries) for turn in scene.dialogue]
-    # They are joined to messages when the row is read; messages that were written anew say it themselves.
+    # They are joined to messages when the row is read; rewritten messages contain the text themselves.
     if row["dialogues"] != scene.raw_messages:
         row.pop("enhanced_dialogues", None)
         row.pop("training_samples", None)
@@ -62,7 +77,20 @@ def her_row(scene: Scene) -> Row:
 
 
 def coser_row(scene: Scene) -> Row:
-    """See [`Scene.to_coser`]."""
+    """A scene in the format of CoSER's test set; an unchanged CoSER scene is written as it was read.
+
+    Reading the row gives the same as for [`her_row`], with two exceptions: the format has no origin ids and no system
+    thinking of Environment, which should have none.
+
+    Args:
+        scene (`Scene`): The scene.
+
+    Returns:
+        `dict`: The row, which shares nothing with the scene.
+
+    Raises:
+        [`SceneError`]: As for [`her_row`].
+    """
     _check_needs(scene)
     row = {key: value for key, value in scene.extra.items() if key not in _HER_ONLY}
     row.update(
@@ -86,27 +114,27 @@ def coser_row(scene: Scene) -> Row:
 def _check_needs(scene: Scene) -> None:
     for field in ("book", "scenario"):
         if not getattr(scene, field).strip():
-            raise SceneError("is empty, but a row needs it; give the scene one before it is written.", field=field)
+            raise SceneError("is empty, but a row needs it; set it before the scene is written.", field=field)
     if not scene.dialogue:
-        raise SceneError("is empty, but a row needs at least one turn.", field="dialogue")
+        raise SceneError("is empty, but a row needs at least one turn; add one.", field="dialogue")
 
 
 def _check_cast(scene: Scene, read: list[Character]) -> None:
     found = {member.name: member for member in read}
     for member in scene.cast:
         again = found.get(member.name)
-        lost = [key for key, value in member if again is None or getattr(again, key) != value]
-        if lost:
+        changed = [key for key, value in member if again is None or getattr(again, key) != value]
+        if changed:
             raise SceneError(
-                f"has {member.name!r}, whose {', '.join(lost)} would not come back from a row: names that differ by "
-                f"case alone are one, only {ENVIRONMENT} is the world, and what is empty is taken from the plot in "
-                "`extra`; change the scene first.",
+                f"has {member.name!r}, whose {', '.join(changed)} would not come back from a row: names that differ "
+                f"only by case are the same, only {ENVIRONMENT} is the world, and empty fields are filled from the "
+                "plot in `extra`; change the scene first.",
                 field="cast",
             )
 
 
 def _raw_by_origin(scene: Scene) -> dict[int, Row]:
-    """The raw message behind each origin id."""
+    """The raw message of each origin id."""
     found: dict[int, Row] = {}
     for index, message in enumerate(scene.raw_messages):
         ids = message.get("origin_id")
@@ -116,7 +144,7 @@ def _raw_by_origin(scene: Scene) -> dict[int, Row]:
 
 
 def _sources(turn: Turn, entries: dict[int, Row]) -> list[Row]:
-    """The raw messages that a turn was made from, in order, each once."""
+    """The raw messages of a turn, in order, each once."""
     found: list[Row] = []
     for origin in turn.origin_id:
         entry = entries.get(origin)
@@ -162,7 +190,7 @@ def _coser_messages(turn: Turn, entries: dict[int, Row]) -> list[Row]:
 
 
 def _verbatim(turn: Turn, sources: list[Row]) -> list[str]:
-    """The raw texts in CoSER notation, if together they still say what the turn says (its system thinking aside)."""
+    """The raw texts in CoSER notation, if reading them still gives the turn."""
     texts = [source.get("message") for source in sources]
     if not texts or not all(isinstance(text, str) for text in texts):
         return []
@@ -180,13 +208,13 @@ def _coser_text(turn: Turn) -> str:
 
 
 def _unmistaken(turn: Turn, body: str, notation: str) -> str:
-    """The text without a label, or with one where its own beginning would be taken for it."""
+    """The text without a label, or with one if its own start would be read as a label."""
     again = read_turn(body, turn.name or "", notation=notation)
     return body if again.segments == turn.segments else f"{turn.name}: {body}"
 
 
 def _key_characters(cast: list[Character], row: Row, field: str, whole: bool = False) -> list[Row]:
-    """Entries of key characters; `whole` puts all that CoSER's form has no other place for into them."""
+    """Entries of key characters; `whole` includes all fields that have no other place in CoSER's format."""
     old = {entry.get("name"): entry for entry in row.get("key_characters") or [] if isinstance(entry, dict)}
     entries = []
     for member in cast:

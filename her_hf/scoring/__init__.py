@@ -1,4 +1,4 @@
-"""Pure functions from turns, replies and judgements to figures."""
+"""Pure functions that compute figures from turns, replies and judgements."""
 
 from .coser import coser_score
 

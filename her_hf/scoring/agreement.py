@@ -1,4 +1,4 @@
-"""How far judges, or several samples of one judge, agree. Needs krippendorff and numpy, imported when called."""
+"""Agreement of judges, or of several samples of one judge. krippendorff and numpy are imported when needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEVELS = ("nominal", "ordinal", "interval")
 
 
 def krippendorff_alpha(ratings: Sequence[Sequence[Rating]], level: Level = "interval") -> float | None:
-    """Krippendorff's alpha: 1 is full agreement, 0 what chance gives, below 0 is worse than chance.
+    """Krippendorff's alpha: 1 is full agreement, 0 is chance level, below 0 is worse than chance.
 
     Args:
         ratings (`Sequence[Sequence[float | str | None]]`):
@@ -23,8 +23,8 @@ def krippendorff_alpha(ratings: Sequence[Sequence[Rating]], level: Level = "inte
             `"interval"` (scores).
 
     Returns:
-        `float` or `None`: `None` where alpha is undefined: fewer than two raters, no unit that two have rated, or one
-            and the same value everywhere, where chance cannot disagree either.
+        `float` or `None`: `None` if alpha is undefined: fewer than two raters, no unit rated by two, or the same value
+            everywhere, so that even chance cannot disagree.
 
     Raises:
         `ValueError`: If rows differ in length, the level is unknown, or a rating does not fit it.
@@ -57,13 +57,13 @@ def krippendorff_alpha(ratings: Sequence[Sequence[Rating]], level: Level = "inte
 
 
 def mean_absolute_difference(ratings: Sequence[Sequence[float | None]]) -> float | None:
-    """Mean distance of two raters on the same unit: of each unit the mean over its pairs, then the mean over units.
+    """Mean absolute difference of two raters on the same unit: the mean over pairs of each unit, then over units.
 
     Args:
         ratings (`Sequence[Sequence[float | None]]`): As in [`krippendorff_alpha`], numbers only.
 
     Returns:
-        `float` or `None`: In the unit of the ratings; `None` if no unit has two ratings.
+        `float` or `None`: In the scale of the ratings; `None` if no unit has two ratings.
 
     Raises:
         `ValueError`: If rows differ in length.
@@ -76,10 +76,10 @@ def mean_absolute_difference(ratings: Sequence[Sequence[float | None]]) -> float
 
 
 def _pairable(ratings: Sequence[Sequence[Rating]]) -> list[list[Rating]]:
-    """Units that at least two raters have rated, each with the ratings of all raters; NaN becomes `None`."""
+    """Units rated by at least two raters, with the ratings of all raters; NaN becomes `None`."""
     lengths = sorted({len(row) for row in ratings})
     if len(lengths) > 1:
-        raise ValueError(f"every rater needs a place for every unit, None where missing; got rows of {lengths}.")
+        raise ValueError(f"every rater needs an entry for every unit, None if missing; got rows of {lengths}.")
     units = [[None if _missing(rating) else rating for rating in unit] for unit in zip(*ratings, strict=True)]
     return [unit for unit in units if sum(rating is not None for rating in unit) > 1]
 

@@ -1,6 +1,6 @@
-"""CoSER's scores: from the flaws that a judge found to points. Standard library only.
+"""CoSER's scores, computed from the flaws that a judge found. Standard library only.
 
-Source: CoSER, Given-Circumstance Acting (ICML 2025). What differs from its code is said at [`read_severity`].
+Source: CoSER, Given-Circumstance Acting (ICML 2025). Differences from its code are documented at [`read_severity`].
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ FLAW_TYPES: dict[str, tuple[str, ...]] = {
     ),
     "SQ": ("Flow & Progression", "Logical Consistency"),
 }
-"""What a judge looks for in each dimension."""
+"""Types of flaws that a judge looks for in each dimension."""
 
 ABSENT_SEVERITY = 1.0
 MAX_SEVERITY = 10
-"""1 to 5 is usual, up to 10 is for mechanical repetition."""
+"""Usually 1 to 5; up to 10 for mechanical repetition."""
 
 FLAW_KEYS = ("instance", "type", "severity")
 
 Flaw = Mapping[str, object]
 Case = Mapping[str, float | None]
-"""Scores of one case by dimension code; `None`, or a code that is absent, is a missing judgement."""
+"""Scores of one case by dimension code; `None` or an absent code is a missing judgement."""
 
 
 class Summary(TypedDict):
-    """Means over cases: `scores` by dimension and `avg`; how many cases have each dimension, and how many lack it."""
+    """Means over cases: `scores` by dimension and `avg`; the number of `cases` with and without (`missing`) each."""
 
     scores: dict[str, float | None]
     cases: dict[str, int]
@@ -59,12 +59,12 @@ def read_severity(flaw: Flaw) -> float:
 
     Returns:
         `float`: Above 0, at most 10. Without the key, which may be spelt in any case, it is 1. A number in a string is
-            read, in full-width digits too, and so is a fraction (CoSER's code drops both).
+            accepted, also in full-width digits, and so is a fraction (CoSER's code drops both).
 
     Raises:
-        `ValueError`: If the severity is null, a bool, no number, not above 0 and at most 10, given twice with two
-            values, or absent beside a key that may stand for it. The judgement that holds the flaw is then missing:
-            no number is made up.
+        `ValueError`: If the severity is null, a bool, not a number, out of range, given twice with different values,
+            or absent while another key may hold it. The judgement with this flaw is then missing: no number is made
+            up.
 
     Example:
 
@@ -77,7 +77,7 @@ def read_severity(flaw: Flaw) -> float:
     if "severity" not in spelt:
         stray = stray_keys(spelt, FLAW_KEYS)
         if stray:
-            raise ValueError(f"severity must be there, got {stray!r:.200} instead; count the judgement as missing.")
+            raise ValueError(f"severity must be given, got {stray!r:.200} instead; count the judgement as missing.")
         return ABSENT_SEVERITY
     value = read_number(spelt["severity"])
     if value is None:
@@ -93,14 +93,15 @@ def coser_score(flaws: Sequence[Flaw], character_turns: int) -> float:
     """Score of a simulated dialogue in one dimension: `100 - 5 * (sum of severities - 0.3 * turns)`, within 0 to 100.
 
     Args:
-        flaws (`list[dict]`): What the judge found; see [`read_severity`]. An empty list is a judgement: no flaws.
-        character_turns (`int`): Simulated turns by characters, Environment's not among them.
+        flaws (`list[dict]`): The judge's flaws; see [`read_severity`]. An empty list is a judgement: no flaws.
+        character_turns (`int`): Number of simulated turns by characters, without Environment's.
 
     Returns:
         `float`: Between 0 and 100.
 
     Raises:
-        `ValueError`: If a flaw is no object or its severity is none, or the number of turns is no integer from 0 up.
+        `ValueError`: If a flaw is not an object or has no valid severity, or the number of turns is not an integer of
+            at least 0.
 
     Example:
 
@@ -112,7 +113,7 @@ def coser_score(flaws: Sequence[Flaw], character_turns: int) -> float:
     Source: CoSER (ICML 2025), Given-Circumstance Acting, the section on penalty-based judging.
     """
     if isinstance(character_turns, bool) or not isinstance(character_turns, int) or character_turns < 0:
-        raise ValueError(f"character_turns must be an integer from 0 up, got {character_turns!r:.80}.")
+        raise ValueError(f"character_turns must be an integer of at least 0, got {character_turns!r:.80}.")
     if isinstance(flaws, str | Mapping) or not isinstance(flaws, Sequence):
         raise ValueError(f"flaws must be a list of objects, got {type(flaws).__name__}; [] means no flaws.")
     total = math.fsum(_severity_at(index, flaw) for index, flaw in enumerate(flaws))
@@ -132,25 +133,25 @@ def case_score(case: Case) -> float | None:
     """Mean of a case's four dimensions; `None` if one of them is missing.
 
     Raises:
-        `ValueError`: If the case has another key, or a score that is no number from 0 to 100.
+        `ValueError`: If the case has another key, or a score that is not a number from 0 to 100.
     """
     scores = list(_checked(case).values())
     return _mean(scores) if len(scores) == len(DIMENSIONS) else None
 
 
 def summarize_cases(cases: Sequence[Case]) -> Summary:
-    """Means over cases. Missing judgements are left out and counted.
+    """Means over cases. Missing judgements are excluded and counted.
 
     Args:
         cases (`Sequence[Mapping[str, float | None]]`): For each case its scores by dimension code.
 
     Returns:
         `dict`: `scores` (by dimension code the mean over the cases that have it, `None` if none has; `avg`, the mean
-            of these four means, `None` if one is), `cases` and `missing` (by dimension code, how many cases have it
-            and how many lack it).
+            of these four means, `None` if one of them is), `cases` and `missing` (by dimension code, the number of
+            cases with and without it).
 
     Raises:
-        `ValueError`: If there are no cases, or a case is not as [`case_score`] wants it.
+        `ValueError`: If there are no cases, or a case is not valid; see [`case_score`].
 
     Example:
 
@@ -187,7 +188,7 @@ def group_means(cases: Sequence[Case], groups: Sequence[str]) -> dict[str, Summa
         `dict[str, dict]`: By group, in alphabetical order.
 
     Raises:
-        `ValueError`: If there are not as many groups as cases, or there are none.
+        `ValueError`: If the number of groups differs from that of cases, or there are no cases.
     """
     if len(cases) != len(groups):
         raise ValueError(f"each case needs one group: got {len(cases)} cases and {len(groups)} groups.")
@@ -198,7 +199,7 @@ def group_means(cases: Sequence[Case], groups: Sequence[str]) -> dict[str, Summa
 
 
 def _checked(case: Case) -> dict[str, float]:
-    """The scores that are there."""
+    """The scores that are not missing, after a check of all."""
     unknown = [key for key in case if key not in DIMENSIONS]
     if unknown:
         raise ValueError(f"a case holds scores of {list(DIMENSIONS)}, got {unknown}.")

@@ -1,4 +1,4 @@
-"""Judge-free figures of whole dialogues: those of replies, and who knows what only another thought."""
+"""Judge-free figures of whole dialogues: those of replies, and use of what another character only thought."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from .replies import SampledReply, score_replies
 
 @dataclass(frozen=True)
 class SampledDialogue:
-    """One simulated dialogue, as it came.
+    """One simulated dialogue.
 
     Args:
-        replies (`Sequence[SampledReply]`): All turns in order, those of Environment and of a user too.
-        scored (`frozenset[str]`, *optional*): Names of the characters to score; by default all but Environment.
-        open_texts (`Sequence[str]`, *optional*): What all knew from the start: scenario, names, profiles.
-        own_texts (`Mapping[str, Sequence[str]]`, *optional*): By name what only this character knew: its motivation.
+        replies (`Sequence[SampledReply]`): All turns in order, including those of Environment and of a user.
+        scored (`frozenset[str]`, *optional*): Names of the characters to score; by default all except Environment.
+        open_texts (`Sequence[str]`, *optional*): Texts known to all from the start: scenario, names, profiles.
+        own_texts (`Mapping[str, Sequence[str]]`, *optional*): By name the texts known only to this character: its
+            motivation.
     """
 
     replies: Sequence[SampledReply]
@@ -34,21 +35,21 @@ class SampledDialogue:
     @classmethod
     def of_scene(cls, replies: Sequence[SampledReply], scene: Scene) -> SampledDialogue:
         """A dialogue that was simulated from a scene: portraits and backgrounds are open, motivations are not."""
-        told = [text for one in scene.cast for text in (one.name, one.portrait, one.background)]
+        known = [text for one in scene.cast for text in (one.name, one.portrait, one.background)]
         own = {one.name: [one.motivation] for one in scene.cast if one.motivation}
-        return cls(replies, open_texts=[scene.topic, scene.scenario, *told], own_texts=own)
+        return cls(replies, open_texts=[scene.topic, scene.scenario, *known], own_texts=own)
 
 
 def score_dialogues(dialogues: Sequence[SampledDialogue]) -> dict[str, object]:
     """All judge-free figures of dialogues.
 
     Args:
-        dialogues (`Sequence[SampledDialogue]`): Dialogues with at least one reply to score among them.
+        dialogues (`Sequence[SampledDialogue]`): Dialogues with at least one reply to score in total.
 
     Returns:
         `dict`: `dialogues` (count), and all of [`her_hf.scoring.replies.score_replies`] over the scored replies. Here
-            `leak_rate` is the share of replies with either kind of leak, and `leaks` tells them apart:
-            `spoken_thoughts` (thinking reached speech) and `known_secrets` (another's thought was used), 0 to 1.
+            `leak_rate` is the share of replies with a leak of either kind, and `leaks` has the share of each kind:
+            `spoken_thoughts` (thinking leaked into speech) and `known_secrets` (another's thought was used), 0 to 1.
 
     Raises:
         `ValueError`: If there is no reply to score.
@@ -67,7 +68,7 @@ def score_dialogues(dialogues: Sequence[SampledDialogue]) -> dict[str, object]:
 
 
 def _leaks(dialogue: SampledDialogue) -> list[tuple[bool, bool]]:
-    """For each scored reply whether its thinking is spoken, and whether it knows a secret."""
+    """For each scored reply whether its thinking is spoken, and whether it uses a secret."""
     turns = [read_turn(reply.text, reply.speaker, notation=reply.notation) for reply in dialogue.replies]
     secrets = known_secrets(turns, open_texts=dialogue.open_texts, own_texts=dialogue.own_texts)
     knowing = {secret.turn for secret in secrets}

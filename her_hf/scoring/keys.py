@@ -1,4 +1,4 @@
-"""Keys and numbers of a judge's JSON, which it spells as it likes. Standard library only."""
+"""Keys and numbers of a judge's JSON in any spelling. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ NOTES = frozenset(
         *("rationale", "reason", "reasoning", "speaker", "summary", "thinking", "thought", "thoughts", "turn", "why"),
     )
 )
-"""Folded keys of remarks that a judge may write beside what it was asked for, and which decide nothing."""
+"""Folded keys of remarks that a judge may add to the requested ones, and which have no effect."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)", re.ASCII)
 _PLAIN_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 
 
 def plain_width(text: str) -> str:
-    """A text whose full-width letters, digits and signs are plain ones.
+    """The text with full-width letters, digits and signs replaced by ASCII ones.
 
     Example:
 
@@ -34,7 +34,7 @@ def plain_width(text: str) -> str:
 
 
 def read_number(value: Any) -> int | float | None:
-    """A number, or a text that is one in plain or full-width digits; `None` for all else, a bool too.
+    """A number, or a text with a number in ASCII or full-width digits; `None` for anything else, including a bool.
 
     Example:
 
@@ -50,7 +50,7 @@ def read_number(value: Any) -> int | float | None:
 
 
 def folded_key(key: str) -> str:
-    """A key without what spellings differ in: case, white space, underscores, full-width letters.
+    """A key without differences of spelling: case, white space, underscores, full-width letters.
 
     Example:
 
@@ -63,14 +63,14 @@ def folded_key(key: str) -> str:
 
 
 def with_known_keys(value: Mapping[Any, Any], names: Iterable[str]) -> dict[Any, Any]:
-    """An object whose known keys are spelt as we spell them; all others stay as they are.
+    """The object with canonical spellings of its known keys; other keys are not changed.
 
     Args:
-        value (`Mapping`): The object as it was read.
-        names (`Iterable[str]`): The keys that are known.
+        value (`Mapping`): The object.
+        names (`Iterable[str]`): The known keys in canonical spelling.
 
     Raises:
-        `ValueError`: If two spellings of one key have different values.
+        `ValueError`: If two spellings of a key have different values.
 
     Example:
 
@@ -90,13 +90,13 @@ def with_known_keys(value: Mapping[Any, Any], names: Iterable[str]) -> dict[Any,
 
 
 def stray_keys(value: Mapping[Any, Any], names: Iterable[str]) -> list[str]:
-    """Keys under which a part of the answer may stand that is looked for elsewhere.
+    """Unknown keys that may hold a part of the answer.
 
-    These are all but the known ones and [`NOTES`], and a note that is an object or a list.
+    These are all keys except the known ones and [`NOTES`], and notes that are an object or a list.
 
     Args:
-        value (`Mapping`): An object, its known keys spelt as we spell them.
-        names (`Iterable[str]`): The keys that are known.
+        value (`Mapping`): An object with canonical spellings of its known keys.
+        names (`Iterable[str]`): The known keys.
 
     Example:
 

@@ -1,7 +1,7 @@
-"""Does thinking get out? A mechanical look at a turn's own thoughts and at what another character only thought.
+"""Mechanical detection of leaks: a turn's own thinking in its speech, and use of what another character only thought.
 
-What this cannot see: a thought told in other words. And it can accuse by chance: two characters hit on one phrase, or
-a plan names the very action that follows. So read a rate beside that of a reference, not as a count of faults.
+A paraphrased thought is not detected. False positives occur by chance: two characters use the same phrase, or a plan
+names the action that follows. So compare a rate with that of a reference; it is not a count of errors.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from her_hf.dual_layer import ZERO_WIDTH_SPACE, Layer, Turn, View
 from .diversity import Gram, grams, is_cjk, shingles, tokenize
 
 SPOKEN_RUN = 6
-"""Words of an own thought that, said again, are no chance. Of the characters' turns in CoSER's 100 `id` scenes 2 in
-1,135 repeat four words of their own thought, none five; in her-mini 2 English ones in 328 repeat six, where the plan
-names the action."""
+"""Number of words of the turn's own thought whose repetition is not by chance. In CoSER's 100 `id` scenes, 2 of 1,135
+turns by characters repeat four words of their own thought, none five; in her-mini, 2 of 328 English turns repeat six,
+because the plan names the action."""
 SPOKEN_RUN_CJK = 8
-"""The same in Chinese characters, of which a word has one or two: 1 turn in 112 of her-mini."""
+"""The same in Chinese characters, one or two of which make a word: found in 1 of 112 turns of her-mini."""
 SECRET_RUN = 4
-"""Tokens (words, Chinese characters) of another's thought that are no chance: met in 13 of those 1,135 turns of CoSER
-("i need to stay"), and in 17 if the thoughts are those of the next scene, so about 1.5% is chance. Shorter than the
-runs above, because nobody should know any of it, while everybody may act on an own thought."""
+"""Number of tokens (words, Chinese characters) of another's thought whose repetition is not by chance: found in 13 of
+those 1,135 turns of CoSER ("i need to stay"), and in 17 if the thoughts are those of the next scene, so the chance
+rate is about 1.5%. Shorter than the runs above, because another's thought should not be known at all, while everyone
+may act on their own."""
 BRACKETED = 3
-"""Tokens that brackets must hold to be a thought in CoSER notation; fewer are a remark such as [sic] or a title."""
+"""Minimum tokens in brackets for a thought in CoSER notation; fewer are a remark such as [sic] or a title."""
 SHORTEST_WORD = 4
-"""Letters of a single word that can give a secret away."""
+"""Minimum letters of a single word that can reveal a secret."""
 
 # Bounds and exclusions keep these linear on hostile text.
 _THINK_TAG = re.compile(
@@ -35,7 +36,7 @@ _THINK_TAG = re.compile(
     r"(?:think|thought|reason|reflect|monologue|思考|思维|内心|心理)[\w-]{0,64}>?",
     re.IGNORECASE,
 )
-# A bracket that a zero-width space follows is text: that is how the notation escapes it.
+# A bracket followed by a zero-width space is escaped, so it is text.
 _BRACKETS = re.compile(rf"[\[［【](?!{ZERO_WIDTH_SPACE})[^\[\]［］【】]*[\]］】]")
 _QUOTED = re.compile(r"\"[^\"]*\"|“[^“”]*”|「[^「」]*」|『[^『』]*』")
 _ENDING = re.compile(r"(?:['’]s|s)$")
@@ -43,11 +44,11 @@ _ENDING = re.compile(r"(?:['’]s|s)$")
 
 @dataclass(frozen=True)
 class KnownSecret:
-    """A run of words in a turn that so far stood only in another's thinking.
+    """A run of words in a turn that so far occurred only in another character's thinking.
 
     Args:
         turn (`int`): Index of the turn.
-        owner (`str`): Who thought it.
+        owner (`str`): Whose thought it is.
         found (`str`): The run, in lower case.
     """
 
@@ -57,17 +58,17 @@ class KnownSecret:
 
 
 def spoken_thoughts(turn: Turn) -> list[str]:
-    """Finds thinking that reached speech or actions.
+    """Finds thinking that leaked into speech or actions.
 
-    Three forms: a thinking tag that was not read as one, such as `<thinking>` or an unfinished `<think`; a thought
-    left in brackets, CoSER's notation; [`SPOKEN_RUN`] words of the turn's own system or role thinking said again.
-    What the thinking puts in quotation marks is speech that it prepares or heard, and does not count.
+    There are three forms: a thinking tag that was not read as one, such as `<thinking>` or an unfinished `<think`; a
+    thought left in brackets, CoSER's notation; a repetition of [`SPOKEN_RUN`] words of the turn's own system or role
+    thinking. Quoted text in the thinking is speech that was heard or planned, and does not count.
 
     Args:
         turn (`Turn`): A turn with its thinking.
 
     Returns:
-        `list[str]`: What was found, in this order; empty if nothing.
+        `list[str]`: The leaks, in this order; empty if there are none.
 
     Example:
 
@@ -81,10 +82,10 @@ def spoken_thoughts(turn: Turn) -> list[str]:
     found = [match[0] for text in seen for match in _THINK_TAG.finditer(text)]
     brackets = [match[0] for text in seen for match in _BRACKETS.finditer(text)]
     found += [text for text in brackets if len(tokenize(text)) >= BRACKETED]
-    said = [tokenize(text) for text in seen]
-    size = _spoken_run([token for tokens in said for token in tokens])
+    spoken = [tokenize(text) for text in seen]
+    size = _spoken_run([token for tokens in spoken for token in tokens])
     own = {run for text in hidden for part in _QUOTED.split(text) for run in grams(tokenize(part), size)}
-    runs = dict.fromkeys(run for tokens in said for run in grams(tokens, size))
+    runs = dict.fromkeys(run for tokens in spoken for run in grams(tokens, size))
     return found + [written(run) for run in runs if run in own]
 
 
@@ -102,20 +103,22 @@ def known_secrets(
 ) -> list[KnownSecret]:
     """Finds turns that use what another character only thought.
 
-    Before a turn its speaker knows what is open, what was said and done, and all of its own. Secret is what the others
-    thought or planned before, and their own texts. A run of [`SECRET_RUN`] tokens that is secret and not known may not
-    stand in the turn.
+    Before a turn, its speaker knows the open texts, what was said and done, and everything of its own. The others'
+    thoughts and plans so far and their own texts are secret. A run of [`SECRET_RUN`] tokens that is secret and not
+    known to the speaker is a finding.
 
     Args:
-        turns (`Sequence[Turn]`): A dialogue in order, thinking included; each turn has a name.
-        open_texts (`Iterable[str]`, *optional*): What all know: scenario, names, profiles.
-        own_texts (`Mapping[str, Iterable[str]]`, *optional*): By name what only this character knows: its motivation.
-        layers (`Collection[Layer]`, *optional*): Where a turn is looked through; by default all but system thinking.
-        telling (`Collection[str]`, *optional*): Single words, as [`long_words`] gives them, that give a secret away by
-            themselves, because they are rare.
+        turns (`Sequence[Turn]`): A dialogue in order, with thinking; each turn has a name.
+        open_texts (`Iterable[str]`, *optional*): Texts known to all: scenario, names, profiles.
+        own_texts (`Mapping[str, Iterable[str]]`, *optional*): By name the texts known only to this character: its
+            motivation.
+        layers (`Collection[Layer]`, *optional*): Layers of a turn that are searched; by default all except system
+            thinking.
+        telling (`Collection[str]`, *optional*): Single words, as returned by [`long_words`], that reveal a secret by
+            themselves because they are rare.
 
     Returns:
-        `list[KnownSecret]`: By turn, then by owner, runs before words.
+        `list[KnownSecret]`: Findings by turn, then by owner, runs before words.
 
     Raises:
         `ValueError`: If a turn has no name.
@@ -134,7 +137,7 @@ def known_secrets(
     found = []
     for index, turn in enumerate(turns):
         if turn.name is None:
-            raise ValueError(f"turn {index} has no name: say who speaks, dataclasses.replace(turn, name=...).")
+            raise ValueError(f"turn {index} has no name: set the speaker, dataclasses.replace(turn, name=...).")
         texts = list(_texts(turn))
         here = _marks((text for layer, text in texts if layer in layers), words)
         unknown = here - open_marks - own_marks.get(turn.name, set())
@@ -150,7 +153,7 @@ def known_secrets(
 
 
 def long_words(text: str) -> set[str]:
-    """Words of some length, without a plural or possessive s. Chinese is not cut into words and gives none.
+    """Words of at least [`SHORTEST_WORD`] letters, without a plural or possessive s; none for Chinese.
 
     Example:
 
@@ -174,7 +177,7 @@ def _texts(turn: Turn) -> Iterator[tuple[Layer, str]]:
 
 
 def _marks(texts: Iterable[str], telling: frozenset[str]) -> set[Gram]:
-    """By what a text is known again: its runs, and its telling words as runs of one."""
+    """What identifies a text: its runs, and its telling words as runs of one token."""
     marks: set[Gram] = set()
     for text in texts:
         marks.update(run for run in shingles(tokenize(text), SECRET_RUN) if len(run) == SECRET_RUN)

@@ -1,8 +1,8 @@
-"""Scores in the manner of MiniMax's Role-Play Bench: from errors that a judge found to columns, pillars, overall.
+"""Scores in the manner of MiniMax's Role-Play Bench: columns, pillars and overall score from a judge's errors.
 
-Published are the columns, the pillars and their weights, chunks of 20 turns, scores from 100 down to a floor of 0.
-Not published is what an error costs and how columns weigh within a pillar: [`PENALTIES`] and the equal weights are
-ours. Scores are therefore comparable with each other, not with published ones. Standard library only.
+The columns, the pillars and their weights, chunks of 20 turns, and scores from 100 down to 0 are published. The
+penalty of an error and the weights of columns within a pillar are not: [`PENALTIES`] and the equal weights are ours.
+So scores can be compared with each other, but not with published ones. Standard library only.
 
 Source: MiniMax's post on M2-her (2026-01-27); dataset card MiniMaxAI/role-play-bench.
 """
@@ -18,16 +18,16 @@ PILLARS: dict[str, tuple[str, ...]] = {
     "stories": ("diversity_score", "content_logic_score"),
     "preferences": ("interaction_score",),
 }
-"""Columns of each pillar. A pillar is the plain mean of its columns: an assumption, the card gives no weights."""
+"""Columns of each pillar. A pillar is the mean of its columns, which is an assumption: no weights are published."""
 WEIGHTS = {"worlds": 0.50, "stories": 0.25, "preferences": 0.25}
 COLUMNS = tuple(column for columns in PILLARS.values() for column in columns)
 
 PENALTIES = {"minor": 5.0, "major": 15.0, "critical": 40.0}
-"""Points that an error costs its column in its chunk. Ours: a minor slip is noticed, three of them weigh like a major
-error, which a reader stumbles over; three critical ones, after which the scene does not hold, use a chunk up."""
+"""Points that an error takes from its column in its chunk. These are ours: three minor errors, which are noticed,
+weigh as much as a major one, which disrupts reading; three critical ones, which break the scene, use up a chunk."""
 
 CHUNK_TURNS = 20
-"""Turns that are judged together."""
+"""Number of turns that are judged together."""
 
 Columns = Mapping[str, float]
 """Score of each of the six columns, 0 to 100."""
@@ -38,8 +38,8 @@ class SessionScores(NamedTuple):
 
     Args:
         columns (`dict[str, float]`, *optional*): Mean of each column; `None` if no chunk was judged.
-        judged (`int`): Chunks that were judged.
-        missing (`int`): Chunks that were not.
+        judged (`int`): Number of chunks with a judgement.
+        missing (`int`): Number of chunks without one.
     """
 
     columns: dict[str, float] | None
@@ -48,12 +48,12 @@ class SessionScores(NamedTuple):
 
 
 class CurvePoint(NamedTuple):
-    """Quality in one stretch of the dialogues.
+    """Quality in one range of turns.
 
     Args:
-        first_turn, last_turn (`int`): The stretch, turns counted from 1.
+        first_turn, last_turn (`int`): The range, turns counted from 1.
         mean (`float`, *optional*): Mean overall score; `None` if no dialogue was judged there.
-        n (`int`): Dialogues that were judged there.
+        n (`int`): Number of dialogues that were judged there.
     """
 
     first_turn: int
@@ -79,13 +79,13 @@ def chunk_scores(errors: Sequence[Mapping[str, object]]) -> dict[str, float]:
 
     Args:
         errors (`Sequence[Mapping]`): Each with `column` and `severity` (`"minor"`, `"major"` or `"critical"`); other
-            keys, such as the quote and the turn, are not looked at. No errors are a judgement: 100 everywhere.
+            keys, such as the quote and the turn, are ignored. An empty list is a judgement: 100 everywhere.
 
     Returns:
         `dict[str, float]`: Score of each column, 0 to 100.
 
     Raises:
-        `ValueError`: If an error is no object, or its column or severity is unknown. The chunk is then missing.
+        `ValueError`: If an error is not an object, or its column or severity is unknown. The chunk is then missing.
 
     Example:
 
@@ -131,7 +131,7 @@ def pillars(columns: Columns) -> dict[str, float]:
     """Worlds, stories and preferences, 0 to 100: the plain means of their columns.
 
     Raises:
-        `ValueError`: If a column is absent, unknown, or no score from 0 to 100.
+        `ValueError`: If a column is absent, unknown, or not a score from 0 to 100.
     """
     checked = _checked(columns)
     return {name: math.fsum(checked[column] for column in own) / len(own) for name, own in PILLARS.items()}
@@ -147,11 +147,11 @@ def overall(columns: Columns) -> float:
 
 
 def seed_columns(seeds: Mapping[str, Sequence[Columns | None]]) -> dict[str, dict[str, float] | None]:
-    """Of each seed the mean over its runs; `None` if all are missing.
+    """The mean over the runs of each seed; `None` if all are missing.
 
     Args:
-        seeds (`Mapping[str, Sequence[Mapping[str, float] | None]]`): By seed the columns of each run, `None` where a
-            run has none.
+        seeds (`Mapping[str, Sequence[Mapping[str, float] | None]]`): By seed the columns of each run, `None` for a run
+            without scores.
 
     Returns:
         `dict[str, dict[str, float] | None]`: In alphabetical order, the rows for intervals and paired tests.
@@ -164,21 +164,21 @@ def seed_columns(seeds: Mapping[str, Sequence[Columns | None]]) -> dict[str, dic
     means: dict[str, dict[str, float] | None] = {}
     for seed, runs in sorted(seeds.items()):
         if not runs:
-            raise ValueError(f"seed {seed!r} has no runs; give None for a run that is missing.")
+            raise ValueError(f"seed {seed!r} has no runs; give None for a missing run.")
         scored = [_checked(run) for run in runs if run is not None]
         means[seed] = _mean(scored) if scored else None
     return means
 
 
 def summarize_sessions(seeds: Mapping[str, Sequence[Columns | None]]) -> Summary:
-    """Scores of a model: the mean over the runs of each seed, then over seeds. Missing ones are left out and counted.
+    """Scores of a model: the mean over the runs of each seed, then over seeds. Missing ones are excluded and counted.
 
     Args:
         seeds (`Mapping[str, Sequence[Mapping[str, float] | None]]`): As in [`seed_columns`].
 
     Returns:
         `dict`: `overall`, `pillars` and `columns` (0 to 100, or `None` if nothing was scored), `seeds` and `sessions`
-            (how many were scored), `missing_seeds` and `missing_sessions`.
+            (numbers of scored ones), `missing_seeds` and `missing_sessions`.
 
     Raises:
         `ValueError`: As [`seed_columns`].
@@ -201,15 +201,15 @@ def summarize_sessions(seeds: Mapping[str, Sequence[Columns | None]]) -> Summary
 def curve(
     sessions: Sequence[Sequence[Columns | None]], chunk_turns: int = CHUNK_TURNS, *, turns: int | None = None
 ) -> list[CurvePoint]:
-    """Quality against turn number.
+    """Quality by turn number.
 
     Args:
         sessions (`Sequence[Sequence[Mapping[str, float] | None]]`): The chunks of each dialogue, in order.
         chunk_turns (`int`, *optional*, defaults to 20): Turns of a chunk; the last one of a dialogue may have fewer.
-        turns (`int`, *optional*): Turns of a whole dialogue, where the last stretch ends; else it is taken to be full.
+        turns (`int`, *optional*): Turns of a whole dialogue, the end of the last range; by default that range is full.
 
     Returns:
-        `list[CurvePoint]`: A point for each place of a chunk, as many as the longest dialogue has.
+        `list[CurvePoint]`: A point for each chunk position of the longest dialogue.
     """
     points = []
     for index in range(max(map(len, sessions), default=0)):

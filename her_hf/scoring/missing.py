@@ -1,4 +1,4 @@
-"""A judgement that cannot be had: recorded with its cause, counted, left out of means, never given a number."""
+"""A missing judgement: recorded with its cause, counted, excluded from means, never given a number."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CAUSES = {
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Why there is no judgement.
+    """The reason for a missing judgement.
 
     Args:
         cause (`str`): One of `CAUSES`.
-        detail (`str`): What was got, for people.
+        detail (`str`): What was received, for the user.
 
     Raises:
         `ValueError`: If the cause is unknown.
@@ -36,5 +36,5 @@ class Missing:
             raise ValueError(f"cause must be one of {sorted(CAUSES)}, got {self.cause!r}")
 
     def as_dict(self) -> dict[str, str]:
-        """For JSON."""
+        """The values for JSON."""
         return asdict(self)

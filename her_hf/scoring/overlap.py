@@ -1,22 +1,20 @@
-"""How much of the reference dialogue a simulated one repeats: BLEU and ROUGE-L, as CoSER counts them.
+"""Overlap of a simulated dialogue with the reference: BLEU and ROUGE-L, as in CoSER.
 
 CoSER compares whole dialogues, each turn with its label (`Ann: Hello.`), see [`dialogue_text`]; both sides in the same
-view. Its BLEU is nltk's, of lower-cased Penn Treebank tokens. Its ROUGE-L is that of the PyPI package `rouge` 1.0.1:
-at the level of the summary, of distinct words, in the case they are written in. Chinese, Japanese and Korean
-characters, which CoSER's data does not have, count as words in both.
+view. Its BLEU is nltk's, on lower-cased Penn Treebank tokens. Its ROUGE-L is that of the PyPI package `rouge` 1.0.1:
+summary level, distinct words, case-sensitive. Chinese, Japanese and Korean characters, which CoSER's data does not
+contain, count as words in both.
 
-Of three published cases (CoSER, `exp/evaluation/id_set_gpt-4o-no_length_penalty.json`) ROUGE-L comes out to the last
-digit, BLEU within 0.0006: the sentence splitter of nltk has trained data there, which no package carries.
+For three published cases (CoSER, `exp/evaluation/id_set_gpt-4o-no_length_penalty.json`) ROUGE-L is reproduced to the
+last digit, BLEU within 0.0006: there, nltk's sentence splitter uses trained data that no package contains.
 
-`rouge` itself is not called: it recurses once a word, so that a sentence of 1,000 words ends in `RecursionError`. The
+`rouge` itself is not called: it recurses once per word, so that a sentence of 1,000 words raises `RecursionError`. The
 tests compare with it.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import chain
@@ -46,7 +44,7 @@ _ABBREVIATIONS = {
     "etc",
     "e.g",
 }
-"""Words whose dot ends no sentence, without it."""
+"""Abbreviations, without the dot, which does not end a sentence."""
 
 ORDER = 4
 """Longest run of tokens that BLEU compares."""
@@ -56,7 +54,7 @@ def dialogue_text(turns: Iterable[tuple[str, str]]) -> str:
     """A dialogue as one text to compare: a line for each turn, with its label.
 
     Args:
-        turns (`Iterable[tuple[str, str]]`): Name and text of each turn; a text that has its label gets no second one.
+        turns (`Iterable[tuple[str, str]]`): Name and text of each turn; a label is added unless the text has it.
 
     Example:
 
@@ -72,14 +70,14 @@ def bleu(reference: str, candidate: str) -> float:
     """Sentence BLEU of one text against one reference: runs of 1 to 4 tokens, equal weights, no smoothing.
 
     Args:
-        reference (`str`): What the book says.
-        candidate (`str`): What the models said. Of fewer than four tokens, or without a common run of four, it is 0.
+        reference (`str`): The dialogue of the book.
+        candidate (`str`): The dialogue of the models. Without a common run of four tokens the result is 0.
 
     Returns:
         `float`: Between 0 and 1.
 
     Raises:
-        `ValueError`: If the reference holds no token.
+        `ValueError`: If the reference has no token.
         `ImportError`: If nltk is not installed (the extra `eval`).
 
     Example:
@@ -89,18 +87,15 @@ def bleu(reference: str, candidate: str) -> float:
     1.0
     ```
 
-    Source: Papineni et al. 2002; CoSER (ICML 2025) reports it beside its scores.
+    Source: Papineni et al. 2002; CoSER (ICML 2025) reports it next to its scores.
     """
     expected, got = treebank_tokens(reference), treebank_tokens(candidate)
     _check(reference, expected)
-    log = 0.0
-    for size in range(1, ORDER + 1):
-        own, allowed = Counter(grams(got, size)), Counter(grams(expected, size))
-        shared = (own & allowed).total()
-        if not shared:
-            return 0.0  # nltk's sentence_bleu warns here and returns about 1e-78
-        log += math.log(shared / own.total()) / ORDER
-    return math.exp(log + min(0.0, 1 - len(expected) / len(got)))
+    if set(grams(expected, ORDER)).isdisjoint(grams(got, ORDER)):
+        return 0.0  # nltk warns here and returns about 1e-78
+    from nltk.translate.bleu_score import sentence_bleu
+
+    return float(sentence_bleu([expected], got))
 
 
 def treebank_tokens(text: str) -> list[str]:
@@ -137,20 +132,20 @@ def _treebank() -> tuple[Callable[[str], Iterable[str]], Callable[[str], Iterabl
 
 
 def rouge_l(reference: str, candidate: str) -> float:
-    """ROUGE-L F1 at the level of the summary, of distinct words that white space parts; case and marks count.
+    """Summary-level ROUGE-L F1 of distinct words separated by white space; case and punctuation count.
 
-    Both texts are cut into sentences at full stops. A word counts as common if it stands in the longest common
-    subsequence of any sentence of the one and any of the other; it counts once, however often it is said.
+    Both texts are split into sentences at full stops. A word is common if it is in the longest common subsequence of
+    any two sentences, one of each text; it counts once, even if it is repeated.
 
     Args:
-        reference (`str`): What the book says.
-        candidate (`str`): What the models said; without a word it scores 0.
+        reference (`str`): The dialogue of the book.
+        candidate (`str`): The dialogue of the models; without a word it scores 0.
 
     Returns:
         `float`: Between 0 and 1.
 
     Raises:
-        `ValueError`: If the reference holds no word.
+        `ValueError`: If the reference has no word.
 
     Example:
 
@@ -172,18 +167,18 @@ def rouge_l(reference: str, candidate: str) -> float:
 
 
 def _sentences(text: str) -> list[list[str]]:
-    """The words of each sentence; a sentence without one is left out, and so are escapes."""
+    """The words of each sentence, without empty sentences and escapes."""
     parts = _FULL_STOP.split(text.replace(ZERO_WIDTH_SPACE, ""))
     return [words for part in parts if (words := _SPACED.findall(part))]
 
 
 def _check(reference: str, tokens: Sequence[object]) -> None:
     if not tokens:
-        raise ValueError(f"the reference holds nothing to compare with, got {reference!r:.80}; leave the case out.")
+        raise ValueError(f"the reference has no words to compare with, got {reference!r:.80}; leave the case out.")
 
 
 def _common_subsequence(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    """The longest common subsequence; of several the one that `rouge` takes, as the union depends on it."""
+    """The longest common subsequence; if there are several, the one of `rouge`, since the union depends on it."""
     if set(first).isdisjoint(second):
         return []
     table = [[0] * (len(second) + 1)]

@@ -1,6 +1,6 @@
-"""Results that HER's paper publishes for CoSER and MiniMax Role-Play Bench, to show beside our own.
+"""Results published in HER's paper for CoSER and MiniMax Role-Play Bench, to show next to our own.
 
-They come from other judges, prompts and sampling than ours: they say how models rank there, not what our scores mean.
+They were obtained with other judges, prompts and sampling: they show how models rank there, not what our scores mean.
 
 Source: HER, arXiv 2601.21459, main results.
 """
@@ -64,5 +64,5 @@ PUBLISHED = (
     _row("GPT-OSS-120B", (26.12, 32.80, 14.80, 21.50, 35.40), (60.72, 47.27, 56.65, 91.71, 58.0, 63.4)),
     _row("Qwen3-32B", (22.86, 30.56, 19.61, 15.52, 30.56), (50.76, 40.38, 32.82, 89.48, 48.4, 53.2)),
 )
-"""All rows, best CoSER average first. As printed: of Qwen3-32B the average on CoSER is 1.2 below the mean of its four
-dimensions, of all others it is that mean."""
+"""All rows, best CoSER average first, as printed: the CoSER average of Qwen3-32B is 1.2 below the mean of its four
+dimensions; all others equal that mean."""

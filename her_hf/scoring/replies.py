@@ -1,4 +1,4 @@
-"""What can be said of replies without a judge: form, role, leaks, patterns, repetition, lengths."""
+"""Judge-free figures of replies: form, role, leaks, patterns, repetition, lengths."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .leaks import spoken_thoughts
 
 @dataclass(frozen=True)
 class SampledReply:
-    """One sampled reply, as it came.
+    """One sampled reply.
 
     Args:
-        text (`str`): The reply with its system thinking inline, opening tag included (as `her_hf.inference` gives it),
+        text (`str`): The reply with its system thinking inline, opening tag included (as in `her_hf.inference`),
             without the end-of-turn token.
         speaker (`str`): Who should speak.
         names (`tuple[str, ...]`): The scene's cast.
-        ended (`bool`): Whether the end-of-turn token ended it; a reply cut at the token limit did not end.
+        ended (`bool`): Whether the end-of-turn token ended it; a reply truncated at the token limit did not end.
         notation (`str`, *optional*, defaults to `"her"`): `"her"` (tags) or `"coser"` (`[thought]`, `(action)`).
     """
 
@@ -44,7 +44,7 @@ def is_well_formed(reply: SampledReply) -> bool:
 
 
 def stays_in_role(reply: SampledReply) -> bool:
-    """Whether the reply is labelled with its own character's name and speaks for nobody else."""
+    """Whether the reply is labelled with its own character's name and speaks for no one else."""
     turn = reply.turn
     return turn.name == reply.speaker and Issue.FOREIGN_SPEAKER not in turn.issues
 
@@ -56,7 +56,7 @@ def pattern_statistics(patterns: Iterable[str]) -> dict[str, float | int | str]:
         patterns (`Iterable[str]`): Patterns such as `"TAST"`.
 
     Returns:
-        `dict`: `count`, `distinct`, `top` (the commonest pattern, first in order among equals), `top_share`
+        `dict`: `count`, `distinct`, `top` (the most frequent pattern, alphabetically first among equals), `top_share`
         (0 to 1), `entropy` (Shannon, natural logarithm, in nats).
 
     Example:
@@ -84,7 +84,7 @@ def pattern_statistics(patterns: Iterable[str]) -> dict[str, float | int | str]:
 
 
 def layer_lengths(turns: Sequence[Turn]) -> dict[str, float]:
-    """Mean characters a turn of each layer; a layer that a turn lacks counts as 0 characters in it."""
+    """Mean characters per turn of each layer; a layer that a turn lacks counts as 0 characters."""
     names = {layer.value: [layer] for layer in (Layer.ROLE_THINKING, Layer.ROLE_ACTION, Layer.SPEECH)}
     lengths = {Layer.SYSTEM_THINKING.value: [len(turn.system_thinking or "") for turn in turns]}
     for name, layers in names.items():
@@ -93,27 +93,27 @@ def layer_lengths(turns: Sequence[Turn]) -> dict[str, float]:
 
 
 def reply_repetition(turns: Sequence[Turn]) -> float | None:
-    """Self-BLEU-4 of what turns look like to their own characters (SELF view), without tags and labels.
+    """Self-BLEU-4 of turns in SELF view, without tags and labels.
 
     Returns:
-        `float` or `None`: 0 to 1, lower is more varied; it grows with the number of turns, so compare sets of like
-            size only. `None` if there are fewer than two turns: there is nothing to repeat.
+        `float` or `None`: 0 to 1, lower is more varied; it grows with the number of turns, so compare only sets of
+            similar size. `None` for fewer than two turns.
     """
     shown = [layer for layer in Layer if View.SELF.shows(layer)]
     return self_bleu([turn.text_of(shown) for turn in turns]) if len(turns) > 1 else None
 
 
 def score_replies(replies: Sequence[SampledReply]) -> dict[str, object]:
-    """All judge-free figures of a set of replies. Of whole dialogues see [`her_hf.scoring.dialogues.score_dialogues`].
+    """All judge-free figures of a set of replies; [`her_hf.scoring.dialogues.score_dialogues`] has those of dialogues.
 
     Returns:
         `dict`: `replies` (count), `well_formed`, `own_role`, `ended`, `visible`, `leak_rate` (shares, 0 to 1; a leak
-            is thinking that reached speech, see [`her_hf.scoring.leaks.spoken_thoughts`]), `issues` (count of replies
-            with each issue), `patterns` (see [`pattern_statistics`]), `self_bleu` (see [`reply_repetition`]),
+            is thinking in speech or actions, see [`her_hf.scoring.leaks.spoken_thoughts`]), `issues` (number of
+            replies with each issue), `patterns` (see [`pattern_statistics`]), `self_bleu` (see [`reply_repetition`]),
             `characters` (see [`layer_lengths`]).
 
     Raises:
-        `ValueError`: If there are no replies: a share of nothing is not a number.
+        `ValueError`: If there are no replies.
     """
     if not replies:
         raise ValueError("score_replies needs at least one reply, got none.")

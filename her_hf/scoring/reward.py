@@ -1,6 +1,6 @@
-"""How good verdicts about pairs are: accuracy, ties, consistency, calibration, agreement. Pure functions.
+"""Quality of verdicts about pairs: accuracy, ties, consistency, calibration, agreement. Pure functions.
 
-A verdict that is missing (`None`) is left out of every figure; who calls says how many there were.
+A missing verdict (`None`) is excluded from every figure; the caller reports how many are missing.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ BINS = 5
 
 
 class Judged(NamedTuple):
-    """A pair with its label and what a judge said of it.
+    """A pair with its label and a judge's verdict.
 
     Args:
-        label (`str`, *optional*): `"cand_1"`, `"cand_2"` or `"tie"`; `None` if nobody has said.
-        verdict (`str`, *optional*): The same by the judge; `None` if it is missing.
-        orders (`tuple[str | None, ...]`, *optional*): Verdict of each order, in the pair's own names: first as it
-            stands, then with sides exchanged.
-        confidence (`float`, *optional*): From 0 to 1, of the verdict.
+        label (`str`, *optional*): `"cand_1"`, `"cand_2"` or `"tie"`; `None` if the pair has no label.
+        verdict (`str`, *optional*): The judge's verdict, one of the same; `None` if it is missing.
+        orders (`tuple[str | None, ...]`, *optional*): Verdict of each order, in the pair's own names: first in the
+            given order, then with the sides exchanged.
+        confidence (`float`, *optional*): Confidence of the verdict, from 0 to 1.
     """
 
     label: str | None
@@ -35,16 +35,15 @@ class Judged(NamedTuple):
 
 
 def accuracy_figures(pairs: Sequence[Judged]) -> dict[str, Any]:
-    """Accuracy against the labels, and what becomes of ties.
+    """Accuracy against the labels, and the treatment of ties.
 
     Args:
-        pairs (`Sequence[Judged]`): Pairs; those without label or verdict are left out.
+        pairs (`Sequence[Judged]`): Pairs; those without label or verdict are excluded.
 
     Returns:
-        `dict`: `pairs` (how many count); `accuracy` with its 95% Wilson `interval`: a tie is right if the label says
-            so and wrong otherwise; `accuracy_decided`: pairs that the judge calls a tie left out; `half_credit`: a
-            tie counts one half where the label names a side; `ties`: shares of verdicts and of labels. `None` where
-            no pair counts.
+        `dict`: `pairs` (number of pairs counted); `accuracy` with its 95% Wilson `interval`: a tie is right only if
+            the label is a tie; `accuracy_decided`: without pairs that the judge calls a tie; `half_credit`: a tie
+            counts one half if the label is a side; `ties`: shares of verdicts and of labels. `None` if no pair counts.
 
     Example:
 
@@ -75,15 +74,15 @@ def accuracy_figures(pairs: Sequence[Judged]) -> dict[str, Any]:
 
 
 def order_figures(pairs: Sequence[Judged]) -> dict[str, float | None]:
-    """What the place of a candidate does to the verdict.
+    """Effect of a candidate's position on the verdict.
 
     Returns:
-        `dict`: `position_consistency`: share of pairs, of those read in both orders, whose orders agree;
-            `first_position`: share of single verdicts, ties left out, that name the candidate shown first (0.5
-            without bias); `per_order_accuracy`: each order counted by itself. `None` where nothing counts.
+        `dict`: `position_consistency`: share of the pairs judged in both orders whose orders agree; `first_position`:
+            share of single verdicts, without ties, for the candidate shown first (0.5 without bias);
+            `per_order_accuracy`: accuracy of single verdicts. `None` if nothing counts.
     """
     both = [one.orders for one in pairs if len(one.orders) == 2 and None not in one.orders]
-    first = ("cand_1", "cand_2")  # who is shown first in each order
+    first = ("cand_1", "cand_2")  # the candidate shown first in each order
     named = [
         verdict == first[at]
         for one in pairs
@@ -104,8 +103,8 @@ def agreement_figures(pairs: Sequence[Judged]) -> dict[str, float | None]:
     """Agreement of judge and labels beyond chance.
 
     Returns:
-        `dict`: `kappa` (Cohen's) and `alpha` (Krippendorff's, nominal): 1 is full agreement, 0 what chance gives.
-            `None` where they are undefined: no pair, or one and the same verdict everywhere.
+        `dict`: `kappa` (Cohen's) and `alpha` (Krippendorff's, nominal): 1 is full agreement, 0 is chance level. `None`
+            if undefined: no pair, or the same verdict everywhere.
     """
     scored = [(one.label, one.verdict) for one in pairs if one.label is not None and one.verdict is not None]
     labels, verdicts = [label for label, _ in scored], [verdict for _, verdict in scored]
@@ -119,10 +118,10 @@ def cohen_kappa(pairs: Sequence[tuple[Any, Any]]) -> float | None:
     """Cohen's kappa of two raters.
 
     Args:
-        pairs (`Sequence[tuple]`): What each of the two says of a unit.
+        pairs (`Sequence[tuple]`): The two ratings of each unit.
 
     Returns:
-        `float` or `None`: `None` without units, or if chance alone would agree always.
+        `float` or `None`: `None` without units, or if chance alone would always agree.
 
     Example:
 
@@ -131,7 +130,8 @@ def cohen_kappa(pairs: Sequence[tuple[Any, Any]]) -> float | None:
     0.5
     ```
 
-    Source: Cohen 1960.
+    Source: Cohen 1960. nltk's `AnnotationTask.kappa` gives the same figure, takes 20 times as long and would make the
+    reward evaluation need nltk, which nothing else of it does.
     """
     if not pairs:
         return None
@@ -142,14 +142,14 @@ def cohen_kappa(pairs: Sequence[tuple[Any, Any]]) -> float | None:
 
 
 def calibration(pairs: Sequence[Judged]) -> dict[str, Any]:
-    """Whether confidence says how often a verdict is right.
+    """Calibration: whether confidence predicts how often a verdict is right.
 
     Args:
-        pairs (`Sequence[Judged]`): Pairs with label, verdict and confidence; others are left out.
+        pairs (`Sequence[Judged]`): Pairs with label, verdict and confidence; others are excluded.
 
     Returns:
         `dict`: `bins`: five of equal width, each with `low`, `high`, `count`, mean `confidence` and `accuracy` (`None`
-            where it is empty); `error`: expected calibration error, the mean distance of the two, weighted by count.
+            if empty); `error`: expected calibration error, the mean difference of the two, weighted by count.
 
     Source: Guo et al. 2017.
     """

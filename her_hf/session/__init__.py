@@ -1,4 +1,4 @@
-"""One conversation: history, regenerate, edit, save, events. The terminal and the Space share it."""
+"""One conversation: history, regenerate, edit, save, events. Shared by the terminal and the Space."""
 
 from her_hf.inference.window import WindowFull
 

@@ -1,4 +1,4 @@
-"""Reading what comes in, above all a model's reply: pieces to show, what the log keeps, why nothing came of it."""
+"""Reading replies: pieces to show, what the log stores, why a reply gave no turn."""
 
 from __future__ import annotations
 
@@ -14,32 +14,31 @@ from .log import Record
 
 
 def received(text: str) -> str:
-    """Text from a model or a visitor as log, terminal and request can take it, see [`whole_characters`]."""
+    """Text from a model or a visitor in a form that log, terminal and requests accept, see [`whole_characters`]."""
     return whole_characters(text)
 
 
 def deltas_of(events: Sequence[TurnEvent]) -> list[Delta]:
-    """The additions of text among a stream's events; the label is known anyway."""
+    """The text events of a stream, without the label, which is known."""
     return [Delta(event.layer, event.text, event.segment) for event in events if event.layer is not None]
 
 
 def why_empty(turn: Turn, reply: Reply | None) -> str:
     """Why a reply gave no turn, and what to do."""
     if reply is None:
-        return "The model broke off without ending its reply. Try again."
+        return "The model stopped without ending its reply. Try again."
     if turn.system_thinking and not reply.ended:
         return (
-            f"The reply was cut after {reply.usage.completion_tokens or 'its'} tokens and still in system "
-            "thinking: allow "
-            "more tokens a reply, or try again."
+            f"The reply was truncated after {reply.usage.completion_tokens or 'its'} tokens while still in system "
+            "thinking: allow more tokens per reply, or try again."
         )
     if turn.system_thinking:
-        return "The model wrote system thinking and nothing else: try again."
+        return "The model wrote nothing but system thinking: try again."
     return "The model wrote nothing: try again, perhaps with another temperature."
 
 
 def about(reply: Reply, *, labelled: bool) -> Record:
-    """What a log keeps of a reply beside its turn; the raw text as well, since a turn is a reading of it."""
+    """What a log stores of a reply in addition to its turn, including the raw text."""
     return {
         "text": reply.text,
         "model": reply.model,

@@ -1,4 +1,4 @@
-"""A small scene of our own, for a first chat without any data at hand."""
+"""A small built-in scene, for a first chat without any data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from her_hf.scenes import Character, Scene
 
 
 def builtin_scene() -> Scene:
-    """Two people and a locked lamp room: the scene that `her-hf chat` falls back on."""
+    """The scene of `her-hf chat` if there is no other: two people and a locked lamp room."""
     return Scene(
         book="The Lamp at Carrow Head",
         topic="the log book with a torn page",

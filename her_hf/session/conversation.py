@@ -1,4 +1,4 @@
-"""One conversation between a visitor and a character: history, replies, and every change of them on disk."""
+"""One conversation between a visitor and a character: history, replies, and every change on disk."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from her_hf.dual_layer import ENVIRONMENT, Turn, TurnStream
 from her_hf.durable import derive_seed
 from her_hf.inference import ChatModel, Message, ModelError, Prompt, Reply, Sampling
 from her_hf.inference.window import Fitted, WindowFull, fit
-from her_hf.scenes import Character, Scene, merge_turns
+from her_hf.scenes import Character, Scene
 from her_hf.scenes.names import check_name
 
 from .answers import about, deltas_of, received, why_empty
+from .context import context_messages, prompt_limit
 from .events import Event, Failed, Trimmed, TurnFinished, TurnStarted
 from .log import VERSION, Log, Record, dump_turn, read_log, write_whole
 from .records import Header, KeepChange, TurnChange, check_speaker, check_turn, naming, read_change
-from .typed import guarded, read_edited, read_typed
+from .typed import read_edited, read_typed
 
 STRANGER = {"en": "Stranger", "zh": "陌生人"}
-"""Who the visitor is when the scene has no one else to be."""
+"""The visitor's name if the scene has no other role."""
 
 
 class Session:
-    """A conversation in a scene. The model sees it exactly as training showed it: `Scene.messages_for` writes the
-    prompt.
+    """A conversation in a scene. The model sees it as in training: `Scene.messages_for` writes the prompt.
 
     Args:
-        scene (`Scene`): The scene; its own dialogue is not used unless handed over as `opening`.
-        character (`str`): Whom the model plays, one of the cast.
+        scene (`Scene`): The scene; its own dialogue is not used unless passed as `opening`.
+        character (`str`): Whom the model plays, a member of the cast.
         model (`ChatModel`): See [`open_model`].
-        visitor (`str`, *optional*): Whom the visitor plays: another one of the cast, or any name.
-        visitor_profile (`str`, *optional*): Who a visitor of any name is, for the character to know.
-        opening (`Sequence[Turn]`, *optional*): Turns the conversation begins with, for example `scene.dialogue[:4]`.
-        sampling (`Sampling`, *optional*): How replies are drawn. A seed fixes the whole conversation, while asking
-            again for the same turn still draws anew.
-        thinking (`bool`, *optional*, defaults to `True`): Whether the character plans in system thinking first.
-        max_context_tokens (`int`, *optional*): Most tokens of prompt and reply together; without it the model's own
-            window.
-        log (`str` or `Path`, *optional*): A new file that every change is written to at once.
+        visitor (`str`, *optional*): Whom the visitor plays: another member of the cast, or any name.
+        visitor_profile (`str`, *optional*): A description of a visitor who is not in the cast, for the character.
+        opening (`Sequence[Turn]`, *optional*): First turns of the conversation, for example `scene.dialogue[:4]`.
+        sampling (`Sampling`, *optional*): How replies are sampled. A seed fixes the whole conversation; each attempt
+            at the same turn still has its own sample.
+        thinking (`bool`, *optional*, defaults to `True`): Whether the character first plans in system thinking.
+        max_context_tokens (`int`, *optional*): Maximum tokens of prompt and reply together; by default the window of
+            the model.
+        log (`str` or `Path`, *optional*): A new file to which every change is written immediately.
 
     Raises:
-        `ValueError`: If the character is not in the cast, or the visitor's name cannot be one.
-        `FileExistsError`: If the log is another session's.
+        `ValueError`: If the character is not in the cast, or the visitor's name is not valid.
+        `FileExistsError`: If the log belongs to another session.
 
     Example (not run: it needs a model):
 
@@ -84,8 +84,8 @@ class Session:
         self.visitor = visitor or (others or [STRANGER[scene.language]])[0]
         taken = (character.casefold(), ENVIRONMENT.casefold())
         if self.visitor not in others and self.visitor.casefold() in taken:
-            raise ValueError(f"You cannot be {self.visitor!r}: choose another one of the cast, or a name of your own.")
-        if self.visitor not in others:  # in training everyone who speaks is in the cast
+            raise ValueError(f"You cannot be {self.visitor!r}: choose another member of the cast, or any other name.")
+        if self.visitor not in others:  # in training every speaker is in the cast
             scene = scene.model_copy(
                 update={"cast": [*scene.cast, Character(name=self.visitor, profile=visitor_profile)]}
             )
@@ -100,7 +100,7 @@ class Session:
         self._asked: Counter[int] = Counter()
         self._log = Log(Path(log).expanduser(), fresh=True) if log is not None else None
 
-    # -- what there is
+    # -- state
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -109,25 +109,25 @@ class Session:
 
     @property
     def names(self) -> list[str]:
-        """Everyone who can speak here: cast, visitor, Environment."""
+        """All possible speakers: cast, visitor, Environment."""
         return list(dict.fromkeys([*(member.name for member in self.scene.cast), self.visitor, ENVIRONMENT]))
 
     @property
     def awaits_reply(self) -> bool:
-        """Whether it is the character's turn to speak; so it is when nobody has spoken yet."""
+        """Whether it is the character's turn to speak, also before the first turn."""
         return not self._turns or self._turns[-1].name != self.character
 
     @property
     def log_path(self) -> Path | None:
-        """The file every change is written to."""
+        """The file to which every change is written."""
         return self._log.path if self._log else None
 
     def messages(self) -> list[Message]:
-        """The untrimmed context of the character's next turn, as training saw such contexts."""
+        """The untrimmed context of the character's next turn, in the form used for training."""
         return self._messages(self._context())
 
     async def prompt(self) -> Prompt:
-        """The exact prompt that the next reply, or the character's last turn, is written from."""
+        """The exact prompt of the next reply, or of the character's last turn."""
         return (await self._fit(self._context())).prompt
 
     # -- changes
@@ -136,21 +136,21 @@ class Session:
         """Adds what the visitor typed, as `name` if given (Environment narrates); see [`read_typed`].
 
         Raises:
-            `ValueError`: If there is nothing in it, or `name` is the character's.
+            `ValueError`: If the text is empty, or `name` is the character's.
         """
         name = name or self.visitor
         if name == self.character:
-            raise ValueError(f"{name!r} is played by the model; edit a turn to change its words.")
+            raise ValueError(f"{name!r} is played by the model; edit a turn to change its text.")
         turn = read_typed(received(text), name, self.names)
         self._put(len(self._turns), turn)
         return turn
 
     def edit(self, index: int, text: str) -> Turn:
-        """Gives turn `index` a new text; later turns stay as they are.
+        """Replaces the text of turn `index`; later turns are not changed.
 
         Raises:
             `IndexError`: If there is no such turn.
-            `ValueError`: If the text cannot be that turn.
+            `ValueError`: If the text is not valid for that turn.
         """
         if not 0 <= index < len(self._turns):
             raise IndexError(f"There is no turn {index}: the conversation has {len(self._turns)}.")
@@ -163,10 +163,10 @@ class Session:
         return turn
 
     def undo(self) -> list[Turn]:
-        """Takes back the last exchange: the character's last turn and what was said just before it. The opening stays.
+        """Removes the last exchange: the character's last turn and the turns before it. The opening is kept.
 
         Returns:
-            `list[Turn]`: What was taken back; empty if there was nothing.
+            `list[Turn]`: The removed turns; empty if there were none.
         """
         keep = len(self._turns)
         if keep > len(self._opening) and self._turns[keep - 1].name == self.character:
@@ -176,7 +176,7 @@ class Session:
         return self._keep(keep)
 
     def clear(self) -> list[Turn]:
-        """Goes back to the opening as it was at first, and returns the turns that were taken back or replaced."""
+        """Resets the conversation to its original opening; returns the turns that were removed or replaced."""
         pairs = zip(self._turns, self._opening, strict=False)
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         gone = self._keep(same)
@@ -190,26 +190,26 @@ class Session:
         """Lets the character speak.
 
         Yields:
-            `Event`: [`TurnStarted`], perhaps [`Trimmed`], [`Delta`]s, and last [`TurnFinished`] or [`Failed`].
-                Closing the generator or cancelling its task stops the model; the history is then as before.
+            `Event`: [`TurnStarted`], possibly [`Trimmed`], [`Delta`]s, and finally [`TurnFinished`] or [`Failed`].
+                Closing the generator or cancelling its task stops the model; the history is then unchanged.
 
         Raises:
             `ValueError`: If the character has just spoken.
         """
         if not self.awaits_reply:
-            raise ValueError(f"{self.character} has just spoken: say something, or regenerate that turn.")
+            raise ValueError(f"{self.character} has just spoken: say something, or regenerate the last turn.")
         async with aclosing(self._answer(self._context())) as events:
             async for event in events:
                 yield event
 
     async def regenerate(self) -> AsyncGenerator[Event, None]:
-        """Draws the character's last turn anew; the old one stays until then. After a failure: asks again."""
+        """Generates the character's last turn again, which replaces the old one; after a failure, retries it."""
         async with aclosing(self._answer(self._context())) as events:
             async for event in events:
                 yield event
 
     def _context(self) -> list[Turn]:
-        """The turns before the reply that is, or was last, to be written."""
+        """The turns before the next reply, or before the last one if the character has just spoken."""
         return self._turns[:] if self.awaits_reply else self._turns[:-1]
 
     async def _answer(self, context: list[Turn]) -> AsyncGenerator[Event, None]:
@@ -255,7 +255,7 @@ class Session:
         yield TurnFinished(index, turn, reply.ended, reply.usage, labelled)
 
     def _sampling_of(self, index: int) -> Sampling:
-        """Each turn and each try has its own seed, from the session's."""
+        """The sampling of a turn: each turn and each attempt has its own seed, derived from the session's."""
         if self.sampling.seed is None:
             return self.sampling
         return replace(self.sampling, seed=derive_seed(self.sampling.seed, index, self._asked[index]))
@@ -267,38 +267,26 @@ class Session:
     # -- the prompt
 
     def _messages(self, context: Sequence[Turn]) -> list[Message]:
-        turns = merge_turns(guarded(turn, [name for name in self.names if name != turn.name]) for turn in context)
-        scene = self.scene.model_copy(update={"dialogue": turns})
-        return list(scene.messages_for(self.character, turns=len(turns), system_thinking=self.thinking))
+        return context_messages(self.scene, self.character, context, self.names, thinking=self.thinking)
 
     async def _fit(self, context: Sequence[Turn]) -> Fitted:
         names = [member.name for member in self.scene.cast]
         return await fit(self._messages(context), self.model, await self._limit(), thinking=self.thinking, names=names)
 
     async def _limit(self) -> int | None:
-        """Most tokens of a prompt: the window less the room of a reply."""
-        window = self.max_context_tokens or await self.model.window()
-        if window is None:
-            return None
-        if window <= self.sampling.max_tokens:
-            raise WindowFull(
-                f"A window of {window} tokens has no room for a prompt beside a reply of up to "
-                f"{self.sampling.max_tokens}: "
-                "allow fewer tokens a reply, or a larger window."
-            )
-        return window - self.sampling.max_tokens
+        return await prompt_limit(self.model, self.max_context_tokens, self.sampling.max_tokens)
 
     # -- the log
 
     def save(self, path: str | Path) -> Path:
-        """Writes the session as it now stands, without what was undone or failed, to a log that can be continued.
+        """Writes the current session, without undone or failed turns, to a log that can be continued.
 
         Raises:
-            `FileExistsError`: If the file is there already; nothing written is overwritten.
+            `FileExistsError`: If the file exists and is not empty.
         """
         path = Path(path).expanduser()
         if path.exists() and path.stat().st_size:
-            raise FileExistsError(f"{path} is there already: name another file.")
+            raise FileExistsError(f"{path} exists already: name another file.")
         turns = [{"kind": "turn", "index": index, "turn": dump_turn(turn)} for index, turn in enumerate(self._turns)]
         write_whole(path, [self._header(), *turns])
         return path
@@ -313,32 +301,32 @@ class Session:
         thinking: bool | None = None,
         max_context_tokens: int | None = None,
     ) -> Session:
-        """Goes on with a logged session; new records go to the same file.
+        """Continues a logged session; new records are appended to the same file.
 
         Args:
-            path (`str` or `Path`): A session's log.
-            model (`ChatModel`): May be another one than before.
-            sampling (`Mapping`, *optional*): Settings of [`Sampling`] that replace the logged ones; the others stay.
-            thinking (`bool`, *optional*): Replaces the logged one.
-            max_context_tokens (`int`, *optional*): Replaces the logged one.
+            path (`str` or `Path`): The log of a session.
+            model (`ChatModel`): The model; it may differ from the logged one.
+            sampling (`Mapping`, *optional*): Settings of [`Sampling`] that replace the logged ones.
+            thinking (`bool`, *optional*): Replaces the logged setting.
+            max_context_tokens (`int`, *optional*): Replaces the logged setting.
 
         Raises:
-            `FileNotFoundError`, `ValueError`: See [`read_log`]; a record that no session writes is a `ValueError` too,
-                which names its line and field, and so is a setting out of range.
+            `FileNotFoundError`, `ValueError`: See [`read_log`]. A record that no session writes and a setting out of
+                range are a `ValueError` too; the message names line and field.
         """
         path = Path(path).expanduser()
         header, *records = read_log(path)
         with naming(path, 1):
-            begun = Header.model_validate(header)
+            logged = Header.model_validate(header)
             session = cls(
-                begun.scene,
-                begun.character,
+                logged.scene,
+                logged.character,
                 model,
-                visitor=begun.visitor,
-                opening=begun.opening,
-                sampling=begun.sampling,
-                thinking=begun.thinking if thinking is None else thinking,
-                max_context_tokens=max_context_tokens or begun.max_context_tokens,
+                visitor=logged.visitor,
+                opening=logged.opening,
+                sampling=logged.sampling,
+                thinking=logged.thinking if thinking is None else thinking,
+                max_context_tokens=max_context_tokens or logged.max_context_tokens,
             )
         for number, record in enumerate(records, 2):
             with naming(path, number):
@@ -349,7 +337,7 @@ class Session:
         return session
 
     def _settings(self) -> Record:
-        """What may be another one whenever the session is gone on with."""
+        """Settings that may change when a session is continued."""
         return {
             "model": self.model.name,
             "sampling": asdict(self.sampling),
@@ -371,22 +359,22 @@ class Session:
 
     def _replay(self, record: Record) -> None:
         change = read_change(record)
-        most = len(self._turns)
+        count = len(self._turns)
         if isinstance(change, TurnChange):
-            if change.index > most:
-                raise ValueError(f"index: there are {most} turns before it, got {change.index}")
+            if change.index > count:
+                raise ValueError(f"index: must be at most {count}, the number of turns before it, got {change.index}")
             check_turn(change.turn, self.character, self.names)
             self._turns[change.index : change.index + 1] = [change.turn]
             self._asked[change.index] += change.reply is not None
         elif isinstance(change, KeepChange):
-            if change.turns > most:
-                raise ValueError(f"turns: there are {most} turns before it, got {change.turns}")
+            if change.turns > count:
+                raise ValueError(f"turns: must be at most {count}, the number of turns before it, got {change.turns}")
             del self._turns[change.turns :]
         elif change is not None:
             self._asked[change.index] += 1
 
     def _put(self, index: int, turn: Turn, **about: Any) -> None:
-        """Sets turn `index`, on disk first: what is shown as done is never lost."""
+        """Sets turn `index`, on disk first, so that a turn that was shown is never lost."""
         self._write({"kind": "turn", "index": index, "turn": dump_turn(turn), **about})
         self._turns[index : index + 1] = [turn]
 

@@ -1,4 +1,4 @@
-"""What a session tells whoever shows it: the terminal, the Space, a test."""
+"""The events of a session, for the terminal, the Space or a test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from her_hf.inference import Usage
 
 @dataclass(frozen=True, slots=True)
 class TurnStarted:
-    """The model was asked for turn `index` of the history, which `name` will speak."""
+    """Generation of turn `index` of the history has started; `name` speaks."""
 
     index: int
     name: str
@@ -19,7 +19,7 @@ class TurnStarted:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """More text of the turn. Additions of one `segment` concatenate; `None` is the leading system thinking."""
+    """More text of the turn. Texts of one `segment` concatenate; `None` is the leading system thinking."""
 
     layer: Layer
     text: str
@@ -33,9 +33,9 @@ class TurnFinished:
     Args:
         index (`int`): Its place.
         turn (`Turn`): The turn, with its issues.
-        ended (`bool`): Whether the model ended it itself; `False` if it was cut at the token limit.
-        usage (`Usage`): Tokens.
-        labelled (`bool`): Whether the model wrote the character's own label; the turn has the name either way.
+        ended (`bool`): Whether the model itself ended it; `False` if it was truncated at the token limit.
+        usage (`Usage`): Token counts.
+        labelled (`bool`): Whether the model wrote the character's label; the turn has the name in either case.
     """
 
     index: int
@@ -46,18 +46,18 @@ class TurnFinished:
 
     @property
     def well_formed(self) -> bool:
-        """Well-formed as the design says: the turn's text with its own label, and ended by the end-of-turn token."""
+        """Whether the turn is well-formed, has its own label, and was ended by the end-of-turn token."""
         return self.turn.well_formed and self.labelled and self.ended
 
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """The oldest messages do not fit into the window and were left out of this prompt; the history keeps them.
+    """The oldest messages do not fit into the window and were dropped from this prompt; the history keeps them.
 
     Args:
-        dropped (`int`): How many messages (a turn of the character, or a run of others' turns) the model does not see.
-        tokens (`int`): Length of the prompt that is left.
-        limit (`int`): Most tokens the prompt may have.
+        dropped (`int`): Number of messages (a turn of the character, or a run of others' turns) that were dropped.
+        tokens (`int`): Length of the remaining prompt.
+        limit (`int`): Maximum length of a prompt.
     """
 
     dropped: int
@@ -67,13 +67,13 @@ class Trimmed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """There is no turn; the history is as it was.
+    """No turn was added; the history is unchanged.
 
     Args:
         kind (`str`): A [`ModelError`]'s kind, `"window"` (the prompt does not fit), or `"empty"` (nothing visible was
             written).
-        message (`str`): What happened and what to do.
-        text (`str`): What had been written.
+        message (`str`): What failed, and the remedy.
+        text (`str`): What the model had written until then.
     """
 
     kind: str

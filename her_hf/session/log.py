@@ -1,4 +1,4 @@
-"""The log of a session: JSON lines, each on disk before the session goes on, and enough to go on from after a kill."""
+"""The log of a session: JSON lines, each on disk before the session continues; a session resumes from it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ Record = dict[str, Any]
 
 
 def dump_turn(turn: Turn) -> Record:
-    """A turn as JSON data, with its text for people who read the log."""
+    """A turn as JSON data, with its text for readers of the log."""
     return {**_TURN.dump_python(turn, mode="json"), "text": turn.render()}
 
 
 class Log:
-    """Appends records to a file, which is made with the first of them.
+    """Appends records to a file, which is created with the first record.
 
     Args:
-        path (`Path`): The file; folders are made.
-        fresh (`bool`): Whether this is a new log, which must not meet another session's.
+        path (`Path`): The file; folders are created.
+        fresh (`bool`): Whether this is a new log, which must not be appended to another session's.
 
     Raises:
         `IsADirectoryError`: If it is a folder.
-        `FileExistsError`: If `fresh` and the file already has something in it.
+        `FileExistsError`: If `fresh` and the file is not empty.
     """
 
     def __init__(self, path: Path, *, fresh: bool) -> None:
@@ -49,10 +49,10 @@ class Log:
         """Appends records, all or none of them, and waits until they are on disk.
 
         Raises:
-            `FileExistsError`: If it is a new log, and another session has begun one here in the meantime.
-            `OSError`: If they cannot be written; the file then ends where it ended before.
+            `FileExistsError`: If the log is new, and another session has started one here in the meantime.
+            `OSError`: If they cannot be written; the file is then unchanged.
         """
-        data = b"".join(map(_line, records))  # before the file is opened: what cannot be written leaves no trace
+        data = b"".join(map(_line, records))  # before the file is opened, so that an error leaves no trace
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._check_unused()
         made = not self.started and not self.path.exists()
@@ -60,7 +60,7 @@ class Log:
             end = file.tell()
             try:
                 _write_through(file, data)
-            except BaseException:  # half a record would spoil the next one
+            except BaseException:  # half a record would corrupt the next one
                 with suppress(OSError):
                     file.truncate(end)
                 raise
@@ -74,12 +74,11 @@ class Log:
 
 
 def read_log(path: Path) -> list[Record]:
-    """Reads a log. Once it is known to be one, its last line is repaired: what a kill tore off is cut from the file,
-    since it was never a whole record, and a whole record gets the line break that it lacks.
+    """Reads a log and repairs its last line after a kill: an incomplete record is removed, a missing newline added.
 
     Raises:
         `FileNotFoundError`: If there is no such file.
-        `ValueError`: If it is not a log of a session: file and line are named. The file is as it was.
+        `ValueError`: If it is not the log of a session; the message names file and line. The file is unchanged.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no session log at {path}")
@@ -90,7 +89,8 @@ def read_log(path: Path) -> list[Record]:
     records = [_record(path, number, line) for number, line in enumerate(lines or [b""], 1)]
     if records[0].get("version") != VERSION:
         raise ValueError(
-            f"{path}: written by another version ({records[0].get('version')!r}, this one reads {VERSION})"
+            f"{path} was written by another version of her_hf (log version {records[0].get('version')!r}, this one "
+            f"reads {VERSION}): continue it with that version, or start a new session"
         )
     if last:
         with path.open("r+b") as file:
@@ -103,7 +103,7 @@ def read_log(path: Path) -> list[Record]:
 
 
 def write_whole(path: Path, records: Iterable[Record]) -> None:
-    """Writes a log in one go: the file is either the old one or complete."""
+    """Writes a log atomically: the file is either the old one or complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.{os.getpid()}")
     with work.open("wb", buffering=0) as file:
@@ -116,10 +116,13 @@ def _record(path: Path, number: int, line: bytes) -> Record:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}, line {number}: not a record of a session log ({error})") from error
+        raise ValueError(
+            f"{path}, line {number}: not a record of a session log ({error}). Correct or delete the line."
+        ) from error
     if not isinstance(record, dict) or (number == 1) != (record.get("kind") == "session"):
         raise ValueError(
-            f"{path}, line {number}: a session log begins with one record of kind 'session', and only there"
+            f"{path}, line {number}: the first record of a session log, and no other, must be of kind 'session'. Name "
+            "the log of a session, or correct the line."
         )
     return record
 
@@ -133,13 +136,13 @@ def _is_json(line: bytes) -> bool:
 
 
 def _line(record: Record) -> bytes:
-    """A record as a line. Half characters (lone surrogates), which UTF-8 has no bytes for, stay escaped."""
+    """A record as a line. Lone surrogates, which UTF-8 cannot encode, stay escaped."""
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _write_through(file: FileIO, data: bytes) -> None:
     """Writes to an unbuffered file and waits for the disk."""
     rest = memoryview(data)
-    while rest:  # the system may take less than it is given
+    while rest:  # the system may write less than it is given
         rest = rest[file.write(rest) :]
     os.fsync(file.fileno())

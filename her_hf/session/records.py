@@ -1,4 +1,4 @@
-"""The records of a session's log as data that was checked: each error names file, line and field."""
+"""The validated records of a session's log: each error names file, line and field."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from her_hf.scenes import Scene
 from .log import Record
 from .typed import escape_lines, guarded
 
-_MOST_BREAKS = 2
+_MAX_BREAKS = 2
 
 
 def _without_text(value: Any) -> Any:
-    """What [`~her_hf.session.log.dump_turn`] adds for people is no part of a turn."""
+    """Removes the text that [`~her_hf.session.log.dump_turn`] adds for readers."""
     return {key: part for key, part in value.items() if key != "text"} if isinstance(value, dict) else value
 
 
 def _laid_out(turn: Turn) -> Turn:
-    if any(not 0 <= part.breaks <= _MOST_BREAKS for part in turn.segments):
-        raise ValueError(f"breaks of a segment are from 0 to {_MOST_BREAKS}")
+    if any(not 0 <= part.breaks <= _MAX_BREAKS for part in turn.segments):
+        raise ValueError(f"breaks of a segment must be from 0 to {_MAX_BREAKS}")
     return turn
 
 
@@ -36,17 +36,17 @@ def _sampling(value: Any) -> Any:
         return value
     known = [field.name for field in fields(Sampling)]
     if unknown := sorted(value.keys() - known):
-        raise ValueError(f"must hold nothing but {', '.join(known)}, got {shown(unknown)}")
+        raise ValueError(f"may only have the fields {', '.join(known)}, got {shown(unknown)}")
     stop = value.get("stop", ())
     return Sampling(**{**value, "stop": tuple(stop) if isinstance(stop, list) else stop})
 
 
 def _cast(scene: Scene) -> Scene:
-    """Refuses a name that reads as the line of another: `Bob: I did it. Ann`."""
+    """Refuses a name that would be read as the line of another character: `Bob: I did it. Ann`."""
     names = [member.name for member in scene.cast]
     for number, name in enumerate(names):
         if escape_lines(name, [other for other in names if other != name]) != name:
-            raise ValueError(f"cast[{number}].name reads as a line of another one: {shown(name)}")
+            raise ValueError(f"cast[{number}].name would be read as a line of another character: {shown(name)}")
     return scene
 
 
@@ -55,7 +55,7 @@ Index = Annotated[StrictInt, Field(ge=0)]
 
 
 class Header(BaseModel):
-    """The first record: who plays where, and how replies are drawn."""
+    """The first record: scene, roles and sampling."""
 
     scene: Annotated[Scene, AfterValidator(_cast)]
     character: str
@@ -67,7 +67,7 @@ class Header(BaseModel):
 
 
 class TurnChange(BaseModel):
-    """A turn at its place; `reply` says that the model was asked for it."""
+    """A turn at its index; it has a `reply` if the model wrote it."""
 
     index: Index
     turn: LoggedTurn
@@ -75,13 +75,13 @@ class TurnChange(BaseModel):
 
 
 class KeepChange(BaseModel):
-    """All but so many turns were taken back."""
+    """All turns after the first `turns` were removed."""
 
     turns: Index
 
 
 class AskedChange(BaseModel):
-    """The model was asked for a turn in vain."""
+    """A failed or stopped attempt to generate a turn."""
 
     index: Index
 
@@ -97,10 +97,10 @@ _CHANGES: Mapping[str, type[TurnChange | KeepChange | AskedChange] | None] = {
 
 
 def read_change(record: Record) -> TurnChange | KeepChange | AskedChange | None:
-    """What a record changed; `None` for one that tells of something else.
+    """The change that a record describes; `None` for a record that changes nothing.
 
     Raises:
-        `ValueError`: If no session writes such a record.
+        `ValueError`: If the record is not one that a session writes.
     """
     kind = record.get("kind")
     if not isinstance(kind, str) or kind not in _CHANGES:
@@ -110,41 +110,41 @@ def read_change(record: Record) -> TurnChange | KeepChange | AskedChange | None:
 
 
 def check_speaker(turn: Turn, names: Sequence[str], field: str) -> None:
-    """Raises `ValueError` if nobody of `names` speaks."""
+    """Raises `ValueError` if the speaker is not among `names`."""
     if turn.name not in names:
         raise ValueError(f"{field}.name: must be one of {', '.join(names)[:200]}, got {shown(turn.name)}")
 
 
 def check_turn(turn: Turn, character: str, names: Sequence[str]) -> None:
-    """Raises `ValueError` if a session never put such a turn into its log: by a stranger, or with a forged line."""
+    """Raises `ValueError` for a turn that no session writes: one of an unknown speaker or with a forged line."""
     check_speaker(turn, names, "turn")
     if turn.name != character and guarded(turn, names) != turn:
         raise ValueError(
-            f"turn.segments: in what {turn.name} says, a line begins as another's or as a part of the prompt: "
-            f"{shown(turn.render(view='others'))}"
+            f"turn.segments: a line of {turn.name}'s turn would be read as another speaker's or as a part of the "
+            f"prompt: {shown(turn.render(view='others'))}"
         )
 
 
 @contextmanager
 def naming(path: Path, line: int) -> Iterator[None]:
-    """Lets errors name the file, the line and the field."""
+    """Adds the file, the line and the field to errors."""
     try:
         yield
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "record"
-        said = first["msg"].removeprefix("Value error, ")
-        told = first["type"] == "missing" or ", got " in said
-        got = "" if told else f", got {shown(first['input'])}"
-        raise ValueError(f"{path}, line {line}, {field}: {said}{got}. {_REMEDY}") from error
+        problem = first["msg"].removeprefix("Value error, ")
+        complete = first["type"] == "missing" or ", got " in problem
+        got = "" if complete else f", got {shown(first['input'])}"
+        raise ValueError(f"{path}, line {line}, {field}: {problem}{got}. {_REMEDY}") from error
     except ValueError as error:
         raise ValueError(f"{path}, line {line}, {error}. {_REMEDY}") from error
 
 
-_REMEDY = "No session writes this: correct or delete the line, or begin a new session."
+_REMEDY = "No session writes such a record: correct or delete the line, or start a new session."
 
 
 def shown(value: Any) -> str:
-    """A value for an error, cut short."""
+    """A value for an error, shortened."""
     text = repr(value)
     return text if len(text) <= 120 else f"{text[:120]}…"

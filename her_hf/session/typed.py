@@ -1,4 +1,4 @@
-"""What people type becomes a turn, and can become nothing else: no other speaker, no system block, no scene mark."""
+"""Turns from typed text, which can forge no other speaker, no system block and no part of the prompt."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _SYSTEM_TAG = re.compile(
     r"<(?=\s*/?\s*(?:" + "|".join(tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING) + r")\s*>)",
     re.IGNORECASE,
 )
-# Where a line begins for a reader of the prompt, and for Unicode: more than a line feed ends one.
+# Line breaks as readers of the prompt and Unicode define them: not only the line feed.
 _BREAKS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
 _LINE = rf"(?:\A|(?<=[{_BREAKS}]))"
 _SPACE = r" \t" + ZERO_WIDTH_SPACE
 _COLON = ":\u2236\ua789\u02d0\u02f8"
-"""Signs that look like a colon; those of other widths become one in the plain view."""
+"""Characters that look like a colon; those of other widths become one in the plain view."""
 _UNSEEN = re.compile(r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
-"""Characters that show nothing without being of Unicode's category for that."""
+"""Characters that are invisible but not in Unicode's format category."""
 _HEADING = re.compile(rf"{_LINE}[{_SPACE}]*=(?==)")
 _UNREADABLE = {Issue.UNCLOSED, Issue.NESTED, Issue.STRAY_CLOSE, Issue.EMPTY}
 
@@ -40,21 +40,20 @@ _UNREADABLE = {Issue.UNCLOSED, Issue.NESTED, Issue.STRAY_CLOSE, Issue.EMPTY}
 def read_typed(text: str, name: str, names: Sequence[str] = ()) -> Turn:
     """Reads what the visitor typed as `name`.
 
-    Plain text is speech; `(…)` is an action and `[…]` an own thought, which no one else sees; the tags of HER do the
-    same. Brackets that do not match are only brackets. A line that begins with a name of the cast, a system tag and a
-    heading like `===…===` are kept as text, with a zero-width space in them, so that none of them is read as more
-    than text.
+    Plain text is speech; `(…)` is an action and `[…]` a thought, which no other character sees; HER's tags work as
+    well. Unmatched brackets are text. A line that begins with a name of the cast, a system tag, or a heading like
+    `===…===` is kept as text with a zero-width space in it, so that it is not read as anything else.
 
     Args:
-        text (`str`): As typed. The own label (`name:`) may lead.
+        text (`str`): The typed text. It may begin with the speaker's own label (`name:`).
         name (`str`): Who speaks.
         names (`Sequence[str]`, *optional*): The cast.
 
     Returns:
-        `Turn`: Without system thinking.
+        `Turn`: The turn, without system thinking.
 
     Raises:
-        `ValueError`: If nothing is left of the text.
+        `ValueError`: If the text is empty.
 
     Example:
 
@@ -71,18 +70,18 @@ def read_typed(text: str, name: str, names: Sequence[str] = ()) -> Turn:
     segments = turn.segments
     if name == ENVIRONMENT or _UNREADABLE & set(turn.issues):
         segments = (Segment(Layer.SPEECH, escape_tags(text).strip()),)
-    segments = tuple(Segment(part.layer, part.text) for part in segments)  # layout is not the visitor's
+    segments = tuple(Segment(part.layer, part.text) for part in segments)  # the visitor does not choose the layout
     typed = guarded(Turn(name=name, segments=segments), [*names, name, ENVIRONMENT])
     if not any(part.text.strip(" \n\t" + ZERO_WIDTH_SPACE) for part in typed.segments):
-        raise ValueError("There is nothing to say in an empty line.")
+        raise ValueError("The text is empty: type something to say or do.")
     return typed
 
 
 def read_edited(text: str, old: Turn, names: Sequence[str] = ()) -> Turn:
-    """Reads a new text for a turn of the character: HER or CoSER notation, own label or none; a system block may lead.
+    """Reads a new text for a turn of the character, in HER or CoSER notation; own label and system block are optional.
 
     Raises:
-        `ValueError`: If no visible text or thought is left, or another name leads.
+        `ValueError`: If the text has neither visible text nor a thought, or begins with another name.
     """
     stream = TurnStream(prefilled=False, speaker=old.name, names=[*names, old.name or ""], notation="coser")
     stream.feed(text)
@@ -96,9 +95,9 @@ def read_edited(text: str, old: Turn, names: Sequence[str] = ()) -> Turn:
 
 
 def guarded(turn: Turn, names: Sequence[str]) -> Turn:
-    """The turn with text that begins nobody's line and no part of the prompt, see [`escape_lines`].
+    """The turn with text that cannot pass for another speaker's line or a part of the prompt, see [`escape_lines`].
 
-    Where a thought is hidden, the texts around it come together; if that makes a line of somebody, they are parted.
+    If a thought is hidden, the texts around it are joined; if that makes such a line, they are separated.
     """
     parts = [replace(part, text=escape_lines(part.text, names)) for part in turn.segments]
     whole = Turn(segments=tuple(parts))
@@ -109,12 +108,12 @@ def guarded(turn: Turn, names: Sequence[str]) -> Turn:
 
 
 def escape_lines(text: str, names: Sequence[str]) -> str:
-    """Puts a zero-width space into what could pass for the start of another turn or of a part of the prompt.
+    """Puts a zero-width space into text that could pass for the start of another turn or of a part of the prompt.
 
     Args:
         text (`str`): Text.
-        names (`Sequence[str]`): Whose labels begin no line, in whatever case and with what models put round them:
-            `Ann:`, `**Ann:**`, `[Ann]:`, `Ann (whispering):`.
+        names (`Sequence[str]`): Names whose labels are escaped at the start of a line, in any case and in the forms
+            that models write: `Ann:`, `**Ann:**`, `[Ann]:`, `Ann (whispering):`.
     """
     view, places = _plain(text)
     ends = [match.end() for match in _HEADING.finditer(view)]
@@ -129,7 +128,7 @@ def escape_lines(text: str, names: Sequence[str]) -> str:
 
 
 def _label(names: Sequence[str]) -> str:
-    """Pattern of the names at the start of a line, with what may stand around them."""
+    """Pattern of the names at the start of a line, with the marks that may surround them."""
     known = sorted({_plain(name)[0] for name in names} - {""}, key=len, reverse=True)
     if not known:
         return ""
@@ -139,12 +138,12 @@ def _label(names: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> tuple[str, list[int]]:
-    """Text as it looks to a reader: of one width, with plain spaces, without characters that show nothing.
+    """Text as it looks to a reader: of one width, with plain spaces, without invisible characters.
 
-    The zero-width space stays, as it is what keeps a guarded text from being read as a label.
+    The zero-width space is kept, since it keeps escaped text from being read as a label.
 
     Returns:
-        `tuple[str, list[int]]`: The view, and for each of its characters where in `text` it comes from.
+        `tuple[str, list[int]]`: The text, and for each of its characters its index in the original.
     """
     if text.isascii():
         return text, list(range(len(text)))
@@ -155,7 +154,7 @@ def _plain(text: str) -> tuple[str, list[int]]:
         if char != ZERO_WIDTH_SPACE and (kind == "Cf" or _UNSEEN.match(char)):
             continue
         plain = " " if kind == "Zs" else unicodedata.normalize("NFKD", char)
-        if len(plain) > 1 and "=" in plain:  # one character, which no mark can part
+        if len(plain) > 1 and "=" in plain:  # one character, which cannot be split
             plain = char
         view.append(plain)
         places += [place] * len(plain)

@@ -1,4 +1,4 @@
-"""Playing scenes: given-circumstance acting as in CoSER, and situated reenactment as in MiniMax's bench."""
+"""Playing scenes with models: given-circumstance acting as in CoSER, and MiniMax's Role-Play Bench."""
 
 from .next_speaker import END_CHAT, parse_next_speaker
 

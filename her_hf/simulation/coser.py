@@ -1,10 +1,10 @@
-"""Given-circumstance acting: a scene of a book, played from its first turn by models.
+"""Given-circumstance acting: a scene of a book, played by models from its first turn.
 
 Three agents take part: the actor (the model under test) plays every character, another model plays Environment, and a
-third names the next speaker. Each sees only what it may: its own turns without system thinking, others' without any
-thinking.
+third names the next speaker. Each sees only what its role allows: its own turns without system thinking, others'
+without any thinking.
 
-Source: CoSER (ICML 2025), section on GCA; HER plays the same with other limits. Prompts are our own.
+Source: CoSER (ICML 2025), section on GCA; HER does the same with other limits. Prompts are our own.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from .replies import Played, take_turn
 from .styles import STYLES, ActorSettings, actor_messages, actor_prompt
 
 END_COUNTS_FROM = 5
-"""Round (counted from 0) from which on the end mark ends a scene."""
+"""First round (counted from 0) in which the end mark ends a scene."""
 
 Memory = Callable[[Scene, Sequence[Turn], str], list[str]]
-"""Looks up texts of the book that may help: from the scene, the turns so far and who speaks now to passages."""
+"""Looks up relevant passages of the book, given the scene, the turns so far and the speaker."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,19 @@ class CoserSettings(ActorSettings):
     """How scenes are played.
 
     Args:
-        style (`str`, *optional*, defaults to `"her"`): How the actor is spoken to: `"her"`, `"coser"` or `"plain"`.
-        rounds (`int`, *optional*): Most turns of a scene, those of the original included; else the style's.
-        continue_from (`int`, *optional*, defaults to 0): So many turns come from the original.
-        max_tokens (`int`, *optional*): Most tokens of an actor's turn; else the style's.
-        temperature (`float`, *optional*): Of the actor; else the style's.
-        top_p (`float`, *optional*, defaults to 0.9): Of the actor.
-        world_tokens (`int`, *optional*, defaults to 256): Most tokens of a turn of Environment.
-        world_temperature (`float`, *optional*, defaults to 0.7): Of Environment.
-        attempts (`int`, *optional*, defaults to 3): How often a turn without anything visible is asked for.
-        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this and its place.
+        style (`str`, *optional*, defaults to `"her"`): How the actor is prompted: `"her"`, `"coser"` or `"plain"`.
+        rounds (`int`, *optional*): Maximum turns of a scene, including those of the original; by default the style's.
+        continue_from (`int`, *optional*, defaults to 0): Number of turns taken from the original.
+        max_tokens (`int`, *optional*): Maximum tokens of an actor's turn; by default the style's.
+        temperature (`float`, *optional*): Temperature of the actor; by default the style's.
+        top_p (`float`, *optional*, defaults to 0.9): Of actor and Environment.
+        world_tokens (`int`, *optional*, defaults to 256): Maximum tokens of a turn of Environment.
+        world_temperature (`float`, *optional*, defaults to 0.7): Temperature of Environment.
+        attempts (`int`, *optional*, defaults to 3): Maximum calls for a turn, if nothing of a reply is visible.
+        seed (`int`, *optional*, defaults to 42): The seed of each call is derived from this and its position.
 
     Raises:
-        `ValueError`: If the style is unknown or nothing is left to play.
+        `ValueError`: If the style is unknown or no turn is left to play.
     """
 
     rounds: int | None = setting(
@@ -73,21 +73,22 @@ class CoserSettings(ActorSettings):
             raise ValueError(f"attempts must be at least 1, got {self.attempts}")
         if not 0 <= self.continue_from < self.turns:
             raise ValueError(
-                f"continue_from must be from 0 to below the number of rounds ({self.turns}), got {self.continue_from}"
+                f"continue_from must be from 0 to {self.turns - 1}, below the number of rounds, got "
+                f"{self.continue_from}"
             )
 
     @property
     def turns(self) -> int:
-        """Most turns of a scene."""
+        """Maximum turns of a scene."""
         return self.how.rounds if self.rounds is None else self.rounds
 
     @property
     def world_sampling(self) -> Sampling:
-        """How Environment draws, without a seed."""
+        """Sampling of Environment, without a seed."""
         return Sampling(self.world_tokens, self.world_temperature, self.top_p)
 
     def as_dict(self) -> dict[str, Any]:
-        """Every value that decides what is played, for JSON."""
+        """Every value that determines the dialogues, for JSON."""
         sampling = self.sampling()
         return {
             **asdict(self),
@@ -99,19 +100,19 @@ class CoserSettings(ActorSettings):
 
 
 def prompts_digest() -> str:
-    """A digest of every prompt that plays a scene: with other prompts it is another run."""
+    """A digest of all prompts used to play a scene: with other prompts it is another run."""
     own = [template_source(__package__, f"coser/{name}.jinja") for name in ("actor", "next_speaker")]
     return digest([*own, *map(scene_prompt_source, LANGUAGES)])
 
 
 @dataclass(frozen=True)
 class Troupe:
-    """Who plays: three callers, which may be one and the same.
+    """The models that play a scene: three callers, which may be the same.
 
     Args:
         actor ([`~her_hf.inference.Caller`]): The model under test, for every character.
         environment ([`~her_hf.inference.Caller`]): The world.
-        next_speaker ([`~her_hf.inference.Caller`]): Names who speaks next.
+        next_speaker ([`~her_hf.inference.Caller`]): Names the next speaker.
     """
 
     actor: Caller
@@ -125,10 +126,10 @@ class Performance:
 
     Args:
         key (`tuple`): The scene's (book, i_p, i_c).
-        turns (`list[Played]`): In order.
+        turns (`list[Played]`): The turns in order.
         ended_by (`str`): `"rounds"`, `"end_chat"` or `"failed"`.
-        failure (`dict`, *optional*): `cause` and `detail` of the call that failed.
-        named, drawn (`int`): How often the next speaker was named, and how often drawn because the answer named none.
+        failure (`dict`, *optional*): `cause` and `detail` of the failed call.
+        named, drawn (`int`): How often the next speaker was named, and how often drawn because the answer had no name.
     """
 
     key: tuple[str, int, int]
@@ -140,7 +141,7 @@ class Performance:
 
 
 def speakers_of(scene: Scene) -> list[str]:
-    """Who may speak, as the scene lists them, else the most frequent first; an Environment not listed comes last."""
+    """The possible speakers in the scene's order, else by frequency; Environment comes last if it is not listed."""
     listed = scene.extra.get("speaking_characters_w_env")
     if isinstance(listed, list) and listed:
         names = [str(name) for name in listed]
@@ -158,7 +159,7 @@ def first_speaker(scene: Scene, names: Sequence[str]) -> str:
 
 
 def stage(scene: Scene, names: Sequence[str]) -> Scene:
-    """The scene before its first turn, with everybody in its cast who may speak."""
+    """The scene before its first turn, with all possible speakers in its cast."""
     known = {member.name for member in scene.cast}
     missing = [
         Character(name=name, kind=CharacterKind.ENVIRONMENT if name == ENVIRONMENT else CharacterKind.CHARACTER)
@@ -176,17 +177,17 @@ async def play_scene(
     memory: Memory | None = None,
     on_turn: Callable[[Played], None] | None = None,
 ) -> Performance:
-    """Plays one scene, turn after turn.
+    """Plays one scene, turn by turn.
 
     Args:
         scene (`Scene`): The scene, with the original conversation as its dialogue.
         troupe ([`Troupe`]): The models.
         settings ([`CoserSettings`], *optional*): Limits, sampling, style.
         memory (`Callable`, *optional*): Looks up passages of the book for the actor.
-        on_turn (`Callable`, *optional*): Told of each turn, for a progress bar.
+        on_turn (`Callable`, *optional*): Called with each turn, for a progress bar.
 
     Returns:
-        [`Performance`]: If a call fails for good, what was played up to there, with `ended_by="failed"`.
+        [`Performance`]: If a call fails after all retries, the turns until then, with `ended_by="failed"`.
 
     Example (not run: it needs a model):
 
@@ -215,11 +216,11 @@ class _Play:
         self._names = speakers_of(scene)
         self._stage = stage(scene, self._names)
         self._turns: list[Turn] = []
-        self._prompts: dict[str, str] = {}  # of each speaker, the same all through the scene but for passages
+        self._prompts: dict[str, str] = {}  # by speaker; constant in a scene, except for passages
         self._done = Performance(scene.key)
 
     async def run(self) -> Performance:
-        self._begin()
+        self._start()
         speaker: str | None = None if self._turns else first_speaker(self._original, self._names)
         try:
             for index in range(len(self._turns), self._settings.turns):
@@ -234,8 +235,8 @@ class _Play:
             self._done.failure = failure_of(error)
         return self._done
 
-    def _begin(self) -> None:
-        """The turns that come from the original."""
+    def _start(self) -> None:
+        """Adds the turns that come from the original."""
         for turn in self._original.dialogue[: self._settings.continue_from]:
             self._add(Played.of_original(turn))
 
@@ -249,7 +250,7 @@ class _Play:
         return derive_seed(self._settings.seed, list(self._original.key), *parts)
 
     async def _turn(self, speaker: str, index: int) -> Played:
-        """One turn of a character or of the world."""
+        """One turn of a character or of Environment."""
         scene = self._stage.model_copy(update={"dialogue": merge_turns(self._turns)})
         world = speaker == ENVIRONMENT
         style = STYLES["her"] if world else self._settings.how
@@ -270,9 +271,9 @@ class _Play:
         )
 
     async def _next_speaker(self, index: int) -> str:
-        """Who takes the turn at `index`: named by the predictor, or drawn."""
+        """The speaker of turn `index`, named by the predictor or drawn."""
         current = self._turns[-1].name or ""
-        may_end = index - 1 >= END_COUNTS_FROM  # the predictor speaks in the round of the turn before
+        may_end = index - 1 >= END_COUNTS_FROM  # the predictor is called in the round of the previous turn
         sampling = Sampling(max_tokens=64, temperature=0.0, top_p=1.0, seed=self._seed("next", index))
         asked = await self._question(may_end, sampling.max_tokens)
         reply = await self._troupe.next_speaker.ask(asked, sampling=sampling, thinking=False)
@@ -284,7 +285,7 @@ class _Play:
         return draw_speaker(self._original, self._names, current, seed=self._seed("draw", index))
 
     async def _question(self, may_end: bool, max_tokens: int) -> list[Message]:
-        """What the predictor is asked, of as many of the newest turns as its window holds."""
+        """The messages for the predictor, with as many of the newest turns as fit into its window."""
         newest = list(self._turns)
         while True:
             asked = next_speaker_messages(self._stage, newest, self._names, may_end=may_end)
@@ -298,7 +299,7 @@ class _Play:
 
 
 def draw_speaker(scene: Scene, names: Sequence[str], current: str, *, seed: int) -> str:
-    """Draws a speaker by a seed: of the main characters and Environment without the current one, else of all."""
+    """Draws a speaker with a seed: from the main characters and Environment except the current one, else from all."""
     majors = scene.extra.get("major_characters") or [name for name in names if name != ENVIRONMENT]
     pool = sorted({name for name in names if name in majors or name == ENVIRONMENT} - {current})
     pool = pool or sorted(set(names) - {current}) or sorted(set(names))
@@ -306,5 +307,5 @@ def draw_speaker(scene: Scene, names: Sequence[str], current: str, *, seed: int)
 
 
 def replayed(name: str, text: str) -> Turn:
-    """A turn out of its record: the text as it was kept, by the speaker it was kept for."""
+    """A turn from its record: the stored text, by the stored speaker."""
     return parse_turn(f"{name}: {text}", names=[name])

@@ -1,10 +1,10 @@
-"""Situated reenactment: a model plays the character of a seed against a model that plays the user, turn by turn.
+"""Sessions of MiniMax's Role-Play Bench: one model plays the character of a seed, another the user, turn by turn.
 
 The character opens with its prologue (round 0), the user answers with the first input (round 1); all later rounds are
-generated. Nobody's thinking reaches the other side.
+generated. Neither side sees the other's thinking.
 
 Source: MiniMax's post on M2-her and the card of MiniMaxAI/role-play-bench; what is not published (the user simulator,
-sampling) is ours or that of re-implementers, and is a setting.
+sampling) is ours or that of re-implementations, and is a setting.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from her_hf.settings import setting
 from her_hf.template_files import load_template, template_source
 
 NPC, USER = "ai", "user"
-"""Roles, by the names of the public dialogues."""
+"""Roles, as named in the public dialogues."""
 
 STYLES = ("her", "plain")
 
 OWN_SEEDS = Path(str(files("her_hf.simulation"))) / "seeds"
-"""Six seeds of our own, three Chinese and three English, for use without the Hub."""
+"""Six original seeds, three Chinese and three English, for use without the Hub."""
 
 _ROUND_BRACKETS = {"en": "({})", "zh": "（{}）"}
 
@@ -46,13 +46,13 @@ class MinimaxSettings:
     Args:
         style (`str`): The character's model: `"her"` gets HER's scene prompt and thinks in both layers, `"plain"` is
             any instruction-tuned model. Chosen, never guessed.
-        turns (`int`, *optional*, defaults to 100): Turns that are generated, of both sides together.
-        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this and its turn.
-        npc_temperature, npc_tokens (*optional*, default to 0.8 and 512): Of the character's turns.
-        thinking_tokens (`int`, *optional*, defaults to 1024): What a `"her"` model gets on top of `npc_tokens`, for
-            system thinking, which nobody sees.
-        user_temperature, user_tokens (*optional*, default to 1.0 and 200): Of the user's turns.
-        again (`int`, *optional*, defaults to 2): How often a turn without anything visible is asked for anew.
+        turns (`int`, *optional*, defaults to 100): Number of generated turns, of both sides together.
+        seed (`int`, *optional*, defaults to 42): The seed of each call is derived from this and its turn.
+        npc_temperature, npc_tokens (*optional*, default to 0.8 and 512): Sampling of the character's turns.
+        thinking_tokens (`int`, *optional*, defaults to 1024): Additional tokens for the system thinking of a `"her"`
+            model.
+        user_temperature, user_tokens (*optional*, default to 1.0 and 200): Sampling of the user's turns.
+        again (`int`, *optional*, defaults to 2): Maximum retries of a turn without visible text.
 
     Raises:
         `ValueError`: If the style is unknown or a number is out of range.
@@ -71,9 +71,9 @@ class MinimaxSettings:
     def __post_init__(self) -> None:
         if self.style not in STYLES:
             raise ValueError(f"the style of the character's model must be one of {list(STYLES)}, got {self.style!r}")
-        for name, least in {"turns": 1, "npc_tokens": 1, "thinking_tokens": 0, "again": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name, minimum in {"turns": 1, "npc_tokens": 1, "thinking_tokens": 0, "again": 0}.items():
+            if getattr(self, name) < minimum:
+                raise ValueError(f"{name} must be at least {minimum}, got {getattr(self, name)}")
         for role in (NPC, USER):
             self.sampling(role, 0)
 
@@ -82,14 +82,14 @@ class MinimaxSettings:
         return role == NPC and self.style == "her"
 
     def sampling(self, role: str, seed: int) -> Sampling:
-        """How a turn of this side is drawn."""
+        """Sampling of a turn of this side."""
         if role == USER:
             return Sampling(self.user_tokens, self.user_temperature, top_p=1.0, seed=seed)
         extra = self.thinking_tokens if self.thinks(role) else 0
         return Sampling(self.npc_tokens + extra, self.npc_temperature, top_p=1.0, seed=seed)
 
     def as_dict(self) -> dict[str, Any]:
-        """All that decides the dialogues beside seeds and models, the text of the prompts included."""
+        """Everything that determines the dialogues besides seeds and models, including the prompts."""
         names = [f"minimax/{role}_{code}.jinja" for role in ("npc", "user") for code in LANGUAGES]
         prompts = [template_source(__package__, name) for name in names]
         return {**asdict(self), "prompts": digest(prompts + [scene_prompt_source(code) for code in LANGUAGES])}
@@ -102,11 +102,11 @@ class Line:
     Args:
         role (`str`): `"ai"` or `"user"`.
         name (`str`): Who speaks.
-        round (`int`): Its place; the prologue is 0.
-        text (`str`): What everybody sees, actions in round brackets; `""` is silence.
+        round (`int`): Its index; the prologue is 0.
+        text (`str`): The text visible to both sides, actions in parentheses; `""` is silence.
         turn (`Turn`): What its own side remembers: without system thinking, with role thinking.
-        reply (`str`, *optional*): The model's own text, where more than the label was taken from it.
-        asked_again (`int`): How often it was asked for anew, because there was nothing to see.
+        reply (`str`, *optional*): The model's reply, if more than the label was removed from it.
+        asked_again (`int`): Number of retries because nothing was visible.
     """
 
     role: str
@@ -118,7 +118,7 @@ class Line:
     asked_again: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """For `dialogues.jsonl`."""
+        """The row of `dialogues.jsonl`."""
         row: dict[str, Any] = {"role": self.role, "name": self.name, "text": self.text, "round": self.round}
         return row if self.reply is None else {**row, "reply": self.reply}
 
@@ -128,9 +128,9 @@ class Session:
     """A dialogue as it was played.
 
     Args:
-        lines (`list[Line]`): The turns, the two of the opening first.
-        failure (`dict`, *optional*): Why it broke off after the last of them: `cause` and `detail`.
-        dropped_turns (`dict[str, int]`): By role, the most turns that had to be left out of one prompt.
+        lines (`list[Line]`): The turns, starting with the two of the opening.
+        failure (`dict`, *optional*): Why it ended early: `cause` and `detail`.
+        dropped_turns (`dict[str, int]`): By role, the maximum number of turns dropped from a prompt.
     """
 
     lines: list[Line]
@@ -139,7 +139,7 @@ class Session:
 
     @property
     def asked_again(self) -> int:
-        """Calls made anew because there was nothing to see."""
+        """Number of retries because nothing was visible."""
         return sum(line.asked_again for line in self.lines)
 
 
@@ -156,14 +156,14 @@ async def play_session(
 
     Args:
         seed (`Seed`): The setting and its opening.
-        run (`int`): Which of several runs this is.
+        run (`int`): Index of the run, if a seed is played several times.
         npc (`Caller`): The model under test.
         user (`Caller`): The model that plays the user.
         settings ([`MinimaxSettings`]): How to play.
-        on_turn (`Callable`, *optional*): Told of each generated turn.
+        on_turn (`Callable`, *optional*): Called with each generated turn.
 
     Returns:
-        [`Session`]: Also if it broke off, because a call failed after all retries or nothing fits the window any more.
+        [`Session`]: Also if it failed, because a call failed after all retries or the prompt no longer fits.
     """
     callers, dropped = {NPC: npc, USER: user}, {NPC: 0, USER: 0}
     scene, lines = scene_of(seed), opening(seed)
@@ -190,11 +190,11 @@ async def _next(
     caller: Caller,
     settings: MinimaxSettings,
 ) -> tuple[Line, int]:
-    """The next turn of a side, and how many turns its prompt had to leave out."""
+    """The next turn of a side, and the number of turns dropped from its prompt."""
     thinking, number = settings.thinks(role), len(lines)
     messages = messages_of(scene, seed, lines, role, settings)
-    most = settings.sampling(role, 0).max_tokens
-    messages, dropped = await caller.fit(messages, max_tokens=most, thinking=thinking)
+    max_tokens = settings.sampling(role, 0).max_tokens
+    messages, dropped = await caller.fit(messages, max_tokens=max_tokens, thinking=thinking)
     attempt = 0
     while True:
         draw = derive_seed(settings.seed, [seed.language, seed.id], run, number, attempt)
@@ -205,7 +205,7 @@ async def _next(
         attempt += 1
 
 
-# -- what each side is shown
+# -- prompts
 
 
 def scene_of(seed: Seed) -> Scene:
@@ -226,13 +226,13 @@ def opening(seed: Seed) -> list[Line]:
 def messages_of(
     scene: Scene, seed: Seed, lines: Sequence[Line], role: str, settings: MinimaxSettings
 ) -> list[Message]:
-    """What a side is asked.
+    """The messages for a side.
 
-    A `"her"` model sees the scene as training showed it: `Scene.messages_for`, own turns with role thinking and
-    without system thinking, the user's actions in tags. All others see the visible text alone.
+    A `"her"` model sees the scene as in training: `Scene.messages_for`, own turns with role thinking and without
+    system thinking, the user's actions in tags. Other models see only the visible text.
 
     Returns:
-        `list[dict]`: System message, then user and assistant messages in alternation; ends with a user message.
+        `list[dict]`: System message, then alternating user and assistant messages; the last is a user message.
     """
     name = seed.ai_name if role == NPC else seed.user_name
     if settings.thinks(role):
@@ -251,8 +251,8 @@ def messages_of(
 def read_reply(reply: Reply, seed: Seed, role: str, number: int, asked_again: int = 0) -> Line:
     """Reads a model's reply as a turn of its side.
 
-    The character's turn is kept as it is, lines for the user included: those are for the judge to see. The user's ends
-    where the character would begin to speak, for the user's model must not play it.
+    The character's turn is kept unchanged, including lines for the user, which the judge should see. The user's turn
+    ends where the character would start to speak, since the user's model must not play it.
     """
     name, other = (seed.ai_name, seed.user_name) if role == NPC else (seed.user_name, seed.ai_name)
     turn = read_turn(reply.text, name)
@@ -265,7 +265,7 @@ def read_reply(reply: Reply, seed: Seed, role: str, number: int, asked_again: in
 
 
 def visible_text(turn: Turn, language: str = "en") -> str:
-    """What others see of a turn, without its label: actions in round brackets, the rest plain."""
+    """A turn in OTHERS view without its label: actions in parentheses, the rest plain."""
     brackets = _ROUND_BRACKETS[language]
     written = ""
     for part in visible_runs(turn.segments, View.OTHERS):
@@ -275,12 +275,12 @@ def visible_text(turn: Turn, language: str = "en") -> str:
 
 
 def _spoken(text: str, name: str) -> Turn:
-    """Text as one run of speech, exactly as it stands."""
+    """Text as one run of speech, unchanged."""
     return Turn(name, segments=(Segment(Layer.SPEECH, text),) if text else ())
 
 
 def _staged(text: str, name: str) -> Turn:
-    """Plain text as a turn with its actions, which stand in round brackets; nothing of it becomes a thought."""
+    """Plain text as a turn with actions, which are in parentheses; no part of it becomes a thought."""
     turn = read_turn(text, name, notation="coser")
     hidden = turn.system_thinking is not None or any(part.layer.is_thinking for part in turn.segments)
     return _spoken(text, name) if hidden or turn.issues else turn

@@ -1,6 +1,6 @@
-"""Who speaks next: asking a model, and reading whatever it answers.
+"""Who speaks next: the prompt of the predictor, and parsing its answer.
 
-Source: CoSER (ICML 2025), section on given-circumstance acting: what the predictor does, and the order in which its
+Source: CoSER (ICML 2025), section on given-circumstance acting: the task of the predictor, and the order in which its
 answer is read. The prompt is our own.
 """
 
@@ -18,7 +18,7 @@ from her_hf.scenes.messages import labelled
 from her_hf.template_files import load_template
 
 END_CHAT = "<END CHAT>"
-"""What the predictor answers when the scene is over."""
+"""The predictor's answer when the scene is over."""
 
 _THINKING = re.compile(rf"(?:{OPENS_THINKING}).*?(?:{CLOSES_THINKING}|\Z)", re.IGNORECASE | re.DOTALL)
 _THOUGHT = re.compile(CLOSES_THINKING, re.IGNORECASE)
@@ -36,18 +36,18 @@ _LONGEST_ANSWER = 20_000
 def parse_next_speaker(reply: str, names: list[str], current: str) -> str | None:
     """Reads the answer of the next-speaker predictor.
 
-    Read in this order: what follows the last "Next Speaker" label; else the text before the first colon; else all of
-    it. Markdown, numbering, quotes, brackets and dots around a name are no part of it unless they belong to the name;
-    thinking before the answer is skipped, its opening tag written or not. Words around a single name do no harm ("it
-    should be Ron, angrily").
+    The name is read from the text after the last "Next Speaker" label; else before the first colon; else from the
+    whole answer. Markdown, numbering, quotes, brackets and dots around a name are ignored unless they belong to it;
+    thinking before the answer is skipped, with or without its opening tag. Other words around a single name are
+    allowed ("it should be Ron, angrily").
 
     Args:
         reply (`str`): The answer.
-        names (`list[str]`): Who could speak, Environment among them if it takes part.
-        current (`str`): Who has just spoken, and so is not next.
+        names (`list[str]`): Possible speakers, including Environment if it takes part.
+        current (`str`): Who has just spoken, and cannot be next.
 
     Returns:
-        `str` or `None`: One of `names`, [`END_CHAT`], or `None`: draw somebody.
+        `str` or `None`: One of `names`, [`END_CHAT`], or `None` if the speaker must be drawn at random.
 
     Example:
 
@@ -66,7 +66,7 @@ def parse_next_speaker(reply: str, names: list[str], current: str) -> str | None
 
 
 def _candidates(answer: str) -> list[str]:
-    """The places where the name may stand, in the order in which they count."""
+    """The texts that may contain the name, in order of precedence."""
     labels = list(_LABEL.finditer(answer))
     if labels:
         lines = answer[labels[-1].end() :].split("\n")
@@ -76,7 +76,7 @@ def _candidates(answer: str) -> list[str]:
 
 
 def _named(candidate: str, names: Sequence[str]) -> str | None:
-    """The one name, or the end mark, that this text means."""
+    """The name or end mark in this text, if it is unambiguous."""
     text = candidate.lstrip(_WRAPPING + "\n")
     text = _NUMBERING.sub("", text).lstrip(_WRAPPING + "\n").rstrip()
     bare = text.rstrip(_WRAPPING + "\n")
@@ -94,7 +94,7 @@ def _named(candidate: str, names: Sequence[str]) -> str | None:
 
 
 def _same(text: str, names: Sequence[str]) -> str | None:
-    """The name that the text is, by the letter if possible, else but for case and dots at the end."""
+    """The name that equals the text, exactly if possible, else ignoring case and trailing dots."""
     if text in names:
         return text
     plain = text.rstrip(" .。").casefold()
@@ -102,7 +102,7 @@ def _same(text: str, names: Sequence[str]) -> str | None:
 
 
 def _mentioned(text: str, names: Sequence[str]) -> list[tuple[str, int]]:
-    """Names that stand in the text as whole words, each with its place; one inside a longer one does not count."""
+    """Names in the text as whole words, with their positions; a name inside a longer one does not count."""
     taken: list[tuple[int, int]] = []
     found: list[tuple[str, int]] = []
     folded = text.casefold()
@@ -119,7 +119,7 @@ def _mentioned(text: str, names: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _whole(text: str, start: int, end: int) -> bool:
-    """Whether no word goes on beyond either end. Chinese has no spaces between words, so there it may."""
+    """Whether the span is made of whole words. Chinese has no spaces between words, so any span counts there."""
     before, after = text[start - 1 : start], text[end : end + 1]
     return not (_joins(before) and _joins(text[start])) and not (_joins(after) and _joins(text[end - 1]))
 
@@ -137,14 +137,14 @@ def _told(book: str, scenario: str, people: tuple[str, ...], names: tuple[str, .
 def next_speaker_messages(
     scene: Scene, turns: Sequence[Turn], names: Sequence[str], *, may_end: bool
 ) -> list[Message]:
-    """What the next-speaker predictor is asked after the last of `turns`.
+    """The messages for the next-speaker predictor after the last of `turns`.
 
     Args:
         scene (`Scene`): The scene that is played.
-        turns (`Sequence[Turn]`): What was played so far; the predictor sees what all see, and so of the cast the
-            names alone: what a character wants or thinks would steer who speaks by what nobody has said.
-        names (`Sequence[str]`): Who could speak.
-        may_end (`bool`): Whether it may end the scene already.
+        turns (`Sequence[Turn]`): The turns so far, in OTHERS view. Of the cast the predictor sees only names: what a
+            character wants or thinks would influence the choice by something nobody has said.
+        names (`Sequence[str]`): Possible speakers.
+        may_end (`bool`): Whether the predictor may end the scene.
     """
     current = turns[-1].name if turns else None
     people = tuple(member.name for member in scene.cast if member.name in names)

@@ -1,4 +1,4 @@
-"""One turn out of a model's reply: read, cut where it goes on as somebody else, asked again if nothing can be seen."""
+"""One turn from a model's reply: parsed, cut where it continues as another speaker, retried if nothing is visible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from her_hf.inference import Caller, Messages, Reply, Sampling
 from her_hf.scenes.turns import environment_turn
 
 AGAIN_TEMPERATURE = 1.0
-"""Of a second attempt, which at temperature 0 would say the same (CoSER does so too)."""
+"""Temperature of a retry, which would repeat the reply at temperature 0 (as in CoSER)."""
 
 
 @dataclass
@@ -19,14 +19,14 @@ class Played:
     """A turn that was played.
 
     Args:
-        turn (`Turn`): As it counts: what others see, what the character thinks, its system thinking.
+        turn (`Turn`): The turn: what others see, what the character thinks, its system thinking.
         origin (`str`): `"model"` or `"original"`.
-        raw (`str`): The reply as it came.
-        ended (`bool`): Whether the model ended its turn itself.
-        attempts (`int`): How often it was asked.
-        cut (`bool`): Whether what it wrote as somebody else was left out of `turn` (it is in `raw`).
-        dropped (`int`): Oldest turns left out so that the prompt fits the model's window.
-        tokens (`int`, *optional*): Of the reply, if counted.
+        raw (`str`): The unchanged reply.
+        ended (`bool`): Whether the model itself ended its turn.
+        attempts (`int`): Number of calls.
+        cut (`bool`): Whether text that the model wrote as another speaker was removed from `turn` (it is in `raw`).
+        dropped (`int`): Number of oldest turns that were dropped to fit the prompt into the model's window.
+        tokens (`int`, *optional*): Length of the reply, if known.
     """
 
     turn: Turn
@@ -51,11 +51,11 @@ class Played:
 
     @property
     def visible(self) -> bool:
-        """Whether others see anything of it."""
+        """Whether others see any part of the turn."""
         return any(View.OTHERS.shows(segment.layer) for segment in self.turn.segments)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: `text` is what the character itself sees, in HER notation and without the name."""
+        """The turn for JSON: `text` is in SELF view and HER notation, without the name."""
         bare = replace(self.turn, name=None)
         row: dict[str, Any] = {"name": self.name, "text": bare.render(view=View.SELF), "origin": self.origin}
         if self.turn.system_thinking is not None:
@@ -84,24 +84,24 @@ async def take_turn(
     attempts: int,
     seed: Callable[[int], int],
 ) -> Played:
-    """Asks for one turn; one without anything visible is asked for again with the next seed.
+    """Requests one turn; if nothing of it is visible, it is requested again with the next seed.
 
     Args:
         caller ([`~her_hf.inference.Caller`]): The model.
-        messages (`Messages`): What it is asked; the oldest turns are left out if its window is too small.
+        messages (`Messages`): The conversation; its oldest turns are dropped if the window is too small.
         speaker (`str`): Who speaks.
         names (`Sequence[str]`): The cast.
-        notation (`str`): In which the reply is read.
+        notation (`str`): Notation of the reply.
         thinking (`bool`): Whether the turn opens with system thinking.
-        sampling (`Sampling`): How to draw, without a seed.
-        attempts (`int`): How often it is asked at most.
+        sampling (`Sampling`): How to sample, without a seed.
+        attempts (`int`): Maximum number of calls.
         seed (`Callable[[int], int]`): The seed of each attempt, counted from 0.
 
     Returns:
-        [`Played`]: The first turn with something visible, else the last one, which is empty.
+        [`Played`]: The first turn with visible text, else the last one, which is empty.
 
     Raises:
-        `ModelError`, `WindowFull`: If there is no reply.
+        `ModelError`, `WindowFull`: If a call fails.
     """
     fitted, dropped = await caller.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)
     for attempt in range(attempts):
@@ -117,8 +117,8 @@ async def take_turn(
 def read_reply(reply: Reply, speaker: str, names: Sequence[str], *, notation: str) -> Played:
     """Reads a reply as `speaker`'s turn.
 
-    What it goes on to write under another's name is left out, as it is not the speaker's to say. A reply that begins
-    with another's name gives an empty turn.
+    Text that continues as another speaker is removed. A reply that starts with another speaker's name gives an empty
+    turn.
     """
     if speaker == ENVIRONMENT:
         turn = environment_turn(reply.text)
@@ -139,7 +139,7 @@ def read_reply(reply: Reply, speaker: str, names: Sequence[str], *, notation: st
 
 
 def _own_part(segments: Sequence[Segment], names: Sequence[str], speaker: str) -> tuple[Segment, ...]:
-    """The segments up to the first line that another one's name opens."""
+    """The segments up to the first line that starts with another speaker's name."""
     kept: list[Segment] = []
     for segment in segments:
         at = foreign_start(segment.text, names, speaker) if segment.layer is Layer.SPEECH else None

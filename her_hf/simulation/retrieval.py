@@ -1,9 +1,9 @@
 """Passages of the book for the actor: its text, what happens to the character, and conversations.
 
-What would give the played scene away is held out: its plot, with text, summary and all conversations, and any other
-passage that repeats a run of words of that plot, for neighbouring plots of a book share text. A plot that tells the
-same event in other words is not recognised. All other plots take part, later ones too, as in CoSER. An actor is never
-told another's experience or thoughts; the text and conversations may tell what its character has not heard.
+Spoilers of the played scene are held out: its plot, with text, summary and all conversations, and any other passage
+that repeats a run of words of that plot, since neighbouring plots of a book share text. A plot that describes the same
+event in other words is not recognised. All other plots are included, later ones too, as in CoSER. An actor never gets
+another character's experience or thoughts; text and conversations may contain what its character does not know.
 
 Source: CoSER (ICML 2025), retrieval in given-circumstance acting: query, chunks and numbers of passages.
 """
@@ -34,17 +34,17 @@ from .coser import Memory
 
 KINDS = ("none", "bm25", "embeddings")
 EMBEDDER = "BAAI/bge-m3"
-"""Reads many languages, Chinese among them, and takes a whole chunk at once."""
+"""A multilingual model, including Chinese, whose window holds a whole chunk."""
 
 HEARD = 3
-"""Newest messages that make the query."""
+"""Number of newest messages in the query."""
 CHUNK, OVERLAP = 1000, 200
-"""Characters of a chunk, and how many of them the next one begins with."""
-MOST = {"text": 1, "experience": 3, "conversation": 1}
-"""Passages of each kind that an actor gets, most useful first."""
+"""Characters of a chunk, and of its overlap with the next one."""
+MAX_PASSAGES = {"text": 1, "experience": 3, "conversation": 1}
+"""Maximum passages of each kind that an actor gets, most useful kind first."""
 REPEATED = 8
-"""Tokens (words, Chinese characters) in a row that are no chance: the same passage, told again. Of CoSER's King Lear,
-plot 14 repeats 683 such runs of the text of plot 13, the lines of its conversation among them."""
+"""Length in tokens (words, Chinese characters) of a run that does not repeat by chance. In CoSER's King Lear, plot 14
+repeats 683 such runs of the text of plot 13, including lines of its conversation."""
 
 _HEADINGS = {
     "en": {
@@ -56,7 +56,7 @@ _HEADINGS = {
 }
 
 Scores = Callable[[str], Sequence[float]]
-"""From a query to the score of each passage, in order."""
+"""Takes a query, returns the score of each passage, in order."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class Passage:
 
     Args:
         kind (`str`): `"text"`, `"experience"` or `"conversation"`.
-        text (`str`): What an actor reads.
-        matched (`str`): What queries are compared with. An experience is found by its plot's summary too, which is
-            not shown: it tells what others know.
-        plots (`frozenset[int]`): The numbers by which scenes may know its plot.
-        chapter (`str`, *optional*): Where it stands.
-        owner (`str`, *optional*): Of an experience: whose it is. Nobody else gets it.
+        text (`str`): The text that an actor sees.
+        matched (`str`): The text that queries are compared with. For an experience it includes the summary of its
+            plot, which is not shown since it contains what others know.
+        plots (`frozenset[int]`): The numbers (`i_p`) that scenes may use for its plot.
+        chapter (`str`, *optional*): Its chapter.
+        owner (`str`, *optional*): The character of an experience; only this one gets it.
     """
 
     kind: str
@@ -81,7 +81,7 @@ class Passage:
     owner: str = ""
 
     def shown(self, language: str) -> str:
-        """The passage under a heading that says what it is; layer tags in it are plain text."""
+        """The passage under a heading with its kind; layer tags in it are escaped."""
         heading = _HEADINGS[language][self.kind].format(owner=self.owner)
         place = f" ({self.chapter})" if self.chapter else ""
         return escape_tags(f"{heading}{place}:\n{self.text}")
@@ -96,29 +96,29 @@ class _Shelf:
 
 
 def open_memory(kind: str, books: Path | None, scenes: Sequence[Scene], *, model: str = EMBEDDER) -> Memory | None:
-    """Opens the books of scenes, so that actors are given passages that may help.
+    """Opens the books of scenes, so that actors get relevant passages.
 
-    A book is read and indexed when one of its scenes first asks, and kept. What is found depends on scene, turns and
-    speaker alone; of two passages with equal scores the one that stands first in the book counts.
+    A book is read and indexed at the first query of one of its scenes, and cached. Results depend only on scene, turns
+    and speaker; of passages with equal scores, the one that comes first in the book is preferred.
 
     Args:
-        kind (`str`): `"none"`, `"bm25"` (common words; of Chinese, characters and pairs of them) or `"embeddings"`
-            (likeness of meaning).
+        kind (`str`): `"none"`, `"bm25"` (shared words; for Chinese, characters and pairs of them) or `"embeddings"`
+            (similarity of meaning).
         books (`Path`, *optional*): A CoSER book, or a folder of them, each named after its title:
             `King Lear.json` or `book_king_lear.json`; case and punctuation do not matter.
         scenes (`Sequence[Scene]`): All scenes that will be played, with their original conversations.
         model (`str`, *optional*, defaults to `"BAAI/bge-m3"`): For `"embeddings"`: a sentence-transformers model.
 
     Returns:
-        `Callable` or `None`: For [`~her_hf.simulation.coser.play_scene`]; `None` for `"none"`. The newest 3 messages,
-            as all see them, are the query (before the first turn the scenario). Found are up to 1 piece of text, 3
-            experiences of the speaker and 1 piece of a conversation without thoughts, each with a score above 0.
+        `Callable` or `None`: For [`~her_hf.simulation.coser.play_scene`]; `None` for `"none"`. The query is the newest
+            3 messages in OTHERS view (before the first turn, the scenario). The result is up to 1 chunk of text, 3
+            experiences of the speaker and 1 chunk of a conversation without thoughts, each with a score above 0.
 
     Raises:
         `ValueError`: If the kind is unknown or no books are named.
-        `FileNotFoundError`: If the book of a scene is not there; the message names the file names that were tried.
+        `FileNotFoundError`: If the book of a scene is missing; the message lists the file names that were tried.
         `ImportError`: If the package that the kind needs is not installed.
-        `SceneError`: When a scene first asks, if its book cannot be read.
+        `SceneError`: At the first query of a scene, if its book cannot be read.
 
     Example (not run: it needs a model):
 
@@ -148,30 +148,30 @@ def open_memory(kind: str, books: Path | None, scenes: Sequence[Scene], *, model
 
     def look_up(scene: Scene, turns: Sequence[Turn], speaker: str) -> list[str]:
         if scene.key not in originals:
-            raise ValueError(f"the scene {scene.key} is not among those the memory was opened for: name all scenes")
+            raise ValueError(f"the scene {scene.key} was not given to open_memory: pass all scenes that are played")
         found = shelf(scene.book)
         scores = found.scores(query_of(scene, turns))
         ranked = sorted((at for at in free(scene.key) if scores[at] > 0), key=lambda at: (-scores[at], at))
         mine = [passage for at in ranked if (passage := found.passages[at]).owner in ("", speaker)]
-        best = [[passage for passage in mine if passage.kind == kind][:most] for kind, most in MOST.items()]
+        best = [[passage for passage in mine if passage.kind == kind][:count] for kind, count in MAX_PASSAGES.items()]
         return [passage.shown(scene.language) for passages in best for passage in passages]
 
     return look_up
 
 
 def query_of(scene: Scene, turns: Sequence[Turn]) -> str:
-    """The newest messages as all see them, those that show nothing left out; before the first, the scenario."""
+    """The newest messages in OTHERS view, without those that show nothing; before the first, the scenario."""
     visible = [turn for turn in turns if any(View.OTHERS.shows(segment.layer) for segment in turn.segments)]
     return "\n".join(turn.render("coser", View.OTHERS) for turn in visible[-HEARD:]) or scene.scenario
 
 
 def outside(scene: Scene, passages: Sequence[Passage]) -> list[int]:
-    """Places of the passages that do not give the scene away; see the head of this module."""
+    """Indices of the passages that are not spoilers of the scene; see the docstring of this module."""
     plot = scene.extra.get("plot") or {}
-    told = [str(plot.get(field) or "") for field in ("text", "summary")] if isinstance(plot, dict) else []
-    told += [segment.text for turn in scene.dialogue for segment in turn.segments]
-    told += [passage.matched for passage in passages if scene.i_p in passage.plots]
-    own = {run for piece in told for run in _runs(piece)}
+    texts = [str(plot.get(field) or "") for field in ("text", "summary")] if isinstance(plot, dict) else []
+    texts += [segment.text for turn in scene.dialogue for segment in turn.segments]
+    texts += [passage.matched for passage in passages if scene.i_p in passage.plots]
+    own = {run for piece in texts for run in _runs(piece)}
     return [
         at
         for at, passage in enumerate(passages)
@@ -190,11 +190,11 @@ def book_files(books: Path, scenes: Sequence[Scene]) -> dict[str, Path]:
     """The file of each scene's book, by title.
 
     Raises:
-        `FileNotFoundError`: If one is not there; the message names the books and the file names that were tried.
-        `ValueError`: If two files are one book in two spellings.
+        `FileNotFoundError`: If one is missing; the message lists the books and the file names that were tried.
+        `ValueError`: If the names of two files are spellings of the same title.
     """
     if not books.exists():
-        raise FileNotFoundError(f"{books} is not there: name a CoSER book or a folder of them")
+        raise FileNotFoundError(f"{books} does not exist: name a CoSER book or a folder of them")
     files = sorted(books.glob("*.json")) if books.is_dir() else [books]
     known: dict[str, Path] = {}
     titles = list(dict.fromkeys(scene.book for scene in scenes))
@@ -202,7 +202,7 @@ def book_files(books: Path, scenes: Sequence[Scene]) -> dict[str, Path]:
     for file in files:
         key = title_key(title_of(file.name))
         if key in known and key in wanted:
-            raise ValueError(f"{known[key]} and {file} are one book in two spellings: keep one of them")
+            raise ValueError(f"{known[key]} and {file} are spellings of the same title: keep one of them")
         known[key] = file
     missing = [title for title in titles if title_key(title) not in known]
     if missing:
@@ -227,20 +227,20 @@ def memory_digest(books: Path, scenes: Sequence[Scene], *, model: str = EMBEDDER
 
 
 def _plain(title: str, joint: str = " ") -> str:
-    """A title without case and punctuation, which file names change."""
+    """A title without case and punctuation, which differ in file names."""
     return joint.join(tokenize(title))
 
 
 def read_passages(file: Path) -> list[Passage]:
-    """All that can be looked up in a CoSER book, in the order of the book.
+    """All passages of a CoSER book, in the order of the book.
 
     Raises:
-        `SceneError`: If the file is no book or a field of it is wrong.
+        `SceneError`: If the file is not a book or one of its fields is wrong.
     """
     try:
         rows = [row for _, row in rows_of(file)]
         if len(rows) != 1 or not isinstance(rows[0], dict) or not isinstance(rows[0].get("plots"), list):
-            raise SceneError("is no CoSER book: it must be one JSON object with a list of 'plots'.")
+            raise SceneError("is not a CoSER book: it must be one JSON object with a list of 'plots'.")
         plots = items(rows[0], "plots")
         found = [passage for place, plot in enumerate(plots) for passage in _passages(plot, place)]
     except SceneError as error:
@@ -262,28 +262,29 @@ def _passages(plot: Row, place: int) -> list[Passage]:
     for i_c, conversation in enumerate(conversations):
         messages = items(conversation, "dialogues", f"{path}conversation[{i_c}].")
         turns = [coser_turn(one, f"{path}conversation[{i_c}].dialogues[{at}].", at) for at, one in enumerate(messages)]
-        said = [turn.render("coser", View.OTHERS) for turn in turns]
-        found += [passage("conversation", chunk, chunk) for chunk in packed(said)]
+        lines = [turn.render("coser", View.OTHERS) for turn in turns]
+        found += [passage("conversation", chunk, chunk) for chunk in packed(lines)]
     return found
 
 
 def _numbers(place: int, plot: Row, people: Sequence[Row], conversations: Sequence[Row]) -> frozenset[int]:
-    """What scenes may know the plot by: the numbers (`i_p`) that the reader of scenes gives, and any that is there."""
+    """The numbers (`i_p`) that scenes may use for the plot: those of the scene reader, and any given in the book."""
     entries = [plot, *people, *(entry for one in conversations for entry in (one, *entries_of(one)))]
     given = {found for entry in entries if (found := whole(entry.get("i_p"))) is not None}
     return frozenset(given | {plot_index(place, plot, one) for one in conversations} or {place})
 
 
 def chunks(whole: str) -> list[str]:
-    """A text in pieces of [`CHUNK`] characters, each beginning with the last [`OVERLAP`] of the one before."""
+    """A text in chunks of [`CHUNK`] characters, each of which starts with the last [`OVERLAP`] of the previous one."""
     whole = whole.strip()
     starts = range(0, max(len(whole) - OVERLAP, 1), CHUNK - OVERLAP)
     return [whole[start : start + CHUNK] for start in starts] if whole else []
 
 
 def packed(turns: Sequence[str]) -> list[str]:
-    """Turns in pieces of [`CHUNK`] characters at most, each beginning with the last turns of the one before, up to
-    [`OVERLAP`]. No turn is cut, so that each keeps its speaker; one longer than a chunk is a piece of its own.
+    """Turns in chunks of at most [`CHUNK`] characters, which overlap by whole turns of up to [`OVERLAP`] characters.
+
+    No turn is split, so that each keeps its speaker; a turn longer than a chunk is a chunk by itself.
     """
     found: list[str] = []
     held: list[str] = []
@@ -316,7 +317,7 @@ def _bm25() -> Callable[[list[str]], Scores]:
 
 
 def terms(piece: str) -> list[str]:
-    """What BM25 counts: words in lower case; of Chinese, characters and pairs of them, as most words are pairs.
+    """The terms of BM25: words in lower case; for Chinese, characters and pairs of them, since most words are pairs.
 
     Example:
 

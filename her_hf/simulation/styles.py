@@ -1,4 +1,4 @@
-"""Three styles of model in one mechanism: how each is told its role, sees the history, and writes its turn.
+"""Three styles of models: how each is prompted, sees the history, and writes its turn.
 
 A style is chosen, never guessed from a model's name.
 """
@@ -18,16 +18,16 @@ from her_hf.template_files import load_template
 
 @dataclass(frozen=True)
 class Style:
-    """How an actor is spoken to.
+    """How an actor is prompted.
 
     Args:
         name (`str`): `"her"`, `"coser"` or `"plain"`.
-        notation (`str`): In which thoughts and actions are written and read: `"her"` or `"coser"`.
+        notation (`str`): Notation of thoughts and actions: `"her"` or `"coser"`.
         thinking (`bool`): Whether a turn opens with system thinking.
-        rounds (`int`): Turns of a scene unless told otherwise.
-        max_tokens (`int`): Most tokens of a turn unless told otherwise.
-        temperature (`float`): Unless told otherwise.
-        words (`int`): The length of a turn that the prompt asks for; HER's scene prompt has its own.
+        rounds (`int`): Default number of turns of a scene.
+        max_tokens (`int`): Default maximum tokens of a turn.
+        temperature (`float`): Default temperature.
+        words (`int`): Length of a turn in words that the prompt asks for; HER's scene prompt has its own.
     """
 
     name: str
@@ -45,7 +45,7 @@ STYLES = {
     "plain": Style("plain", notation="coser", thinking=False, rounds=20, max_tokens=512, temperature=0.7, words=60),
 }
 """HER checkpoints (defaults of HER's evaluation), models trained on CoSER's format (defaults of CoSER's), and any
-other instruction-tuned model, which is told the notation of CoSER at length.
+other instruction-tuned model, for which the prompt explains CoSER's notation.
 
 Sources: HER, arXiv 2601.21459; CoSER, ICML 2025.
 """
@@ -55,7 +55,7 @@ def style_named(name: str) -> Style:
     """The style of this name.
 
     Raises:
-        `ValueError`: If there is none.
+        `ValueError`: If the name is unknown.
     """
     if name not in STYLES:
         raise ValueError(f"style must be one of {sorted(STYLES)}, got {name!r}")
@@ -95,17 +95,17 @@ class ActorSettings:
 
 
 def actor_prompt(scene: Scene, character: str, style: Style, *, passages: Sequence[str] = ()) -> str:
-    """What an actor is told of its role.
+    """The system message of an actor.
 
     Args:
         scene (`Scene`): The scene.
         character (`str`): Who is played.
-        style ([`Style`]): How this model is spoken to.
-        passages (`Sequence[str]`, *optional*): Texts of the book that may help.
+        style ([`Style`]): How this model is prompted.
+        passages (`Sequence[str]`, *optional*): Relevant passages of the book.
     """
     if style.notation == "her":
-        told = scene_prompt(scene, character, system_thinking=style.thinking)
-        return "\n\n".join([told, "===Relevant Passages===", *passages]) if passages else told
+        prompt = scene_prompt(scene, character, system_thinking=style.thinking)
+        return "\n\n".join([prompt, "===Relevant Passages===", *passages]) if passages else prompt
     variables = scene_variables(scene, character, system_thinking=False)
     explain = style.name == "plain"
     actor = load_template(__package__, "coser/actor.jinja")
@@ -113,20 +113,21 @@ def actor_prompt(scene: Scene, character: str, style: Style, *, passages: Sequen
 
 
 def actor_messages(scene: Scene, character: str, style: Style, *, prompt: str | None = None) -> list[Message]:
-    """What an actor is asked: its role, and what was played so far as it may see it.
+    """The messages for an actor: its role, and the turns so far as the character sees them.
 
     Args:
-        scene (`Scene`): With the turns played so far as its dialogue.
-        character (`str`): Who speaks now.
-        style ([`Style`]): How this model is spoken to.
-        prompt (`str`, *optional*): The system message, if it is known already; see [`actor_prompt`].
+        scene (`Scene`): The scene, with the turns played so far as its dialogue.
+        character (`str`): Who speaks next.
+        style ([`Style`]): How this model is prompted.
+        prompt (`str`, *optional*): The system message; by default that of [`actor_prompt`].
 
     Returns:
-        `list[dict]`: Ends with a user message. Own past turns are in SELF view without system thinking, those of
-            others in OTHERS view.
+        `list[dict]`: Messages that end with a user message. Own past turns are in SELF view without system thinking,
+            those of others in OTHERS view.
     """
-    told = actor_prompt(scene, character, style) if prompt is None else prompt
+    prompt = actor_prompt(scene, character, style) if prompt is None else prompt
     turns = len(scene.dialogue)
     return [
-        dict(message) for message in messages_for(scene, character, turns=turns, prompt=told, notation=style.notation)
+        dict(message)
+        for message in messages_for(scene, character, turns=turns, prompt=prompt, notation=style.notation)
     ]

@@ -23,7 +23,7 @@ from typing import Any
 from her_hf.evaluation.coser.run import CoserRun, run_coser
 from her_hf.evaluation.rows import Row
 from her_hf.inference import Ledger
-from her_hf.inference.callers import open_caller
+from her_hf.inference.open import open_caller
 from her_hf.judging import Judging
 from her_hf.scenes import Scene, load_scenes
 from her_hf.simulation.coser import CoserSettings, Troupe

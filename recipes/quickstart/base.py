@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from her_hf.hub.base import write_base
-from her_hf.processing.attach import attach_model
+from her_hf.processing import attach_model
 
 
 def write_bases(out: Path, base: str) -> None:

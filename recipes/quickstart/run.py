@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from her_hf.devices import cpu_cores, describe_device, has_bf16
 from her_hf.durable import whole_lines, write_json
 from her_hf.processes import end_with_parent, run_child
-from her_hf.scenes import Scene, load_scenes
+from her_hf.scenes import Scene, her_row, load_scenes
 from recipes.quickstart.folder import DATA, HERE, STAGES, RunFolder, Settings
 from recipes.quickstart.plan import MINUTES, MINUTES_WITHOUT_BF16, PROMPTS, Plan, Speeds, Work, finish_time, make_plan
 from recipes.quickstart.progress import StageProgress
@@ -160,7 +160,7 @@ class Quickstart:
         folder.mkdir(parents=True, exist_ok=True)
         chosen = {"train": self._train_scenes()[: plan.train_scenes], "validation": self._scenes("validation")[:2]}
         for split, scenes in chosen.items():
-            rows = [json.dumps(scene.to_her_row(), ensure_ascii=False) + "\n" for scene in scenes]
+            rows = [json.dumps(her_row(scene), ensure_ascii=False) + "\n" for scene in scenes]
             (folder / f"{split}.jsonl").write_text("".join(rows), encoding="utf-8")
         replies = sum(turn.system_thinking is not None for scene in chosen["train"] for turn in scene.dialogue)
         return {"train_scenes": len(chosen["train"]), "train_replies": replies}

@@ -1,4 +1,4 @@
-"""Paste a dialogue and what a judge found in it: flaws and CoSER's scores. Everything is computed by her_hf."""
+"""Paste a dialogue and a judge's answer to see flaws and CoSER's scores. Everything is computed by her_hf."""
 
 from __future__ import annotations
 
@@ -9,15 +9,24 @@ import gradio as gr
 
 from her_hf.inference import ModelError
 from her_hf.metrics import coser_gca, read_pasted
-from her_hf.metrics.apps import MOST_CHARACTERS, chosen_judge, may_type_judge, number, said
+from her_hf.metrics.apps import (
+    chosen_judge,
+    computed,
+    error_text,
+    judge_boxes,
+    may_type_judge,
+    number,
+    pasted_box,
+    result_table,
+)
 from her_hf.scenes import scenes_in
 from her_hf.scoring.coser import DIMENSIONS
 
 ABOUT = """
 # CoSER, given-circumstance acting
 
-Paste a dialogue that models played, and what a critic found in it. Each of the four dimensions starts at 100 and loses
-5 points for each point of severity beyond 0.3 a turn; only turns by characters count, not those of Environment.
+Paste a dialogue played by models, and a critic's answer. Each of the four dimensions starts at 100 and loses 5 points
+for each point of severity beyond 0.3 per turn; only turns by characters count, not those of Environment.
 """
 DIALOGUE = """\
 Mara: <role_thinking>He must not see the logbook.</role_thinking> <role_action>shuts a drawer</role_action> Early, Tam.
@@ -56,7 +65,7 @@ Tables = tuple[list[list[str]], list[list[str]], str]
 
 
 def score(dialogue: str, answer: str, scene: str, url: str, model: str, thoughts: str) -> Tables:
-    """Rows of scores, rows of flaws, and what there is to say beside them; asks a judge if there is no answer.
+    """Rows of scores, rows of flaws, and remarks; asks a judge if no answer was pasted.
 
     Raises:
         `gr.Error`: If something cannot be read, or the judge cannot be reached.
@@ -64,7 +73,7 @@ def score(dialogue: str, answer: str, scene: str, url: str, model: str, thoughts
     try:
         return _score(dialogue, answer, scene, url, model, thoughts)
     except (ValueError, OSError, RecursionError, ModelError) as error:
-        raise gr.Error(said(error)) from error
+        raise gr.Error(error_text(error)) from error
 
 
 def _score(dialogue: str, answer: str, scene: str, url: str, model: str, thoughts: str) -> Tables:
@@ -79,11 +88,11 @@ def _score(dialogue: str, answer: str, scene: str, url: str, model: str, thought
     if judge is None and not answer.strip():
         raise ValueError("Paste the judge's answer" + (", or name a judge to ask." if may_type_judge() else "."))
     if judge is not None and row is None:
-        raise ValueError("A judge compares with the book: paste the scene, a row of CoSER's test set.")
+        raise ValueError("A judge compares the dialogue with the book: paste the scene, a row of CoSER's test set.")
     if answer.strip() and not any(
         name in answer for name in (*DIMENSIONS.values(), *(f'"{code}"' for code in DIMENSIONS))
     ):
-        raise ValueError(f"The answer names no dimension: its keys must be among {list(DIMENSIONS.values())}.")
+        raise ValueError(f"The answer contains no dimension: its keys must be among {list(DIMENSIONS.values())}.")
     results = coser_gca(
         [turns],
         [played],
@@ -129,40 +138,18 @@ def _tables(results: dict[str, Any]) -> Tables:
 
 def build() -> Any:
     """The page."""
-    typed = may_type_judge()
     with gr.Blocks(title="CoSER GCA", analytics_enabled=False) as page:
         gr.Markdown(ABOUT)
         with gr.Row():
             with gr.Column():
-                dialogue = gr.Textbox(
-                    DIALOGUE,
-                    label="Dialogue",
-                    info='A line `Name: text` for each turn, or JSON: [{"name", "text"}, …]',
-                    lines=10,
-                    max_lines=20,
-                    max_length=MOST_CHARACTERS,
-                )
-                answer = gr.Textbox(
-                    ANSWER,
-                    label="The judge's answer",
-                    info="JSON with the four dimensions; four answers one after another are read too",
-                    lines=8,
-                    max_lines=16,
-                    max_length=MOST_CHARACTERS,
-                )
+                info = 'One line `Name: text` per turn, or JSON: [{"name", "text"}, …]'
+                dialogue = pasted_box(DIALOGUE, "Dialogue", info, lines=10)
+                info = "JSON with the four dimensions, or four answers one after another"
+                answer = pasted_box(ANSWER, "The judge's answer", info, lines=8)
                 with gr.Accordion("The scene, for a judge and for overlap with the book", open=False):
-                    scene = gr.Textbox(
-                        json.dumps(SCENE, indent=1, ensure_ascii=False),
-                        label="Scene",
-                        info="A row of CoSER's test set, JSON; may be empty",
-                        lines=6,
-                        max_lines=16,
-                        max_length=MOST_CHARACTERS,
-                    )
-                with gr.Accordion("Ask a judge instead", open=False, visible=typed):
-                    gr.Markdown("Used while the judge's answer is empty: four calls to an OpenAI-compatible server.")
-                    url = gr.Textbox(label="URL", placeholder="http://127.0.0.1:8000/v1", max_length=500)
-                    model = gr.Textbox(label="Model", info="Its name there, if it offers several", max_length=200)
+                    text = json.dumps(SCENE, indent=1, ensure_ascii=False)
+                    scene = pasted_box(text, "Scene", "A row of CoSER's test set as JSON, optional", lines=6)
+                url, model = judge_boxes("four calls")
                 thoughts = gr.Radio(
                     [("removed, as in CoSER", "coser"), ("kept, as in HER", "her")],
                     value="coser",
@@ -170,21 +157,11 @@ def build() -> Any:
                 )
                 button = gr.Button("Score", variant="primary")
             with gr.Column():
-                scores = gr.Dataframe(
-                    headers=["dimension", "score", "flaws"], datatype="str", label="Scores", interactive=False
-                )
-                note = gr.Textbox(label="Beside the scores", interactive=False, lines=2, max_lines=12)
-        flaws = gr.Dataframe(
-            headers=["dimension", "type", "severity", "words"],
-            datatype="str",
-            label="Flaws",
-            interactive=False,
-            wrap=True,
-            column_widths=["24%", "22%", "10%", "44%"],
-        )
+                scores = result_table("Scores", ["dimension", "score", "flaws"])
+                note = gr.Textbox(label="Remarks", interactive=False, lines=2, max_lines=12)
+        flaws = result_table("Flaws", ["dimension", "type", "severity", "quote"], widths=[24, 22, 10, 44])
         inputs, outputs = [dialogue, answer, scene, url, model, thoughts], [scores, flaws, note]
-        button.click(score, inputs, outputs, api_name="score", concurrency_limit=4)
-        page.load(score, inputs, outputs, show_progress="hidden")
+        computed(page, button, score, inputs, outputs)
     return page
 
 

@@ -1,8 +1,7 @@
-"""CoSER's given-circumstance acting as an `evaluate` metric; all of it is computed by her_hf."""
+"""CoSER's given-circumstance acting as an `evaluate` metric, computed by her_hf."""
 
 from typing import Any
 
-import datasets
 import evaluate
 
 try:
@@ -14,9 +13,9 @@ except ImportError as error:
     ) from error
 
 _DESCRIPTION = """
-Scores dialogues that language models played from scenes of books, in four dimensions that a critic judges: Storyline
+Scores dialogues played by language models from scenes of books, in four dimensions judged by a critic: Storyline
 Consistency, Anthropomorphism, Character Fidelity, Storyline Quality. Each starts at 100 and loses 5 points for each
-point of severity beyond 0.3 for each turn by a character.
+point of severity beyond 0.3 per turn by a character.
 """
 
 _INPUTS = """
@@ -25,18 +24,18 @@ Args:
     references: for each scene a row of CoSER's test set
     judgements: for each scene {"SC": flaws, "AN": flaws, "CF": flaws, "SQ": flaws}; flaws is a list of
         {"instance", "type", "severity"}, the judge's answer as text, or None (missing)
-    judge: instead of judgements, who is asked: the URL of an OpenAI-compatible server, a folder, a Hub id
+    judge: instead of judgements, the judge to call: URL of an OpenAI-compatible server, folder or Hub id
     judge_model: its name on the server
     thoughts: "coser" (default) removes inner thoughts before judging, "her" keeps them
-    notation: of the turns, "her" (default: tags) or "coser" ([thought], (action))
-    seed, ledger, concurrency, show: of the judge's calls
+    notation: notation of the turns, "her" (default: tags) or "coser" ([thought], (action))
+    seed, ledger, concurrency, show: options of the judge's calls
 Returns:
     SC, AN, CF, SQ, avg: 0 to 100, or None
-    missing, missing_by_cause: judgements that are not there; they are left out of every mean
+    missing, missing_by_cause: missing judgements, which are excluded from every mean
     bleu, rouge_l: overlap with the book's own dialogue, 0 to 1
     intervals: 95% bootstrap over scenes
-    thoughts: what was said above
-    cases: one a scene, with its scores and flaws
+    thoughts: the setting above
+    cases: one per scene, with its scores and flaws
 """
 
 _CITATION = """
@@ -53,13 +52,7 @@ class CoserGca(modules.JsonColumns, evaluate.Metric):
     """See `her_hf.metrics.coser_gca`."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(dict.fromkeys(("predictions", "references"), datasets.Value("string"))),
-            license="Apache-2.0",
-        )
+        return modules.metric_info(_DESCRIPTION, _INPUTS, _CITATION)
 
     def _compute(self, predictions: list[str], references: list[str], **options: Any) -> dict[str, Any]:
         return modules.coser_gca(modules.from_json(predictions), modules.from_json(references), **options)

@@ -1,4 +1,4 @@
-"""Paste dual-layer replies: who sees what of them, and what is wrong with their form. Computed by her_hf."""
+"""Paste dual-layer replies: who sees what, and which of them are malformed. Computed by her_hf."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import gradio as gr
 
 from her_hf.dual_layer import Layer, Turn, parse_turn
 from her_hf.metrics import dual_layer
-from her_hf.metrics.apps import MOST_CHARACTERS, number, said
+from her_hf.metrics.apps import computed, error_text, number, pasted_box, result_table
 
 ABOUT = """
 # Dual-layer form
 
-Paste replies of a role-playing model that thinks in two layers: system thinking (about how to play, seen by nobody in
-the scene) and role thinking (the character's own, seen by that character alone). No judge is needed.
+Paste replies of a role-playing model that thinks in two layers: system thinking (about how to play, invisible to
+everyone in the scene) and role thinking (the character's own, visible only to that character). No judge is needed.
 """
 REPLIES = """\
 <system_thinking>
@@ -36,7 +36,7 @@ LAYERS = {
     Layer.ROLE_ACTION: ("action: all", "#7a9e7e"),
     Layer.SPEECH: ("speech: all", "#2f6f9f"),
 }
-"""What each layer is called beside who sees it, and its colour."""
+"""Label of each layer, which names who sees it, and its colour."""
 
 CSS = ".textfield { word-break: normal !important; overflow-wrap: anywhere; }"
 """Words of highlighted text stay whole."""
@@ -49,18 +49,18 @@ def score(text: str, speaker: str, cast: str, notation: str) -> tuple[Shown, lis
     """The layers of all replies, rows of figures, and a row for each reply.
 
     Raises:
-        `gr.Error`: If there is no reply, or nobody who speaks.
+        `gr.Error`: If there is no reply, or no speaker is named.
     """
     try:
         return _score(text, speaker, cast, notation)
     except ValueError as error:
-        raise gr.Error(said(error)) from error
+        raise gr.Error(error_text(error)) from error
 
 
 def _score(text: str, speaker: str, cast: str, notation: str) -> tuple[Shown, list[list[str]], list[list[str]]]:
     replies = [part.strip() for part in _BETWEEN.split(text) if part.strip()]
     if not replies:
-        raise ValueError("Paste at least one reply; a line of three dashes stands between two.")
+        raise ValueError("Paste at least one reply; separate replies with a line of three dashes.")
     names = [name.strip() for name in re.split("[,，\n]", cast) if name.strip()]
     context: dict[str, Any] = {"speaker": speaker.strip(), "notation": notation}
     if names:
@@ -86,7 +86,7 @@ def _score(text: str, speaker: str, cast: str, notation: str) -> tuple[Shown, li
 
 
 def _pieces(place: int, turn: Turn) -> Shown:
-    """One reply in runs of a layer."""
+    """One reply as runs of one layer each."""
     shown: Shown = [(f"{place}. {turn.name or '(no name)'}\n", None)]
     if turn.system_thinking:
         shown.append((turn.system_thinking, LAYERS[Layer.SYSTEM_THINKING][0]))
@@ -100,8 +100,8 @@ def _figures(results: dict[str, Any]) -> list[list[str]]:
         "well-formed": "well_formed",
         "in role": "own_role",
         "something visible": "visible",
-        "own thinking reached speech": "leak_rate",
-        f"commonest pattern ({results['top_pattern'] or '–'})": "top_share",
+        "own thinking leaked into speech": "leak_rate",
+        f"most frequent pattern ({results['top_pattern'] or '–'})": "top_share",
     }
     rows = [
         [label, f"{results[name]:.0%}", f"{ends[name][0]:.0%} to {ends[name][1]:.0%}" if ends[name] else "–"]
@@ -119,21 +119,15 @@ def build() -> Any:
         gr.Markdown(ABOUT)
         with gr.Row():
             with gr.Column():
-                text = gr.Textbox(
-                    REPLIES,
-                    label="Replies",
-                    info="As the model wrote them, system thinking inline; three dashes on a line part two",
-                    lines=14,
-                    max_lines=24,
-                    max_length=MOST_CHARACTERS,
-                )
+                info = "As the model wrote them, system thinking inline; separate replies with a line of three dashes"
+                text = pasted_box(REPLIES, "Replies", info, lines=14)
                 with gr.Row():
                     speaker = gr.Textbox("Mara", label="Who should speak", max_length=200)
-                    cast = gr.Textbox("Mara, Tam", label="Cast", info="Names, parted by commas", max_length=2000)
+                    cast = gr.Textbox("Mara, Tam", label="Cast", info="Names, separated by commas", max_length=2000)
                 notation = gr.Radio(
                     [("HER (tags)", "her"), ("CoSER ([thought], (action))", "coser")], value="her", label="Notation"
                 )
-                button = gr.Button("Look", variant="primary")
+                button = gr.Button("Analyse", variant="primary")
             with gr.Column():
                 layers = gr.HighlightedText(
                     label="Layers, and who sees them",
@@ -141,20 +135,11 @@ def build() -> Any:
                     show_legend=True,
                     interactive=False,
                 )
-                figures = gr.Dataframe(
-                    headers=["figure", "value", "95% interval"], datatype="str", label="Figures", interactive=False
-                )
-        rows = gr.Dataframe(
-            headers=["reply", "well-formed", "in role", "pattern", "issues", "leaks"],
-            datatype="str",
-            label="Replies",
-            interactive=False,
-            wrap=True,
-            column_widths=["8%", "12%", "9%", "10%", "25%", "36%"],
-        )
+                figures = result_table("Figures", ["figure", "value", "95% interval"])
+        headers = ["reply", "well-formed", "in role", "pattern", "issues", "leaks"]
+        rows = result_table("Replies", headers, widths=[8, 12, 9, 10, 25, 36])
         inputs, outputs = [text, speaker, cast, notation], [layers, figures, rows]
-        button.click(score, inputs, outputs, api_name="score", concurrency_limit=4)
-        page.load(score, inputs, outputs, show_progress="hidden")
+        computed(page, button, score, inputs, outputs)
     return page
 
 

@@ -1,8 +1,7 @@
-"""Dual-layer form of role-play replies as an `evaluate` metric; all of it is computed by her_hf."""
+"""Dual-layer form of role-play replies as an `evaluate` metric, computed by her_hf."""
 
 from typing import Any
 
-import datasets
 import evaluate
 
 try:
@@ -14,25 +13,25 @@ except ImportError as error:
     ) from error
 
 _DESCRIPTION = """
-Looks at the form of dual-layer role-play replies, without a judge: are they well-formed, do they stay in their role,
-does thinking leak into speech, how varied are the patterns of thinking, acting and speaking, how much do replies
-repeat each other, how long is each layer?
+Measures the form of dual-layer role-play replies, without a judge: whether they are well-formed and stay in role,
+whether thinking leaks into speech, how varied the patterns of thinking, acting and speaking are, how much replies
+repeat each other, and how long each layer is.
 """
 
 _INPUTS = """
 Args:
     predictions: replies as text, system thinking inline, its opening tag included
     references: for each reply {"speaker": who should speak} and, optional, "names" (the cast), "ended" (whether the
-        model ended its turn itself) and "notation" ("her" or "coser")
+        model itself ended its turn) and "notation" ("her" or "coser")
 Returns:
     replies: count
     well_formed, own_role, ended, visible, leak_rate: shares of replies, 0 to 1; ended is None if a reference lacks it
     pattern_entropy (nats), distinct_patterns, top_pattern, top_share: T thinks, A acts, S speaks
     self_bleu: 0 to 1, lower is more varied; None for a single reply
     characters: mean length of each layer
-    issues: replies with each parsing issue
+    issues: number of replies with each parsing issue
     intervals: 95% Wilson, of the shares
-    cases: one a reply
+    cases: one per reply
 """
 
 _CITATION = """
@@ -49,13 +48,7 @@ class DualLayer(modules.JsonColumns, evaluate.Metric):
     """See `her_hf.metrics.dual_layer`."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(dict.fromkeys(("predictions", "references"), datasets.Value("string"))),
-            license="Apache-2.0",
-        )
+        return modules.metric_info(_DESCRIPTION, _INPUTS, _CITATION)
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, Any]:
         return modules.dual_layer(modules.from_json(predictions), modules.from_json(references))

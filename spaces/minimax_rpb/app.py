@@ -1,4 +1,4 @@
-"""Paste a role-play session and what a judge found in it: errors and scores. Everything is computed by her_hf."""
+"""Paste a role-play session and a judge's answer to see errors and scores. Everything is computed by her_hf."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ import gradio as gr
 
 from her_hf.inference import ModelError
 from her_hf.metrics import minimax_rpb, read_pasted
-from her_hf.metrics.apps import MOST_CHARACTERS, chosen_judge, may_type_judge, number, said
+from her_hf.metrics.apps import (
+    chosen_judge,
+    computed,
+    error_text,
+    judge_boxes,
+    may_type_judge,
+    number,
+    pasted_box,
+    result_table,
+)
 from her_hf.scoring.minimax import CHUNK_TURNS, PILLARS, WEIGHTS
 
 ABOUT = f"""
 # Role-play bench, MiniMax-style
 
 Paste a session and the errors that a judge found in it. In each chunk of {CHUNK_TURNS} turns every column starts at
-100 and loses 5, 15 or 40 points for a minor, major or critical error. **The scale is our own**: it does not compare
-with published scores.
+100 and loses 5, 15 or 40 points for a minor, major or critical error. **The scale is our own**: do not compare it with
+published scores.
 """
 SESSION = """\
 Mara: (wipes the lamp glass) Nobody climbs these stairs for fun. What do you want?
@@ -50,7 +59,7 @@ Tables = tuple[list[list[str]], list[list[str]], str]
 
 
 def score(session: str, answer: str, seed: str, url: str, model: str) -> Tables:
-    """Rows of scores, rows of errors, and what there is to say beside them; asks a judge if there is no answer.
+    """Rows of scores, rows of errors, and remarks; asks a judge if no answer was pasted.
 
     Raises:
         `gr.Error`: If something cannot be read, or the judge cannot be reached.
@@ -58,7 +67,7 @@ def score(session: str, answer: str, seed: str, url: str, model: str) -> Tables:
     try:
         return _score(session, answer, seed, url, model)
     except (ValueError, OSError, RecursionError, ModelError) as error:
-        raise gr.Error(said(error)) from error
+        raise gr.Error(error_text(error)) from error
 
 
 def _score(session: str, answer: str, seed: str, url: str, model: str) -> Tables:
@@ -80,7 +89,7 @@ def _score(session: str, answer: str, seed: str, url: str, model: str) -> Tables
 
 
 def _with_roles(turns: list[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Turns with the role of each: who speaks first is the character, unless the seed says it."""
+    """Turns with the role of each: whoever speaks first is the character, unless the seed names the two sides."""
     if all("role" in turn for turn in turns):
         return turns
     sides = list(names) or list(dict.fromkeys(str(turn.get("name")) for turn in turns))
@@ -91,11 +100,11 @@ def _with_roles(turns: list[dict[str, Any]], names: Sequence[str]) -> list[dict[
 
 
 def _answers(text: str) -> list[Any]:
-    """By chunk what the judge answered: a JSON list of answers, or the one answer of a short session."""
+    """The judge's answer for each chunk: a JSON list of answers, or the only answer of a short session."""
     try:
         value = json.loads(text)
     except ValueError:
-        return [text]  # read as a judge's answer is
+        return [text]  # one answer, which need not be JSON as a whole
     return value if isinstance(value, list) else [text]
 
 
@@ -131,54 +140,22 @@ def build() -> Any:
         gr.Markdown(ABOUT)
         with gr.Row():
             with gr.Column():
-                session = gr.Textbox(
-                    SESSION,
-                    label="Session",
-                    info='A line `Name: text` for each turn, the opening first; or JSON: [{"role", "text"}, …]',
-                    lines=10,
-                    max_lines=20,
-                    max_length=MOST_CHARACTERS,
-                )
-                answer = gr.Textbox(
-                    ANSWER,
-                    label="The judge's answer",
-                    info='JSON: {"errors": […]}; of several chunks a list of these',
-                    lines=8,
-                    max_lines=16,
-                    max_length=MOST_CHARACTERS,
-                )
-                with gr.Accordion("The seed, which says who is who; a judge needs it", open=False):
-                    seed = gr.Textbox(
-                        json.dumps(SEED, indent=1, ensure_ascii=False),
-                        label="Seed",
-                        info="A row of MiniMaxAI/role-play-bench, JSON; may be empty",
-                        lines=6,
-                        max_lines=16,
-                        max_length=MOST_CHARACTERS,
-                    )
-                with gr.Accordion("Ask a judge instead", open=False, visible=may_type_judge()):
-                    gr.Markdown(
-                        "Used while the judge's answer is empty: a call to an OpenAI-compatible server a chunk."
-                    )
-                    url = gr.Textbox(label="URL", placeholder="http://127.0.0.1:8000/v1", max_length=500)
-                    model = gr.Textbox(label="Model", info="Its name there, if it offers several", max_length=200)
+                info = 'One line `Name: text` per turn, the opening first; or JSON: [{"role", "text"}, …]'
+                session = pasted_box(SESSION, "Session", info, lines=10)
+                info = 'JSON: {"errors": […]}, or a list of such objects, one per chunk'
+                answer = pasted_box(ANSWER, "The judge's answer", info, lines=8)
+                with gr.Accordion("The seed, which names both sides; a judge needs it", open=False):
+                    text = json.dumps(SEED, indent=1, ensure_ascii=False)
+                    seed = pasted_box(text, "Seed", "A row of MiniMaxAI/role-play-bench as JSON, optional", lines=6)
+                url, model = judge_boxes("one call per chunk")
                 button = gr.Button("Score", variant="primary")
             with gr.Column():
-                scores = gr.Dataframe(
-                    headers=["", "weight", "score"], datatype="str", label="Scores", interactive=False
-                )
-                note = gr.Textbox(label="Beside the scores", interactive=False, lines=2, max_lines=12)
-        errors = gr.Dataframe(
-            headers=["turn", "severity", "column", "words", "reason"],
-            datatype="str",
-            label="Errors",
-            interactive=False,
-            wrap=True,
-            column_widths=["7%", "10%", "14%", "36%", "33%"],
-        )
+                scores = result_table("Scores", ["", "weight", "score"])
+                note = gr.Textbox(label="Remarks", interactive=False, lines=2, max_lines=12)
+        headers = ["turn", "severity", "column", "quote", "reason"]
+        errors = result_table("Errors", headers, widths=[7, 10, 14, 36, 33])
         inputs, outputs = [session, answer, seed, url, model], [scores, errors, note]
-        button.click(score, inputs, outputs, api_name="score", concurrency_limit=4)
-        page.load(score, inputs, outputs, show_progress="hidden")
+        computed(page, button, score, inputs, outputs)
     return page
 
 

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from her_hf.cli import chat_setup
 from her_hf.cli.chat import chat
-from her_hf.cli.chat_commands import Talk
+from her_hf.cli.chat_commands import Conversation
 from her_hf.cli.chat_screen import Flow, Screen
 from her_hf.cli.main import main
 from her_hf.dual_layer import parse_turn
@@ -140,16 +140,16 @@ def test_commands(server: StandIn, scenes: Path, home: Path) -> None:
     done = talk(server.url, "--scenes", scenes, lines="\n".join(lines) + "\n")
     assert done.exit_code == 0, done.output
     out = done.output
-    assert out.count("nothing said yet") == 2
+    assert out.count("there are no turns") == 2
     assert "  1 Mr. Bell\n  (waves) Hello.\n  2 Ann\n" in out
     assert server.chats[1]["messages"][-1]["content"].endswith("Mr. Bell: <role_action>waves</role_action> Hello.")
     assert "plain messages" in out and "===Conversation Start===" in out
     assert server.chats[2]["messages"][-1]["content"] == "Environment: It thunders."
-    assert "took back 2 turns (Environment, Ann)" in out
+    assert "removed 2 turns (Environment, Ann)" in out
     assert [record["kind"] for record in records(saved)] == ["session", "turn", "turn"]
     assert "already in" in out
     assert server.chats[3]["messages"][-1]["content"] == "Mr. Bell: /slash"
-    assert "took back 4 turns" in out
+    assert "removed 4 turns" in out
     assert "/regenerate" in out.split("/help")[-1]
 
 
@@ -161,7 +161,7 @@ def test_commands(server: StandIn, scenes: Path, home: Path) -> None:
         ("/edit 7 x", "1 to 2"),
         ("/edit 1", "needs the new text"),
         ("/edit 2 Mr. Bell: x", "is Ann's"),
-        ("/narrate", "nothing to say"),
+        ("/narrate", "The text is empty"),
         ("/save /proc/none/x", "none"),
     ],
 )
@@ -184,7 +184,7 @@ def test_a_failed_request_is_shown_and_the_talk_goes_on(server: StandIn, scenes:
     server.errors = [(500, "engine on fire")]
     done = talk(server.url, "--scenes", scenes, lines="Good day.\n/regenerate\n")
     assert "engine on fire" in done.output
-    assert "/regenerate asks again" in done.output
+    assert "/regenerate tries again" in done.output
     assert SPOKEN in done.output
     assert done.exit_code == 0
     assert [record["kind"] for record in records(logs(home)[0])] == ["session", "turn", "failed", "turn"]
@@ -195,11 +195,11 @@ def test_a_failed_request_is_shown_and_the_talk_goes_on(server: StandIn, scenes:
 def test_a_cut_or_odd_reply_is_marked(server: StandIn, scenes: Path) -> None:
     server.finish, server.body = "length", "Ann: Well <role_action>turns"
     done = talk(server.url, "--scenes", scenes, lines="Good day.\n")
-    assert "cut after 20 tokens; not as it should be written: unclosed" in done.output
+    assert "truncated after 20 tokens; not well-formed: unclosed" in done.output
     assert "--max-tokens" in done.output
     server.finish, server.body = "stop", "Well."
     done = talk(server.url, "--scenes", scenes, lines="Good day.\n")
-    assert "not as it should be written: no label 'Ann'\n" in done.output
+    assert "not well-formed: no label 'Ann'\n" in done.output
 
 
 def test_the_window_is_said_once_for_each_cut(server: StandIn, scenes: Path) -> None:
@@ -294,7 +294,7 @@ def test_about_me_counts_with_a_card(server: StandIn, tmp_path: Path, me: list[s
 def test_about_me_is_refused_where_the_cast_says_who_that_is(server: StandIn, scenes: Path) -> None:
     said = ["--scenes", scenes, "--scene", "1", "--about-me", "A thief."]
     done = talk(server.url, *said, "--me", "Mr. Bell", lines="Hello.\n")
-    assert done.exit_code == 1 and "the scene itself says who 'Mr. Bell' is" in str(done.exception)
+    assert done.exit_code == 1 and "the scene already describes 'Mr. Bell'" in str(done.exception)
     assert talk(server.url, *said, "--me", "Zoe", lines="Hello.\n").exit_code == 0
     assert "Zoe: A thief." in server.chats[-1]["messages"][0]["content"]
 
@@ -306,7 +306,7 @@ def test_names_of_visitors_are_checked_alike(
 ) -> None:
     for source in (card_file(tmp_path), scenes) if option == "--scenes" else (card_file(tmp_path),):
         done = talk(server.url, option, source, "--me", name, lines="Hello.\n")
-        assert done.exit_code == 1 and "A name has 1 to 40 characters" in str(done.exception)
+        assert done.exit_code == 1 and "A name must have 1 to 40 characters" in str(done.exception)
 
 
 @pytest.mark.parametrize("name", ["修表人" * 30, "é" * 150, "x" * 280, "🙂" * 70, "a" + "修" * 100])
@@ -336,9 +336,9 @@ def test_one_of_many_cards_may_be_called_as_the_visitor(
         card_file(tmp_path, name=name, scenario="{{user}} knocks.").rename(cards / f"{name}.json")
     done = talk(server.url, "--scenes", cards, "--me", "Bram", lines="Hello.\n")
     assert "You are Bram; the model plays Ada." in done.output
-    assert "Bram.json, line 1, field 'data.name': is 'Bram', and the visitor is called so too" in caplog.text
+    assert "Bram.json, line 1, field 'data.name': is 'Bram', which is also the visitor's name" in caplog.text
     done = talk(server.url, "--scenes", cards, "--scene", "bram", "--me", "Bram", lines="Hello.\n")
-    assert done.exit_code == 1 and "No scene has the words 'bram'" in str(done.exception)
+    assert done.exit_code == 1 and "No scene contains the words 'bram'" in str(done.exception)
 
 
 def test_a_character_called_user_is_met_by_somebody_else(server: StandIn, tmp_path: Path) -> None:
@@ -405,8 +405,8 @@ def test_a_file_that_is_no_log_stays_as_it_is(server: StandIn, tmp_path: Path) -
     ("args", "words"),
     [
         (["--scene", "9"], "there are 2"),
-        (["--scene", "volcano"], "No scene has the words"),
-        (["--scene", "ann"], "2 scenes have the words"),
+        (["--scene", "volcano"], "No scene contains the words"),
+        (["--scene", "ann"], "2 scenes contain the words"),
         (["--role", "Zorro"], "not one of: Ann, Mr. Bell"),
         (["--me", "Ann", "--role", "Ann"], "cannot be 'Ann'"),
         (["--me", "ann", "--role", "Ann"], "cannot be 'ann'"),
@@ -428,7 +428,7 @@ def test_a_scene_with_nobody_in_it(server: StandIn, scenes: Path) -> None:
     scenes.write_text(world.model_dump_json(), encoding="utf-8")
     done = talk(server.url, "--scenes", scenes)
     assert isinstance(done.exception, ValueError)
-    assert "nobody to talk to in this scene of 'The Storm'" in str(done.exception)
+    assert "no character in the cast of this scene of 'The Storm'" in str(done.exception)
 
 
 def test_a_server_that_is_not_there_is_known_at_once(home: Path) -> None:
@@ -507,7 +507,9 @@ def test_a_scene_file_does_not_steer_the_terminal(
     session = Session(chosen, name, ScriptedModel())
     with asyncio.Runner() as runner:
         for interactive in (True, False):
-            Talk(session, Screen(console, show_system=True, show_role=True), runner, interactive=interactive)._read()
+            Conversation(
+                session, Screen(console, show_system=True, show_role=True), runner, interactive=interactive
+            )._read()
     outputs += [console.export_text(), *prompts]
     console.file.close()
     assert len(outputs) == 9
@@ -523,8 +525,8 @@ def test_a_scene_file_does_not_steer_the_terminal(
     ("args", "words"),
     [
         (["base", "OUT", "--base", "/nonexist"], "There is no folder /nonexist to take the base from"),
-        (["base", "OUT", "--base", "nobody/nothing"], "asking the Hugging Face Hub"),
-        (["chat", "nobody/nothing"], "asking the Hugging Face Hub"),
+        (["base", "OUT", "--base", "nobody/nothing"], "looking for it on the Hugging Face Hub"),
+        (["chat", "nobody/nothing"], "looking for it on the Hugging Face Hub"),
         (["chat", "MODEL", "--device", "bogus"], "cannot use the device 'bogus'"),
     ],
 )
@@ -568,7 +570,7 @@ def test_the_benchmark_looks_for_its_data_before_it_writes_a_base(
     with pytest.raises(SystemExit) as left:
         benchmark.main()
     assert left.value.code == 2
-    assert "/nonexist: is no file or folder here" in capsys.readouterr().err
+    assert "/nonexist: is neither a file or folder here" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -581,9 +583,9 @@ def test_a_folder_is_talked_to(tmp_path: Path, scenes: Path) -> None:
     folder = tiny_checkpoint(tmp_path / "tiny", "smollm2")
     done = talk(folder, "--scenes", scenes, "--max-tokens", 8, "--seed", 1, lines="Good day.\n/prompt\n")
     assert done.exit_code == 1, done.output  # eight tokens of noise are no turn
-    assert "does not carry the HER chat template" in done.output.replace("\n", "")
+    assert "does not have the HER chat template" in done.output.replace("\n", "")
     assert "Mr. Bell: Good day.<|im_end|>\n<|im_start|>assistant\n<system_thinking>\n" in done.output
-    assert "exactly as the model gets it" in done.output
+    assert "exactly as the model receives it" in done.output
     assert "still in system thinking" in done.output.replace("\n", " ")
 
 
@@ -628,10 +630,10 @@ def test_leaving_an_edit_leaves_only_the_edit(home: Path, monkeypatch: pytest.Mo
     console = Console(width=100, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     session = Session(small_scene(), "Ann", ScriptedModel(FULL))
     with asyncio.Runner() as runner:
-        talk = Talk(session, Screen(console, show_system=False, show_role=True), runner, interactive=True)
+        talk = Conversation(session, Screen(console, show_system=False, show_role=True), runner, interactive=True)
         talk.run()
     assert next(keys, None) is None
-    assert console.export_text().count("turn 1 stays as it was") == 2
+    assert console.export_text().count("turn 1 was not changed") == 2
     assert not talk.failed
     assert [turn.render(view="others") for turn in session.turns] == [
         "Mr. Bell: <role_action>waves</role_action>",
@@ -672,13 +674,13 @@ def test_ctrl_c_stops_the_reply_and_not_the_program(home: Path, scenes: Path) ->
         try:
             until("Which scene?")
             os.write(terminal, b"parlour\n")
-            until("Whom do you play?")
+            until("Which role do you play?")
             os.write(terminal, b"\n")
             until("Mr. Bell ›")
             os.write(terminal, b"Good day.\n")
             until("stalls")
             os.write(terminal, b"\x03")
-            until("stopped, and nothing was added")
+            until("stopped, nothing was added")
             assert server.closed_early.wait(20)
             seen = ""
             os.write(terminal, b"/history\n")

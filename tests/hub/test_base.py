@@ -43,7 +43,7 @@ def test_a_local_folder(model: Path, tmp_path: Path) -> None:
     app.command()(command)
     out = tmp_path / "deep" / "base"
     run = CliRunner().invoke(app, [str(out), "--base", str(model), "--dtype", "bfloat16"])
-    assert run.exit_code == 0 and "is in" in run.output, run.exception
+    assert run.exit_code == 0 and "Wrote the base" in run.output, run.exception
     found = AutoModelForCausalLM.from_pretrained(out)
     assert found.dtype == torch.bfloat16
     wanted = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)

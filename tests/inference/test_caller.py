@@ -226,7 +226,7 @@ def test_servers_of_one_model_share_calls_and_one_that_fails_rests() -> None:
 
 
 def test_servers_of_different_models_are_refused() -> None:
-    with pytest.raises(ValueError, match="not the same model"):
+    with pytest.raises(ValueError, match="do not serve the same model"):
         ask(Caller([Rule(lambda _: "", "a@1"), Rule(lambda _: "", "b@2")]), 1)
 
 
@@ -270,7 +270,7 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "notes.sqlite"
     file.write_text("my notes, which are long enough to be no database header\n" * 40)
     before = file.read_bytes()
-    with pytest.raises(ValueError, match="is no ledger"):
+    with pytest.raises(ValueError, match="is not a ledger"):
         Ledger(file).get("0")
     assert file.read_bytes() == before
 
@@ -316,7 +316,7 @@ def test_calls_that_wait_become_one_batch() -> None:
             raise ModelError("out of memory", kind="local")
         return [Reply(conversation[0]["content"] + "!", "stop", True) for conversation in messages]
 
-    gathered = Gathered(generate, most=4)
+    gathered = Gathered(generate, max_batch=4)
 
     def call(text: str, **how: Any) -> Any:
         return gathered.ask([{"role": "user", "content": text}], Sampling(**how), True)

@@ -236,7 +236,7 @@ def test_one_seed_one_reply_alone_streamed_or_in_a_batch(local: Any) -> None:
         assert len(seen) == max(reply.usage.completion_tokens for reply in counted)
         greedy = await local.chat_many([MESSAGES, other], sampling=Sampling(max_tokens=5, temperature=0))
         assert greedy[0] == await local.chat(MESSAGES, sampling=Sampling(max_tokens=5, temperature=0))
-        with pytest.raises(ValueError, match="one seed a conversation"):
+        with pytest.raises(ValueError, match="one seed per conversation"):
             await local.chat_many([MESSAGES], seeds=[1, 2])
 
     run(all_ways())
@@ -309,7 +309,7 @@ def test_what_cannot_be_opened(tmp_path: Path, checkpoint: Path) -> None:
         open_model(str(tmp_path))
     shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
     (tmp_path / "model.safetensors").write_bytes((checkpoint / "model.safetensors").read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"header length\. Give a whole folder"):
+    with pytest.raises(ValueError, match=r"header length\. Give a complete folder"):
         open_model(str(tmp_path))
     for device in ("bogus", "cuda:99", "xla"):
         with pytest.raises(ValueError, match=rf"cannot use the device '{device}' here: .* such as"):

@@ -235,7 +235,7 @@ def test_nobody_there_and_nobody_answering() -> None:
     with pytest.raises(ModelError, match="No server answers") as caught:
         run(whole(ServerModel(gone)))
     assert caught.value.kind == "connection"
-    with serving(silent=2) as server, pytest.raises(ModelError, match=r"silent for 0\.2 seconds") as caught:
+    with serving(silent=2) as server, pytest.raises(ModelError, match=r"did not respond for 0\.2 seconds") as caught:
         run(whole(ServerModel(server.url, timeout=0.2)))
     assert caught.value.kind == "timeout"
 

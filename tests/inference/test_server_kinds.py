@@ -315,7 +315,7 @@ def test_what_a_server_says_of_itself_is_told_without_its_address() -> None:
 
 def test_a_url_with_a_password_is_refused_and_not_repeated() -> None:
     for url in ("http://ann:s3cret@127.0.0.1:8000/v1", "http://s3cret@h", "ftp://ann:s3cret@h"):
-        with pytest.raises(ValueError, match="must not hold a user and password") as caught:
+        with pytest.raises(ValueError, match="must not contain a user and password") as caught:
             ServerModel(url)
         assert "s3cret" not in str(caught.value)
 
@@ -437,7 +437,7 @@ def test_an_error_that_says_nothing_is_none(error: Any) -> None:
 def test_events_that_are_no_objects_are_an_error(event: str) -> None:
     with (
         scripted(lambda _: (200, EVENTS, [event, "data: [DONE]\n\n"])) as server,
-        pytest.raises(ModelError, match="no JSON object") as caught,
+        pytest.raises(ModelError, match="not a JSON object") as caught,
     ):
         run(streamed(ServerModel(server.url)))
     assert caught.value.kind == "protocol"
@@ -477,7 +477,7 @@ def test_a_named_model_needs_no_list(models: tuple[int, str, str]) -> None:
             run(whole(ServerModel(server.url)))
     with (
         scripted(rule, models=(200, "text/html", "<html>Hello</html>")) as server,
-        pytest.raises(ModelError, match=r"no list of models\. Name one \(--model-name\)"),
+        pytest.raises(ModelError, match=r"not a list of models\. Name one \(--model-name\)"),
     ):
         run(whole(ServerModel(server.url)))
 

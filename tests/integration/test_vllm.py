@@ -10,19 +10,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from her_hf.dual_layer import parse_turn
+from her_hf.scenes import Scene, coser_row
 from tests.integration.conftest import SERVER_LOG
 from tests.integration.lora_adapter import next_token_logprobs, write_adapter
 from tests.integration.venvs import ROOT
 from tests.integration.vllm_server import post, stream, vllm_server
 from tests.integration.vllm_venv import vllm_python, why_not_here
-
-if TYPE_CHECKING:
-    from her_hf.scenes import Scene
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(why_not_here()), reason=why_not_here())]
 
@@ -277,7 +275,7 @@ def test_our_client_talks_to_it(server: Server, contexts: list[Messages], tokeni
 def test_an_evaluation_runs_on_it_from_scenes_to_results(server: Server, scene: Scene, tmp_path: Path) -> None:
     """The checkpoint plays and judges: the way there is what is tested, not how well it does."""
     scenes, out = tmp_path / "scenes.json", tmp_path / "out"
-    scenes.write_text(json.dumps([scene.to_coser()], ensure_ascii=False), encoding="utf-8")
+    scenes.write_text(json.dumps([coser_row(scene)], ensure_ascii=False), encoding="utf-8")
     command = [sys.executable, "-m", "her_hf.cli.main", "eval", "coser", "--scenes", str(scenes), "--out", str(out)]
     for role in ("--actor", "--judge"):
         command += [role, server.root, f"{role}-model", server.model]

@@ -24,7 +24,7 @@ import yaml
 
 from her_hf.inference import Ledger, ModelError
 from her_hf.metrics import coser_gca, dual_layer, from_json, minimax_rpb, read_pasted, to_json
-from her_hf.scenes import load_scenes
+from her_hf.scenes import coser_row, load_scenes
 from her_hf.scenes.seeds import Seed
 from recipes.benchmarks.scripted_server import scripted
 from tests.support.minimax import caller, model_of, planted, refuses, says
@@ -212,7 +212,7 @@ def test_scores_are_those_of_the_evaluation(tmp_path: Path) -> None:
     """The same numbers as `her-hf eval coser`, from its judgements and from its judge."""
     scenes = load_scenes(ROOT / "dataset_cards" / "her-mini", split="train")[:3]
     file, out = tmp_path / "scenes.json", tmp_path / "out"
-    references = [scene.to_coser() for scene in scenes]
+    references = [coser_row(scene) for scene in scenes]
     file.write_text(json.dumps(references, ensure_ascii=False), encoding="utf-8")
     with scripted(tmp_path / "server", faults=True) as (url, _):
         options = ["--scenes", str(file), "--actor", url, "--judge", url, "--out", str(out), "--rounds", "5"]
@@ -300,7 +300,7 @@ def test_a_judge_that_refuses_is_missing_and_one_that_is_not_there_is_an_error()
         ({"judge": "http://127.0.0.1:9"}, "got both"),
         ({"judgements": [NONE, NONE]}, "got 1 predictions and 2 judgements"),
         ({"references": [SCENE, SCENE]}, "got 1 predictions and 2 references"),
-        ({"predictions": [PLAYED] * 2, "references": [SCENE] * 2, "judgements": [NONE] * 2}, "come more than once"),
+        ({"predictions": [PLAYED] * 2, "references": [SCENE] * 2, "judgements": [NONE] * 2}, "occur more than once"),
         ({"predictions": [PLAYED[0]]}, r"predictions\[0\] must be a list of turns"),
         ({"predictions": [[]]}, r"predictions\[0\] must be a list of turns .*, got \[\]"),
         ({"predictions": "Ann: Hi."}, "predictions must be a list, got str"),
@@ -309,11 +309,11 @@ def test_a_judge_that_refuses_is_missing_and_one_that_is_not_there_is_an_error()
         ({"predictions": [[{"name": "Ann", "text": 3}]]}, r"predictions\[0\], turn 0 must have the texts"),
         ({"predictions": [[{"character": "Ann", "message": "Hi."}]]}, "must have the texts `name` and `text`"),
         ({"predictions": [[{"name": "Cy", "text": "Hi."}]]}, "by 'Cy', who is not in the scene's cast"),
-        ({"predictions": [{"key": ["B", 0, 0], "turns": PLAYED}]}, "but its reference is .*: use one order"),
-        ({"predictions": [{1, 2}]}, r"predictions\[0\] must be a value that JSON has"),
+        ({"predictions": [{"key": ["B", 0, 0], "turns": PLAYED}]}, "but its reference is .*: use the same order"),
+        ({"predictions": [{1, 2}]}, r"predictions\[0\] must be a JSON value"),
         ({"references": [{"book": "The Lamp"}]}, "references, item 0"),
         ({"references": [None]}, r"references\[0\] must be a scene"),
-        ({"judgements": [{"Style": []}]}, r"judgements\[0\] has unknown dimensions \['Style'\]; there are \['SC'"),
+        ({"judgements": [{"Style": []}]}, r"judgements\[0\] has unknown dimensions \['Style'\]; use \['SC'"),
         ({"judgements": [[]]}, r"judgements\[0\] must be an object with flaws by dimension"),
         ({"judgements": [{"SC": 4}]}, r"judgements\[0\]\['SC'\] must be a list of flaws"),
         ({"judgements": None, "judge": 7}, "judge must be a server's URL, .*, got int"),
@@ -375,7 +375,7 @@ def test_minimax_asks_a_judge() -> None:
         ({"judgements": [[["bad"]]]}, r"judgements\[0\]\[0\] must be a list of errors"),
         ({"judgements": [[], []]}, "got 1 predictions and 2 judgements"),
         ({"judgements": [7]}, "must be a list with an entry for each chunk"),
-        ({"predictions": [[[]]]}, "judged chunks come without judge and judgements"),
+        ({"predictions": [[[]]]}, "judged chunks cannot be combined with judge, judgements"),
         ({"predictions": [session(2)]}, r"predictions\[0\] has no turn to judge"),
         ({"predictions": [[{"role": "npc", "text": "Hi."}]]}, r"turn 0 must have `role`"),
         ({"predictions": [[{"role": "ai", "text": None}]]}, r"turn 0 must have `role`"),
@@ -383,7 +383,7 @@ def test_minimax_asks_a_judge() -> None:
         ({"predictions": [3]}, "must be a list of turns, a row of dialogues.jsonl, or judged chunks"),
         ({"references": [{"id": "x"}]}, "references, item 0, field"),
         ({"references": [3]}, r"references\[0\] must be a seed"),
-        ({"judgements": None, "judge": "http://127.0.0.1:9", "references": None}, "a judge is told the setting"),
+        ({"judgements": None, "judge": "http://127.0.0.1:9", "references": None}, "a judge needs the setting"),
         ({"chunk": 1}, "chunk must be at least 2"),
     ],
 )
@@ -495,7 +495,7 @@ def test_coser_app(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"answer": ""}, "Paste the judge's answer, or name a judge"),
         ({"answer": "", "url": "http://127.0.0.1:9", "scene": ""}, "paste the scene"),
-        ({"answer": '{"flaws": []}'}, "names no dimension"),
+        ({"answer": '{"flaws": []}'}, "contains no dimension"),
         ({"scene": "{"}, "Expecting"),
         ({"scene": "[" * 100_000}, "recursion"),
         ({"answer": "", "url": "models/judge"}, "must be the URL of a server"),

@@ -31,7 +31,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-WORDS = r"small: the embeddings of the model hold \d+ tokens.*'<\|im_start\|>' has id \d+.*resize_token_embeddings"
+WORDS = r"small: the model has embeddings for \d+ tokens.*'<\|im_start\|>' has id \d+.*resize_token_embeddings"
 
 
 def parsed(configs: tuple[type, ...], **values: Any) -> Any:
@@ -74,7 +74,7 @@ def test_what_is_named() -> None:
     check_embeddings(tokenizer, PreTrainedConfig(vocab_size=number), "x")
     check_embeddings(tokenizer, PreTrainedConfig(vocab_size=number + 64), "x")  # padded to a round number
     nested = LlavaConfig(text_config={"model_type": "llama", "vocab_size": 5})
-    with pytest.raises(ValueError, match=rf"hold 5 tokens.*ids 0 to 4.* and {number - 9} more"):
+    with pytest.raises(ValueError, match=rf"for 5 tokens.*ids 0 to 4.* and {number - 9} more"):
         check_embeddings(tokenizer, nested, "x")
     tokenizer.add_tokens(["<|" + "very long " * 20 + "|>"])
     with pytest.raises(ValueError, match=rf"has id {number} in the tokenizer.*\({number + 1}\)") as error:
@@ -85,5 +85,5 @@ def test_what_is_named() -> None:
 def test_a_config_that_transformers_cannot_read_is_refused(small: Path, tmp_path: Path) -> None:
     base = shutil.copytree(small, tmp_path / "base")
     (base / "config.json").write_text('{"model_type": "brand_new", "auto_map": {"AutoConfig": "code.Config"}}')
-    with pytest.raises(ValueError, match=r"config\.json of .*base cannot be read by transformers without code"):
+    with pytest.raises(ValueError, match=r"config\.json of .*base cannot be read by transformers without remote code"):
         attach_model(base, tmp_path / "her")

@@ -335,7 +335,7 @@ def test_defaults_are_the_tokenizers() -> None:
 
 
 def test_a_plain_tokenizer_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"does not carry the HER chat template.*HERProcessor.attach"):
+    with pytest.raises(ValueError, match=r"does not have the HER chat template.*HERProcessor.attach"):
         HERProcessor(AutoTokenizer.from_pretrained(BASES / "qwen3"))
 
 

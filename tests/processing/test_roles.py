@@ -1,4 +1,4 @@
-"""Bases whose chat template demands a system message, refuses it, drops it, or takes parts only."""
+"""Bases whose chat template requires a system message, refuses it, drops it, or accepts parts only."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_attach_meets_them(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"), [("demands", "demands a system"), ("refuses", "no system"), ("drops", "no")]
+    ("kind", "said"), [("demands", "requires a system"), ("refuses", "accepts no system"), ("drops", "no")]
 )
 def test_a_base_of_its_own_template_takes_both_kinds(kind: str, said: str, tmp_path: Path) -> None:
     tokenizer = base(kind)

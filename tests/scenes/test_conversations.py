@@ -130,7 +130,7 @@ def test_what_is_kept(tmp_path: Path, row: dict[str, Any], messages: list[dict[s
          "differs from the system thinking in 'content'"),
         ({"messages": [said(name=3)]}, "messages[0].name", "must be text"),
         ({"messages": [SYSTEM], "system": "You are Ann."}, "system", "is not what the system message says"),
-        ({"messages": [asked()], "conversations": [asked("No.")]}, "conversations", "is there beside 'messages'"),
+        ({"messages": [asked()], "conversations": [asked("No.")]}, "conversations", "is given as well as 'messages'"),
         ({"messages": ["Hm."]}, "messages[0]", "must be a dict"),
         ({"conversations": [{"from": "human"}]}, "conversations[0].value", "must be text"),
     ],
@@ -156,7 +156,7 @@ def test_what_is_not_used_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.parametrize(
-    ("load", "says"), [(load_conversations, "is no conversation"), (load_samples, "no known kind")]
+    ("load", "says"), [(load_conversations, "is not a conversation"), (load_samples, "an unknown kind")]
 )
 def test_a_file_that_is_neither(tmp_path: Path, load: Any, says: str) -> None:
     path = write(tmp_path / "x.jsonl", {"instruction": "Say hm.", "output": "Hm."})

@@ -126,9 +126,9 @@ def test_a_card_says_which_files(entry: str, split: str | None, found: list[str]
 @pytest.mark.parametrize(
     ("entry", "split", "match"),
     [
-        ("data_files: gone.jsonl", None, r"card, field 'data_files': names 'gone.jsonl', and there is no such file"),
+        ("data_files: gone.jsonl", None, r"card, field 'data_files': names 'gone.jsonl', but there is no such file"),
         ("data_files: 'gone/*'", None, r"card, field 'data_files': \['gone/\*'\] matches no file"),
-        ("data_files: '*.csv'", None, r"matches only files with the endings \['.csv'\]; those read are \['.json'"),
+        ("data_files: '*.csv'", None, r"matches only files with the suffixes \['.csv'\]; supported are \['.json'"),
         ("data_files: [{path: a.jsonl}]", None, "must name the split of its path, got dict"),
         ("data_dir: ../a", None, "card, field 'data_dir': names data outside its folder"),
         ("data_dir: [a]", None, r"must be a folder of the dataset, got list \['a'\]"),
@@ -162,9 +162,9 @@ def test_data_that_is_not_read_is_named(entry: str, split: str | None, found: li
     card = f"---\nconfigs:\n- {entry}\n---\n"
     chosen = wanted_files(names, card, split, source="o/n", card_name="card")
     assert (chosen.files, chosen.unread) == (found, unread)
-    with pytest.raises(SceneError, match=r"no split 'train'; it has \['test'\]; not read are 'd/train.jsonl.gz'"):
+    with pytest.raises(SceneError, match=r"no split 'train'; it has \['test'\]; not supported are 'd/train.jsonl.gz'"):
         wanted(names, split="train")
-    with pytest.raises(SceneError, match=r"holds no data: .*; not read are 'a\.zip'"):
+    with pytest.raises(SceneError, match=r"holds no data: .*; not supported are 'a\.zip'"):
         wanted(["a.zip"])
 
 
@@ -320,14 +320,14 @@ def test_only_the_files_of_the_split_are_downloaded(stand_in: StandIn, tmp_path:
     assert load(stand_in, tmp_path, "o/n", "test") == ["C"]
     assert sorted(stand_in.fetched) == ["README.md", "test/test_set.json"]
     assert load(stand_in, tmp_path, "o/n", "test", offline=True) == ["C"]
-    assert "o/n: The Hub could not be asked (OfflineModeIsEnabled" in stand_in.told
-    assert "only what was downloaded before is known here. Read are 1 files." in stand_in.told
+    assert "o/n: The Hub could not be reached (OfflineModeIsEnabled" in stand_in.told
+    assert "only files downloaded before are known. Reading 1 files." in stand_in.told
     said = load(stand_in, tmp_path, "o/n", offline=True)
     assert said.startswith(
         "o/n: may have more files than are known; name a split, or give a local copy. The Hub could"
     )
     said = load(stand_in, tmp_path, "o/n", "train", offline=True)
-    assert "o/n: has no split 'train'; it has ['test']. The Hub could not be asked (OfflineModeIsEnabled" in said
+    assert "o/n: has no split 'train'; it has ['test']. The Hub could not be reached (OfflineModeIsEnabled" in said
     assert stand_in.fetched == []
     said = load(stand_in, tmp_path, "o/n", "validation")
     assert said == "o/n: has no split 'validation'; it has ['test', 'train']." and stand_in.fetched == []
@@ -346,7 +346,9 @@ def test_a_download_that_broke_off_is_no_whole_split(stand_in: StandIn, tmp_path
     next(tmp_path.rglob(Path(shards[1]).name)).unlink()
     for split in ("", "train"):
         said = load(stand_in, tmp_path, "o/n", split, offline=True)
-        assert said.startswith("o/n: has 1 of 2 files data/train-*; load it with the Hub in reach. The Hub could not")
+        assert said.startswith(
+            "o/n: has 1 of 2 files data/train-*; load it with a connection to the Hub. The Hub could not"
+        )
 
 
 def test_only_the_files_of_the_config_are_downloaded(stand_in: StandIn, tmp_path: Path) -> None:
@@ -361,7 +363,7 @@ def test_only_the_files_of_the_config_are_downloaded(stand_in: StandIn, tmp_path
 
 def test_a_hub_that_cannot_be_reached(stand_in: StandIn, tmp_path: Path) -> None:
     said = load(stand_in, tmp_path, "o/other")
-    assert "o/other: is no file or folder here, and the Hub gave no dataset of that name (RepositoryNotFound" in said
+    assert "o/other: is not a file or folder here, and the Hub has no dataset of that name (RepositoryNotFound" in said
     stand_in.server.shutdown()
     stand_in.server.server_close()
-    assert "the Hub gave no dataset of that name (LocalEntryNotFoundError" in load(stand_in, tmp_path, "o/n")
+    assert "the Hub has no dataset of that name (LocalEntryNotFoundError" in load(stand_in, tmp_path, "o/n")

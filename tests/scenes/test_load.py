@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from her_hf.dual_layer import ENVIRONMENT, Turn
-from her_hf.scenes import Character, Scene, SceneError, load_conversations, load_scenes, scenes_in
+from her_hf.scenes import Character, Scene, SceneError, coser_row, her_row, load_conversations, load_scenes, scenes_in
 from her_hf.scenes.fields import MAX_DEPTH
 from her_hf.scenes.names import title_key
 from her_hf.scenes.readers.coser_book import title_of
@@ -20,7 +20,7 @@ from tests.support.paths import FIXTURES
 MINI = FIXTURES / "scenes" / "mini.jsonl"
 
 
-def coser_row(**changes: Any) -> dict[str, Any]:
+def coser_data(**changes: Any) -> dict[str, Any]:
     row = {
         "book": "The Mill",
         "i_p": 3,
@@ -45,7 +45,7 @@ def coser_row(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in row.items() if value is not ...}
 
 
-def her_row(**changes: Any) -> dict[str, Any]:
+def her_data(**changes: Any) -> dict[str, Any]:
     row = {
         "book_name": "The Mill",
         "i_p": 3,
@@ -77,7 +77,7 @@ def write(path: Path, content: Any) -> Path:
 
 
 def test_coser_reads_thought_and_motivation_and_everybody() -> None:
-    scene = one(coser_row())
+    scene = one(coser_data())
     assert [member.name for member in scene.cast] == ["Ann", "Silent Sid", "Environment", "Bob Jr."]
     ann, sid, _, bob = scene.cast
     assert (ann.motivation, ann.profile, ann.description, ann.experience) == (
@@ -95,20 +95,20 @@ def test_coser_reads_thought_and_motivation_and_everybody() -> None:
 
 @pytest.mark.parametrize("missing", ["character_profiles", "key_characters", "plot", "topic", "tag"])
 def test_coser_rows_may_lack_these(missing: str) -> None:
-    scene = one(coser_row(**{missing: ...}))
+    scene = one(coser_data(**{missing: ...}))
     assert {"Ann", "Bob Jr.", "Environment"} <= {member.name for member in scene.cast}
-    assert one(scene.to_coser()).cast == scene.cast
+    assert one(coser_row(scene)).cast == scene.cast
 
 
 def test_names_of_profiles_are_tidied(tmp_path: Path) -> None:
     profiles = {"": "nobody", "  ": "nobody", " Ann ": "A miller.", "Zoe\n": "A smith."}
-    scene = load_scenes(write(tmp_path / "a.json", [coser_row(character_profiles=profiles)]))[0]
+    scene = load_scenes(write(tmp_path / "a.json", [coser_data(character_profiles=profiles)]))[0]
     assert [member.name for member in scene.cast] == ["Ann", "Silent Sid", "Environment", "Bob Jr.", "Zoe"]
     assert (scene.member("Ann").profile, scene.member("Zoe").profile) == ("A miller.", "A smith.")
     known = {name: {"profile": text} for name, text in profiles.items()}
     assert load_scenes(write(tmp_path / "b.json", book(character_datasets=known)))[0].cast[0].profile == "A miller."
     entries = {name: {"character_profile": text} for name, text in profiles.items()}
-    assert [member.name for member in one(her_row(character_datasets=entries)).cast] == ["Ann", "Bob", "Zoe"]
+    assert [member.name for member in one(her_data(character_datasets=entries)).cast] == ["Ann", "Bob", "Zoe"]
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,10 @@ def test_names_of_profiles_are_tidied(tmp_path: Path) -> None:
     [(..., "A mill.", "Tea?", "en"), (..., "傍晚的磨坊。", "喝茶吗？", "zh"), ("Chinese", "A mill.", "Tea?", "zh")],
 )
 def test_language_is_given_or_guessed(language: Any, scenario: str, said: str, expected: str) -> None:
-    row = coser_row(language=language, scenario=scenario, dialogues=[{"character": "Ann", "message": said}])
+    row = coser_data(language=language, scenario=scenario, dialogues=[{"character": "Ann", "message": said}])
     scene = one(row)
     assert scene.language == expected
-    assert one(scene.to_coser()).language == expected
+    assert one(coser_row(scene)).language == expected
 
 
 @pytest.mark.parametrize(
@@ -134,20 +134,20 @@ def test_language_is_given_or_guessed(language: Any, scenario: str, said: str, e
     ],
 )
 def test_numbers_of_scenes_as_tables_write_them(changes: dict[str, Any], key: tuple[int, int]) -> None:
-    scene = one(coser_row(**changes))
+    scene = one(coser_data(**changes))
     assert scene.key == ("The Mill", *key)
-    assert one(scene.to_coser()).key == scene.key
+    assert one(coser_row(scene)).key == scene.key
 
 
 def test_numbers_of_messages_as_tables_write_them() -> None:
-    row = her_row()
+    row = her_data()
     row["dialogues"][0]["origin_id"], row["dialogues"][1]["origin_id"] = [0.0, "1"], "2"
     assert [turn.origin_id for turn in one(row).dialogue] == [(0, 1), (2,)]
 
 
 def test_spellings_of_a_name_are_one_member() -> None:
     said = [("Mr  Bell", "a"), ("Ann", "b"), ("mr bell", "[c]"), ("ENVIRONMENT", "(d)"), ("ann\u00a0", "e")]
-    row = coser_row(
+    row = coser_data(
         key_characters=[
             {"name": "Mr\tBell", "thought": "T."},
             {"name": "MR BELL", "thought": "U.", "background": "B."},
@@ -163,14 +163,14 @@ def test_spellings_of_a_name_are_one_member() -> None:
     assert [(turn.name, turn.pattern) for turn in scene.dialogue] == [
         *(("Mr Bell", "S"), ("Ann", "S"), ("Mr Bell", "T"), (ENVIRONMENT, "S"), ("Ann", "S"))
     ]
-    assert scene.to_coser()["dialogues"] == row["dialogues"], "as it was read"
-    assert one(scene.to_coser()) == scene
-    again = one(scene.to_her_row())
+    assert coser_row(scene)["dialogues"] == row["dialogues"], "as it was read"
+    assert one(coser_row(scene)) == scene
+    again = one(her_row(scene))
     assert (again.cast, again.dialogue) == (scene.cast, scene.dialogue)
 
 
 def test_names_of_her_rows_are_one_member_too() -> None:
-    row = her_row(
+    row = her_data(
         character_datasets={"ann": {"character_profile": "A miller."}},
         training_samples={"ANN": [{"role": "assistant", "origin_id": [0, 1], "sys_thinking_revised": "plan"}]},
     )
@@ -188,7 +188,7 @@ def test_brackets_of_chinese_text_are_read_in_coser_notation(monkeypatch: pytest
         return Turn(speaker)
 
     monkeypatch.setattr("her_hf.scenes.readers.coser.read_turn", note)
-    row = coser_row(dialogues=[{"character": "小夜", "message": "【迟了】（点头）坐。"}])
+    row = coser_data(dialogues=[{"character": "小夜", "message": "【迟了】（点头）坐。"}])
     one(row)
     one(book(plots=[{"conversation": [{"scenario": "x", "dialogues": row["dialogues"]}]}]))
     assert read == [("【迟了】（点头）坐。", "coser")] * 2
@@ -198,7 +198,7 @@ def test_brackets_of_chinese_text_are_read_in_coser_notation(monkeypatch: pytest
 
 
 def test_her_row_of_the_flat_kind() -> None:
-    scene = one(her_row())
+    scene = one(her_data())
     assert [turn.origin_id for turn in scene.dialogue] == [(0, 1), (2,)]
     assert [turn.pattern for turn in scene.dialogue] == ["S", "TS"]
     assert scene.member("Ann").profile == "A miller."
@@ -215,7 +215,7 @@ def test_her_row_of_the_flat_kind() -> None:
     ],
 )
 def test_character_datasets_in_every_shape(datasets: Any) -> None:
-    ann = one(her_row(character_datasets=datasets)).member("Ann")
+    ann = one(her_data(character_datasets=datasets)).member("Ann")
     assert (ann.profile, ann.background) == ("A miller.", "Old.")
 
 
@@ -239,7 +239,7 @@ def test_character_datasets_in_every_shape(datasets: Any) -> None:
 )
 def test_the_best_system_thinking_counts(message: dict[str, Any], expected: str | None) -> None:
     entry = {"character": "Ann", "origin_id": [0], "standard_format": "Tea?", **message}
-    assert one(her_row(dialogues=[entry])).dialogue[0].system_thinking == expected
+    assert one(her_data(dialogues=[entry])).dialogue[0].system_thinking == expected
 
 
 def test_samples_are_joined_by_the_whole_origin_id() -> None:
@@ -250,9 +250,9 @@ def test_samples_are_joined_by_the_whole_origin_id() -> None:
             {"role": "assistant", "content": "…", "origin_id": [0, 1], "sys_thinking_revised": "of both"},
         ]
     }
-    assert one(her_row(training_samples=samples)).dialogue[0].system_thinking == "of both"
+    assert one(her_data(training_samples=samples)).dialogue[0].system_thinking == "of both"
     del samples["Ann"][2]
-    assert one(her_row(training_samples=samples)).dialogue[0].system_thinking is None
+    assert one(her_data(training_samples=samples)).dialogue[0].system_thinking is None
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_samples_are_joined_by_the_whole_origin_id() -> None:
     ],
 )
 def test_improved_speech_is_preferred(changes: dict[str, str], expected: str) -> None:
-    row = her_row()
+    row = her_data()
     row["dialogues"][0].update(changes)
     assert one(row).dialogue[0].pattern == expected
 
@@ -276,7 +276,7 @@ def test_enhanced_dialogues_are_joined_by_the_whole_origin_id(origin: list[int],
         "origin_id": origin,
         "enhanced_role_think": "<role_thinking>Hm.</role_thinking> Tea?",
     }
-    assert one(her_row(enhanced_dialogues=[improved])).dialogue[0].pattern == expected
+    assert one(her_data(enhanced_dialogues=[improved])).dialogue[0].pattern == expected
 
 
 def test_completed_settings_are_preferred_and_originals_kept() -> None:
@@ -286,17 +286,17 @@ def test_completed_settings_are_preferred_and_originals_kept() -> None:
         "background": "kept",
         "background_enriched": "",
     }
-    row = her_row(scenario_enriched="A mill, burning.", character_datasets={"Ann": entry})
+    row = her_data(scenario_enriched="A mill, burning.", character_datasets={"Ann": entry})
     scene = one(row)
     assert scene.scenario == "A mill, burning."
     assert (scene.member("Ann").profile, scene.member("Ann").background) == ("new", "kept")
-    again = scene.to_her_row()
+    again = her_row(scene)
     assert (again["scenario"], again["scenario_enriched"]) == ("A mill.", "A mill, burning.")
     assert again["character_datasets"] == row["character_datasets"]
 
 
 def test_her_row_of_the_nested_kind() -> None:
-    flat = her_row()
+    flat = her_data()
     conversation = {key: flat[key] for key in ("scenario", "dialogues")}
     row = {
         "book_name": "The Mill",
@@ -319,7 +319,7 @@ def test_her_row_of_the_nested_kind() -> None:
         assert scene.dialogue[0].system_thinking == "plan" and scene.chapter == "II"
         assert scene.member("Ann").profile == "A miller."
         assert scene.extra["plot"]["text"] == "It was dusk."
-        again = one(scene.to_her_row())
+        again = one(her_row(scene))
         assert (again.key, again.cast, again.dialogue) == (scene.key, scene.cast, scene.dialogue)
         assert again.extra["plot"] == scene.extra["plot"]
 
@@ -332,7 +332,7 @@ def test_environment_of_her_rows_is_speech() -> None:
         "standard_format": "<role_action>Rain</role_action>",
     }
     scene = one(
-        her_row(dialogues=[entry, {"character": ENVIRONMENT, "standard_format": "<role_action>Wind</role_action>"}])
+        her_data(dialogues=[entry, {"character": ENVIRONMENT, "standard_format": "<role_action>Wind</role_action>"}])
     )
     assert [(segment.layer.letter, segment.text) for segment in scene.dialogue[0].segments] == [("S", "(Rain) Wind")]
 
@@ -470,7 +470,7 @@ def test_chat_samples(shared: Path) -> None:
         ({"conversations": []}, "at least one"),
         ({"conversations": [{"from": "ghost", "value": "x"}]}, r"'conversations\[0\]\.from': must be one of"),
         ({"messages": [{"role": "user", "content": None}]}, r"'messages\[0\]\.content': must be text"),
-        ({"book": "x"}, "is no conversation: it has .*read are `messages`"),
+        ({"book": "x"}, "is not a conversation: it has .*supported are `messages`"),
     ],
 )
 def test_bad_chat_samples(tmp_path: Path, row: dict[str, Any], match: str) -> None:
@@ -484,47 +484,47 @@ def test_bad_chat_samples(tmp_path: Path, row: dict[str, Any], match: str) -> No
 @pytest.mark.parametrize(
     ("row", "field", "match"),
     [
-        (coser_row(book=...), "book", "is missing; the row has"),
-        (coser_row(book="  "), "book", "is empty"),
-        (coser_row(book=7), "book", "must be text, got int 7"),
-        (coser_row(i_p=...), "i_p", "is missing"),
-        (coser_row(i_p="3b"), "i_p", "must be a whole number, got str '3b'"),
-        (coser_row(i_p=3.5), "i_p", "must be a whole number, got float 3.5"),
-        (coser_row(i_p=..., plot={"i_p": "x"}), "plot.i_p", "must be a whole number, got str 'x'"),
-        (coser_row(i_c=True), "i_c", "must be a whole number, got bool"),
-        (coser_row(scenario=...), "scenario", "is missing"),
-        (coser_row(dialogues=...), "dialogues", "is missing"),
-        (coser_row(dialogues=[]), "dialogues", "is empty"),
-        (coser_row(dialogues={"a": 1}), "dialogues", "must be a list"),
-        (coser_row(dialogues="no json"), "dialogues", "JSON text"),
-        (coser_row(dialogues=["hi"]), "dialogues[0]", "must be a dict"),
-        (coser_row(dialogues=[{"message": "hi"}]), "dialogues[0].character", "is missing"),
-        (coser_row(dialogues=[{"character": "Ann"}]), "dialogues[0].message", "must be text, got NoneType"),
-        (coser_row(character_profiles=[]), "character_profiles", "must be a dict"),
-        (coser_row(character_profiles={"Ann": 1}), "character_profiles.Ann", "must be text"),
-        (coser_row(key_characters=[{"name": 1}]), "key_characters[0].name", "must be text"),
-        (coser_row(language="fr"), "language", "'en' or 'zh', got 'fr'"),
-        (her_row(book_name=...), "book_name", "is missing"),
-        (her_row(i_c=...), "i_c", "is missing"),
-        (her_row(scenario=""), "scenario", "missing or empty"),
-        (her_row(dialogues=[{"character": "Ann"}]), "dialogues[0].message", "none of"),
-        (her_row(dialogues=[{"character": "Ann", "message": "x", "origin_id": "a"}]), "dialogues[0].origin_id", ""),
-        (her_row(dialogues=[{"character": "Ann", "message": "x", "origin_id": [.5]}]), "dialogues[0].origin_id", ""),
-        (her_row(character_datasets=[3]), "character_datasets[0]", "must be a dict"),
+        (coser_data(book=...), "book", "is missing; the row has"),
+        (coser_data(book="  "), "book", "is empty"),
+        (coser_data(book=7), "book", "must be text, got int 7"),
+        (coser_data(i_p=...), "i_p", "is missing"),
+        (coser_data(i_p="3b"), "i_p", "must be a whole number, got str '3b'"),
+        (coser_data(i_p=3.5), "i_p", "must be a whole number, got float 3.5"),
+        (coser_data(i_p=..., plot={"i_p": "x"}), "plot.i_p", "must be a whole number, got str 'x'"),
+        (coser_data(i_c=True), "i_c", "must be a whole number, got bool"),
+        (coser_data(scenario=...), "scenario", "is missing"),
+        (coser_data(dialogues=...), "dialogues", "is missing"),
+        (coser_data(dialogues=[]), "dialogues", "is empty"),
+        (coser_data(dialogues={"a": 1}), "dialogues", "must be a list"),
+        (coser_data(dialogues="no json"), "dialogues", "JSON text"),
+        (coser_data(dialogues=["hi"]), "dialogues[0]", "must be a dict"),
+        (coser_data(dialogues=[{"message": "hi"}]), "dialogues[0].character", "is missing"),
+        (coser_data(dialogues=[{"character": "Ann"}]), "dialogues[0].message", "must be text, got NoneType"),
+        (coser_data(character_profiles=[]), "character_profiles", "must be a dict"),
+        (coser_data(character_profiles={"Ann": 1}), "character_profiles.Ann", "must be text"),
+        (coser_data(key_characters=[{"name": 1}]), "key_characters[0].name", "must be text"),
+        (coser_data(language="fr"), "language", "'en' or 'zh', got 'fr'"),
+        (her_data(book_name=...), "book_name", "is missing"),
+        (her_data(i_c=...), "i_c", "is missing"),
+        (her_data(scenario=""), "scenario", "missing or empty"),
+        (her_data(dialogues=[{"character": "Ann"}]), "dialogues[0].message", "none of"),
+        (her_data(dialogues=[{"character": "Ann", "message": "x", "origin_id": "a"}]), "dialogues[0].origin_id", ""),
+        (her_data(dialogues=[{"character": "Ann", "message": "x", "origin_id": [.5]}]), "dialogues[0].origin_id", ""),
+        (her_data(character_datasets=[3]), "character_datasets[0]", "must be a dict"),
         ({"cast": [{"name": "Ann"}], "dialogue": [], "book": 3}, "book", "valid string"),
         ({"cast": [{"name": "Ann"}], "dialogue": [{"name": "Zoe"}], "book": "x"}, "", "not in the cast"),
-        (coser_row(scenario="A \ud83d mill."), "scenario", "half a character, '\\ud83d' at position 2"),
-        (coser_row(weight=[{"x": "\ude00"}]), "weight[0].x", "half a character"),
-        (coser_row(character_profiles={"\ud83d": "x"}), "character_profiles", "half a character"),
-        (her_row(dialogues=[{"character": "Ann", "message": "\ud83d hi"}]), "dialogues[0].message", "half"),
+        (coser_data(scenario="A \ud83d mill."), "scenario", "half a character, '\\ud83d' at position 2"),
+        (coser_data(weight=[{"x": "\ude00"}]), "weight[0].x", "half a character"),
+        (coser_data(character_profiles={"\ud83d": "x"}), "character_profiles", "half a character"),
+        (her_data(dialogues=[{"character": "Ann", "message": "\ud83d hi"}]), "dialogues[0].message", "half"),
         ({"cast": [{"name": "\ud83d"}], "dialogue": [], "book": "x"}, "cast[0].name", "half a character"),
-        ({"foo": 1}, "", "of no known kind; it has"),
+        ({"foo": 1}, "", "of an unknown kind; it has"),
         (["a list"], "", "must be a dict"),
     ],
 )  # fmt: skip
 def test_bad_rows_say_what_where_and_how(tmp_path: Path, row: Any, field: str, match: str) -> None:
     path = tmp_path / "bad.jsonl"
-    path.write_text(json.dumps(coser_row()) + "\n\n" + json.dumps(row) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(coser_data()) + "\n\n" + json.dumps(row) + "\n", encoding="utf-8")
     with pytest.raises(SceneError) as caught:
         load_scenes(path)
     assert str(caught.value).startswith(f"{path}, line 3")
@@ -533,7 +533,7 @@ def test_bad_rows_say_what_where_and_how(tmp_path: Path, row: Any, field: str, m
 
 
 def test_what_a_model_refuses_is_an_error_of_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "a.json", [coser_row(), coser_row()])
+    path = write(tmp_path / "a.json", [coser_data(), coser_data()])
     monkeypatch.setattr("her_hf.scenes.load.read_coser", lambda row: Character(name=""))
     with pytest.raises(SceneError, match=r"row 2, field 'name': String should have at least 1 character.*got str ''"):
         load_scenes(path)
@@ -541,7 +541,7 @@ def test_what_a_model_refuses_is_an_error_of_the_row(tmp_path: Path, monkeypatch
 
 def test_a_whole_character_may_be_written_in_two_halves(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    path.write_text(json.dumps([coser_row(scenario="A \U0001f600 mill.")]), encoding="ascii")
+    path.write_text(json.dumps([coser_data(scenario="A \U0001f600 mill.")]), encoding="ascii")
     assert load_scenes(path)[0].scenario == "A \U0001f600 mill."
     with pytest.raises(SceneError, match=r"line 1, field 'messages\[0\]\.content': has half a character"):
         write(path, json.dumps({"messages": [{"role": "user", "content": "\ud83d"}]}))
@@ -549,7 +549,7 @@ def test_a_whole_character_may_be_written_in_two_halves(tmp_path: Path) -> None:
 
 
 def test_all_bad_rows_are_reported_up_to_twenty(tmp_path: Path) -> None:
-    rows = [coser_row(book=...) if index % 2 else coser_row() for index in range(60)]
+    rows = [coser_data(book=...) if index % 2 else coser_data() for index in range(60)]
     with pytest.raises(SceneError) as caught:
         load_scenes(write(tmp_path / "bad.json", rows))
     lines = str(caught.value).splitlines()
@@ -561,13 +561,13 @@ def test_all_bad_rows_are_reported_up_to_twenty(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
-        ("a.json", b"{", "is no JSON"),
-        ("a.json", b"[" * 100_000, "is no JSON"),
+        ("a.json", b"{", "is not JSON"),
+        ("a.json", b"[" * 100_000, "is not readable JSON"),
         ("a.json", b"[]", "is empty"),
         ("a.jsonl", b"", "is empty"),
-        ("a.jsonl", b"{oops}\n", r"line 1: is no JSON"),
+        ("a.jsonl", b"{oops}\n", r"line 1: is not JSON"),
         ("a.json", b"\xff\xfe\x00", "neither UTF-8 text"),
-        ("a.parquet", b"PAR1 broken", "is no sound Parquet file"),
+        ("a.parquet", b"PAR1 broken", "is not a valid Parquet file"),
         ("a.png", b"\x89PNG\r\n\x1a\n", "without a character card"),
     ],
 )
@@ -582,7 +582,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, ma
 
 
 def test_bad_ones_are_left_out_when_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    rows = [coser_row(), coser_row(book=...), book(), coser_row(i_p="x"), "no row"]
+    rows = [coser_data(), coser_data(book=...), book(), coser_data(i_p="x"), "no row"]
     rows[2]["plots"][1]["conversation"][0]["dialogues"][0]["message"] = 5
     write(tmp_path / "a.json", rows)
     (tmp_path / "b.json").write_bytes(b"{")
@@ -592,22 +592,22 @@ def test_bad_ones_are_left_out_when_asked(tmp_path: Path, caplog: pytest.LogCapt
     found = load_scenes(tmp_path, on_error="skip")
     assert [scene.key for scene in found] == [("The Mill", 3, 0), ("A", 9, 4)]
     for words in ("a.json: 4 bad rows", "row 2, field 'book'", "row 3, field 'plots[1].conversation[0].dialogues[0]",
-                  "row 4, field 'i_p'", "row 5: must be a dict", "b.json: is no JSON"):  # fmt: skip
+                  "row 4, field 'i_p'", "row 5: must be a dict", "b.json: is not JSON"):  # fmt: skip
         assert words in caplog.text
 
 
 def test_of_a_file_that_breaks_off_the_rows_before_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps(coser_row()) + "\n" + json.dumps(coser_row())[:-9], encoding="utf-8")
+    path.write_text(json.dumps(coser_data()) + "\n" + json.dumps(coser_data())[:-9], encoding="utf-8")
     assert len(load_scenes(path, on_error="skip")) == 1
 
 
 def test_leaving_all_out_is_an_error(tmp_path: Path) -> None:
-    write(tmp_path / "a.json", [coser_row(book=...)])
+    write(tmp_path / "a.json", [coser_data(book=...)])
     with pytest.raises(SceneError, match=r"a\.json, row 1, field 'book'"):
         load_scenes(tmp_path / "a.json", on_error="skip")
     write(tmp_path / "b.json", "{")
-    with pytest.raises(SceneError, match=r"2 bad rows\n.*field 'book'.*\n  .*is no JSON"):
+    with pytest.raises(SceneError, match=r"2 bad rows\n.*field 'book'.*\n  .*is not JSON"):
         load_scenes(tmp_path, on_error="skip")
     with pytest.raises(ValueError, match=r"on_error must be one of \['raise', 'skip'\], got 'ignore'"):
         load_scenes(tmp_path, on_error="ignore")  # type: ignore[arg-type]
@@ -623,20 +623,22 @@ def nested(depth: int) -> Any:
     return value
 
 
-@pytest.mark.parametrize("row", [coser_row(), her_row(), {"name": "Mira", "first_mes": "Hm.", "scenario": "A pier."}])
+@pytest.mark.parametrize(
+    "row", [coser_data(), her_data(), {"name": "Mira", "first_mes": "Hm.", "scenario": "A pier."}]
+)
 def test_nested_rows_work_throughout_or_name_their_file(tmp_path: Path, row: dict[str, Any]) -> None:
     path = tmp_path / "deep.json"
     most = MAX_DEPTH - (10 if "first_mes" in row else 0)
     (scene,) = load_scenes(write(path, {**row, "extensions": nested(most - 1)}))
     assert Scene.model_validate_json(scene.model_dump_json()) == scene
-    for again in (scene.model_dump_json(), scene.to_her_row(), scene.to_coser()):
+    for again in (scene.model_dump_json(), her_row(scene), coser_row(scene)):
         assert load_scenes(write(path, again))[0].dialogue == scene.dialogue, "it can be written and read again"
     for depth in (most, 400, 900):
         write(path, {**row, "extensions": nested(depth)})
         with pytest.raises(SceneError, match=r"deep\.json, line 1, field 'extensions\[0\]\.x\[0\]': is nested deeper"):
             load_scenes(path)
     for text in ('{"extensions": ' + "[" * 200_000, "[" * 200_000 + "]" * 200_000, '{"a":' * 200_000):
-        with pytest.raises(SceneError, match=r"deep\.json.*: is no JSON"):
+        with pytest.raises(SceneError, match=r"deep\.json.*: is not readable JSON"):
             load_scenes(write(path, text))
 
 
@@ -645,11 +647,11 @@ def test_nested_rows_work_throughout_or_name_their_file(tmp_path: Path, row: dic
     [
         {f"field {number}": 1 for number in range(20_000)},
         {"x" * 1_000_000: 1},
-        coser_row(book=..., **{f"field {number}": 1 for number in range(20_000)}),
-        coser_row(language="fr" * 500_000),
-        coser_row(dialogues=[[1] * 100_000]),
-        coser_row(dialogues="x" * 1_000_000),
-        coser_row(character_profiles={"n" * 1_000_000: 1}),
+        coser_data(book=..., **{f"field {number}": 1 for number in range(20_000)}),
+        coser_data(language="fr" * 500_000),
+        coser_data(dialogues=[[1] * 100_000]),
+        coser_data(dialogues="x" * 1_000_000),
+        coser_data(character_profiles={"n" * 1_000_000: 1}),
         {"cast": [{"name": f"Guest {number}"} for number in range(9_000)], "dialogue": [{"name": "Z"}], "book": "x"},
         {"cast": [{"name": "z" * 9_000}] * 2, "dialogue": [], "book": "x"},
         {"spec": "chara_card_" + "9" * 1_000_000},
@@ -663,11 +665,11 @@ def test_texts_of_errors_are_bounded(tmp_path: Path, row: Any) -> None:
 
 
 def test_texts_of_many_errors_are_bounded(tmp_path: Path) -> None:
-    row = coser_row(book=..., **{"x" * 1_000: 1})
+    row = coser_data(book=..., **{"x" * 1_000: 1})
     with pytest.raises(SceneError) as caught:
         load_scenes(write(tmp_path / "b.json", [row] * 40))
     assert len(str(caught.value)) < 20_000 and str(caught.value).endswith("and 20 more")
-    (tmp_path / "c.json").write_text(json.dumps(coser_row(**{"y" * 100_000: ["\ud83d"]})), encoding="ascii")
+    (tmp_path / "c.json").write_text(json.dumps(coser_data(**{"y" * 100_000: ["\ud83d"]})), encoding="ascii")
     with pytest.raises(SceneError, match="has half a character") as caught:
         load_scenes(tmp_path / "c.json")
     assert len(str(caught.value)) < 1_500
@@ -682,7 +684,7 @@ def test_names_of_a_large_cast_are_not_all_listed() -> None:
 
 def test_long_keys_over_many_values_cost_nothing() -> None:
     start = time.process_time()
-    one(coser_row(**{"k" * 1_000_000: list(range(100_000))}))
+    one(coser_data(**{"k" * 1_000_000: list(range(100_000))}))
     assert time.process_time() - start < 5  # 0.1; as paths they would take 100 GB
 
 
@@ -702,7 +704,7 @@ def test_what_lies_among_cards_is_named(tmp_path: Path, caplog: pytest.LogCaptur
     for words in (
         "portrait.png: is a picture without",
         "lore.json, line 1: is a lorebook",
-        "settings.json, line 1: is of no",
+        "settings.json, line 1: is of an unknown",
         "list.json: 2 bad rows",
         "text.json, row 1: must be a dict, got str 'x'",
         "log.jsonl, line 1: is a conversation without a scene",
@@ -728,21 +730,21 @@ def test_cards_called_as_the_visitor_are_passed_over(
             write(tmp_path / f"{card['name']}.json", card)
     source = tmp_path / "cards.json" if one_file else tmp_path
     assert [scene.book for scene in load_scenes(source, visitor="bea")] == ["Ada"]
-    assert "left out: " in caplog.text and "is 'Bea', and the visitor is called so too" in caplog.text
+    assert "skipped: " in caplog.text and "is 'Bea', which is also the visitor's name" in caplog.text
 
 
 def test_a_folder_without_any_scene_says_what_is_there(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "portrait.png")
     write(tmp_path / "settings.json", {"theme": "dark"})
-    with pytest.raises(SceneError, match=r"(?s)2 bad rows.*picture without a character card.*of no known kind"):
+    with pytest.raises(SceneError, match=r"(?s)2 bad rows.*picture without a character card.*of an unknown kind"):
         load_scenes(tmp_path)
 
 
 def test_two_spellings_of_a_title_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     titles = ("The Miller's Tale", "The Miller’s Tale", "the millers  tale", "The Mill")
-    write(tmp_path / "a.json", [coser_row(book=title) for title in titles])
+    write(tmp_path / "a.json", [coser_data(book=title) for title in titles])
     assert len(load_scenes(tmp_path / "a.json")) == 4
-    assert "one book in 3 spellings" in caplog.text and "'The Miller’s Tale'" in caplog.text
+    assert "3 spellings of one book title" in caplog.text and "'The Miller’s Tale'" in caplog.text
     assert len({title_key(title) for title in titles}) == 2
     assert title_key("???") != title_key("!!!") and title_key("三国") != title_key("水浒")
 
@@ -751,7 +753,7 @@ def test_a_parquet_file_damaged_anywhere_is_a_scene_error_or_rows(tmp_path: Path
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
     import pyarrow
 
-    path, table = tmp_path / "a.parquet", pyarrow.Table.from_pylist([coser_row(plot=None), coser_row(plot=None)])
+    path, table = tmp_path / "a.parquet", pyarrow.Table.from_pylist([coser_data(plot=None), coser_data(plot=None)])
     for compression in ("snappy", "none"):
         parquet.write_table(table, path, compression=compression)
         data = path.read_bytes()
@@ -768,11 +770,11 @@ def test_a_parquet_file_damaged_anywhere_is_a_scene_error_or_rows(tmp_path: Path
 
 
 def test_kinds_are_told_from_content_not_from_names(tmp_path: Path) -> None:
-    scene = one(coser_row())
-    lines = [json.dumps(row) for row in (coser_row(), her_row(), json.loads(scene.model_dump_json()))]
+    scene = one(coser_data())
+    lines = [json.dumps(row) for row in (coser_data(), her_data(), json.loads(scene.model_dump_json()))]
     path = write(tmp_path / "mixed.txt", "\ufeff" + "\n".join(lines))
     assert [scene.key for scene in load_scenes(path)] == [("The Mill", 3, 0), ("The Mill", 3, 1), ("The Mill", 3, 0)]
-    assert load_scenes(str(write(tmp_path / "one.data", coser_row())))[0] == scene
+    assert load_scenes(str(write(tmp_path / "one.data", coser_data())))[0] == scene
 
 
 def test_a_table_gives_each_scene_its_own_cast(tmp_path: Path) -> None:
@@ -781,8 +783,8 @@ def test_a_table_gives_each_scene_its_own_cast(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets", reason="needs datasets")
     import pyarrow
 
-    other = coser_row(book="B", character_profiles={"Zoe": "A smith.", "Yan": "A cook."}, key_characters=[])
-    rows = [coser_row(), other]
+    other = coser_data(book="B", character_profiles={"Zoe": "A smith.", "Yan": "A cook."}, key_characters=[])
+    rows = [coser_data(), other]
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
     direct = [one(row) for row in rows]
     assert [[member.name for member in scene.cast] for scene in direct][1] == [
@@ -794,7 +796,7 @@ def test_a_table_gives_each_scene_its_own_cast(tmp_path: Path) -> None:
     ):
         assert [scene.cast for scene in loaded] == [scene.cast for scene in direct]
         assert [scene.messages_for("Ann") for scene in loaded] == [scene.messages_for("Ann") for scene in direct]
-        assert [one(scene.to_coser()).cast for scene in loaded] == [scene.cast for scene in direct]
+        assert [one(coser_row(scene)).cast for scene in loaded] == [scene.cast for scene in direct]
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -818,9 +820,9 @@ def test_datasets_opens_the_same_rows(tmp_path: Path) -> None:
 def test_splits_by_file_names(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for name, book_title in (("train-00000-of-00001.json", "A"), ("test.json", "B"), ("dev.json", "C")):
-        write(tmp_path / "data" / name, [coser_row(book=book_title)])
+        write(tmp_path / "data" / name, [coser_data(book=book_title)])
     write(tmp_path / "notes.txt", "not data")
-    write(tmp_path / "more.json", [coser_row(book="D")])
+    write(tmp_path / "more.json", [coser_data(book="D")])
     assert [scene.book for scene in load_scenes(tmp_path)] == ["A", "C", "B", "D"]
     assert [scene.book for scene in load_scenes(tmp_path, "validation")] == ["C"]
     with pytest.raises(SceneError, match=r"no split 'dev'; it has \['test', 'train', 'validation'\]"):
@@ -828,19 +830,19 @@ def test_splits_by_file_names(tmp_path: Path) -> None:
 
 
 def test_what_tools_leave_beside_the_files_of_splits_is_passed_over(tmp_path: Path) -> None:
-    write(tmp_path / "train.jsonl", json.dumps(coser_row(book="A")))
+    write(tmp_path / "train.jsonl", json.dumps(coser_data(book="A")))
     write(tmp_path / "dataset_infos.json", {"default": {"splits": {}}})
     for name in ("loss.png", "train_loss.png"):
         (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n")
     assert [scene.book for scene in load_scenes(tmp_path)] == ["A"]
     assert [scene.book for scene in load_scenes(tmp_path, "train")] == ["A"]
     write(tmp_path / "more.json", "{")
-    with pytest.raises(SceneError, match=r"more\.json: is no JSON"):
+    with pytest.raises(SceneError, match=r"more\.json: is not JSON"):
         load_scenes(tmp_path)
 
 
 def test_names_of_files_are_no_patterns(tmp_path: Path) -> None:
-    write(tmp_path / "train-[1].json", [coser_row(book="A")])
+    write(tmp_path / "train-[1].json", [coser_data(book="A")])
     assert [scene.book for scene in load_scenes(tmp_path, "train")] == ["A"]
 
 
@@ -849,9 +851,9 @@ def test_names_of_files_are_no_patterns(tmp_path: Path) -> None:
     [
         ("configs: 3", "configs", "must be a list of configs, got int 3"),
         ("configs: [3]", "configs", "must be a list of configs"),
-        ("date: 2023-02-30", "", "has a head that is no YAML which can be read (day is out of range"),
-        (f"x: {'9' * 5_000}", "", "has a head that is no YAML which can be read (Exceeds the limit"),
-        (f"a: {'[' * 3_000}", "", "has a head that is no YAML which can be read (maximum recursion"),
+        ("date: 2023-02-30", "", "has a head that is not readable YAML (day is out of range"),
+        (f"x: {'9' * 5_000}", "", "has a head that is not readable YAML (Exceeds the limit"),
+        (f"a: {'[' * 3_000}", "", "has a head that is not readable YAML (maximum recursion"),
         ("configs:\n- data_files: ''", "data_files", "must be paths of files or patterns of them, got str ''"),
         ("configs:\n- data_files: 3", "data_files", "got int 3"),
         ("configs:\n- data_files: [{split: train}]", "data_files", "got NoneType"),
@@ -860,7 +862,7 @@ def test_names_of_files_are_no_patterns(tmp_path: Path) -> None:
     ],
 )
 def test_a_card_with_a_bad_head(tmp_path: Path, head: str, field: str, match: str) -> None:
-    write(tmp_path / "a.json", [coser_row()])
+    write(tmp_path / "a.json", [coser_data()])
     write(tmp_path / "README.md", f"---\n{head}\n---\n")
     with pytest.raises(SceneError) as caught:
         load_scenes(tmp_path)
@@ -882,7 +884,7 @@ def test_folder_without_data(tmp_path: Path) -> None:
 
 
 def test_split_of_a_single_file(tmp_path: Path) -> None:
-    path = write(tmp_path / "test_set.json", [coser_row(), coser_row(tag="ood", book="B")])
+    path = write(tmp_path / "test_set.json", [coser_data(), coser_data(tag="ood", book="B")])
     assert len(load_scenes(path)) == len(load_scenes(path, "test")) == 2
     assert [scene.book for scene in load_scenes(path, "ood")] == ["B"]
     with pytest.raises(SceneError, match=r"no split 'train'; its scenes have tags \['id', 'ood'\]"):
@@ -891,7 +893,7 @@ def test_split_of_a_single_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["no/such/file.json", "missing.json", "/nowhere"])
 def test_no_such_source(source: str) -> None:
-    with pytest.raises(SceneError, match="no file or folder here, and no Hub dataset is called like that"):
+    with pytest.raises(SceneError, match="neither a file or folder here nor the id of a Hub dataset"):
         load_scenes(source)
 
 
@@ -899,5 +901,5 @@ def test_no_such_dataset_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert hub.constants.HF_HUB_OFFLINE
-    with pytest.raises(SceneError, match=r"nobody/nothing: .*the Hub gave no dataset of that name.*local copy"):
+    with pytest.raises(SceneError, match=r"nobody/nothing: .*the Hub has no dataset of that name.*local copy"):
         load_scenes("nobody/nothing")

@@ -23,7 +23,18 @@ from her_hf.dual_layer import (
     parse_turn,
     view_text,
 )
-from her_hf.scenes import START, Character, CharacterKind, Scene, SceneError, load_scenes, read_turn, scenes_in
+from her_hf.scenes import (
+    START,
+    Character,
+    CharacterKind,
+    Scene,
+    SceneError,
+    coser_row,
+    her_row,
+    load_scenes,
+    read_turn,
+    scenes_in,
+)
 from tests.support.paths import FIXTURES, ROOT
 
 MINI = FIXTURES / "scenes" / "mini.jsonl"
@@ -218,7 +229,7 @@ def test_no_message_shows_system_thinking_of_environment() -> None:
         row = {"book": "The Mill", "book_name": "The Mill", "i_p": 0, "i_c": 0, "scenario": "A mill."}
         row["dialogues"] = [messages[0], {"character": "Environment", key: said}]
         (one,), _ = scenes_in(row)
-        for again in (one, scenes_in(one.to_her_row())[0][0], scenes_in(one.to_coser())[0][0]):
+        for again in (one, scenes_in(her_row(one))[0][0], scenes_in(coser_row(one))[0][0]):
             assert again.messages_for("Ann")[-1]["content"] == "Environment: Wind. Rain."
 
 
@@ -295,17 +306,17 @@ def test_a_scene_survives_json_and_both_row_forms(
     one = scene(*moves, scenario=scenario, i_p=2, i_c=1, chapter=chapter, cast=cast, extra=extra)
     again = Scene.model_validate_json(one.model_dump_json())
     assert again == one and [turn.origin_id for turn in again.dialogue] == [turn.origin_id for turn in one.dialogue]
-    for write in (one.to_her_row, one.to_coser):
+    for write in (her_row, coser_row):
         if not moves or not scenario.strip():
             with pytest.raises(SceneError, match="is empty, but a row needs"):
-                write()
+                write(one)
             continue
-        from_plot = write == one.to_coser and bool(plot) and "key_characters" in plot
+        from_plot = write == coser_row and bool(plot) and "key_characters" in plot
         if from_plot and any(member.name == "Dee" and not member.description for member in silent):
             with pytest.raises(SceneError, match="'Dee', whose description would not come back"):
-                write()
+                write(one)
             continue
-        row = write()
+        row = write(one)
         (read,), bad = scenes_in(json.loads(json.dumps(row)))
         assert not bad
         assert all(read.extra[key] == value for key, value in extra.items() if key != "plot")
@@ -313,7 +324,7 @@ def test_a_scene_survives_json_and_both_row_forms(
         assert {key: value for key, value in (read.extra.get("plot") or {}).items() if key != "chapter"} == {
             key: value for key, value in (plot or {}).items() if key != "chapter"
         }
-        if write == one.to_her_row:
+        if write == her_row:
             assert [turn.origin_id for turn in read.dialogue] == [turn.origin_id for turn in one.dialogue]
         thinkers = one.dialogue if "book_name" in row else [turn for turn in one.dialogue if turn.name != ENVIRONMENT]
         assert [turn.name for turn in read.dialogue] == [turn.name for turn in one.dialogue]
@@ -420,9 +431,9 @@ def test_no_word_of_the_test_set_is_lost(scenes: list[Scene], rows: list[dict[st
 
 def test_test_set_round_trips(scenes: list[Scene], rows: list[dict[str, Any]]) -> None:
     for one, row in zip(scenes, rows, strict=True):
-        assert one.to_coser() == row
+        assert coser_row(one) == row
         assert Scene.model_validate_json(one.model_dump_json()) == one
-        (again,), _ = scenes_in(one.to_her_row())
+        (again,), _ = scenes_in(her_row(one))
         assert (again.key, again.cast, again.dialogue) == (one.key, one.cast, one.dialogue)
         assert [turn.origin_id for turn in again.dialogue] == [turn.origin_id for turn in one.dialogue]
         assert again.extra["plot"] == row["plot"] and again.extra["weight"] == row["weight"]
@@ -477,16 +488,16 @@ def test_book_has_the_scenes_that_the_test_set_took_from_it(shared: Path, scenes
 )
 def test_what_a_row_cannot_say_is_not_written(changes: dict[str, Any], field: str, match: str) -> None:
     one = scene(("Ann", "Tea?"), scenario="A mill.").model_copy(update=changes)
-    for write in (one.to_her_row, one.to_coser):
+    for write in (her_row, coser_row):
         with pytest.raises(SceneError, match=match) as caught:
-            write()
+            write(one)
         assert caught.value.field == field
 
 
 def test_a_row_of_her_becomes_one_of_coser() -> None:
     row = json.loads(MINI.read_text(encoding="utf-8").splitlines()[0]) | {"trace_id_book_chapter": "mill_II"}
     (one,), _ = scenes_in(row)
-    (again,), _ = scenes_in(one.to_coser())
+    (again,), _ = scenes_in(coser_row(one))
     assert [(turn.name, turn.segments) for turn in again.dialogue] == [(t.name, t.segments) for t in one.dialogue]
     assert again.cast == one.cast and not set(again.extra) & {"trace_id_book_chapter", "character_datasets"}
 
@@ -501,7 +512,7 @@ def test_a_changed_turn_is_written_anew_and_all_else_kept() -> None:
     turns = list(one.dialogue)
     turns[1] = parse_turn("<system_thinking>New plan.</system_thinking>Odile Marsh: No.", origin_id=turns[1].origin_id)
     changed = one.model_copy(update={"dialogue": turns, "scenario": "Noon."})
-    row, before = changed.to_her_row(), json.loads(MINI.read_text(encoding="utf-8").splitlines()[0])
+    row, before = her_row(changed), json.loads(MINI.read_text(encoding="utf-8").splitlines()[0])
     assert row["scenario"] == "Noon." and row["trace_id"] == before["trace_id"]
     assert row["dialogues"][1] == {
         "character": "Odile Marsh",
@@ -519,7 +530,7 @@ def test_a_changed_turn_is_written_anew_and_all_else_kept() -> None:
 def test_a_changed_character_is_written_anew(rows: list[dict[str, Any]]) -> None:
     (one,), _ = scenes_in(rows[0])
     cast = [member.model_copy(update={"profile": "New.", "background": "Once."}) for member in one.cast]
-    for row in (one.model_copy(update={"cast": cast}).to_coser(), one.model_copy(update={"cast": cast}).to_her_row()):
+    for row in (coser_row(one.model_copy(update={"cast": cast})), her_row(one.model_copy(update={"cast": cast}))):
         (again,), _ = scenes_in(row)
         assert [(m.name, m.profile, m.background, m.motivation) for m in again.cast] == [
             (m.name, m.profile, m.background, m.motivation) for m in cast
@@ -529,7 +540,7 @@ def test_a_changed_character_is_written_anew(rows: list[dict[str, Any]]) -> None
 def test_fixture_rows_come_out_as_they_went_in() -> None:
     lines = [json.loads(line) for line in MINI.read_text(encoding="utf-8").splitlines()]
     loaded = load_scenes(MINI)
-    assert [one.to_her_row() for one in loaded] == lines
+    assert [her_row(one) for one in loaded] == lines
     assert [one.language for one in loaded] == ["en", "zh"]
 
 

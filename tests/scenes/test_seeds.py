@@ -106,7 +106,7 @@ def test_the_hub_is_asked_for_the_configs(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_hub_that_cannot_be_reached_is_an_error() -> None:
-    with pytest.raises(SceneError, match="the Hub gave no dataset"):
+    with pytest.raises(SceneError, match="the Hub has no dataset"):
         load_seeds(HUB, "zh")
 
 
@@ -122,10 +122,10 @@ def test_a_missing_column_is_named_with_file_and_row(tmp_path: Path, column: str
     [
         ({"ai_setting": "  "}, "field 'ai_setting': is empty"),
         ({"ai_prologue": 3}, "field 'ai_prologue': must be text"),
-        ({"user_name": "Ann"}, "field 'user_name': is 'Ann', as is ai_name"),
+        ({"user_name": "Ann"}, "field 'user_name': is 'Ann', the same as ai_name"),
         ({"ai_name": "Environment"}, "field 'ai_name': is 'Environment'"),
         ({"id": True}, "field 'id': must be a text or whole number"),
-        ({"id": "first"}, "field 'id': is 'first', as of an earlier en seed"),
+        ({"id": "first"}, "field 'id': is 'first', like that of an earlier en seed"),
         ({"language": "fr"}, "field 'language'"),
     ],
 )

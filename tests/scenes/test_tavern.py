@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from her_hf.dual_layer import ZERO_WIDTH_SPACE, parse_turn
-from her_hf.scenes import SceneError, load_scenes, scenes_in
+from her_hf.scenes import SceneError, coser_row, her_row, load_scenes, scenes_in
 from her_hf.scenes.readers.macros import MAX_DEPTH, Macros
 from her_hf.scenes.readers.tavern import read_card, starred_to_actions
 
@@ -72,7 +72,7 @@ def test_greetings_share_the_card_and_nothing_else() -> None:
 @pytest.mark.parametrize("card", [CARD, CARD["data"], changed(nickname="Mi") | {"spec": "chara_card_v3"}])
 def test_scenes_of_cards_can_be_written_as_rows(card: dict[str, Any]) -> None:
     for scene in read_card(card):
-        for row in (scene.to_her_row(), scene.to_coser()):
+        for row in (her_row(scene), coser_row(scene)):
             (again,), bad = scenes_in(json.loads(json.dumps(row)))
             assert not bad
             assert (again.key, again.cast, again.dialogue) == (scene.key, scene.cast, scene.dialogue)
@@ -143,7 +143,7 @@ def test_starred_runs_are_actions(said: str, expected: str) -> None:
         (changed(name=""), "data.name", "is empty"),
         (changed(name=None), "data.name", "is missing"),
         (changed(first_mes=3), "data.first_mes", "must be text"),
-        (changed(name="Environment"), "data.name", "the world around"),
+        (changed(name="Environment"), "data.name", "reserved for the world"),
         (changed(character_book="x"), "data.character_book", "must be a dict with 'entries'"),
         (changed(character_book={"entries": 3}), "data.character_book.entries", "must be a list"),
         ({"spec": "chara_card_v9", "data": {}}, "spec", "chara_card_v9"),
@@ -203,7 +203,7 @@ def test_a_lorebook_is_no_card(tmp_path: Path, row: dict[str, Any]) -> None:
 
 
 def test_the_description_of_a_program_is_no_card(tmp_path: Path) -> None:
-    with pytest.raises(SceneError, match="of no known kind"):
+    with pytest.raises(SceneError, match="of an unknown kind"):
         load_scenes(written(tmp_path / "package.json", {"name": "x", "description": "y", "scripts": {}}))
 
 
@@ -250,7 +250,7 @@ def test_two_decorators_say_whether_an_entry_is_constant() -> None:
 def test_bad_entries_are_counted(bad: Any, caplog: pytest.LogCaptureFixture) -> None:
     book = {"entries": [bad, entry("First."), bad]}
     assert read_card(changed(character_book=book, description=""))[0].cast[0].profile == "First."
-    assert "2 of its lorebook's entries are no dict or have no text, and are not used" in caplog.text
+    assert "2 of its lorebook's entries are not dicts or have no text, and are not used" in caplog.text
 
 
 def test_a_card_may_say_everything_in_its_lorebook() -> None:
@@ -278,7 +278,7 @@ def test_a_large_lorebook_and_many_greetings_are_read_in_seconds() -> None:
     [
         ("A bell.", ["A bell."], ""),
         (["A bell.", None, "  "], ["A bell."], ""),
-        (["A bell.", 3, {"text": "x"}], ["A bell."], "2 of its alternate greetings are no text"),
+        (["A bell.", 3, {"text": "x"}], ["A bell."], "2 of its alternate greetings are not text"),
         ({"0": "A bell."}, [], "1 of its alternate greetings"),
         (None, [], ""),
     ],
@@ -386,15 +386,15 @@ def test_a_character_called_as_the_visitor(tmp_path: Path, name: str) -> None:
     path = written(tmp_path / "card.json", changed(name=name))
     assert load_scenes(path)[0].cast[1].name == "Stranger"
     assert load_scenes(path, visitor="Tom")[0].cast[1].name == "Tom"
-    with pytest.raises(SceneError, match=r"card\.json, line 1, field 'data.name': is .* the visitor is called so too"):
+    with pytest.raises(SceneError, match=r"card\.json, line 1, field 'data.name': is .* also the visitor's name"):
         load_scenes(path, visitor="User")
 
 
 @pytest.mark.parametrize("visitor", [" ", "a: b", "<think>", "x" * 41, "[Tom]"])
 def test_names_of_visitors_are_checked(visitor: str) -> None:
-    with pytest.raises(ValueError, match="A name has 1 to 40 characters"):
+    with pytest.raises(ValueError, match="A name must have 1 to 40 characters"):
         read_card(CARD, visitor=visitor)
-    with pytest.raises(ValueError, match="the world around"):
+    with pytest.raises(ValueError, match="reserved for the world"):
         read_card(CARD, visitor="environment")
 
 

@@ -59,7 +59,7 @@ def test_where_alpha_is_undefined_it_is_none(table: Any) -> None:
 @pytest.mark.parametrize(
     ("table", "level", "message"),
     [
-        ([[1, 2], [1]], "interval", r"None where missing; got rows of \[1, 2\]"),
+        ([[1, 2], [1]], "interval", r"None if missing; got rows of \[1, 2\]"),
         ([[1, 2], [1, 2]], "ratio", "level must be one of .* got 'ratio'"),
         ([["a"], ["b"]], "ordinal", "level 'ordinal' needs numbers, got a text"),
     ],

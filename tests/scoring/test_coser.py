@@ -83,7 +83,7 @@ def test_severities_that_make_the_judgement_missing(value: object) -> None:
     "key", ["Severity Score", "severity (1-10)", "**severity**", "severity\u200b", "严重程度", "flaw"]
 )
 def test_a_severity_under_another_key_is_not_absent(key: str) -> None:
-    with pytest.raises(ValueError, match=r"severity must be there, got .* instead; count the judgement as missing"):
+    with pytest.raises(ValueError, match=r"severity must be given, got .* instead; count the judgement as missing"):
         read_severity({"instance": "x", key: 10})
     assert read_severity({"instance": "x", "reason": "y", "Severity": 10, key: 3}) == 10.0
     assert read_severity({"instance": "x", "reason": "y"}) == 1.0
@@ -97,7 +97,7 @@ def test_a_severity_under_another_key_is_not_absent(key: str) -> None:
         (None, 0, "flaws must be a list of objects, got NoneType"),
         ({"severity": 3}, 0, "flaws must be a list of objects, got dict"),
         ("none", 0, "flaws must be a list of objects, got str"),
-        ([], -1, "character_turns must be an integer from 0 up, got -1"),
+        ([], -1, "character_turns must be an integer of at least 0, got -1"),
         ([], 2.0, "got 2.0"),
         ([], True, "got True"),
         ([], None, "got None"),

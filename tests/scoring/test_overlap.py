@@ -72,7 +72,7 @@ def test_rouge_l_by_hand(reference: str, candidate: str, value: float) -> None:
 
 @pytest.mark.parametrize(("measure", "reference"), [(bleu, ""), (bleu, " \n"), (rouge_l, ""), (rouge_l, " \n")])
 def test_an_empty_reference_is_an_error_not_a_zero(measure: Callable[[str, str], float], reference: str) -> None:
-    with pytest.raises(ValueError, match=r"holds nothing to compare with, got .* leave the case out"):
+    with pytest.raises(ValueError, match=r"has no words to compare with, got .* leave the case out"):
         measure(reference, "one two")
 
 

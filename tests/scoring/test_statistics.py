@@ -158,7 +158,7 @@ def test_one_pair_proves_nothing() -> None:
         ([None], [1.0], {}, "no pair is complete among 1"),
         ([1.0], [1.0, 2.0], {}, "got 1 and 2 values"),
         ([math.inf], [1.0], {}, "finite"),
-        ([1.0], [2.0], {"resamples": 0}, "at least one resample, got 0"),
+        ([1.0], [2.0], {"resamples": 0}, "resamples must be at least 1, got 0"),
     ],
 )
 def test_paired_tests_refuse(first: Any, second: Any, options: dict[str, Any], message: str) -> None:

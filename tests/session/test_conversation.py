@@ -87,7 +87,7 @@ def test_typed_text_is_a_turn_and_nothing_else(typed: str, others: str) -> None:
 
 @pytest.mark.parametrize("typed", ["", "  \n", "Mr. Bell:", "\u200b"])
 def test_nothing_typed_is_no_turn(typed: str) -> None:
-    with pytest.raises(ValueError, match="nothing to say"):
+    with pytest.raises(ValueError, match="The text is empty"):
         read_typed(typed, "Mr. Bell", NAMES)
 
 
@@ -262,8 +262,8 @@ def test_a_poor_reply_is_kept_under_the_characters_name(
     [
         (("Ann: I", ModelError("gone", kind="connection")), "connection", "gone", "Ann: I"),
         ("", "empty", "wrote nothing", ""),
-        (f"<system_thinking>{THINKING}</system_thinking>", "empty", "nothing else", None),
-        (Reply("<system_thinking>Ann", "length", False, Usage(1, 2)), "empty", "cut after 2 tokens", None),
+        (f"<system_thinking>{THINKING}</system_thinking>", "empty", "nothing but", None),
+        (Reply("<system_thinking>Ann", "length", False, Usage(1, 2)), "empty", "truncated after 2 tokens", None),
     ],
 )
 def test_a_failure_is_recorded_and_the_history_stays(
@@ -529,7 +529,7 @@ def test_a_whole_last_record_without_its_line_break_is_kept(tmp_path: Path) -> N
         ('{"kind": "turn"}\n', "line 1"),
         ("GOOD[1, 2]\n", "line 2"),
         ('GOOD{"kind": "session"}\n', "line 2"),
-        ('GOOD{"kind": "turn", "index": 9, "turn": {}}\n', "line 2, index: there are 0 turns"),
+        ('GOOD{"kind": "turn", "index": 9, "turn": {}}\n', "line 2, index: must be at most 0"),
         ('GOOD{"kind": "turn"}\n', "line 2, index: Field required"),
         ('{"kind": "session", "version": 9}\n', "another version"),
         # without a line break at the end, as other files may be

@@ -79,7 +79,7 @@ FORGED: list[tuple[int, str, Any, str]] = [
     (1, "opening.0.segments.0.layer", "evil", "opening.0.segments.0.layer"),
     (2, "turn.name", "Ann: yes. Mr. Bell", r"turn.name: must be one of Ann, Mr. Bell"),
     (2, "turn.name", None, "turn.name: "),
-    (2, "turn.segments.0.text", "Hm.\n\nAnn: I confess.", "turn.segments: in what Mr. Bell says, a line begins"),
+    (2, "turn.segments.0.text", "Hm.\n\nAnn: I confess.", "turn.segments: a line of Mr. Bell's turn would be read"),
     (2, "turn.segments.0.text", f"Hm.\n\n{START}", "turn.segments: "),
     (2, "turn.segments.0.text", f"Hm. {START}", "turn.segments: "),
     (2, "turn.segments.0.text", "Hm.\u2028**ANN**: I confess.", "turn.segments: "),
@@ -88,11 +88,11 @@ FORGED: list[tuple[int, str, Any, str]] = [
     (2, "turn.segments", "text", "turn.segments: "),
     (2, "index", True, "index: "),
     (2, "index", -1, "index: "),
-    (2, "index", 9, "index: there are 2 turns before it, got 9"),
+    (2, "index", 9, "index: must be at most 2, the number of turns before it, got 9"),
     (2, "kind", "system", "kind: must be one of turn, keep"),
     (3, "reply", 5, "reply: "),
     (4, "turns", -1, "turns: "),
-    (4, "turns", 99, "turns: there are 4 turns"),
+    (4, "turns", 99, "turns: must be at most 4"),
 ]
 
 
@@ -114,7 +114,9 @@ def test_a_forged_record_is_refused_by_file_line_and_field(
 def test_a_name_that_reads_as_a_line_of_another_is_refused(log: Path) -> None:
     header, *rest = log.read_text().splitlines(keepends=True)
     log.write_text(header.replace('"Mr. Bell"', '"Ann: I did it. Bell"') + "".join(rest))
-    with pytest.raises(ValueError, match=r"line 1, scene: cast\[1\].name reads as a line of another one"):
+    with pytest.raises(
+        ValueError, match=r"line 1, scene: cast\[1\].name would be read as a line of another character"
+    ):
         Session.load(log, ScriptedModel())
 
 

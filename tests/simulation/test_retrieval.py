@@ -22,7 +22,7 @@ from her_hf.simulation import retrieval
 from her_hf.simulation.coser import CoserSettings, Memory, Troupe, play_scene
 from her_hf.simulation.retrieval import (
     CHUNK,
-    MOST,
+    MAX_PASSAGES,
     OVERLAP,
     REPEATED,
     chunks,
@@ -105,7 +105,7 @@ def test_each_kind_has_its_number_and_the_most_useful_come_first(tmp_path: Path)
         *(f"What happens to Ann elsewhere in the book:\nAnn {'key ' * count}walks on." for count in (4, 3, 2)),
         "A conversation elsewhere in the book:\nCid: The key, the key!",
     ]
-    assert len(found) == sum(MOST.values())
+    assert len(found) == sum(MAX_PASSAGES.values())
 
 
 def test_equal_scores_are_settled_by_place(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_king_lear_never_gives_its_scenes_away(shared: Path) -> None:
     scenes = load_scenes(file)
     passages = read_passages(file)
     kinds = [passage.kind for passage in passages]
-    assert len(scenes) == 19 and {kind: kinds.count(kind) for kind in MOST} == {
+    assert len(scenes) == 19 and {kind: kinds.count(kind) for kind in MAX_PASSAGES} == {
         "text": 162, "experience": 61, "conversation": 22,
     }  # fmt: skip
     memory = opened(file, scenes)
@@ -327,7 +327,7 @@ def test_a_kind_that_is_none_and_books_that_are_not_named(tmp_path: Path) -> Non
         open_memory("google", None, [])
     with pytest.raises(ValueError, match=r"'bm25' needs the books: name a CoSER book or a folder of them"):
         open_memory("bm25", None, [])
-    with pytest.raises(FileNotFoundError, match=r"nowhere is not there: name a CoSER book"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist: name a CoSER book"):
         open_memory("bm25", tmp_path / "nowhere", [])
 
 
@@ -355,7 +355,7 @@ def test_two_spellings_of_a_title_are_one_book(tmp_path: Path) -> None:
     scene = scenes[0].model_copy(update={"book": "The Miller's Tale"})
     assert retrieval.book_files(tmp_path, [scene]) == {"The Miller's Tale": file}
     shelve(tmp_path, PLAYED, name="The Miller's Tale.json")
-    with pytest.raises(ValueError, match="are one book in two spellings: keep one"):
+    with pytest.raises(ValueError, match="are spellings of the same title: keep one"):
         retrieval.book_files(tmp_path, [scene])
     assert retrieval.book_files(tmp_path, []) == {}, "of books that nobody plays it does not matter"
 
@@ -375,8 +375,8 @@ def test_the_plot_of_a_scene_is_held_out_as_the_reader_numbers_it(tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[]", r"the_mill\.json: is no CoSER book"),
-        ("{", r"the_mill\.json: is no JSON"),
+        ("[]", r"the_mill\.json: is not a CoSER book"),
+        ("{", r"the_mill\.json: is not JSON"),
         ('{"plots": [{"text": 3}]}', r"the_mill\.json, field 'plots\[0\]\.text': must be text, got int 3"),
         ('{"plots": [{"conversation": [{"dialogues": [{"message": "Hi"}]}]}]}',
          r"the_mill\.json, field 'plots\[0\]\.conversation\[0\]\.dialogues\[0\]\.character': is missing"),
@@ -392,7 +392,7 @@ def test_a_book_that_cannot_be_read(tmp_path: Path, content: str, message: str) 
 
 def test_a_scene_that_was_not_named(tmp_path: Path) -> None:
     file, scenes = shelve(tmp_path, PLAYED)
-    with pytest.raises(ValueError, match=r"\('The Mill', 5, 0\) is not among those the memory was opened for"):
+    with pytest.raises(ValueError, match=r"\('The Mill', 5, 0\) was not given to open_memory"):
         opened(file, scenes)(scenes[0].model_copy(update={"i_p": 5}), [], "Ann")
 
 

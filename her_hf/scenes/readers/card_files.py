@@ -46,7 +46,7 @@ def card_in_png(path: Path) -> dict[str, Any]:
     """
     with path.open("rb") as file:
         if file.read(len(SIGNATURE)) != SIGNATURE:
-            raise SceneError("is no PNG file.")
+            raise SceneError("is not a PNG file.")
         chunks, whole = text_chunks(file, CHUNKS)
         problem: SceneError | None = None
         for chunk in sorted(reversed(chunks), key=lambda chunk: CHUNKS.index(chunk.keyword)):
@@ -57,7 +57,7 @@ def card_in_png(path: Path) -> dict[str, Any]:
     if problem is not None:
         raise problem
     if not whole:
-        raise ForeignData("is a picture without a character card, and cut short; get it again if it should have one.")
+        raise ForeignData("is a truncated picture without a character card; download it again if it should have one.")
     raise ForeignData(f"is a picture without a character card: it has no text chunk {' or '.join(CHUNKS)}.")
 
 
@@ -79,7 +79,7 @@ def card_in_zip(path: Path) -> dict[str, Any]:
             with archive.open(name) as file:
                 content = file.read(MAX_CHUNK + 1)
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError) as error:
-        raise SceneError(f"is no zip archive that can be read ({error}); export the card again.") from error
+        raise SceneError(f"is not a readable zip archive ({error}); export the card again.") from error
     if len(content) > MAX_CHUNK:
         raise SceneError(f"has more than {MAX_CHUNK:,} bytes; such a card is not read.", field=CARD_FILE)
     return _object(content, CARD_FILE)
@@ -93,7 +93,7 @@ def _card(file: BinaryIO, chunk: TextChunk) -> dict[str, Any]:
         raise SceneError(f"is not base64 of a JSON card, got {got}; export the card again.", field=chunk.keyword)
     card = _object(base64.b64decode(text + b"=" * (-len(text) % 4)), chunk.keyword)
     if not is_card(card):
-        raise SceneError(f"is JSON but no card: it has {sorted(card)}.", field=chunk.keyword)
+        raise SceneError(f"is JSON but not a card: it has {sorted(card)}.", field=chunk.keyword)
     return card
 
 
@@ -101,9 +101,9 @@ def _object(content: bytes, field: str) -> dict[str, Any]:
     try:
         card = json.loads(content)
     except RecursionError as error:
-        raise SceneError("is JSON nested too deep to be read; take the nested field out.", field=field) from error
+        raise SceneError("is JSON nested too deep to be read; remove the nested field.", field=field) from error
     except ValueError as error:
-        raise SceneError(f"is no JSON card ({error}); export the card again.", field=field) from error
+        raise SceneError(f"is not a JSON card ({error}); export the card again.", field=field) from error
     if not isinstance(card, dict):
         raise SceneError(f"must be a JSON object, got {shown(card)}.", field=field)
     return card

@@ -1,4 +1,4 @@
-"""Putting a cast together from the places where a source speaks of its characters."""
+"""Building a cast from all fields of a source that describe its characters."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from her_hf.dual_layer import ENVIRONMENT, Turn
 
 from ..fields import Row, text
 from ..models import Character, CharacterKind
-from ..names import name_key, spelled
-from ..prompt import one_line
+from ..names import name_key, one_line, spelled
 
 Fields = dict[str, str]
 
 
 def build_cast(names: Iterable[str], *sources: Mapping[str, Fields]) -> list[Character]:
-    """One member for each name, in order; of several sources the first that says something about a field counts.
+    """One member for each name, in order; each field comes from the first source that has it.
 
-    Names that differ by case or white space are one member, spelled as it comes first.
+    Names that differ by case or white space are one member, with the first spelling.
     """
     known = [_by_key(source) for source in sources]
     spellings: dict[str, str] = {}
@@ -38,15 +37,15 @@ def build_cast(names: Iterable[str], *sources: Mapping[str, Fields]) -> list[Cha
 
 
 def as_cast(turns: Iterable[Turn], cast: Iterable[Character]) -> list[Turn]:
-    """Turns whose speakers are spelled as the cast has them."""
+    """Turns with the cast's spelling of their speakers."""
     spellings = {name_key(member.name): member.name for member in cast}
     return [replace(turn, name=spellings[name_key(turn.name or "")]) for turn in turns]
 
 
 def by_name(entries: list[dict[str, Any]], path: str, read: Callable[[Row, str], Fields]) -> dict[str, Fields]:
-    """Fields of a list of entries that carry `name` (or `character`).
+    """Fields of a list of entries with a `name` (or `character`), by name.
 
-    An entry without a name says nothing about anybody; a second entry of a name adds what the first lacks.
+    An entry without a name is ignored; a second entry of a name adds the fields that the first lacks.
     """
     found: dict[str, Fields] = {}
     for index, entry in enumerate(entries):
@@ -58,9 +57,9 @@ def by_name(entries: list[dict[str, Any]], path: str, read: Callable[[Row, str],
 
 
 def named(entries: Row) -> list[tuple[str, str]]:
-    """Name and key of each entry in a dict by name: a key may have white space around it, an empty one is nobody.
+    """Name and key of each entry in a dict by name; keys may have white space around them, empty ones are ignored.
 
-    Tables with one column a name fill in null for everybody who is in another row: they are not in this one.
+    Tables with one column per name have null for characters of other rows: those are ignored too.
     """
     return [(one_line(key), key) for key, value in entries.items() if value is not None and key.strip()]
 
@@ -84,7 +83,7 @@ def first_text(entry: Row, path: str, *keys: str) -> str:
 
 
 def plot_fields(entry: Row, path: str) -> Fields:
-    """What a plot says of a character; the released test set calls the experience `summary`."""
+    """A plot's fields about a character; the released test set calls the experience `summary`."""
     return {
         "description": text(entry, "description", path),
         "experience": first_text(entry, path, "experience", "summary"),
@@ -92,7 +91,7 @@ def plot_fields(entry: Row, path: str) -> Fields:
 
 
 def key_character_fields(entry: Row, path: str) -> Fields:
-    """What a conversation says of a key character; `thought` is the newer name of `motivation`."""
+    """A conversation's fields about a key character; `thought` is the newer name of `motivation`."""
     return {
         "motivation": first_text(entry, path, "thought", "motivation"),
         "background": text(entry, "background", path),

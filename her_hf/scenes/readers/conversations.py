@@ -20,35 +20,35 @@ ROLES = {
     "assistant": "assistant",
     "model": "assistant",
 }
-"""Names of roles in the wild, and ours."""
+"""Names of roles in chat data, and the canonical ones."""
 
 CHAT_SHAPES = "`messages` (role, content) or `conversations` (from, value)"
-"""How chat data looks, for errors."""
+"""The forms of chat data, for errors."""
 
 _LISTS = ("messages", "conversations")
 _PROMPTS = ("system", "system_prompt", "system_message")
 """Fields of a row with the system prompt."""
 _SPEAKERS = ("name", "character", "speaker")
-"""Fields of a message with the name of who speaks, ours first."""
+"""Fields of a message with the speaker's name, the canonical one first."""
 _THINKING = ("reasoning_content", "reasoning", "thinking")
-"""Fields of a message with system thinking, ours first."""
+"""Fields of a message with system thinking, the canonical one first."""
 _HER_THINKING = ("sys_thinking_revised", "sys_thinking_original", "sys_thinking")
-"""What HER's data calls it, best first: the others are what it was before it was revised."""
+"""HER's names of these fields, best first: the others are earlier versions."""
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _LOST = (
     "tools", "functions", "tool_calls", "tool_call_id", "function_call", "function_calls", "image", "images",
     "image_url", "audio", "audios", "video", "videos", "refusal", "chosen", "rejected",
 )  # fmt: skip
-"""Fields, of rows, messages and parts, that say more than a conversation in text can."""
+"""Fields of rows, messages and parts that a text conversation cannot represent."""
 _SWITCHES = ("train", "weight", "loss", "loss_weight", "trainable")
-"""Fields of a row or an assistant message that may say that it is not to be trained."""
+"""Fields of a row or an assistant message that may exclude it from training."""
 _OFF = ("0", "0.0", "false", "no", "off")
 _MASKS = ("mask", "masks", "loss_mask")
 _INSTRUCTIONS = ("instruction", "instructions", "persona", "prompt")
-"""Fields of a row that say what a prompt should; often it is what a message says, too."""
+"""Fields of a row with instructions; often a message contains the same text."""
 _OTHER_THINKING = ("think", "thought", "thoughts")
 _DETAILS = ("reasoning_details", "thinking_blocks")
-"""System thinking again, beside the text of it, as services give it."""
+"""System thinking a second time, next to its text, as some services return it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,11 @@ class ChatSample:
     """One conversation of chat data.
 
     Args:
-        messages (`list[dict[str, str]]`): Each with `role` (system, user, assistant), `content` and, where the data
-            has them, `name` and `reasoning_content`.
-        language (`str`, *optional*): Its code, as the row names it; empty if it does not.
-        unused (`tuple[str, ...]`, *optional*): Fields of the row and its messages that no conversation needs, e.g.
-            `"source"` or `"messages[].origin_id"`.
+        messages (`list[dict[str, str]]`): Each with `role` (system, user, assistant), `content` and, if the data has
+            them, `name` and `reasoning_content`.
+        language (`str`, *optional*): Language code of the row; empty if it has none.
+        unused (`tuple[str, ...]`, *optional*): Unused fields of the row and its messages, e.g. `"source"` or
+            `"messages[].origin_id"`.
     """
 
     messages: list[dict[str, str]]
@@ -76,9 +76,9 @@ def is_conversation(row: Row) -> bool:
 def read_conversation(row: Row) -> ChatSample:
     """Reads one chat sample.
 
-    Its own system prompt, as a message or as a column (`system`, `system_prompt`, `system_message`), stays as it is,
-    and so does system thinking: a `reasoning_content` beside the content, or a block at its front. A reply that has
-    some is trained behind a prompt that opens system thinking, one without behind a prompt that does not.
+    Its system prompt, as a message or as a column (`system`, `system_prompt`, `system_message`), is kept unchanged,
+    and so is system thinking: a separate `reasoning_content`, or a block at the start of the content. A reply with
+    system thinking is trained after a prompt that opens it, a reply without after a prompt that does not.
 
     Args:
         row (`dict`): `{"messages": [{"role", "content"}]}` or `{"conversations": [{"from", "value"}]}`, the list as
@@ -90,9 +90,9 @@ def read_conversation(row: Row) -> ChatSample:
         [`ChatSample`]: The conversation.
 
     Raises:
-        `SceneError`: If a field is missing or wrong, a role is unknown, or something is said that a conversation in
-            text cannot keep: tools, pictures, sound, instructions or thinking in fields of their own, messages that
-            are not to be trained.
+        `SceneError`: If a field is missing or wrong, a role is unknown, or the row contains something that a text
+            conversation cannot represent: tools, images, audio, instructions or thinking in separate fields, messages
+            excluded from training.
 
     Source: CoSER (ICML 2025), its SFT sample; HER-Dataset, configs `sft_multi_turn` and `sft_single_turn`.
     """
@@ -119,22 +119,22 @@ def read_conversation(row: Row) -> ChatSample:
 
 
 def _key(row: Row) -> str:
-    """The one list of messages that a row has; a table of several sources has empty columns."""
+    """The field with the row's messages; a table of several sources has empty columns."""
     keys = [key for key in _LISTS if row.get(key) is not None] or [key for key in _LISTS if key in row]
     if len(keys) > 1 and row[keys[0]] != row[keys[1]]:
-        raise SceneError(f"is there beside {keys[0]!r}, and they differ; keep one.", field=keys[1])
+        raise SceneError(f"is given as well as {keys[0]!r}, but they differ; keep one.", field=keys[1])
     return keys[0]
 
 
 def _message(entry: Row, path: str) -> tuple[dict[str, str], list[str]]:
-    """A message, and names of its fields that are not used."""
+    """A message, and the names of its unused fields."""
     who, what = ("role", "content") if entry.get("from") is None and "role" in entry else ("from", "value")
     _refuse_two(entry, path)
     given = entry.get(who)
     if not isinstance(given, str) or given.lower() not in ROLES:
         raise SceneError(
-            f"must be one of {sorted(ROLES)}, got {shown(given)}; give what a tool or another speaker says as a user "
-            "message.",
+            f"must be one of {sorted(ROLES)}, got {shown(given)}; write the output of a tool or another speaker as a "
+            "user message.",
             field=path + who,
         )
     role = ROLES[given.lower()]
@@ -161,7 +161,7 @@ def _message(entry: Row, path: str) -> tuple[dict[str, str], list[str]]:
 
 
 def _content(value: Any, path: str) -> tuple[str, list[str]]:
-    """Text, or text parts as lines, as the chat template shows them; and which fields of parts are not used."""
+    """Text, or text parts joined as lines like in the chat template; and the unused fields of parts."""
     if isinstance(value, str):
         return value, []
     if not isinstance(value, list | tuple):
@@ -183,7 +183,7 @@ def _content(value: Any, path: str) -> tuple[str, list[str]]:
 
 
 def _thinking(entry: Row, path: str) -> tuple[str, str] | None:
-    """The field with the system thinking of a message, and what it says."""
+    """The field with the system thinking of a message, and its text."""
     best = ((name, said) for name in _HER_THINKING if (said := text(entry, name, path)).strip())
     found = _one(entry, _THINKING, path) or next(best, None)
     apart = _OTHER_THINKING if found else (*_OTHER_THINKING, *_DETAILS)
@@ -196,7 +196,7 @@ def _thinking(entry: Row, path: str) -> tuple[str, str] | None:
 
 
 def _one(row: Row, names: Sequence[str], path: str) -> tuple[str, str] | None:
-    """The first field of those that mean the same, and its text."""
+    """The first field of several with the same meaning, and its text."""
     found = {name: said for name in names if (said := text(row, name, path)).strip()}
     if len({said.strip() for said in found.values()}) > 1:
         raise SceneError(f"differs from {next(iter(found))!r}; keep one.", field=path + list(found)[-1])
@@ -204,7 +204,7 @@ def _one(row: Row, names: Sequence[str], path: str) -> tuple[str, str] | None:
 
 
 def _refuse_two(entry: Row, path: str) -> None:
-    """A message may have the fields of both forms, but they must say the same."""
+    """Refuses a message whose fields of both forms differ."""
     for ours, other in (("role", "from"), ("content", "value")):
         first, second = (
             ROLES.get(given.lower(), given) if ours == "role" and isinstance(given, str) else given
@@ -224,8 +224,8 @@ def _refuse_lost(row: Row, path: str) -> None:
     for key in _LOST:
         if _says(row.get(key)):
             raise SceneError(
-                f"cannot be kept, a conversation here is text alone: got {shown(row[key])}; leave such rows out, or "
-                "drop the field if the conversation is whole without it.",
+                f"cannot be kept, since a conversation is text only: got {shown(row[key])}; leave such rows out, or "
+                "drop the field if the conversation is complete without it.",
                 field=path + key,
             )
 
@@ -243,7 +243,7 @@ def _refuse_untrained(entry: Row, path: str) -> None:
 
 
 def _filled(row: Row) -> list[str]:
-    """Names of the fields that say something: tables fill with null what a row has not."""
+    """Names of the fields with a value: tables have null for missing fields."""
     return [str(key) for key, value in row.items() if _says(value)]
 
 

@@ -1,4 +1,4 @@
-"""CoSER's test set: one dict a scene."""
+"""CoSER's test set: one dict per scene."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ..turns import read_turn
 from .cast import as_cast, build_cast, by_name, key_character_fields, named, plot_fields
 
 MAPPED = ("book", "i_p", "i_c", "scenario", "topic", "tag", "language", "dialogues")
-"""Fields that have a place of their own in Scene; all others are kept in `Scene.extra`."""
+"""Fields that are mapped to fields of Scene; all others are kept in `Scene.extra`."""
 
 
 def read_coser(row: Row) -> Scene:
     """Reads one scene of CoSER's test set.
 
-    Key characters may carry `thought` or `motivation`; profiles may be empty or missing; key characters who never
-    speak and speakers without an entry are in the cast all the same.
+    Key characters may have `thought` or `motivation`; profiles may be empty or missing; key characters who never speak
+    and speakers without an entry are in the cast as well.
 
     Args:
         row (`dict`): The scene.
 
     Returns:
-        `Scene`: With `plot`, `weight`, `major_characters` and all other fields in `extra`.
+        `Scene`: The scene, with `plot`, `weight`, `major_characters` and all other fields in `extra`.
 
     Raises:
         `SceneError`: If a field is missing or wrong.
@@ -63,7 +63,7 @@ def _plot_index(row: Row) -> int:
 
 
 def coser_chapter(row: Row) -> str:
-    """The chapter that the plot names; the released files write `"None"` where there is none."""
+    """The chapter named by the plot; the released files have `"None"` if there is none."""
     chapter = text(table(row, "plot"), "chapter", "plot.")
     return "" if chapter == "None" else chapter
 

@@ -1,7 +1,7 @@
 """HER's data and her-mini: dual-layer turns with system thinking.
 
-Two shapes are read: a flat row with `dialogues`, and the shape of HER's own files, a plot with `conversation`, a list
-of such rows. Improved fields are preferred to what they improve (`enhanced_…`, `…_enriched`, `sys_thinking_revised`).
+There are two forms: a flat row with `dialogues`, and that of HER's own files, a plot with `conversation`, a list of
+such rows. Improved fields (`enhanced_…`, `…_enriched`, `sys_thinking_revised`) are preferred to the original ones.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _CHARACTER_FIELDS = {
 }
 
 Joined = dict[tuple[str, tuple[int, ...]], dict[str, str]]
-"""What other parts of a row say of a message, by speaker (see `name_key`) and the whole list of its origin ids."""
+"""Fields of messages from other parts of a row, by speaker (see `name_key`) and the whole list of origin ids."""
 
 
 def read_her(row: Row) -> list[Scene]:
     """Reads a row of HER's or her-mini's form.
 
-    `character_datasets` may be a dict by name or a list. What other fields of a row say of a message
-    (`training_samples`, `enhanced_dialogues`) is joined by speaker and the whole `origin_id`, never by its first
+    `character_datasets` may be a dict by name or a list. Fields of messages in other parts of a row
+    (`training_samples`, `enhanced_dialogues`) are joined by speaker and the whole `origin_id`, never by its first
     entry.
 
     Args:
@@ -82,7 +82,7 @@ def read_her(row: Row) -> list[Scene]:
 
 
 def _scene(row: Row, outer: Row, path: str, place: int | None) -> Scene:
-    """Reads the scene in `row`; what it does not say itself, `outer` says."""
+    """Reads the scene in `row`; missing fields are taken from `outer`."""
     messages = needed_items(row, "dialogues", path)
     joined = _joined(row, path)
     turns = [her_turn(message, f"{path}dialogues[{index}].", index, joined) for index, message in enumerate(messages)]
@@ -110,7 +110,7 @@ def _scene(row: Row, outer: Row, path: str, place: int | None) -> Scene:
 
 
 def her_scenario(row: Row, path: str = "") -> str:
-    """The completed scenario, or else the one as it was."""
+    """The enriched scenario, else the original one."""
     return first_text(row, path, "scenario_enriched", "scenario")
 
 
@@ -120,9 +120,9 @@ def her_turn(message: Row, path: str, index: int, joined: Joined | None = None) 
     Args:
         message (`dict`): `character`, `origin_id`, and text in one of the fields `SPOKEN` or, in CoSER notation,
             `message`.
-        path (`str`): Where the message stands, for errors.
-        index (`int`): Its place, which is its origin id if it has none.
-        joined (`dict`, *optional*): What other parts of the row say of messages.
+        path (`str`): Path of the message, for errors.
+        index (`int`): Its index, which is its origin id if it has none.
+        joined (`dict`, *optional*): Fields of messages from other parts of the row.
 
     Raises:
         `SceneError`: If speaker or text is missing or wrong.
@@ -151,9 +151,9 @@ def _spoken(message: Row, path: str, speaker: str, improved: str, ids: tuple[int
 
 
 def _system_thinking(message: Row, path: str, more: dict[str, str]) -> str | None:
-    """The best system thinking there is.
+    """The best available system thinking.
 
-    What HER's files give as `sys_thinking` comes last: it was joined by the first origin id and may belong elsewhere.
+    `sys_thinking` of HER's files comes last: it was joined by the first origin id and may belong to another message.
     """
     revised, original, loose = (text(message, key, path) for key in THOUGHT)
     candidates = (revised, more.get(THOUGHT[0], ""), original, more.get(THOUGHT[1], ""), loose)
@@ -164,7 +164,7 @@ def _system_thinking(message: Row, path: str, more: dict[str, str]) -> str | Non
 
 
 def _unwrapped(thought: str) -> str:
-    """System thinking without the tags of its own block, which some files keep round it."""
+    """System thinking without the tags of its own block, which some files include."""
     thought = thought.strip()
     if not thought.startswith("<"):
         return thought
@@ -193,7 +193,7 @@ def _joined(row: Row, path: str) -> Joined:
 
 
 def her_cast(row: Row, speakers: Iterable[str], path: str = "") -> list[Character]:
-    """The cast of a row: its key characters, its speakers, and whoever has an entry in `character_datasets`.
+    """The cast of a row: its key characters, its speakers, and all characters in `character_datasets`.
 
     Raises:
         `SceneError`: If one of the fields about characters is wrong.

@@ -11,8 +11,7 @@ from her_hf.dual_layer import ENVIRONMENT
 from ..errors import SameName, SceneError, listed
 from ..fields import Row, guess_language, needed_text, shown, text
 from ..models import Character, Scene
-from ..names import check_name, name_key, spelled
-from ..prompt import one_line
+from ..names import check_name, name_key, one_line, spelled
 from ..turns import read_turn
 from .lorebook import Lore, read_lorebook
 from .macros import Macros
@@ -65,35 +64,35 @@ def is_card_scene(scene: Scene) -> bool:
 
 
 def read_card(row: Row, *, visitor: str | None = None) -> list[Scene]:
-    """Makes scenes of a character card: one for each greeting, distinguished by `i_c`.
+    """Creates scenes from a character card: one per greeting, distinguished by `i_c`.
 
-    The cast is the character and the visitor; the greeting is the first turn, its `*starred*` runs being actions.
-    The card's `description` is the profile, with the entries of its lorebook that always count (`constant`) before or
-    after it; its `personality` is the description. Macros are replaced once, see [`Macros`]. All other fields,
-    `character_book` too, are in `extra["card"]`; instructions to a model among them (`system_prompt`,
-    `post_history_instructions`) are kept but not obeyed. What is kept but not used is logged as a warning.
+    The cast is the character and the visitor; the greeting is the first turn, with `*starred*` runs as actions. The
+    card's `description` is the profile, with the `constant` entries of its lorebook before or after it; its
+    `personality` is the description. Macros are replaced once, see [`Macros`]. All other fields, including
+    `character_book`, are in `extra["card"]`; instructions to a model (`system_prompt`, `post_history_instructions`)
+    are kept but not followed. A warning names what is kept but not used.
 
     Args:
-        row (`dict`): The card: V1 (flat), V2 or V3 (`spec` and `data`). Fields beside `data` count where it lacks
+        row (`dict`): The card: V1 (flat), V2 or V3 (`spec` and `data`). Fields next to `data` are used if it lacks
             them.
-        visitor (`str`, *optional*): Who meets the character. By default "User", or "Stranger" where the character is
-            called so.
+        visitor (`str`, *optional*): Who meets the character. By default "User", or "Stranger" if the character has
+            that name.
 
     Returns:
-        `list[Scene]`: The `book` of each is the card's own name, so that keys of several cards differ. They share the
-            dict `extra["card"]`, which may hold thousands of entries: change a copy of it.
+        `list[Scene]`: Scenes whose `book` is the card's name, so that keys of several cards differ. They share the
+            dict `extra["card"]`, which may have thousands of entries: change a copy of it.
 
     Raises:
-        `SameName`: If the character is called as the visitor.
+        `SameName`: If the character has the visitor's name.
         `SceneError`: If the card has no name, another version, or fields of the wrong kind.
-        `ValueError`: If the visitor's name could not be one.
+        `ValueError`: If the visitor's name is not valid.
 
     Source: Character Card V2 and V3 specifications.
     """
     card, path = _fields(row)
     name = one_line(needed_text(card, "name", path=path))
     if spelled(name) == ENVIRONMENT:
-        raise SceneError(f"is {name!r}, which stands for the world around the characters.", field=f"{path}name")
+        raise SceneError(f"is {name!r}, which is reserved for the world; use another name.", field=f"{path}name")
     visitor = _visitor(visitor, name, f"{path}name")
     called = one_line(text(card, "nickname", path)) or name
     macros = Macros(called, visitor, name)
@@ -132,14 +131,14 @@ def read_card(row: Row, *, visitor: str | None = None) -> list[Scene]:
                 extra=extra,
             )
         )
-    _tell(name, lore, odd, macros.unknown)
+    _report_unused(name, lore, odd, macros.unknown)
     return scenes
 
 
 def starred_to_actions(said: str) -> str:
-    """Writes `*waves*` as a role action. Emphasis inside quoted speech and `**bold**` stay as they are.
+    """Converts `*waves*` to a role action. Emphasis inside quoted speech and `**bold**` are not changed.
 
-    A mark that opens no quotation (inches, `„…"`, a quote that is never closed) hides no action.
+    A mark that does not open a quotation (inches, `„…"`, an unclosed quote) hides no action.
     """
     return _QUOTED_OR_STARRED.sub(
         lambda found: f"<role_action>{found[1]}</role_action>" if found[1] else found[0], said
@@ -147,7 +146,7 @@ def starred_to_actions(said: str) -> str:
 
 
 def _fields(row: Row) -> tuple[dict[str, Any], str]:
-    """The fields of a card, those beside `data` too where it lacks them, and where in the row they are."""
+    """The fields of a card, with those next to `data` that it lacks, and their path in the row."""
     spec, data = row.get("spec"), row.get("data")
     if spec is not None and spec not in _SPECS:
         raise SceneError(
@@ -167,16 +166,16 @@ def _visitor(given: str | None, name: str, field: str) -> str:
     visitor = check_name(given or (SECOND_VISITOR if name_key(name) == name_key(VISITOR) else VISITOR))
     if name_key(visitor) == name_key(name):
         raise SameName(
-            f"is {name!r}, and the visitor is called so too; give the visitor another one (in the chat: --me).",
+            f"is {name!r}, which is also the visitor's name; give the visitor another one (in the chat: --me).",
             field=field,
         )
     if spelled(visitor) == ENVIRONMENT:
-        raise ValueError(f"visitor must not be {visitor!r}, which stands for the world around the characters.")
+        raise ValueError(f"visitor must not be {visitor!r}, which is reserved for the world; use another name.")
     return visitor
 
 
 def _alternates(card: Row) -> tuple[list[str], int]:
-    """The texts among `alternate_greetings`, and how many of its items are something else."""
+    """The texts of `alternate_greetings`, and the number of its items that are not text."""
     value = card.get("alternate_greetings")
     items = value if isinstance(value, list) else [value]
     given = [item for item in items if item is not None]
@@ -184,17 +183,17 @@ def _alternates(card: Row) -> tuple[list[str], int]:
     return found, len(given) - len(found)
 
 
-def _tell(name: str, lore: Lore, odd: int, unknown: list[str]) -> None:
-    """Says what of a card is kept but not used."""
-    said = []
+def _report_unused(name: str, lore: Lore, odd: int, unknown: list[str]) -> None:
+    """Logs which parts of a card are kept but not used."""
+    unused = []
     if lore.keyed:
-        said.append(f"{lore.keyed} of its lorebook's entries need keywords, and are not used (constant ones are)")
+        unused.append(f"{lore.keyed} of its lorebook's entries need keywords, and are not used (constant ones are)")
     if lore.bad:
-        said.append(f"{lore.bad} of its lorebook's entries are no dict or have no text, and are not used")
+        unused.append(f"{lore.bad} of its lorebook's entries are not dicts or have no text, and are not used")
     if odd:
-        said.append(f"{odd} of its alternate greetings are no text, and are not used")
+        unused.append(f"{odd} of its alternate greetings are not text, and are not used")
     if unknown:
         kinds = dict.fromkeys(f"{{{{{macro}}}}}" for macro in unknown)
-        said.append(f"{len(unknown)} macros that cannot be filled in were left out: {listed(kinds, 5)}")
-    if said:
-        _LOG.warning("card %r: %s", name, "; ".join(said))
+        unused.append(f"{len(unknown)} macros that cannot be filled in were left out: {listed(kinds, 5)}")
+    if unused:
+        _LOG.warning("card %r: %s", name, "; ".join(unused))

@@ -509,7 +509,7 @@ def test_the_command_makes_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def open_caller(spec: str, **how: Any) -> Caller:
         return Caller(models[spec], ledger=how["ledger"], retries=QUICK)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("her_hf.inference.callers.open_caller", open_caller)
+    monkeypatch.setattr("her_hf.inference.open.open_caller", open_caller)
     words = [
         "pairs",
         "--scenes",

@@ -22,7 +22,7 @@ from her_hf.evaluation.coser.run import CoserRun, run_coser, run_coser_now
 from her_hf.inference import Caller, Messages, Retries, Sampling, open_model
 from her_hf.judging import Judging
 from her_hf.runs.addresses import without_address
-from her_hf.scenes import Scene, load_scenes
+from her_hf.scenes import Scene, coser_row, load_scenes
 from her_hf.simulation.coser import CoserSettings, Troupe
 from recipes.benchmarks.coser_speed import measure
 from recipes.benchmarks.scripted_server import scripted
@@ -37,7 +37,7 @@ FILES = ("results.json", "dialogues.jsonl", "judgements.jsonl")
 
 def mini_scenes(folder: Path, count: int) -> Path:
     """Scenes of her-mini in CoSER's form."""
-    rows = [scene.to_coser() for scene in load_scenes(ROOT / "dataset_cards" / "her-mini", split="train")[:count]]
+    rows = [coser_row(scene) for scene in load_scenes(ROOT / "dataset_cards" / "her-mini", split="train")[:count]]
     file = folder / "scenes.json"
     file.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
     return file

@@ -18,7 +18,7 @@ from her_hf.durable import OtherRunError
 from her_hf.evaluation.form.report import write_form_report
 from her_hf.evaluation.form.run import FormRun, FormSettings, choose_units, read_dialogues, run_form_now, score_played
 from her_hf.inference import AccessRefused, ModelError
-from her_hf.scenes import Character, Scene, load_scenes
+from her_hf.scenes import Character, Scene, coser_row, load_scenes
 from her_hf.scoring.statistics import wilson_interval
 from recipes.benchmarks.scripted_server import scripted
 from tests.support.journals import check_refusals
@@ -235,7 +235,7 @@ def row(**changes: Any) -> dict[str, Any]:
 
 
 def test_dialogues_of_an_evaluation_have_the_form_that_it_reports(tmp_path: Path) -> None:
-    scenes = [one.to_coser() for one in load_scenes(MINI, split="train")[:2]]
+    scenes = [coser_row(one) for one in load_scenes(MINI, split="train")[:2]]
     file, out = tmp_path / "scenes.json", tmp_path / "coser"
     file.write_text(json.dumps(scenes, ensure_ascii=False), encoding="utf-8")
     with scripted(tmp_path / "server") as (url, _):

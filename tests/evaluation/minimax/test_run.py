@@ -402,7 +402,7 @@ def test_the_command_ends_with_3_when_too_much_is_missing(tmp_path: Path) -> Non
         (["--simulate-only", "--judge-only"], "exclude each other"),
         (["--npc", "http://x", "--user", "http://x", "--judge", "http://x"], "--style"),
         (["--npc", "http://x", "--user", "http://x", "--style", "her"], "--judge must be given"),
-        (["--judge", "http://x", "--judge-only", "--seeds", "nowhere.jsonl"], "no file or folder"),
+        (["--judge", "http://x", "--judge-only", "--seeds", "nowhere.jsonl"], "neither a file or folder"),
     ],
 )
 def test_options_that_do_not_go_together(tmp_path: Path, words: list[str], said: str) -> None:
@@ -511,7 +511,7 @@ def test_dialogues_without_judgement_are_left_out(tmp_path: Path) -> None:
 def test_calibration_without_the_files_says_so(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"holds no data/en/dialogues\.parquet"):
         calibration(tmp_path / "out", tmp_path)
-    with pytest.raises(SceneError, match="the Hub gave no dataset"):
+    with pytest.raises(SceneError, match="the Hub has no dataset"):
         load_published("MiniMaxAI/role-play-bench", "zh")
     with pytest.raises(SceneError, match="field 'logic_score': must be a score from 0 to 100"):
         calibration(tmp_path / "out", published(tmp_path / "hub", logic_score=101.0))

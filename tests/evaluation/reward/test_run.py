@@ -207,7 +207,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Judge:
         assert how["attach"] is False
         return Caller(found, ledger=how["ledger"], concurrency=how["concurrency"], retries=QUICK)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("her_hf.inference.callers.open_caller", open_caller)
+    monkeypatch.setattr("her_hf.inference.open.open_caller", open_caller)
     return found
 
 
@@ -335,7 +335,7 @@ def test_probabilities_are_no_text_that_could_be_unreadable() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--read", "probability"], "does not tell how likely"),
+        (["--read", "probability"], "cannot compute the probability"),
         (["--form", "compact", "--principles", "fixed"], "compact form is pairwise"),
         (["--split", "test"], "leave out the split"),
     ],

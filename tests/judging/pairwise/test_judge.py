@@ -269,5 +269,5 @@ def test_pointwise_one_missing_score_makes_the_verdict_missing() -> None:
 
 
 def test_probabilities_want_a_model_in_process() -> None:
-    with pytest.raises(ValueError, match="does not tell how likely"):
+    with pytest.raises(ValueError, match="cannot compute the probability"):
         judged(lambda *_: "x", PairJudging(form="compact", reasoning=False, read="probability"))

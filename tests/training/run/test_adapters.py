@@ -260,5 +260,5 @@ def test_what_is_wrong_is_said(adapter: Path, tmp_path: Path) -> None:
     (tmp_path / "moved" / "adapter_config.json").write_text(json.dumps(config))
     relative = run(str(tmp_path / "moved"), str(tmp_path / "out")).exception
     assert isinstance(relative, ValueError) and "'models/base'" in str(relative) and "--base" in str(relative)
-    assert "no folder here" in str(relative)
+    assert "neither a folder here" in str(relative)
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
