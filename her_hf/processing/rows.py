@@ -17,6 +17,7 @@ from jinja2 import TemplateError
 from her_hf.dual_layer import ENVIRONMENT, Issue, Layer, Turn, parse_turn
 from her_hf.scenes.trimming import Message
 
+from .templates import training_template
 from .window import WindowError, fit_window
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def build(
     Args:
         messages (`Sequence[Mapping]`): The conversation. Its assistant messages are trained, save the Environment's,
             empty ones and one that opens it: nothing stands before it that a model could answer.
-        tokenizer (`PreTrainedTokenizerBase`): Carries the HER chat template with its `{% generation %}` marks.
+        tokenizer (`PreTrainedTokenizerBase`): Carries the HER chat template.
         max_length (`int`, *optional*): The window: what a reply may see and be, in tokens. The oldest turns go
             whole to fit. `row_length` if that is less.
         row_length (`int`, *optional*): Most tokens of a row, trunk and branches; `max_length` if not given. Branches
@@ -269,6 +270,8 @@ class _Sampler:
     ) -> None:
         self._tokenizer, self._kwargs, self._max_length = tokenizer, template_kwargs, max_length
         self._names = names
+        template = tokenizer.get_chat_template(template_kwargs.get("chat_template"))
+        self._marked = {**template_kwargs, "chat_template": training_template(template)}
         self._header_len: dict[bool, int] = {}
 
     def sample(self, messages: Sequence[Message], index: int) -> _Sample:
@@ -296,7 +299,7 @@ class _Sampler:
 
     def _whole(self, messages: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
         rendered = self._tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, **self._kwargs
+            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, **self._marked
         )
         return list(rendered["input_ids"]), list(rendered["assistant_masks"])
 

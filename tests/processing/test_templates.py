@@ -13,7 +13,7 @@ from jinja2 import TemplateError
 
 from her_hf.dual_layer import ZERO_WIDTH_SPACE, escape_tags, parse_turn, split_system, view_text
 from her_hf.processing.frames import CHATML
-from her_hf.processing.templates import chat_template
+from her_hf.processing.templates import chat_template, training_template
 from tests.support.tokenizers import BOS, FRAMES, NAMES, assistant, attached, render, turns, user
 
 Z = ZERO_WIDTH_SPACE
@@ -331,6 +331,14 @@ def ids(messages: list[dict[str, Any]], name: str, **options: Any) -> list[int]:
     return list(attached(name).apply_chat_template(messages, **options)["input_ids"])
 
 
+def masked(messages: Any, name: str = "qwen3", **options: Any) -> Any:
+    """Ids and the mask of what is trained, as training asks the plain tokenizer of a checkpoint for them."""
+    template = training_template(attached(name).get_chat_template())
+    return attached(name).apply_chat_template(
+        messages, chat_template=template, return_assistant_tokens_mask=True, **options
+    )
+
+
 REPLIES = [
     assistant(FULL),
     assistant(SELF, reasoning_content="\n\n  Ann stalls.\n\n"),
@@ -347,7 +355,7 @@ def test_prompt_and_target_are_the_whole(name: str, reply: dict[str, Any]) -> No
     history = [user(START), assistant("Ann: hi"), user("Bob: so?")]
     for options in ({}, {"enable_thinking": False}):
         prompt = ids(history, name, add_generation_prompt=True, **options)
-        out = attached(name).apply_chat_template([*history, reply], return_assistant_tokens_mask=True, **options)
+        out = masked([*history, reply], name, **options)
         whole, mask = list(out["input_ids"]), list(out["assistant_masks"])
         assert whole[: len(prompt)] == prompt
         assert len(whole) > len(prompt)
@@ -368,15 +376,13 @@ def test_prompt_is_a_prefix_whatever_is_thought(thinking: str, content: str, nam
 
 @pytest.mark.parametrize("name", NAMES)
 def test_history_has_no_mark(name: str) -> None:
-    out = attached(name).apply_chat_template(
-        [user("x"), assistant(FULL), user("y")], return_assistant_tokens_mask=True
-    )
+    out = masked([user("x"), assistant(FULL), user("y")], name)
     assert not any(out["assistant_masks"])
 
 
 def test_masks_in_a_batch() -> None:
     chats = [[user("x"), assistant(FULL)], [user("x"), assistant(FULL), user("y"), assistant("Ann: no")]]
-    out = attached().apply_chat_template(chats, return_assistant_tokens_mask=True)
+    out = masked(chats)
     texts = [
         attached().decode([i for i, m in zip(row, mask, strict=True) if m])
         for row, mask in zip(out["input_ids"], out["assistant_masks"], strict=True)
@@ -407,7 +413,7 @@ def test_marks_are_outside_macros() -> None:
     from jinja2 import nodes
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
-    source = chat_template(CHATML)
+    source = training_template(chat_template(CHATML))
     tree = _compile_jinja_template(source).environment.parse(source)
     inside = [*tree.find_all(nodes.Macro), *tree.find_all(nodes.AssignBlock)]
     assert sum(1 for _ in tree.find_all(nodes.CallBlock)) == 1

@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 
 from her_hf.processing.rows import IGNORED, build
+from her_hf.processing.templates import training_template
 from her_hf.training.one_pass.attention import block_mask, boolean_mask
 from her_hf.training.one_pass.batches import plan_steps, share, share_alike
 from her_hf.training.one_pass.branches import BRANCHES, spans_of, use_branches
@@ -49,7 +50,11 @@ def reference(
             if message["role"] != "assistant" or message["content"].startswith("Environment:"):
                 continue
             rendered = tokenizer.apply_chat_template(
-                messages[: index + 1], tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+                messages[: index + 1],
+                chat_template=training_template(tokenizer.get_chat_template()),
+                tokenize=True,
+                return_dict=True,
+                return_assistant_tokens_mask=True,
             )
             samples.append((torch.tensor(rendered["input_ids"]), torch.tensor(rendered["assistant_masks"]).bool()))
     total = len(samples) if per_reply else sum(int(mask.sum()) for _, mask in samples)
