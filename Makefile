@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow test-full test-integration test-quickstart test-vllm lint clean
+.PHONY: help install quickstart test test-slow test-full test-integration test-quickstart test-vllm test-engines lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -52,6 +52,9 @@ test-quickstart: install ## a small quickstart, killed and resumed: plan, resume
 
 test-vllm: install ## a checkpoint served by a real vLLM (CPU build), in a venv of its own
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_vllm.py
+
+test-engines: install ## the chat template in llama.cpp, minijinja, @huggingface/jinja and others, in a venv of its own
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_engines.py
 
 lint: install ## format, lint, types, import order
 	$(BIN)/ruff format --check .

@@ -325,6 +325,13 @@ def test_take_keeps_what_a_branch_sees(tokenizer: Any) -> None:
     assert take(row, [0, 1, 2, 3]) == row
 
 
+def test_training_leaves_the_template_that_is_saved(tokenizer: Any) -> None:
+    before = dict(tokenizer.chat_template)
+    assert build(conversation(2), tokenizer)
+    assert tokenizer.chat_template == before
+    assert "generation -%}" not in before["default"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

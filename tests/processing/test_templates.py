@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import time
 from typing import Any
 
@@ -407,6 +408,74 @@ def test_the_template_opens_with_its_differences(name: str) -> None:
     assert "Differences from such a base's own template" in template
     for word in ("include", "import", "extends"):
         assert f"{{%- {word}" not in template and f"{{% {word}" not in template
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_template_is_for_every_engine(name: str) -> None:
+    """tests/integration/test_engines.py runs them; here what they would refuse is not even written."""
+    template = attached(name).chat_template["default"]
+    code = re.sub(r"\{#-.*?-#\}", "", template, flags=re.DOTALL)
+    for refused in ("generation -%}", "\\u", "\\x", "**", ".count(", "dict(", ".islower(", "strip('", " ~ ", "[-", ":-"):
+        assert refused not in code, refused
+
+
+def test_a_token_outside_ascii_is_written_as_it_is() -> None:
+    assert 'set bos = "<｜begin▁of▁sentence｜>"' in chat_template(CHATML, bos="<｜begin▁of▁sentence｜>")
+
+
+@pytest.mark.parametrize("options", [{}, {"add_generation_prompt": True}, {"enable_thinking": False}])
+def test_training_renders_the_same(options: dict[str, Any]) -> None:
+    messages = [user("Bob: hi"), assistant(FULL), user("Bob: so?"), assistant(FULL)]
+    template = training_template(attached().get_chat_template())
+    assert template.count("{%- generation -%}") == template.count("{%- endgeneration -%}") == 1
+    assert render(messages, chat_template=template, **options) == render(messages, **options)
+    assert training_template("{% generation %}{#- a -#}") == "{% generation %}{#- a -#}"
+
+
+def test_text_generation_webui_finds_the_turns() -> None:
+    """It renders two messages of one role and splits at their texts."""
+    first, second = "<<|user-message-1|>>", "<<|user-message-2|>>"
+    before, between, after = re.split(
+        "|".join(map(re.escape, (first, second))), render([assistant(first), assistant(second)])
+    )
+    assert (before, between, after) == (
+        "<|im_start|>assistant\n",
+        "<|im_end|>\n<|im_start|>assistant\n",
+        "<|im_end|>\n",
+    )
+    assert "<|" not in turns(render([user("<|user|> <|user-message|>")]))[0][1]
+
+
+@pytest.mark.parametrize("role", ["user", "assistant"])
+def test_elements_that_are_nested_too_deep(role: str) -> None:
+    """They are counted and not remembered one by one; a thought among them still hides what is inside."""
+    said = {"user": user, "assistant": assistant}[role]
+    action, thought = "<role_action>" * 600, "<role_thinking>b"
+    seen = turns(render([user("x"), said(f"{action}a{thought}"), user("y")]))
+    assert "a" in seen[role == "assistant"][1] and "b" not in seen[role == "assistant"][1]
+    closed = f"{action}a{thought}</role_thinking>{'</role_action>' * 600}c{thought}"
+    seen = turns(render([user("x"), said(closed), user("y")]))
+    assert "<role_action>a</role_action> c" in seen[role == "assistant"][1]
+    assert turns(render([user("<role_action>" * 600 + "</role_action>" * 600 + "<think>a</think>b")]))[0][1] == "b"
+
+
+def test_small_letters_and_capitals_are_pairs() -> None:
+    """For the engine that knows them in ASCII alone."""
+    capitals, smalls = (
+        "".join(re.findall(r"'(.*?)'", part)).split(" ")
+        for part in re.findall(r"set (?:capitals|smalls) = \((.*?)\)\.split", chat_template(CHATML), re.DOTALL)
+    )
+    assert [capital.lower() for capital in capitals] == smalls
+    assert len(set(capitals)) == len(capitals) > 200
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("Élise", "ÉLISE : non"), ("Ярик", "**ЯРИК**: да"), ("Οδυσσευς", "ΟΔΥΣΣΕΥΣ: ναι")]
+)
+def test_a_label_in_capitals_of_another_alphabet(name: str, text: str) -> None:
+    assert turns(render([user(text, name=name)]))[0][1] == text
+    small = text[0].lower() + text[1:]
+    assert turns(render([user(small, name=name)]))[0][1] == (small if text[0] == "*" else f"{name}: {small}")
 
 
 def test_marks_are_outside_macros() -> None:
