@@ -14,7 +14,7 @@ from her_hf.dual_layer import Turn, TurnStream
 from .attach import attach_tokenizer
 from .frames import find_frame
 from .response import generation_config, write_generation_config
-from .templates import SCENE
+from .templates import SCENE, training_template
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +95,12 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
         return self.tokenizer(text, **kwargs)
 
     def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
-        """The tokenizer's `apply_chat_template`, with the tokenizer's defaults (those of `ProcessorMixin` differ)."""
+        """The tokenizer's `apply_chat_template`, with the tokenizer's defaults (those of `ProcessorMixin` differ).
+
+        Asked for `return_assistant_tokens_mask`, it renders the template's training form, which has the marks.
+        """
+        if kwargs.get("return_assistant_tokens_mask"):
+            kwargs["chat_template"] = training_template(self.tokenizer.get_chat_template(kwargs.get("chat_template")))
         return self.tokenizer.apply_chat_template(conversation, *args, **kwargs)
 
     def scene_prompt(self, **variables: Any) -> str:

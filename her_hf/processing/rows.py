@@ -17,6 +17,7 @@ from jinja2 import TemplateError
 from her_hf.dual_layer import ENVIRONMENT, Issue, Layer, Turn, parse_turn
 from her_hf.scenes.trimming import Message
 
+from .templates import training_template
 from .trunk import IGNORED, Row, Sample, build_row
 from .window import WindowError, fit_window, token_ids
 
@@ -126,7 +127,7 @@ def build(
     Args:
         messages (`Sequence[Mapping]`): The conversation. Its assistant messages are trained, save the Environment's,
             empty ones and one that opens it, before which there is nothing to answer.
-        tokenizer (`PreTrainedTokenizerBase`): Carries the HER chat template with its `{% generation %}` marks.
+        tokenizer (`PreTrainedTokenizerBase`): Carries the HER chat template.
         max_tokens (`int`, *optional*): The window: most tokens of a prompt and its reply together. The oldest
             turns are dropped whole to fit. `row_tokens` if that is less.
         row_tokens (`int`, *optional*): Most tokens of a row, trunk and branches; `max_tokens` if not given. Branches
@@ -209,6 +210,8 @@ class _Sampler:
     ) -> None:
         self._tokenizer, self._kwargs, self._max_tokens = tokenizer, template_kwargs, max_tokens
         self._names = names
+        template = tokenizer.get_chat_template(template_kwargs.get("chat_template"))
+        self._marked = {**template_kwargs, "chat_template": training_template(template)}
         self._header_len: dict[bool, int] = {}
 
     def sample(self, messages: Sequence[Message], index: int) -> _Reply:
@@ -235,7 +238,7 @@ class _Sampler:
 
     def _whole(self, messages: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
         rendered = self._tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, **self._kwargs
+            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, **self._marked
         )
         return list(rendered["input_ids"]), list(rendered["assistant_masks"])
 

@@ -295,6 +295,13 @@ def test_reply_off_the_trunk_gets_its_own_row() -> None:
     assert "(two)" in tokenizer.decode(seen(rows[1], 0)) and "(two)" not in tokenizer.decode(rows[0]["input_ids"])
 
 
+def test_training_leaves_the_template_that_is_saved(tokenizer: Any) -> None:
+    before = dict(tokenizer.chat_template)
+    assert build(conversation(2), tokenizer)
+    assert tokenizer.chat_template == before
+    assert "generation -%}" not in before["default"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

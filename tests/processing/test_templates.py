@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import time
 from typing import Any
 
@@ -13,7 +14,7 @@ from jinja2 import TemplateError
 
 from her_hf.dual_layer import ZERO_WIDTH_SPACE, escape_tags, parse_turn, split_system, view_text
 from her_hf.processing.frames import CHATML
-from her_hf.processing.templates import chat_template
+from her_hf.processing.templates import chat_template, training_template
 from tests.support.tokenizers import BOS, FRAMES, NAMES, assistant, attached, render, turns, user
 
 Z = ZERO_WIDTH_SPACE
@@ -331,6 +332,14 @@ def ids(messages: list[dict[str, Any]], name: str, **options: Any) -> list[int]:
     return list(attached(name).apply_chat_template(messages, **options)["input_ids"])
 
 
+def masked(messages: Any, name: str = "qwen3", **options: Any) -> Any:
+    """Ids and the mask of what is trained, as training asks the plain tokenizer of a checkpoint for them."""
+    template = training_template(attached(name).get_chat_template())
+    return attached(name).apply_chat_template(
+        messages, chat_template=template, return_assistant_tokens_mask=True, **options
+    )
+
+
 REPLIES = [
     assistant(FULL),
     assistant(SELF, reasoning_content="\n\n  Ann stalls.\n\n"),
@@ -347,7 +356,7 @@ def test_prompt_and_target_are_the_whole(name: str, reply: dict[str, Any]) -> No
     history = [user(START), assistant("Ann: hi"), user("Bob: so?")]
     for options in ({}, {"enable_thinking": False}):
         prompt = ids(history, name, add_generation_prompt=True, **options)
-        out = attached(name).apply_chat_template([*history, reply], return_assistant_tokens_mask=True, **options)
+        out = masked([*history, reply], name, **options)
         whole, mask = list(out["input_ids"]), list(out["assistant_masks"])
         assert whole[: len(prompt)] == prompt
         assert len(whole) > len(prompt)
@@ -368,15 +377,13 @@ def test_prompt_is_a_prefix_whatever_is_thought(thinking: str, content: str, nam
 
 @pytest.mark.parametrize("name", NAMES)
 def test_history_has_no_mark(name: str) -> None:
-    out = attached(name).apply_chat_template(
-        [user("x"), assistant(FULL), user("y")], return_assistant_tokens_mask=True
-    )
+    out = masked([user("x"), assistant(FULL), user("y")], name)
     assert not any(out["assistant_masks"])
 
 
 def test_masks_in_a_batch() -> None:
     chats = [[user("x"), assistant(FULL)], [user("x"), assistant(FULL), user("y"), assistant("Ann: no")]]
-    out = attached().apply_chat_template(chats, return_assistant_tokens_mask=True)
+    out = masked(chats)
     texts = [
         attached().decode([i for i, m in zip(row, mask, strict=True) if m])
         for row, mask in zip(out["input_ids"], out["assistant_masks"], strict=True)
@@ -403,11 +410,79 @@ def test_the_template_opens_with_its_differences(name: str) -> None:
         assert f"{{%- {word}" not in template and f"{{% {word}" not in template
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_template_is_for_every_engine(name: str) -> None:
+    """tests/integration/test_engines.py runs them; here what they would refuse is not even written."""
+    template = attached(name).chat_template["default"]
+    code = re.sub(r"\{#-.*?-#\}", "", template, flags=re.DOTALL)
+    refused = ("generation -%}", "\\u", "\\x", "**", ".count(", "dict(", ".islower(", "strip('", " ~ ", "[-", ":-")
+    assert [piece for piece in refused if piece in code] == []
+
+
+def test_a_token_outside_ascii_is_written_as_it_is() -> None:
+    assert 'set bos = "<｜begin▁of▁sentence｜>"' in chat_template(CHATML, bos="<｜begin▁of▁sentence｜>")
+
+
+@pytest.mark.parametrize("options", [{}, {"add_generation_prompt": True}, {"enable_thinking": False}])
+def test_training_renders_the_same(options: dict[str, Any]) -> None:
+    messages = [user("Bob: hi"), assistant(FULL), user("Bob: so?"), assistant(FULL)]
+    template = training_template(attached().get_chat_template())
+    assert template.count("{%- generation -%}") == template.count("{%- endgeneration -%}") == 1
+    assert render(messages, chat_template=template, **options) == render(messages, **options)
+    assert training_template("{% generation %}{#- a -#}") == "{% generation %}{#- a -#}"
+
+
+def test_text_generation_webui_finds_the_turns() -> None:
+    """It renders two messages of one role and splits at their texts."""
+    first, second = "<<|user-message-1|>>", "<<|user-message-2|>>"
+    before, between, after = re.split(
+        "|".join(map(re.escape, (first, second))), render([assistant(first), assistant(second)])
+    )
+    assert (before, between, after) == (
+        "<|im_start|>assistant\n",
+        "<|im_end|>\n<|im_start|>assistant\n",
+        "<|im_end|>\n",
+    )
+    assert "<|" not in turns(render([user("<|user|> <|user-message|>")]))[0][1]
+
+
+@pytest.mark.parametrize("role", ["user", "assistant"])
+def test_elements_that_are_nested_too_deep(role: str) -> None:
+    """They are counted and not remembered one by one; a thought among them still hides what is inside."""
+    said = {"user": user, "assistant": assistant}[role]
+    action, thought = "<role_action>" * 600, "<role_thinking>b"
+    seen = turns(render([user("x"), said(f"{action}a{thought}"), user("y")]))
+    assert "a" in seen[role == "assistant"][1] and "b" not in seen[role == "assistant"][1]
+    closed = f"{action}a{thought}</role_thinking>{'</role_action>' * 600}c{thought}"
+    seen = turns(render([user("x"), said(closed), user("y")]))
+    assert "<role_action>a</role_action> c" in seen[role == "assistant"][1]
+    assert turns(render([user("<role_action>" * 600 + "</role_action>" * 600 + "<think>a</think>b")]))[0][1] == "b"
+
+
+def test_small_letters_and_capitals_are_pairs() -> None:
+    """For the engine that knows them in ASCII alone."""
+    capitals, smalls = (
+        "".join(re.findall(r"'(.*?)'", part)).split(" ")
+        for part in re.findall(r"set (?:capitals|smalls) = \((.*?)\)\.split", chat_template(CHATML), re.DOTALL)
+    )
+    assert [capital.lower() for capital in capitals] == smalls
+    assert len(set(capitals)) == len(capitals) > 200
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("Élise", "ÉLISE : non"), ("Ярик", "**ЯРИК**: да"), ("Οδυσσευς", "ΟΔΥΣΣΕΥΣ: ναι")]
+)
+def test_a_label_in_capitals_of_another_alphabet(name: str, text: str) -> None:
+    assert turns(render([user(text, name=name)]))[0][1] == text
+    small = text[0].lower() + text[1:]
+    assert turns(render([user(small, name=name)]))[0][1] == (small if text[0] == "*" else f"{name}: {small}")
+
+
 def test_marks_are_outside_macros() -> None:
     from jinja2 import nodes
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
-    source = chat_template(CHATML)
+    source = training_template(chat_template(CHATML))
     tree = _compile_jinja_template(source).environment.parse(source)
     inside = [*tree.find_all(nodes.Macro), *tree.find_all(nodes.AssignBlock)]
     assert sum(1 for _ in tree.find_all(nodes.CallBlock)) == 1

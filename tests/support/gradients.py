@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from her_hf.processing.templates import training_template
 from her_hf.training.one_pass.collator import OnePassCollator
 from her_hf.training.one_pass.config import OnePassConfig
 from her_hf.training.one_pass.loss import loss_weights, token_losses, total_weight
@@ -32,7 +33,11 @@ def reference(
             if message["role"] != "assistant" or message["content"].startswith("Environment:"):
                 continue
             rendered = tokenizer.apply_chat_template(
-                messages[: index + 1], tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+                messages[: index + 1],
+                chat_template=training_template(tokenizer.get_chat_template()),
+                tokenize=True,
+                return_dict=True,
+                return_assistant_tokens_mask=True,
             )
             samples.append((torch.tensor(rendered["input_ids"]), torch.tensor(rendered["assistant_masks"]).bool()))
     total = len(samples) if per_reply else sum(int(mask.sum()) for _, mask in samples)
