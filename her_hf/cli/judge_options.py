@@ -82,19 +82,6 @@ class Answer:
     )
 
 
-def load_pairs(source: str, split: str | None, scenes: str | None) -> list[Pair | BadPair]:
-    """The pairs that the options name.
-
-    Raises:
-        `FileNotFoundError`: If there is no such file of pairs.
-        `ValueError`: If not a single row is a pair, or the scenes cannot be read.
-    """
-    from her_hf.judging import read_pairs
-    from her_hf.scenes import load_scenes
-
-    return read_pairs(source, split=split, scenes=load_scenes(scenes) if scenes else ())
-
-
 def open_judge(
     model: ModelReference, answer: Answer, judging: PairJudging, calls: Calls, ledger: Ledger
 ) -> PairwiseJudge:

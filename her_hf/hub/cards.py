@@ -200,7 +200,7 @@ found.verdict, found.confidence, found.principles, found.evidence  # both orders
 ```
 
 `her-hf judge --model FOLDER --pairs pairs.jsonl --out verdicts.jsonl` does it for files, and `vllm serve` serves the
-folder like any other chat model. The prompts are in her_hf/judging/prompts/pairwise."""
+folder like any other chat model. The prompts are in her_hf/judging/pairwise/templates."""
 
 DIRECT_ANSWERS_USE = """
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from her_hf.scoring.coser import DIMENSIONS
 
 VERSION = 1
 """Of the envelope; results of another version are refused."""
@@ -114,7 +116,10 @@ class CoserFigures(_Part):
 
 
 class CoserCase(_Part):
-    """One scene that was played to its end."""
+    """One scene that was played to its end; with the score of each dimension under its code."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
 
     key: list[str | int]
     tag: str
@@ -122,12 +127,15 @@ class CoserCase(_Part):
     character_turns: int
     bleu: float | None
     rouge_l: float | None
-    SC: float | None
-    AN: float | None
-    CF: float | None
-    SQ: float | None
     avg: float | None
     judges: dict[str, Scores]
+
+    @model_validator(mode="after")
+    def _has_each_dimension(self) -> CoserCase:
+        if set(self.__pydantic_extra__) != set(DIMENSIONS):
+            wanted, got = sorted(DIMENSIONS), sorted(self.__pydantic_extra__)
+            raise ValueError(f"a case must have a score for each of {wanted} and no other field, got {got}")
+        return self
 
 
 class CoserResults(_Envelope):

@@ -33,7 +33,7 @@ from her_hf.runs.report.shared import (
     write_report,
 )
 from her_hf.scoring.coser import DIMENSIONS
-from her_hf.scoring.published import PUBLISHED, SOURCE
+from her_hf.scoring.published import PUBLISHED, SOURCE, CoserScores
 
 from .transcripts import coser_transcripts
 
@@ -214,7 +214,7 @@ def _coser_published(results: Results) -> str:
         f"Copied from the paper ({SOURCE}), **not measured here**. Its judge, prompts and limits are not those of "
         "this run, and its released code keeps inner thoughts, so **absolute values do not compare**. Only runs with "
         "the same scenes, judges and settings do: `her-hf eval compare`.\n\n"
-        + table(["model (published)", "average", *DIMENSIONS], rows)
+        + table(["model (published)", "average", *CoserScores._fields[1:]], rows)
     )
 
 

@@ -1,1 +1,4 @@
-"""One small reader for each kind of data; `her_hf.scenes.load_scenes` chooses among them."""
+"""One small reader for each kind of data.
+
+`kinds.py` recognises the kind of a row, `load.py` chooses its reader; `card_files.py` unpacks pictures and archives.
+"""
