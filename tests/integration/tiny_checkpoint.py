@@ -1,7 +1,7 @@
 """A checkpoint for machines without a finished quickstart: a small Llama that has learnt one scene by heart.
 
 It is made by the code that makes real ones (`recipes/sft.py`), in about a minute, and made again when that code
-changes. Run it to make it ahead of the tests: `python tests/integration/tiny_checkpoint.py`.
+changes. Run it to make it ahead of the tests: `python -m tests.integration.tiny_checkpoint`.
 """
 
 from __future__ import annotations

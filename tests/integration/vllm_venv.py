@@ -1,6 +1,6 @@
 """vLLM on the CPU, in a virtual environment of its own (it needs an older transformers than her_hf).
 
-Run it to make the environment ahead of the tests: `python tests/integration/vllm_venv.py`.
+Run it to make the environment ahead of the tests: `python -m tests.integration.vllm_venv`.
 """
 
 from __future__ import annotations
