@@ -1,4 +1,4 @@
-"""CoSER as a task of inspect-ai, in a virtual environment of its own: inspect-ai needs older versions of what is pinned."""
+"""CoSER as a task of inspect-ai, in a virtual environment of its own: it needs older versions of what is pinned."""
 
 from __future__ import annotations
 
