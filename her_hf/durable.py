@@ -78,7 +78,7 @@ def new_contents(file: str | Path) -> Iterator[IO[bytes]]:
     Args:
         file (`str` or `Path`): The file; it need not exist.
 
-    Example (not run: it writes a file):
+    Example (not run: it needs rows):
 
     ```python
     >>> with new_contents("outputs/rows.jsonl") as stream:

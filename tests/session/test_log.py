@@ -72,7 +72,7 @@ FORGED: list[tuple[int, str, Any, str]] = [
     (1, "max_context_tokens", True, "max_context_tokens"),
     (1, "character", 7, "character: "),
     (1, "character", "Nobody", "'Nobody' is not in the cast"),
-    (1, "visitor", "Mr. Bell: yes. Ann", "A name has"),
+    (1, "visitor", "Mr. Bell: yes. Ann", "A name must have"),
     (1, "scene.cast.1.name", 5, "scene.cast.1.name: "),
     (1, "opening.0.name", "Ann: yes. Mr. Bell", r"opening\[0\].name: must be one of Ann, Mr. Bell"),
     (1, "opening.0.segments.0.breaks", 10**9, "opening.0: breaks of a segment"),

@@ -73,7 +73,13 @@ def private_uses(package: str, root: Path = ROOT) -> dict[str, list[str]]:
     for file in sorted((root / package.replace(".", "/")).rglob("*.py")):
         name = ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         source = file.read_text(encoding="utf-8")
-        if names := list(private_names(source, vars(importlib.import_module(name)))):
+        try:
+            module = importlib.import_module(name)
+        except ImportError as error:
+            if "install the extra" not in str(error):  # a library that is not in this environment
+                raise
+            continue
+        if names := list(private_names(source, vars(module))):
             found[name] = names
     return found
 
