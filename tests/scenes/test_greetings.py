@@ -18,7 +18,7 @@ def test_what_of_a_chat_is_not_trained_is_told(base: Path, tmp_path: Path, caplo
     rows = train(base, data, tmp_path / "out", eval_split="")["rows"]
     assert (rows["replies"], rows["unprompted"], rows["stray_thinking"]) == (2, 1, 1)
     assert "replies that open a conversation without a prompt, kept as history: 1" in caplog.text
-    assert "replies with system thinking elsewhere than once at their front, which is not trained: 1" in caplog.text
+    assert "replies with system thinking elsewhere than once at their start, which is not trained: 1" in caplog.text
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| replies without a prompt, kept as history | 1 |" in card
     assert "| replies with stray system thinking, which is not trained | 1 |" in card
