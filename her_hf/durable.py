@@ -18,6 +18,8 @@ from typing import IO, Any
 RUN_FILE = "run.json"
 """Holds the settings of the run that a folder belongs to."""
 
+_RESTORE = "Restore it, or do without this folder."
+
 SEED_LIMIT = 2**31
 """Seeds are at least 0 and below this limit, which every server accepts."""
 
@@ -53,8 +55,17 @@ def derive_seed(*parts: Any) -> int:
 
 
 def read_json(file: str | Path) -> dict[str, Any]:
-    """Reads what [`write_json`] wrote."""
-    value: dict[str, Any] = json.loads(Path(file).read_text(encoding="utf-8"))
+    """Reads a JSON object, as [`write_json`] writes it.
+
+    Raises:
+        `ValueError`: If the file holds something else; the message names it.
+    """
+    try:
+        value: Any = json.loads(Path(file).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} must hold a JSON object, got no JSON ({error}). {_RESTORE}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{file} must hold a JSON object, got {type(value).__name__}. {_RESTORE}")
     return value
 
 

@@ -93,3 +93,10 @@ def test_json_is_written_in_one_move(tmp_path: Path) -> None:
     write_json(file, {"b": 1, "a": "é"})
     assert file.read_text(encoding="utf-8").index('"a"') < file.read_text(encoding="utf-8").index('"b"')
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"seed":'])
+def test_a_file_that_holds_no_object_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"run\.json must hold a JSON object, got .*Restore it"):
+        read_json(tmp_path / "run.json")

@@ -13,9 +13,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel
 
 from her_hf.dual_layer import Turn
 from her_hf.durable import claim, digest
@@ -30,7 +27,7 @@ from her_hf.runs.units import WINDOW, Cause, Stage, each
 from her_hf.scenes import Scene
 from her_hf.simulation.coser import CoserSettings, Memory, Performance, Troupe, play_scene
 
-from ..rows import Row, SceneKey, scene_key, turns_of
+from ..rows import DialogueShape, JudgementShape, Row, SceneKey, scene_key, turns_of
 from .results import coser_results
 
 DIALOGUES, JUDGEMENTS = "dialogues.jsonl", "judgements.jsonl"
@@ -174,9 +171,7 @@ async def _claim_judging(run: CoserRun) -> Row:
 # -- playing
 
 
-class _DialogueShape(BaseModel):
-    key: list[Any]
-    turns: list[dict[str, Any]]
+class _DialogueShape(DialogueShape):
     ended_by: str
     failure: Cause | None = None
     scene_digest: str
@@ -214,7 +209,7 @@ def _played(run: CoserRun) -> Journal:
         `FileNotFoundError`: If one is missing.
         `ValueError`: If one was played from a scene that reads otherwise.
     """
-    journal = Journal(run.out / DIALOGUES, key=scene_key)
+    journal = Journal(run.out / DIALOGUES, key=scene_key, shape=DialogueShape)
     missing = [scene.key for scene in run.scenes if scene.key not in journal]
     if missing:
         raise FileNotFoundError(
@@ -280,14 +275,9 @@ class _Unit:
     judged: str
 
 
-class _JudgementShape(BaseModel):
-    key: list[Any]
-    dimension: str
-    judge: str
+class _JudgementShape(JudgementShape):
     sample: int
     judged: str
-    flaws: list[Any] | None
-    missing: Cause | None
 
 
 def _unit_key(row: Row) -> UnitKey:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -195,12 +194,25 @@ async def _claim_judging(run: MinimaxRun) -> Row:
 # -- playing
 
 
-class _DialogueShape(BaseModel):
+class _LineShape(BaseModel):
+    role: str
+    name: str
+    text: str
+    round: int
+    reply: str | None = None
+
+
+class DialogueShape(BaseModel):
+    """What a page reads of a row of `dialogues.jsonl`."""
+
     language: str
     seed_id: str
     run: int
-    turns: list[dict[str, Any]]
+    turns: list[_LineShape]
     failure: Cause | None
+
+
+class _DialogueShape(DialogueShape):
     seed_digest: str
 
 

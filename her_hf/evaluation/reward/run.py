@@ -65,20 +65,34 @@ Unit = tuple[tuple[int, str], Pair | BadPair]
 """A pair with its place and what identifies it."""
 
 
+class _Principle(BaseModel):
+    name: str
+    winner: str
+
+
 class _Order(BaseModel):
+    order: str
+    verdict: str | None
+    evidence: str
+    principles: list[_Principle]
     missing: Cause | None
 
 
-class _Shape(BaseModel):
+class VerdictShape(BaseModel):
+    """What a page reads of a row of `judged.jsonl`."""
+
     index: int
     key: str
+    per_order: list[_Order]
+    missing: Cause | None
+
+
+class _Shape(VerdictShape):
     verdict: str | None
     confidence: float | None
     principles: list[Any]
     evidence: Any
     agreed: bool | None
-    per_order: list[_Order]
-    missing: Cause | None
 
 
 async def judge_pairs(

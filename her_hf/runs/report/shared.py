@@ -69,8 +69,8 @@ def run_section(results: Results) -> str:
     if starts:
         last = starts[-1]
         rows += [
-            ["her_hf", escape(last.get("version", "not recorded"))],
-            ["commit", escape(_commit(last.get("commit")))],
+            ["her_hf", escape(last["version"])],
+            ["commit", escape(_commit(last["commit"]))],
             ["ended", escape(last["ended"])],
             ["starts", len(starts)],
             ["time, all starts", f"{sum(max(one['seconds'].values(), default=0.0) for one in starts):,.0f} s"],
