@@ -64,6 +64,8 @@ def test_targets_that_are_named_are_in_the_makefile() -> None:
     shown = {(page, word) for page, found in named(r"(?:`|^)make ((?:[a-z-]+ ?)+)") for word in found[1].split()}
     assert len(shown) > 8
     assert [one for one in sorted(shown) if one[1] not in targets] == []
+    part = text_of(ROOT / "docs" / "architecture.md").split("## Targets")[1]
+    assert {target for target in targets if target.startswith("test")} <= set(re.findall(r"test(?:-[a-z]+)?", part))
     steps = re.search(r"for step in (.*); do", text_of(ROOT / ".ci" / "run"))
     assert steps is not None and {step.partition(":")[0] for step in steps[1].split()} <= targets
 
