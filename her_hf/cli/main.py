@@ -16,7 +16,7 @@ COMMANDS = {
         "her_hf.cli.attach:attach",
         "Write a copy of a base model with HER's chat template, parser, scene prompt and generation defaults.",
     ),
-    "chat": ("her_hf.cli.chat:chat", "Talk to a character, and watch or hide both layers of its thinking."),
+    "chat": ("her_hf.cli.chat:chat", "Chat with a character, and show or hide both layers of its thinking."),
     "inspect-mask": (
         "her_hf.cli.inspect_mask:inspect_mask",
         "Show in colour, or in ⟦brackets⟧ without a terminal, which tokens are trained and which branch sees what.",

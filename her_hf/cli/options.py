@@ -95,8 +95,8 @@ class Calls:
         from her_hf.inference import Retries
         from her_hf.inference.open import opener
 
-        most = Retries(most=self.retries)
-        return opener(ledger, concurrency=self.concurrency, timeout=self.timeout, retries=most)
+        retries = Retries(max_retries=self.retries)
+        return opener(ledger, concurrency=self.concurrency, timeout=self.timeout, retries=retries)
 
 
 @dataclass(frozen=True)

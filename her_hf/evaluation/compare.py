@@ -158,8 +158,8 @@ def _interval(
         return bootstrap_interval(rows, resamples=resamples, seed=seed)
     import numpy as np
 
-    most = max(map(len, rows))
-    padded = [row + [None] * (most - len(row)) for row in rows]
+    longest = max(map(len, rows))
+    padded = [row + [None] * (longest - len(row)) for row in rows]
     return bootstrap_interval(padded, lambda array: float(np.nanmean(array)), resamples=resamples, seed=seed)
 
 

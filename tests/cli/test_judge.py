@@ -18,7 +18,7 @@ from her_hf.judging import Pair, PairJudging, PairwiseJudge, read_pairs
 from tests.support.pairs import Judge, a_pair, compact, first_shown
 
 CARRIED = {"book": "", "card": "Jo.", "scenario": "", "turns": [{"name": "Meg", "text": "number 1?"}]}
-NONE = Retries(most=0)
+NONE = Retries(max_retries=0)
 COMPACT = PairJudging(form="compact", attempts=2)
 Rule = Callable[[str, int], str | ModelError]
 

@@ -31,7 +31,7 @@ from her_hf.inference.gather import Gathered
 from her_hf.inference.ledger import call_key
 from tests.support.chat import serving
 
-QUICK = Retries(most=4, first=0.001, longest=0.01)
+QUICK = Retries(max_retries=4, first=0.001, longest=0.01)
 ASKED: Messages = [{"role": "user", "content": "Tea?"}]
 
 
@@ -207,7 +207,7 @@ def test_a_server_that_always_says_to_come_back_now_is_not_stormed() -> None:
     begun = time.monotonic()
     model = Rule(lambda _: ModelError("busy", kind="status", status=429, retry_after=0.0))
     with pytest.raises(ModelError):
-        ask(Caller(model, retries=Retries(most=3, first=0.1)), 1)
+        ask(Caller(model, retries=Retries(max_retries=3, first=0.1)), 1)
     assert len(model.calls) == 4 and time.monotonic() - begun >= 0.35
 
 

@@ -153,7 +153,7 @@ async def _claim_playing(run: CoserRun) -> Row:
         "environment": await troupe.environment.fingerprint(),
         "next_speaker": await troupe.next_speaker.fingerprint(),
     }
-    claim(run.out, playing, begun=lambda folder: (folder / DIALOGUES).exists())
+    claim(run.out, playing, has_results=lambda folder: (folder / DIALOGUES).exists())
     return playing
 
 
@@ -164,7 +164,7 @@ async def _claim_judging(run: CoserRun) -> Row:
     judging = {**{f"judge_{key}": value for key, value in run.judging.as_dict().items()}, "judges": names}
     # A folder with dialogues is an evaluation's, whoever played them.
     ours = [entry.name for entry in run.out.iterdir()] if (run.out / DIALOGUES).exists() or run.troupe else []
-    claim(run.out, judging, begun=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, beside=ours)
+    claim(run.out, judging, has_results=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, allowed=ours)
     return judging
 
 

@@ -138,7 +138,7 @@ async def run_form(run: FormRun) -> Row:
         "top_p": sampling.top_p,
         "seed": run.settings.seed,
     }
-    claim(run.out, settings, begun=lambda folder: (folder / REPLIES).exists())
+    claim(run.out, settings, has_results=lambda folder: (folder / REPLIES).exists())
     clock, callers = Clock(), {"model": run.model}
     try:
         rows = await _sample(run, units, digest(settings))

@@ -176,7 +176,7 @@ async def _claim_playing(run: MinimaxRun) -> Row:
         "npc": await run.npc.fingerprint(),
         "user": await run.user.fingerprint(),
     }
-    claim(run.out, playing, begun=lambda folder: (folder / DIALOGUES).exists())
+    claim(run.out, playing, has_results=lambda folder: (folder / DIALOGUES).exists())
     return playing
 
 
@@ -187,7 +187,7 @@ async def _claim_judging(run: MinimaxRun) -> Row:
     judging["judge"] = await run.judge.fingerprint()
     if run.settings is None and not (run.out / DIALOGUES).exists():
         raise FileNotFoundError(_not_played(run, run.units))
-    claim(run.out, judging, begun=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, beside=BESIDE)
+    claim(run.out, judging, has_results=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, allowed=BESIDE)
     return judging
 
 

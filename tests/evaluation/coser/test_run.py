@@ -327,7 +327,7 @@ def test_a_server_that_no_longer_listens_leaves_no_address_in_files(lost: str, t
 
     async def known(url: str) -> Caller:
         """A caller that was answered once, and has no connection open."""
-        gone = Caller(open_model(url), retries=Retries(most=0), concurrency=1)
+        gone = Caller(open_model(url), retries=Retries(max_retries=0), concurrency=1)
         await gone.fingerprint()
         await gone.close()
         return gone
