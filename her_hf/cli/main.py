@@ -19,7 +19,7 @@ COMMANDS = {
     "chat": ("her_hf.cli.chat:chat", "Chat with a character, and show or hide both layers of its thinking."),
     "inspect-mask": (
         "her_hf.cli.inspect_mask:inspect_mask",
-        "Show in colour, or in ⟦brackets⟧ without a terminal, which tokens are trained and which branch sees what.",
+        "Show which tokens are trained and what each branch sees, in colour, or in ⟦brackets⟧ without a terminal.",
     ),
     "merge": (
         "her_hf.cli.merge:merge",

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from her_hf.settings import CONCURRENCY, MAX_RETRIES
+
 from .interface import AccessRefused, ChatModel, Likely, Message, Messages, ModelError, Reply, Sampling, Schema
 from .ledger import Ledger, call_key
 from .window import fit
@@ -40,7 +42,7 @@ class Retries:
             is honoured up to this limit if it is longer than the usual wait: some servers always send 0.
     """
 
-    max_retries: int = 6
+    max_retries: int = MAX_RETRIES
     first: float = 1.0
     longest: float = 60.0
 
@@ -124,7 +126,7 @@ class Caller:
         models: ChatModel | Sequence[ChatModel],
         *,
         ledger: Ledger | None = None,
-        concurrency: int = 16,
+        concurrency: int = CONCURRENCY,
         retries: Retries | None = None,
     ) -> None:
         found = list(models) if isinstance(models, Sequence) else [models]

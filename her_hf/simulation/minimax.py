@@ -39,6 +39,10 @@ OWN_SEEDS = Path(str(files("her_hf.simulation"))) / "seeds"
 _ROUND_BRACKETS = {"en": "({})", "zh": "（{}）"}
 
 
+RUNS = 3
+"""How many times each seed is played, unless a run says otherwise."""
+
+
 @dataclass(frozen=True)
 class MinimaxSettings:
     """How seeds are played.

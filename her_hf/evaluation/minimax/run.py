@@ -25,7 +25,7 @@ from her_hf.runs.results import RESULTS, data_of, write_results
 from her_hf.runs.starts import NOTES, SESSIONS, Clock, by_first_role, keep_notes, note_start, run_now
 from her_hf.runs.units import WINDOW, Cause, Stage, each
 from her_hf.scenes.seeds import Seed
-from her_hf.simulation.minimax import MinimaxSettings, Session, play_session
+from her_hf.simulation.minimax import RUNS, MinimaxSettings, Session, play_session
 
 from ..rows import Row
 from .judging import Dialogue, Judges, dialogue_key
@@ -67,7 +67,7 @@ class MinimaxRun:
     user: Caller | None = None
     judge: Caller | None = None
     judging: ChunkJudging = field(default_factory=ChunkJudging)
-    runs: int = 3
+    runs: int = RUNS
     source: str = ""
     split: str | None = None
     window: int = WINDOW
