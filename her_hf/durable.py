@@ -18,6 +18,8 @@ from typing import IO, Any
 RUN_FILE = "run.json"
 """Holds the settings of the run that a folder belongs to."""
 
+_RESTORE = "Restore it, or do without this folder."
+
 SEED_LIMIT = 2**31
 """Seeds are at least 0 and below this limit, which every server accepts."""
 
@@ -53,8 +55,17 @@ def derive_seed(*parts: Any) -> int:
 
 
 def read_json(file: str | Path) -> dict[str, Any]:
-    """Reads what [`write_json`] wrote."""
-    value: dict[str, Any] = json.loads(Path(file).read_text(encoding="utf-8"))
+    """Reads a JSON object, as [`write_json`] writes it.
+
+    Raises:
+        `ValueError`: If the file holds something else; the message names it.
+    """
+    try:
+        value: Any = json.loads(Path(file).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} must hold a JSON object, got no JSON ({error}). {_RESTORE}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{file} must hold a JSON object, got {type(value).__name__}. {_RESTORE}")
     return value
 
 
@@ -140,18 +151,18 @@ def claim(
     folder: str | Path,
     settings: Mapping[str, Any],
     *,
-    begun: Callable[[Path], bool],
+    has_results: Callable[[Path], bool],
     note: str = RUN_FILE,
-    beside: Collection[str] = (),
+    allowed: Collection[str] = (),
 ) -> None:
     """Claims `folder` for this run, or checks that it belongs to it already; existing files are not changed.
 
     Args:
         folder (`str` or `Path`): Output folder.
         settings (`Mapping`): Everything that determines the results, JSON values.
-        begun (`Callable`): Whether the folder holds results already; if not, its settings may still be corrected.
+        has_results (`Callable`): Whether the folder has results; without any, its settings may still be corrected.
         note (`str`, *optional*, defaults to `"run.json"`): The file that keeps the settings.
-        beside (`Collection[str]`, *optional*): Files that may be there before the first claim.
+        allowed (`Collection[str]`, *optional*): Files that may be there before the first claim.
 
     Raises:
         [`OtherRunError`]: If the folder holds another run (the message lists the settings that differ) or other files.
@@ -162,7 +173,7 @@ def claim(
     if file.exists():
         known = read_json(file)
         differing = sorted(name for name in known.keys() | wanted.keys() if known.get(name) != wanted.get(name))
-        if differing and not begun(folder):
+        if differing and not has_results(folder):
             write_json(file, wanted)  # there are no results yet: the settings of a failed start may be corrected
         elif differing:
             shown = "; ".join(f"{name}: {known.get(name)!r} there, {wanted.get(name)!r} now" for name in differing[:6])
@@ -172,7 +183,7 @@ def claim(
             )
         return
     entries = folder.iterdir() if folder.exists() else ()
-    others = sorted(entry.name for entry in entries if entry.suffix != ".tmp" and entry.name not in beside)
+    others = sorted(entry.name for entry in entries if entry.suffix != ".tmp" and entry.name not in allowed)
     if others:
         found = ", ".join(others[:5])
         raise OtherRunError(

@@ -24,6 +24,60 @@ _POLL_SECONDS = 0.005
 _BLOCK = 4096
 """Bytes that are read at a time in search of the end of the last whole line."""
 
+_A_ROW = "a row as this version writes it"
+_OF_A_RUN = "Delete the line, whose unit is then done again, or choose another output folder."
+_OF_A_FILE = "Correct or delete the line, or run the command that wrote the file again."
+
+
+def read_rows(
+    file: str | Path,
+    *,
+    key: Callable[[Row], Hashable],
+    shape: type[BaseModel] | None = None,
+    what: str = _A_ROW,
+) -> Iterator[tuple[Hashable, Row]]:
+    """Rows of a file that a journal wrote, each with its key, in the order of the lines; the file is not touched.
+
+    A last line that a kill cut short is left out, and so are blank ones.
+
+    Args:
+        file (`str` or `Path`): The file.
+        key (`Callable[[dict], Hashable]`): What identifies the unit of a row.
+        shape (`type[BaseModel]`, *optional*): The fields that the caller reads, strictly of these types.
+        what (`str`, *optional*): What a row is called in an error.
+
+    Raises:
+        `ValueError`: If a line is no JSON object of this shape; the message names file, line and field.
+    """
+    with Path(file).open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.endswith(b"\n") and line.strip():
+                yield _checked(line, key, shape, f"{file}, line {number}: must be {what}", _OF_A_FILE)
+
+
+def _checked(
+    line: bytes, key: Callable[[Row], Hashable], shape: type[BaseModel] | None, where: str, remedy: str
+) -> tuple[Hashable, Row]:
+    """The key and the row of a line."""
+    try:
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise TypeError("no JSON object")
+        if shape is not None:
+            shape.model_validate_json(line, strict=True)
+        return key(row), row
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise _refusal(line, where, why, remedy) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _refusal(line, where, f"{type(error).__name__}: {error}", remedy) from error
+
+
+def _refusal(line: bytes, where: str, why: str, remedy: str) -> ValueError:
+    start = line[:80].decode("utf-8", "replace").strip()
+    return ValueError(f"{where}, got {start!r} ({why[:200]}). {remedy}")
+
 
 class Journal:
     """A JSONL file that takes one finished unit a line, each on the disk before the next step.
@@ -189,19 +243,7 @@ class Journal:
 
     def _key_of(self, line: bytes, where: str) -> Hashable:
         """The key of a line, which is checked to be of this journal."""
-        try:
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise TypeError("no JSON object")
-            if self._shape is not None:
-                self._shape.model_validate_json(line, strict=True)
-            key = self.key(row)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
-            raise self._refusal(line, where, f"{field}: {first['msg']}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._refusal(line, where, f"{type(error).__name__}: {error}") from error
+        key, row = _checked(line, self.key, self._shape, f"{self.file}, {where}: must be {_A_ROW}", _OF_A_RUN)
         for field, value in self._same.items():
             if row.get(field) != value:
                 raise ValueError(
@@ -210,13 +252,6 @@ class Journal:
                     "output folder."
                 )
         return key
-
-    def _refusal(self, line: bytes, where: str, why: str) -> ValueError:
-        start = line[:80].decode("utf-8", "replace").strip()
-        return ValueError(
-            f"{self.file}, {where}: must be a row as this version writes it, got {start!r} ({why[:200]}). Delete the "
-            "line, whose unit is then done again, or choose another output folder."
-        )
 
     def _drop_cut_line(self) -> None:
         """Drops what a killed process left of a line; whoever is alive has written its lines whole, under the lock."""

@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import MISSING, field
 from typing import Any
 
+CONCURRENCY = 16
+"""Calls in flight to a model, unless a run says otherwise."""
+
+TIMEOUT = 300.0
+"""Seconds that one call to a server may take in all."""
+
+MAX_RETRIES = 6
+"""How many times a failed call is repeated."""
+
 
 def setting(
     default: Any = MISSING,

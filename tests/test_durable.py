@@ -36,23 +36,23 @@ def test_seeds_differ_by_every_part_and_repeat() -> None:
 def test_a_folder_knows_its_run(tmp_path: Path) -> None:
     folder = tmp_path / "run"
 
-    def begun(path: Path) -> bool:
+    def has_results(path: Path) -> bool:
         return (path / "results").exists()
 
-    claim(folder, {"seed": 1}, begun=begun)
-    claim(folder, {"seed": 2}, begun=begun)  # nothing was done yet: mended
+    claim(folder, {"seed": 1}, has_results=has_results)
+    claim(folder, {"seed": 2}, has_results=has_results)  # there are no results yet: corrected
     assert read_json(folder / "run.json") == {"seed": 2}
     (folder / "results").touch()
-    claim(folder, {"seed": 2}, begun=begun)
+    claim(folder, {"seed": 2}, has_results=has_results)
     with pytest.raises(OtherRunError, match="seed: 2 there, 3 now"):
-        claim(folder, {"seed": 3}, begun=begun)
+        claim(folder, {"seed": 3}, has_results=has_results)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(OtherRunError, match=r"thesis\.txt"):
-        claim(tmp_path, {}, begun=lambda _: False)
-    claim(tmp_path, {}, begun=lambda _: False, note="other.json", beside=("thesis.txt",))
+        claim(tmp_path, {}, has_results=lambda _: False)
+    claim(tmp_path, {}, has_results=lambda _: False, note="other.json", allowed=("thesis.txt",))
     assert (tmp_path / "other.json").exists()
 
 
@@ -82,7 +82,7 @@ def test_what_a_kill_left_is_in_nobodys_way(tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGKILL
     (tmp_path / "run.json.1.tmp").write_text("{")
     assert not out.exists() and len(list(tmp_path.iterdir())) == 2
-    claim(tmp_path, {"seed": 1}, begun=lambda _: False)
+    claim(tmp_path, {"seed": 1}, has_results=lambda _: False)
     with new_folder(out) as draft:
         (draft / "model").write_text("whole")
     assert (out / "model").read_text() == "whole"
@@ -93,3 +93,10 @@ def test_json_is_written_in_one_move(tmp_path: Path) -> None:
     write_json(file, {"b": 1, "a": "é"})
     assert file.read_text(encoding="utf-8").index('"a"') < file.read_text(encoding="utf-8").index('"b"')
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"seed":'])
+def test_a_file_that_holds_no_object_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"run\.json must hold a JSON object, got .*Restore it"):
+        read_json(tmp_path / "run.json")

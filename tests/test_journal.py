@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from her_hf.durable import whole_lines
-from her_hf.journal import Journal
+from her_hf.journal import Journal, read_rows
 from tests.support.paths import ROOT
 
 
@@ -91,7 +91,7 @@ def test_rows_are_found_after_another_process_has_moved_them(tmp_path: Path) -> 
 
 SHARING = """
 import sys
-from her_hf.journal import Journal
+from her_hf.journal import Journal, read_rows
 
 name, file = sys.argv[1:]
 journal = Journal(file, key=lambda row: row["key"])
@@ -169,6 +169,16 @@ def test_a_line_of_another_shape_or_run_is_refused_and_nothing_is_lost(tmp_path:
     assert f"{file}, line 2: " in message and said in message and len(message) < len(str(file)) + 600
     assert "Delete the line, whose unit is then done again, or choose another output folder." in message
     assert file.read_text(encoding="utf-8") == text
+
+
+def test_rows_are_read_as_they_stand_and_the_file_is_not_touched(tmp_path: Path) -> None:
+    file = tmp_path / "units.jsonl"
+    text = '{"key": 2, "failure": null}\n\n{"key": 1, "failure": {"cause": "cut"}}\n{"key": 3, "fail'
+    file.write_text(text, encoding="utf-8")
+    assert [key for key, _ in read_rows(file, key=by_key, shape=Shape)] == [2, 1]
+    file.write_text('{"key": 2, "failure": null}\n{"key": "2"}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"units\.jsonl, line 2: must be a unit, got .*Correct or delete the line"):
+        list(read_rows(file, key=by_key, shape=Shape, what="a unit"))
 
 
 def test_a_row_that_could_not_be_gone_on_with_is_not_written(tmp_path: Path) -> None:

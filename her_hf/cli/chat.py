@@ -10,6 +10,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from her_hf.inference import Sampling
+from her_hf.settings import TIMEOUT
+
+from .options import Calls, ModelReference, Scenes, help_of
+
 _SCENE, _MODEL, _SHOWN, _LOG = "Scene and roles", "Model and sampling", "What is shown", "Log"
 
 
@@ -27,9 +32,7 @@ def chat(
     ],
     scenes: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATH", help="Scenes to choose from: a file, a folder or a Hub id.", rich_help_panel=_SCENE
-        ),
+        typer.Option(metavar="SOURCE", help=help_of(Scenes, "scenes"), rich_help_panel=_SCENE),
     ] = None,
     card: Annotated[
         Path | None,
@@ -66,22 +69,34 @@ def chat(
     ] = None,
     model_name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Name of the model, for a server with several.", rich_help_panel=_MODEL),
+        typer.Option(metavar="NAME", help=help_of(ModelReference, "name"), rich_help_panel=_MODEL),
     ] = None,
     max_tokens: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help=f"Maximum tokens of a reply. {_default(1024)}", rich_help_panel=_MODEL),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help=f"Maximum tokens of a reply. {_default(Sampling().max_tokens)}",
+            rich_help_panel=_MODEL,
+        ),
     ] = None,
     temperature: Annotated[
         float | None,
         typer.Option(
-            min=0, metavar="T", help=f"Sampling temperature; 0 is greedy. {_default(0.7)}", rich_help_panel=_MODEL
+            min=0,
+            metavar="T",
+            help=f"Sampling temperature; 0 is greedy. {_default(Sampling().temperature)}",
+            rich_help_panel=_MODEL,
         ),
     ] = None,
     top_p: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, metavar="P", help=f"Probability mass to sample from. {_default(0.9)}", rich_help_panel=_MODEL
+            min=0,
+            max=1,
+            metavar="P",
+            help=f"Probability mass that is sampled from. {_default(Sampling().top_p)}",
+            rich_help_panel=_MODEL,
         ),
     ] = None,
     seed: Annotated[
@@ -107,8 +122,8 @@ def chat(
     ] = None,
     timeout: Annotated[
         float,
-        typer.Option(min=1, metavar="SECONDS", help="Time limit for one reply of a server.", rich_help_panel=_MODEL),
-    ] = 300.0,
+        typer.Option(min=1, metavar="SECONDS", help=help_of(Calls, "timeout"), rich_help_panel=_MODEL),
+    ] = TIMEOUT,
     device: Annotated[
         str | None,
         typer.Option(
@@ -155,7 +170,7 @@ def chat(
 
     [dim]her-hf chat http://127.0.0.1:8000/v1 --card card.png --show-system[/dim]
     """
-    from her_hf.inference import ModelError, Sampling
+    from her_hf.inference import ModelError
     from her_hf.scenes.readers.tavern import is_card_scene
     from her_hf.session import Session
 

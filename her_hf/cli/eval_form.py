@@ -89,7 +89,7 @@ def _score(dialogues: Path, material: Material, out: Path) -> dict[str, Any]:
     rows = read_dialogues(dialogues)
     data = data_of(str(dialogues), None, list(map(digest, rows)))
     results = score_played(rows, found, {**settings, "data": data})
-    claim(out, settings, begun=lambda folder: (folder / RESULTS).exists())
+    claim(out, settings, has_results=lambda folder: (folder / RESULTS).exists())
     write_results(out, results)
     note_start(out, Clock(), {})
     return results

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from her_hf.judging.critics.minimax import ChunkJudging
 from her_hf.settings import setting
-from her_hf.simulation.minimax import MinimaxSettings
+from her_hf.simulation.minimax import RUNS, MinimaxSettings
 
 from .options import Calls, ConfigOption, Group, ModelReference, Output, Phases, with_options
 
@@ -49,7 +49,7 @@ class Seeds:
     )
     language: str | None = setting(None, choices=("zh", "en"), help="Use only seeds of this language.")
     limit: int | None = setting(None, help="Use only the first N seeds.", min=1, metavar="N")
-    runs: int = setting(3, help="How many times each seed is played.", min=1)
+    runs: int = setting(RUNS, help="How many times each seed is played.", min=1)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import typer
 import yaml
 
 from her_hf.durable import RUN_FILE
-from her_hf.settings import setting
+from her_hf.settings import CONCURRENCY, MAX_RETRIES, TIMEOUT, setting
 
 if TYPE_CHECKING:
     from her_hf.inference import Caller, Ledger
@@ -86,17 +86,19 @@ class Calls:
         retries (`int`, *optional*, defaults to 6): How many times a failed call is repeated.
     """
 
-    concurrency: int = setting(16, help="Concurrent calls to each model.", min=1)
-    timeout: float = setting(300.0, help="Time limit of one call to a server in seconds, retries not included.", min=1)
-    retries: int = setting(6, help="How many times a failed call is repeated.", min=0)
+    concurrency: int = setting(CONCURRENCY, help="Concurrent calls to each model.", min=1)
+    timeout: float = setting(
+        TIMEOUT, help="Time limit of one call to a server in seconds, retries not included.", min=1
+    )
+    retries: int = setting(MAX_RETRIES, help="How many times a failed call is repeated.", min=0)
 
     def opener(self, ledger: Ledger) -> Callable[..., Caller]:
         """See [`~her_hf.inference.open.opener`]."""
         from her_hf.inference import Retries
         from her_hf.inference.open import opener
 
-        most = Retries(most=self.retries)
-        return opener(ledger, concurrency=self.concurrency, timeout=self.timeout, retries=most)
+        retries = Retries(max_retries=self.retries)
+        return opener(ledger, concurrency=self.concurrency, timeout=self.timeout, retries=retries)
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,12 @@ class Seed:
     """
 
     seed: int = setting(42, help="Every call derives its own seed from this.")
+
+
+def help_of(kind: type, name: str) -> str:
+    """What a field of a settings class says of itself, for a command with an option of its own of that meaning."""
+    (found,) = (str(one.metadata["help"]) for one in fields(kind) if one.name == name)
+    return found
 
 
 def with_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,13 +6,13 @@ means over scenes, shares of form are over replies, scores of seeds are means ov
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from her_hf.durable import digest, whole_lines
+from her_hf.durable import digest
+from her_hf.journal import read_rows
 from her_hf.runs.results import read_results
 from her_hf.scoring.statistics import bootstrap_interval, paired_permutation_test
 
@@ -158,8 +158,8 @@ def _interval(
         return bootstrap_interval(rows, resamples=resamples, seed=seed)
     import numpy as np
 
-    most = max(map(len, rows))
-    padded = [row + [None] * (most - len(row)) for row in rows]
+    longest = max(map(len, rows))
+    padded = [row + [None] * (longest - len(row)) for row in rows]
     return bootstrap_interval(padded, lambda array: float(np.nanmean(array)), resamples=resamples, seed=seed)
 
 
@@ -234,8 +234,7 @@ def _texts(kind: Kind, file: Path) -> dict[tuple[Any, ...], object]:
     """By unit the digest of what was played; nothing if the file is not there or does not say."""
     if not file.is_file():
         return {}
-    rows = map(json.loads, filter(str.strip, whole_lines(file)))
-    return {kind.key(row): row.get(kind.text) for row in rows}
+    return {kind.key(row): row.get(kind.text) for _, row in read_rows(file, key=kind.key)}
 
 
 def _model(fingerprint: object) -> str:

@@ -4,12 +4,51 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from her_hf.dual_layer import Turn
+from her_hf.runs.units import Cause
 from her_hf.simulation.coser import replayed
 from her_hf.simulation.styles import style_named
 
 Row = dict[str, Any]
 SceneKey = tuple[str, int, int]
+
+
+class TurnShape(BaseModel):
+    """What is read of a turn in `dialogues.jsonl`; all but name and text may be absent where others wrote it."""
+
+    name: str
+    text: str
+    origin: str = "model"
+    system_thinking: str | None = None
+    raw: str = ""
+    ended: bool = True
+    cut: bool = False
+    attempts: int = 1
+    dropped: int = 0
+
+
+class DialogueShape(BaseModel):
+    """What is read of a row of CoSER's `dialogues.jsonl`."""
+
+    key: list[Any]
+    turns: list[TurnShape]
+    ended_by: str = ""
+    failure: Any = None  # see failure_in
+    named: int = 0
+    drawn: int = 0
+    settings: dict[str, Any] | None = None
+
+
+class JudgementShape(BaseModel):
+    """What is read of a row of CoSER's `judgements.jsonl`."""
+
+    key: list[Any]
+    dimension: str
+    judge: str
+    flaws: list[dict[str, Any]] | None
+    missing: Cause | None
 
 
 def scene_key(row: Row) -> SceneKey:

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from her_hf.settings import CONCURRENCY, MAX_RETRIES
+
 from .interface import AccessRefused, ChatModel, Likely, Message, Messages, ModelError, Reply, Sampling, Schema
 from .ledger import Ledger, call_key
 from .window import fit
@@ -34,13 +36,13 @@ class Retries:
     """How often and after how long a failed call is retried.
 
     Args:
-        most (`int`, *optional*, defaults to 6): Maximum number of attempts after the first.
+        max_retries (`int`, *optional*, defaults to 6): Maximum number of attempts after the first.
         first (`float`, *optional*, defaults to 1.0): Seconds before the second attempt; doubled each time.
         longest (`float`, *optional*, defaults to 60.0): Maximum seconds between two attempts. A server's `Retry-After`
             is honoured up to this limit if it is longer than the usual wait: some servers always send 0.
     """
 
-    most: int = 6
+    max_retries: int = MAX_RETRIES
     first: float = 1.0
     longest: float = 60.0
 
@@ -124,7 +126,7 @@ class Caller:
         models: ChatModel | Sequence[ChatModel],
         *,
         ledger: Ledger | None = None,
-        concurrency: int = 16,
+        concurrency: int = CONCURRENCY,
         retries: Retries | None = None,
     ) -> None:
         found = list(models) if isinstance(models, Sequence) else [models]
@@ -261,7 +263,7 @@ class Caller:
         if limit is None or estimate_tokens(messages) <= limit:  # the estimate errs on the high side
             return [dict(message) for message in messages], 0
         fitted = await self._patiently(
-            lambda: fit(messages, model, limit, thinking=thinking, names=names), self._retries.most
+            lambda: fit(messages, model, limit, thinking=thinking, names=names), self._retries.max_retries
         )
         return fitted.messages, fitted.dropped
 
@@ -289,7 +291,7 @@ class Caller:
                     raise AccessRefused(f"{error} No further calls are made; answers so far are stored.") from error
                 # A response that is not an answer (a proxy's error page) may be transient too: the URL worked before.
                 passing = error.retryable or error.kind == "protocol"
-                if not passing or attempt >= self._retries.most:
+                if not passing or attempt >= self._retries.max_retries:
                     self.spent.failed += 1
                     raise
                 self.spent.retried += 1
@@ -340,14 +342,14 @@ class Caller:
             place.busy -= 1
         return reply
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]], most: int = _FIRST_RETRIES) -> T:
+    async def _patiently(self, ask: Callable[[], Awaitable[T]], limit: int = _FIRST_RETRIES) -> T:
         """Makes a call about the model or a prompt; with few retries by default, to report a wrong URL early."""
         attempt = 0
         while True:
             try:
                 return await ask()
             except ModelError as error:
-                if not error.retryable or attempt >= min(self._retries.most, most):
+                if not error.retryable or attempt >= min(self._retries.max_retries, limit):
                     raise
                 await asyncio.sleep(self._retries.wait(attempt, error))
                 attempt += 1

@@ -44,7 +44,7 @@ def inspect_caller(model: Model, *, template: bool = False) -> Caller:
     Returns:
         [`Caller`]: The caller.
     """
-    return Caller(InspectModel(model, template=template), retries=Retries(most=0))
+    return Caller(InspectModel(model, template=template), retries=Retries(max_retries=0))
 
 
 class InspectModel:

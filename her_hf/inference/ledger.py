@@ -14,6 +14,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from her_hf.durable import digest
 
 from .claims import Mark, is_alive, owners
@@ -21,8 +23,8 @@ from .interface import Messages, Reply, Sampling, Schema, Usage
 
 _log = logging.getLogger(__name__)
 
-_TABLES = (
-    """
+_TABLES = {
+    "replies": """
 CREATE TABLE IF NOT EXISTS replies (
   key TEXT PRIMARY KEY,
   model TEXT NOT NULL,
@@ -30,8 +32,17 @@ CREATE TABLE IF NOT EXISTS replies (
   made TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
 )
 """,
-    "CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL)",
-)
+    "claims": "CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL)",
+}
+_COLUMNS = {"replies": ["key", "model", "reply", "made"], "claims": ["key", "owner"]}
+_COLUMNS_OF_ALL = """
+SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns
+WHERE tables.type = 'table' ORDER BY tables.name, columns.cid
+"""
+_REMEDY = "Name another file, or delete this one; its calls are then made again."
+_STORED = TypeAdapter(Reply)
+_REPLY = {field.name for field in fields(Reply)}
+_USAGE = {field.name for field in fields(Usage)}
 _BUSY_SECONDS = 60.0
 _SOON, _LATER = 0.02, 0.5
 """First and longest interval in seconds between two checks of a call that another process is making."""
@@ -68,7 +79,8 @@ class Ledger:
         file (`str` or `Path`): The file; created if it does not exist.
 
     Raises:
-        `ValueError`: At first use, if the file is not a ledger.
+        `ValueError`: At first use, if the file is not a ledger of this version, which is left as it is; and when a
+            stored reply is read that has another shape.
 
     Example:
 
@@ -93,10 +105,11 @@ class Ledger:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(self.file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
+                self._check_tables(database)
                 _patiently(database, "PRAGMA journal_mode=WAL")
                 # A killed process loses nothing that was committed; only a power failure could lose the last replies.
                 database.execute("PRAGMA synchronous=NORMAL")
-                for table in _TABLES:
+                for table in _TABLES.values():
                     _patiently(database, table)
             except sqlite3.DatabaseError as error:
                 database.close()
@@ -105,12 +118,26 @@ class Ledger:
                         f"the ledger {self.file} cannot be opened: {error}. Check which process uses it, the free "
                         "disk space and the permissions."
                     ) from error
-                raise ValueError(
-                    f"{self.file} is not a ledger ({error}). Name another file, or delete this one; its calls are "
-                    "then made again."
-                ) from error
+                raise ValueError(f"{self.file} is not a ledger ({error}). {_REMEDY}") from error
+            except ValueError:
+                database.close()
+                raise
             self._database = database
         return self._database
+
+    def _check_tables(self, database: sqlite3.Connection) -> None:
+        """Refuses a database that holds something else, or a ledger whose tables have other columns."""
+        tables: dict[str, list[str]] = {}
+        for table, column in _patiently(database, _COLUMNS_OF_ALL):
+            tables.setdefault(str(table), []).append(str(column))
+        if tables and "replies" not in tables:
+            raise ValueError(f"{self.file} is not a ledger (it holds the table {min(tables)[:40]!r}). {_REMEDY}")
+        for table in _COLUMNS.keys() & tables.keys():
+            if tables[table] != _COLUMNS[table]:
+                raise ValueError(
+                    f"{self.file} is a ledger of another version of her_hf: its table {table} must have the columns "
+                    f"{_COLUMNS[table]}, got {str(tables[table])[:120]}. {_REMEDY}"
+                )
 
     def __enter__(self) -> Ledger:
         return self
@@ -126,7 +153,7 @@ class Ledger:
         """The stored reply to this call, if there is one."""
         with self._lock:
             row = self._open().execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
-        return _read(row[0]) if row else None
+        return self._read(key, row[0]) if row else None
 
     async def once(
         self, key: str, ask: Callable[[], Awaitable[Reply]], *, limit: asyncio.Semaphore | None = None
@@ -190,7 +217,7 @@ class Ledger:
             _log.warning(
                 "Another process makes the same calls with the ledger %s: waiting for its replies.", self.file
             )
-        return _read(row[0]) if row else bool(taken)
+        return self._read(key, row[0]) if row else bool(taken)
 
     def _owner(self, database: sqlite3.Connection) -> str:
         """This process's id in claims; claims of killed processes are removed when it is created."""
@@ -254,9 +281,28 @@ class Ledger:
                 database.execute("ROLLBACK")
                 raise
         return [
-            reply if text == row[2] else _read(text)
-            for (_, reply), row, text in zip(replies, rows, counting, strict=True)
+            reply if text == row[2] else self._read(key, text)
+            for (key, reply), row, text in zip(replies, rows, counting, strict=True)
         ]
+
+    def _read(self, key: str, text: str) -> Reply:
+        """A stored reply.
+
+        Raises:
+            `ValueError`: If it does not have exactly the fields of a reply, as one of another version.
+        """
+        try:
+            values = json.loads(text)
+            wrong = values.keys() ^ _REPLY or values["usage"].keys() ^ _USAGE
+            if not wrong:
+                return _STORED.validate_json(text, strict=True)
+            why = f"missing or unknown fields: {sorted(wrong)[:4]}"
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise ValueError(
+            f"{self.file}: the reply under the key {key[:12]}… was not written by this version of her_hf ({why}). "
+            f"{_REMEDY}"
+        )
 
     def close(self) -> None:
         """Closes the file; replies stay stored, claims are released."""
@@ -270,13 +316,12 @@ class Ledger:
                 self._database = None
 
 
-def _patiently(database: sqlite3.Connection, statement: str) -> None:
-    """Executes a statement that SQLite refuses immediately, without its timeout, while another process runs it."""
+def _patiently(database: sqlite3.Connection, statement: str) -> list[Any]:
+    """The rows of a statement that SQLite refuses immediately, without its timeout, while another process runs it."""
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
-            database.execute(statement)
-            return
+            return database.execute(statement).fetchall()
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
@@ -288,8 +333,3 @@ def _plain(value: Any) -> Any:
     if not is_dataclass(value):
         return value
     return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-
-
-def _read(text: str) -> Reply:
-    values = json.loads(text)
-    return Reply(**{**values, "usage": Usage(**values["usage"])})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from her_hf.settings import CONCURRENCY, TIMEOUT
+
 from .caller import Caller, Retries
 from .interface import ChatModel
 from .ledger import Ledger
@@ -19,7 +21,7 @@ def open_model(
     *,
     model: str | None = None,
     window: int | None = None,
-    timeout: float = 300.0,
+    timeout: float = TIMEOUT,
     device: str | None = None,
     dtype: str | None = None,
     attach: bool = True,
@@ -67,8 +69,8 @@ def open_caller(
     *,
     model: str | None = None,
     ledger: Ledger | None = None,
-    concurrency: int = 16,
-    timeout: float = 300.0,
+    concurrency: int = CONCURRENCY,
+    timeout: float = TIMEOUT,
     retries: Retries | None = None,
     attach: bool = True,
 ) -> Caller:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from her_hf.durable import digest
+from her_hf.settings import TIMEOUT
 
 from .http import Answer, Connection
 from .inline import InlineText, opens_thinking
@@ -65,7 +66,7 @@ class ServerModel:
     """
 
     def __init__(
-        self, url: str, *, model: str | None = None, window: int | None = None, timeout: float = 300.0
+        self, url: str, *, model: str | None = None, window: int | None = None, timeout: float = TIMEOUT
     ) -> None:
         self.url = api_root(url)
         host = re.escape(urlsplit(self.url).hostname or "")

@@ -32,7 +32,7 @@ class AskSettings:
     Args:
         attempts (`int`, *optional*, defaults to 3): How often a judge is asked at most for an answer that can be read.
         temperature (`float`, *optional*, defaults to 0): Of the first attempt.
-        again_temperature (`float`, *optional*, defaults to 1.0): Of later attempts, which would repeat the first one
+        retry_temperature (`float`, *optional*, defaults to 1.0): Of later attempts, which would repeat the first one
             otherwise.
         seed (`int`, *optional*, defaults to 42): The seed of each call is derived from it, from what is judged, and
             from the number of the attempt.
@@ -43,7 +43,7 @@ class AskSettings:
 
     attempts: int = setting(3, help="How many times an answer that cannot be read is requested.", min=1)
     temperature: float = setting(0.0, help="Of the first attempt.", min=0)
-    again_temperature: float = setting(
+    retry_temperature: float = setting(
         1.0, help="Of later attempts, which would repeat the first one otherwise.", min=0
     )
     seed: int = setting(42, help="Every call derives its own seed from this.", option="seed")
@@ -97,7 +97,7 @@ async def ask(
     while True:
         sampling = Sampling(
             max_tokens=max_tokens,
-            temperature=settings.again_temperature if attempt else settings.temperature,
+            temperature=settings.retry_temperature if attempt else settings.temperature,
             top_p=1.0,
             seed=derive_seed(settings.seed, *key, attempt),
         )

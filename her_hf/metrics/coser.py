@@ -16,6 +16,7 @@ from her_hf.inference import Caller
 from her_hf.judging import DIMENSIONS, CoserJudgement, JsonReply, Judging, Missing, judge_dialogue, parse_flaws
 from her_hf.judging.critics.coser import THOUGHTS, conversation_text, read_flaws
 from her_hf.scenes import Scene, SceneError, read_turn, scenes_in
+from her_hf.settings import CONCURRENCY
 
 from .judges import Asking, Judge, ask_all, check_who_judges
 from .values import NOT_GIVEN, parsed, same_length, shown
@@ -40,7 +41,7 @@ def coser_gca(
     notation: str = "her",
     seed: int = 42,
     ledger: str | Path | None = None,
-    concurrency: int = 16,
+    concurrency: int = CONCURRENCY,
     show: bool = True,
 ) -> Row:
     """CoSER's scores of simulated dialogues.

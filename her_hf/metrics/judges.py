@@ -15,6 +15,7 @@ from her_hf.inference import Caller, ChatModel, Ledger
 from her_hf.inference.open import open_caller
 from her_hf.runs.progress import Progress
 from her_hf.runs.units import each
+from her_hf.settings import CONCURRENCY
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,7 +41,7 @@ class Asking:
     judge: Judge
     model: str | None = None
     ledger: str | Path | None = None
-    concurrency: int = 16
+    concurrency: int = CONCURRENCY
     show: bool = True
 
     def caller(self, ledger: Ledger | None) -> Caller:

@@ -30,6 +30,7 @@ from her_hf.scoring.minimax import (
     summarize_sessions,
 )
 from her_hf.scoring.statistics import bootstrap_interval
+from her_hf.settings import CONCURRENCY
 
 from .judges import Asking, Judge, ask_all, check_who_judges
 from .values import NOT_GIVEN, parsed, same_length, shown
@@ -65,7 +66,7 @@ def minimax_rpb(
     chunk: int = CHUNK_TURNS,
     seed: int = 42,
     ledger: str | Path | None = None,
-    concurrency: int = 16,
+    concurrency: int = CONCURRENCY,
     show: bool = True,
 ) -> Row:
     """Scores in the manner of MiniMax's Role-Play Bench, on our own scale.

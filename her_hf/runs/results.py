@@ -22,7 +22,8 @@ RESULTS = "results.json"
 SHOWN_ERRORS = 3
 _AGAIN = (
     "Run its command again with the same --out: everything in the folder is counted anew, and no model is asked again "
-    "for an answer that is there."
+    "for an answer that is there. If that is refused as another run, this version asks models differently: choose "
+    "another --out."
 )
 
 

@@ -12,8 +12,11 @@ from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from her_hf.durable import whole_lines, write_json
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from her_hf.durable import write_json
 from her_hf.inference import Caller
+from her_hf.journal import read_rows
 
 from .addresses import without_address
 from .origin import package_version, source_commit
@@ -26,6 +29,18 @@ NOTES = "notes.json"
 """What models noted in all starts together."""
 
 T = TypeVar("T")
+
+
+class _Start(BaseModel):
+    version: str
+    commit: str | None
+    ended: str
+    seconds: dict[str, float]
+    spent: dict[str, dict[str, int]]
+    notes: list[str]
+
+
+_NOTES = TypeAdapter(list[str])
 
 
 class Clock:
@@ -64,9 +79,21 @@ def keep_notes(out: Path, callers: dict[str, Caller]) -> list[str]:
 
 
 def notes_in(out: Path) -> list[str]:
-    """The notes of all starts in this folder: what was asked then is in the results as well."""
+    """The notes of all starts in this folder: what was asked then is in the results as well.
+
+    Raises:
+        `ValueError`: If the file holds something else.
+    """
     file = out / NOTES
-    return [str(note) for note in json.loads(file.read_text(encoding="utf-8"))] if file.exists() else []
+    if not file.exists():
+        return []
+    try:
+        return _NOTES.validate_json(file.read_bytes(), strict=True)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise ValueError(
+            f"{file} must hold a list of texts ({said}). Delete it; only the notes in it are lost."
+        ) from error
 
 
 def note_start(out: Path, clock: Clock, callers: dict[str, Caller]) -> None:
@@ -84,9 +111,14 @@ def note_start(out: Path, clock: Clock, callers: dict[str, Caller]) -> None:
 
 
 def starts_in(out: Path) -> list[dict[str, Any]]:
-    """The lines of all starts in this folder, oldest first; one that a kill cut short is left out."""
+    """The lines of all starts in this folder, oldest first; one that a kill cut short is left out.
+
+    Raises:
+        `ValueError`: If a line is not of this shape; see [`~her_hf.journal.read_rows`].
+    """
     file = out / SESSIONS
-    return [json.loads(line) for line in whole_lines(file)] if file.exists() else []
+    rows = read_rows(file, key=lambda row: row["ended"], shape=_Start, what="a start") if file.exists() else ()
+    return [row for _, row in rows]
 
 
 def run_now(work: Coroutine[Any, Any, T], callers: dict[str, Caller]) -> T:

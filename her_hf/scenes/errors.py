@@ -63,16 +63,16 @@ def combined(errors: list[SceneError], source: str) -> SceneError:
     return kind(f"{len(errors)} bad rows\n" + "\n".join(lines), source=source)
 
 
-def shortened(text: str, most: int) -> str:
-    """A text of at most `most` characters: the middle of a longer one is left out."""
-    if len(text) <= most:
+def shortened(text: str, limit: int) -> str:
+    """A text of at most `limit` characters: the middle of a longer one is left out."""
+    if len(text) <= limit:
         return text
-    head = (most - 3) * 2 // 3
-    return f"{text[:head]}...{text[len(text) - (most - 3 - head) :]}"
+    head = (limit - 3) * 2 // 3
+    return f"{text[:head]}...{text[len(text) - (limit - 3 - head) :]}"
 
 
-def listed(names: Iterable[str], most: int = MAX_REPORTED) -> str:
+def listed(names: Iterable[str], limit: int = MAX_REPORTED) -> str:
     """Names for an error: the first ones, each shortened, and the number of the others."""
     found = list(names)
-    more = [f"and {len(found) - most} more"] if len(found) > most else []
-    return ", ".join([*(repr(shortened(name, 60)) for name in found[:most]), *more])
+    more = [f"and {len(found) - limit} more"] if len(found) > limit else []
+    return ", ".join([*(repr(shortened(name, 60)) for name in found[:limit]), *more])

@@ -75,11 +75,11 @@ class _Place:
         self.outer, self.key = outer, key
         self.depth: int = 1 if outer is None else outer.depth + 1
 
-    def path(self, most: int | None = None) -> str:
-        """The path, or the first `most` keys of it."""
+    def path(self, limit: int | None = None) -> str:
+        """The path, or the first `limit` keys of it."""
         keys = []
         place: _Place | None = self
-        while place is not None and most is not None and place.depth > most:
+        while place is not None and limit is not None and place.depth > limit:
             place = place.outer
         while place is not None:
             keys.append(f"[{place.key}]" if isinstance(place.key, int) else f".{place.key}")
@@ -87,9 +87,9 @@ class _Place:
         return "".join(reversed(keys)).removeprefix(".")
 
 
-def _check_depth(place: _Place | None, most: int) -> None:
-    if place is not None and place.depth >= most:
-        raise SceneError(f"is nested deeper than {most} levels; remove it.", field=place.path(4))
+def _check_depth(place: _Place | None, limit: int) -> None:
+    if place is not None and place.depth >= limit:
+        raise SceneError(f"is nested deeper than {limit} levels; remove it.", field=place.path(4))
 
 
 def _check_text(place: _Place | None, value: object) -> None:

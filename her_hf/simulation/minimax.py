@@ -39,6 +39,10 @@ OWN_SEEDS = Path(str(files("her_hf.simulation"))) / "seeds"
 _ROUND_BRACKETS = {"en": "({})", "zh": "（{}）"}
 
 
+RUNS = 3
+"""How many times each seed is played, unless a run says otherwise."""
+
+
 @dataclass(frozen=True)
 class MinimaxSettings:
     """How seeds are played.
@@ -52,7 +56,7 @@ class MinimaxSettings:
         thinking_tokens (`int`, *optional*, defaults to 1024): Additional tokens for the system thinking of a `"her"`
             model.
         user_temperature, user_tokens (*optional*, default to 1.0 and 200): Sampling of the user's turns.
-        again (`int`, *optional*, defaults to 2): Maximum retries of a turn without visible text.
+        attempts (`int`, *optional*, defaults to 3): Maximum calls for a turn, if nothing of a reply is visible.
 
     Raises:
         `ValueError`: If the style is unknown or a number is out of range.
@@ -66,12 +70,12 @@ class MinimaxSettings:
     thinking_tokens: int = setting(1024, help="Tokens on top of that for the system thinking of a her model.", min=0)
     user_temperature: float = setting(1.0, help="Of the user's turns.", min=0)
     user_tokens: int = setting(200, help="Maximum tokens of a turn of the user.", min=1, option="user-max-tokens")
-    again: int = setting(2, help="How many times a turn without anything visible is requested again.", min=0)
+    attempts: int = setting(3, help="How many times a turn without anything visible is requested.", min=1)
 
     def __post_init__(self) -> None:
         if self.style not in STYLES:
             raise ValueError(f"the style of the character's model must be one of {list(STYLES)}, got {self.style!r}")
-        for name, minimum in {"turns": 1, "npc_tokens": 1, "thinking_tokens": 0, "again": 0}.items():
+        for name, minimum in {"turns": 1, "npc_tokens": 1, "thinking_tokens": 0, "attempts": 1}.items():
             if getattr(self, name) < minimum:
                 raise ValueError(f"{name} must be at least {minimum}, got {getattr(self, name)}")
         for role in (NPC, USER):
@@ -200,7 +204,7 @@ async def _next(
         draw = derive_seed(settings.seed, [seed.language, seed.id], run, number, attempt)
         reply = await caller.ask(messages, sampling=settings.sampling(role, draw), thinking=thinking)
         line = read_reply(reply, seed, role, number, attempt)
-        if line.text or attempt == settings.again:
+        if line.text or attempt + 1 == settings.attempts:
             return line, dropped
         attempt += 1
 

@@ -91,10 +91,10 @@ def draw_training(log: Sequence[Mapping[str, Any]], path: Path) -> None:
     _finish(figure, axes, path)
 
 
-def draw_patterns(patterns: Mapping[str, Sequence[str]], path: Path, most: int = 12) -> None:
+def draw_patterns(patterns: Mapping[str, Sequence[str]], path: Path, limit: int = 12) -> None:
     """The commonest patterns of the data and of each model."""
     total = Counter(pattern for values in patterns.values() for pattern in values if pattern)
-    shown = [pattern for pattern, _ in sorted(total.items(), key=lambda item: (-item[1], item[0]))[:most]]
+    shown = [pattern for pattern, _ in sorted(total.items(), key=lambda item: (-item[1], item[0]))[:limit]]
     colours = {"data": "#d9b26f", **COLOURS}
     figure, axes = plt.subplots(figsize=(7.2, 3.4))
     width = 0.8 / len(patterns)

@@ -59,7 +59,8 @@ class RunFolder:
 
     def __init__(self, settings: Settings, path: Path) -> None:
         self.path = path
-        claim(path, {**dataclasses.asdict(settings), "data_and_templates": _digest()}, begun=_has_started, note=NOTE)
+        identity = {**dataclasses.asdict(settings), "data_and_templates": _digest()}
+        claim(path, identity, has_results=_has_started, note=NOTE)
 
     def stage(self, name: str, work: Callable[[], T]) -> T:
         """Runs a stage whose result is JSON, or reads that of a finished one; stores its seconds and the commit."""

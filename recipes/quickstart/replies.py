@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from her_hf.durable import SEED_LIMIT
 from her_hf.evaluation.form.run import Unit
 from her_hf.inference.interface import Reply, Sampling
@@ -57,7 +59,7 @@ def sample_replies(
     """
     settings = {"model": _fingerprint(folder), "sampling": repr(sampling), "seed": seed, "dtype": dtype}
     wanted = {unit_key(unit, draw, settings): (unit, draw) for draw in range(draws) for unit in units}
-    done = Journal(out, key=lambda row: row["key"])
+    done = Journal(out, key=lambda row: row["key"], shape=_Shape)
     # Equal prompts are neighbours, so that a batch processes them once.
     waiting = sorted((key for key in wanted if key not in done), key=lambda key: units.index(wanted[key][0]))
     model = LocalModel.load(str(folder), device="cpu", dtype=dtype) if waiting else None
@@ -86,6 +88,17 @@ def sample_replies(
         done.add(*(_row(key, *wanted[key], reply) for key, reply in zip(batch, replies, strict=True)))
     progress(1.0)
     return list(done.rows(wanted))
+
+
+class _Shape(BaseModel):
+    key: str
+    scene_key: list[str | int]
+    character: str
+    turn: int
+    draw: int
+    text: str
+    ended: bool
+    tokens: int | None
 
 
 def _row(key: str, unit: Unit, draw: int, reply: Reply) -> dict[str, Any]:

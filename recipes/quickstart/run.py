@@ -102,7 +102,7 @@ class Quickstart:
             name: [scene_rows([scene], tokenizer) for scene in scenes]
             for name, scenes in (("train", self._train_scenes()), ("loss", self._scenes("test")))
         }
-        prompts = [scene.messages_for(name, turns=turn) for scene, name, turn in self._units(most=max(PROMPTS))]
+        prompts = [scene.messages_for(name, turns=turn) for scene, name, turn in self._units(limit=max(PROMPTS))]
         work = Work(
             train=[sum(len(row["input_ids"]) for row in scene) for scene in rows["train"]],
             replies=[sum(len(row["reply_ids"]) for row in scene) for scene in rows["train"]],
@@ -149,10 +149,10 @@ class Quickstart:
         random.Random(self.settings.seed).shuffle(scenes)
         return sorted(scenes, key=lambda scene: len(scene.characters))
 
-    def _units(self, most: int) -> list[Any]:
+    def _units(self, limit: int) -> list[Any]:
         from her_hf.evaluation.form.run import choose_units
 
-        return choose_units(self._scenes("test"), most)
+        return choose_units(self._scenes("test"), limit)
 
     def _data(self, plan: Plan) -> dict[str, int]:
         """A seeded English part of her-mini, as a dataset of its own."""

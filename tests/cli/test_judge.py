@@ -18,7 +18,7 @@ from her_hf.judging import Pair, PairJudging, PairwiseJudge, read_pairs
 from tests.support.pairs import Judge, a_pair, compact, first_shown
 
 CARRIED = {"book": "", "card": "Jo.", "scenario": "", "turns": [{"name": "Meg", "text": "number 1?"}]}
-NONE = Retries(most=0)
+NONE = Retries(max_retries=0)
 COMPACT = PairJudging(form="compact", attempts=2)
 Rule = Callable[[str, int], str | ModelError]
 
@@ -68,6 +68,24 @@ def test_the_file_holds_these_pairs_and_no_other(tmp_path: Path) -> None:
     verdicts([a_pair(number) for number in range(4)], file)
     rows = verdicts([a_pair(9), a_pair(1)], file)
     assert [(row["index"], row["key"]) for row in rows] == [(0, a_pair(9).key), (1, a_pair(1).key)]
+
+
+def test_a_killed_run_goes_on_and_leaves_the_same_bytes(tmp_path: Path) -> None:
+    class Killed(Judge):
+        async def chat(self, *given: Any, **how: Any) -> Any:
+            if len(self.calls) == 5:
+                raise MemoryError("killed")
+            return await super().chat(*given, **how)
+
+    pairs = [a_pair(number) for number in range(4)]
+    verdicts(pairs, tmp_path / "whole.jsonl")
+    with pytest.raises(MemoryError, match="killed"):
+        judge_file_now(judge(Killed(right)), pairs, tmp_path / "killed.jsonl", show=False)
+    kept = (tmp_path / "killed.jsonl").read_text(encoding="utf-8").count("\n")
+    second = Judge(right)
+    judge_file_now(judge(second), pairs, tmp_path / "killed.jsonl", show=False)
+    assert kept > 0 and len(second.calls) == 2 * (4 - kept)
+    assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
 # -- what is kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from her_hf.cli import evaluate
 from her_hf.cli.main import COMMANDS, app
 from her_hf.cli.options import Calls, Group, ModelReference, Output, Seed, with_options
 from her_hf.settings import setting
+from tests.support.paths import ROOT
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,22 @@ def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
             if f"{words} {name}" in ALL:
                 own = (ALL[f"{words} {name}"].help or "").split("\n\n")[0].replace("\n", " ").strip()
                 assert own == line, name
+
+
+def test_defaults_of_calls_are_stated_once() -> None:
+    """In her_hf/settings.py; a signature or a setting that repeats the number would go its own way one day."""
+    repeats = re.compile(r"^ *(concurrency|timeout|(max_)?retries)\b[^=\n]*= (setting\()?\d.*$", re.MULTILINE)
+    assert repeats.search("    concurrency: int = 16,\n") and repeats.search("timeout: float = setting(300.0, help=")
+    found = {file.name: repeats.search(file.read_text(encoding="utf-8")) for file in (ROOT / "her_hf").rglob("*.py")}
+    assert {name: match[0] for name, match in found.items() if match} == {}
+
+
+def test_chat_says_what_the_shared_options_say() -> None:
+    chat, judge, coser = (ALL[f"her-hf {name}"] for name in ("chat", "judge", "eval coser"))
+    for name, other in (("timeout", judge), ("model-name", judge), ("scenes", coser), ("top-p", coser)):
+        one, same = option(chat, name), option(other, name)
+        assert one is not None and same is not None
+        assert (one.help or "").partition(" [dim]")[0] == same.help, name
 
 
 def test_calls_are_what_the_options_say() -> None:

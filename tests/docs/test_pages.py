@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ def test_targets_that_are_named_are_in_the_makefile() -> None:
     shown = {(page, word) for page, found in named(r"(?:`|^)make ((?:[a-z-]+ ?)+)") for word in found[1].split()}
     assert len(shown) > 8
     assert [one for one in sorted(shown) if one[1] not in targets] == []
+    part = text_of(ROOT / "docs" / "architecture.md").split("## Targets")[1]
+    assert {target for target in targets if target.startswith("test")} <= set(re.findall(r"test(?:-[a-z]+)?", part))
     steps = re.search(r"for step in (.*); do", text_of(ROOT / ".ci" / "run"))
     assert steps is not None and {step.partition(":")[0] for step in steps[1].split()} <= targets
 
@@ -104,6 +107,34 @@ def test_commands_and_options_that_are_named_are_there() -> None:
         options = [option for word in words if word.startswith("--") for option in word.rstrip("…,.").split("/")]
         there = known[name] | known.get(f"{name} run", set()) | {"--help"}  # a group may run by default
         assert [one for one in options if one not in there] == [], f"{page}: {line}"
+
+
+def test_names_in_snake_case_are_in_the_code() -> None:
+    """Settings, functions and fields that pages name: a page must follow when one gets another name."""
+    known = {file.stem for file in (ROOT / "tests").rglob("*.py")}
+    for folder in ("her_hf", "recipes", "spaces", "examples", "dataset_cards"):
+        for file in (ROOT / folder).rglob("*"):
+            known.add(file.stem)
+            if file.suffix in {".py", ".jinja", ".yaml", ".json"}:
+                known |= set(re.findall(r"\w+", text_of(file)))
+    elsewhere = {"disable_any_whitespace", "test_set"}  # a setting of vLLM, a file of CoSER
+    shown = {
+        (page, word)
+        for page, found in named(r"`([^`\n]+)`")
+        for word in re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", found[1])
+        if not word.startswith("test_a_") and word not in elsewhere
+    }
+    assert len(shown) > 150
+    assert sorted((page, word) for page, word in shown if word not in known) == []
+
+
+def test_the_layers_are_those_of_the_contract() -> None:
+    project = tomllib.loads(text_of(ROOT / "pyproject.toml"))
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    layers = [sorted(re.findall(r"her_hf\.(\w+)", layer)) for layer in contract["layers"]]
+    part = text_of(ROOT / "docs" / "architecture.md").split("## The layers of packages")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| .+ \| ([^|]+) \|$", part, re.MULTILINE)
+    assert [sorted(re.findall(r"`(\w+)`", row)) for row in rows if "`" in row] == layers
 
 
 def test_the_versions_are_those_that_are_installed() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from her_hf.inference.gather import Gathered
 from her_hf.inference.ledger import call_key
 from tests.support.chat import serving
 
-QUICK = Retries(most=4, first=0.001, longest=0.01)
+QUICK = Retries(max_retries=4, first=0.001, longest=0.01)
 ASKED: Messages = [{"role": "user", "content": "Tea?"}]
 
 
@@ -205,7 +207,7 @@ def test_a_server_that_always_says_to_come_back_now_is_not_stormed() -> None:
     begun = time.monotonic()
     model = Rule(lambda _: ModelError("busy", kind="status", status=429, retry_after=0.0))
     with pytest.raises(ModelError):
-        ask(Caller(model, retries=Retries(most=3, first=0.1)), 1)
+        ask(Caller(model, retries=Retries(max_retries=3, first=0.1)), 1)
     assert len(model.calls) == 4 and time.monotonic() - begun >= 0.35
 
 
@@ -273,6 +275,57 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a ledger"):
         Ledger(file).get("0")
     assert file.read_bytes() == before
+
+
+OLDER_TABLES = {
+    "of another program": ("CREATE TABLE users (id INTEGER)", "is not a ledger .*holds the table 'users'"),
+    "without the reply": (
+        "CREATE TABLE replies (key TEXT, answer TEXT)",
+        r"replies must have .* got \['key', 'answer'\]",
+    ),
+    "with other claims": (
+        "CREATE TABLE replies (key TEXT PRIMARY KEY, model TEXT NOT NULL, reply TEXT NOT NULL, made TEXT NOT NULL); "
+        "CREATE TABLE claims (key TEXT, process INTEGER)",
+        "claims must have",
+    ),
+}
+
+
+@pytest.mark.parametrize("which", OLDER_TABLES)
+def test_a_database_of_another_shape_is_refused_and_left_alone(which: str, tmp_path: Path) -> None:
+    tables, said = OLDER_TABLES[which]
+    file = tmp_path / "ledger.sqlite"
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(tables)
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match=said) as refused:
+        ask(Caller(Rule(lambda _: "Yes."), ledger=Ledger(file)), 1)
+    assert "delete this one" in str(refused.value) and str(file) in str(refused.value)
+    assert file.read_bytes() == before and [one.name for one in tmp_path.iterdir()] == ["ledger.sqlite"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda reply: "Yes.", "JSONDecodeError"),
+        (lambda reply: "[]", "AttributeError"),
+        (lambda reply: json.dumps({**reply, "finish": "stop"}), r"unknown fields: \['finish'\]"),
+        (lambda reply: json.dumps({key: reply[key] for key in reply if key != "ended"}), r"fields: \['ended'\]"),
+        (lambda reply: json.dumps({**reply, "usage": {"total": 7}}), "'completion_tokens', 'prompt_tokens', 'total'"),
+        (lambda reply: json.dumps({**reply, "ended": "yes"}), "ended"),
+    ],
+)
+def test_a_reply_of_another_shape_is_refused(change: Callable[[Any], str], said: str, tmp_path: Path) -> None:
+    file = tmp_path / "ledger.sqlite"
+    with Ledger(file) as ledger:
+        ask(Caller(Rule(lambda _: "Yes."), ledger=ledger), 1)
+    with closing(sqlite3.connect(file, isolation_level=None)) as database:
+        (text,) = database.execute("SELECT reply FROM replies").fetchone()
+        database.execute("UPDATE replies SET reply = ?", (change(json.loads(text)),))
+    rule = Rule(lambda _: "Yes.")
+    with Ledger(file) as ledger, pytest.raises(ValueError, match=f"not written by this version .*{said}"):
+        ask(Caller(rule, ledger=ledger), 1)
+    assert not rule.calls
 
 
 def test_a_caller_needs_a_model() -> None:

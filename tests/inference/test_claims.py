@@ -91,7 +91,7 @@ def test_a_call_that_failed_is_free_for_others(tmp_path: Path) -> None:
     async def both(server: StandIn) -> list[object]:
         with Ledger(tmp_path / "l.sqlite") as one, Ledger(tmp_path / "l.sqlite") as other:
             callers = [
-                Caller(open_model(server.url, model="m"), ledger=ledger, retries=Retries(most=0))
+                Caller(open_model(server.url, model="m"), ledger=ledger, retries=Retries(max_retries=0))
                 for ledger in (one, other)
             ]
             asked = [

@@ -376,7 +376,7 @@ def test_a_judge_that_only_streams(said: str) -> None:
         (said, lambda body: not body["stream"]), (DEPRECATED, sends("temperature")), (NO_TOP_P, sends("top_p"))
     )
     with scripted(rule) as server:
-        caller = Caller(ServerModel(server.url), retries=Retries(most=0))
+        caller = Caller(ServerModel(server.url), retries=Retries(max_retries=0))
         assert run(judge(caller)) == [BODY] * 3
     assert len(server.asked) == 6
     assert server.asked[-1]["stream"] and "response_format" in server.asked[-1]

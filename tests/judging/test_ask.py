@@ -61,7 +61,7 @@ def read(found: JsonReply) -> bool | Missing:
 
 def asked(*answers: str | Reply | ModelError, **settings: Any) -> tuple[Asked[bool], Scripted]:
     model = Scripted(*answers)
-    caller = Caller(model, retries=Retries(most=0))
+    caller = Caller(model, retries=Retries(max_retries=0))
     found = ask(caller, REQUEST, read, settings=AskSettings(**settings), max_tokens=9, key=("k", 1))
     return asyncio.run(found), model
 
@@ -184,7 +184,7 @@ JUDGES: dict[str, tuple[Judge, list[Message], Any]] = {
 def test_every_judge_asks_by_this_loop(name: str) -> None:
     judge, messages, key = JUDGES[name]
     model = Scripted("prose")
-    asyncio.run(judge(Caller(model, retries=Retries(most=0), concurrency=1)))
+    asyncio.run(judge(Caller(model, retries=Retries(max_retries=0), concurrency=1)))
     own = [
         (sent, sampling) for sent, sampling in model.asked if sent[-1]["content"].startswith(messages[-1]["content"])
     ]

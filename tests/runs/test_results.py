@@ -58,7 +58,10 @@ def changed(change: Callable[[Row], object]) -> Row:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda row: row.pop("version"), r"older her_hf, before results had a version\. Run its command again"),
+        (
+            lambda row: row.pop("version"),
+            r"older her_hf, before results had a version\. Run its .* another run, .* another --out",
+        ),
         (lambda row: row.update(version=2), r"has version 2, this her_hf reads version 1\. Read it with the her_hf"),
         (lambda row: row.update(evaluation="gca"), r"evaluation must be one of \['coser', .* got 'gca'"),
         (

@@ -106,7 +106,7 @@ def play(
     **settings: Any,
 ) -> Performance:
     callers = [
-        Caller(agent, retries=Retries(most=0))
+        Caller(agent, retries=Retries(max_retries=0))
         for agent in (actor, world or Agent(lambda _: "Environment: The wind rises."), director or Agent(alternate))
     ]
     return asyncio.run(play_scene(of or scene(), Troupe(*callers), CoserSettings(**settings)))

@@ -138,6 +138,7 @@ def test_long_histories_lose_their_oldest_turns() -> None:
     [
         ({"style": "coser"}, "style"),
         ({"turns": 0}, "turns must be"),
+        ({"attempts": 0}, "attempts must be"),
         ({"npc_tokens": 0}, "npc_tokens must be"),
         ({"user_tokens": 0}, "max_tokens"),
         ({"user_temperature": -1.0}, "temperature"),

@@ -80,7 +80,7 @@ class RuleModel:
 def caller(rule: Rule, *, ledger: Ledger | None = None, name: str = "rule", window: int | None = None) -> Caller:
     """A caller of a [`RuleModel`] that does not wait between attempts."""
     model = RuleModel(rule, name=name, window=window)
-    return Caller(model, ledger=ledger, concurrency=8, retries=Retries(most=1, first=0.0))
+    return Caller(model, ledger=ledger, concurrency=8, retries=Retries(max_retries=1, first=0.0))
 
 
 def model_of(one: Caller) -> RuleModel:

@@ -168,7 +168,7 @@ class _Stock:
 
 
 def _chosen(
-    pairs: Sequence[Pair], both_share: float | None, most: int | None, max_length_bias: float
+    pairs: Sequence[Pair], both_share: float | None, limit: int | None, max_length_bias: float
 ) -> tuple[list[Pair], dict[str, int]]:
     """As many pairs as the mix of buckets, the requested number and the balance of lengths allow together."""
     left_out: Counter[str] = Counter()
@@ -181,9 +181,9 @@ def _chosen(
     total = sum(map(len, stocks))
     size = next(size for size in range(total, -1, -1) if _fits(stocks, _parts(size, both_share)))
     left_out["buckets"] = total - size
-    if most is not None and size > most:
-        left_out["size"] = size - most
-        size = most
+    if limit is not None and size > limit:
+        left_out["size"] = size - limit
+        size = limit
     for smaller in range(size, -1, -1):
         parts = _parts(smaller, both_share)
         kept = _contrasted(stocks, parts, max_length_bias) if _fits(stocks, parts) else None
@@ -210,14 +210,14 @@ def _contrasted(stocks: Sequence[_Stock], parts: Sequence[int], max_length_bias:
     """This many pairs of each stock, with lengths as balanced as possible; `None` if that exceeds the bias allowed."""
     evens = [min(len(stock.even), part) for stock, part in zip(stocks, parts, strict=True)]
     rests = [part - even for part, even in zip(parts, evens, strict=True)]
-    least = [max(0, rest - len(stock.shorter)) for stock, rest in zip(stocks, rests, strict=True)]
-    most = [min(len(stock.longer), rest) for stock, rest in zip(stocks, rests, strict=True)]
+    lows = [max(0, rest - len(stock.shorter)) for stock, rest in zip(stocks, rests, strict=True)]
+    highs = [min(len(stock.longer), rest) for stock, rest in zip(stocks, rests, strict=True)]
     total = sum(rests)
-    longer = min(max((total + 1) // 2, sum(least)), sum(most))
+    longer = min(max((total + 1) // 2, sum(lows)), sum(highs))
     if max(longer, total - longer) > max_length_bias * total + _ROUNDING:
         return None
-    shared = [min(max((rest + 1) // 2, low), high) for rest, low, high in zip(rests, least, most, strict=True)]
-    for at, (low, high) in enumerate(zip(least, most, strict=True)):
+    shared = [min(max((rest + 1) // 2, low), high) for rest, low, high in zip(rests, lows, highs, strict=True)]
+    for at, (low, high) in enumerate(zip(lows, highs, strict=True)):
         gap = longer - sum(shared)
         shared[at] += min(max(gap, low - shared[at]), high - shared[at])
     kept: list[Pair] = []

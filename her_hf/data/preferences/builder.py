@@ -125,8 +125,8 @@ async def build_pairs(run: PairRun) -> Row:
     claim(
         run.out,
         settings,
-        begun=lambda folder: (folder / CANDIDATES_FILE).exists(),
-        beside=LEDGER_FILES,
+        has_results=lambda folder: (folder / CANDIDATES_FILE).exists(),
+        allowed=LEDGER_FILES,
     )
     try:
         file, made_by = run.out / CANDIDATES_FILE, digest(settings)

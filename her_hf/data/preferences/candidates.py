@@ -131,14 +131,14 @@ def moments_of(scenes: Sequence[Scene], limit: int | None = None) -> tuple[list[
         raise ValueError(
             f"no turn to reply to: in none of {len(scenes)} scenes does a character speak who has seen something"
         )
-    most = len(found) if limit is None else min(limit, len(found))
+    size = len(found) if limit is None else min(limit, len(found))
     counts = {
         "of_characters": len(all_turns),
         "without_context": len(all_turns) - len(found),
-        "beyond_limit": len(found) - most,
-        "replied_to": most,
+        "beyond_limit": len(found) - size,
+        "replied_to": size,
     }
-    return [found[place * len(found) // most] for place in range(most)], counts
+    return [found[place * len(found) // size] for place in range(size)], counts
 
 
 class _Shape(BaseModel):

@@ -283,7 +283,7 @@ def _coser_played(results: Results) -> str:
 
 def _coser_failures(results: Results) -> str:
     rows = [
-        [*map(escape, row["key"]), escape(row["cause"]), escape(row["detail"], most=300)]
+        [*map(escape, row["key"]), escape(row["cause"]), escape(row["detail"], limit=300)]
         for row in results["missing"]["failures"]
     ]
     return failures_section(counted(len(rows), "scene"), ["book", "i_p", "i_c", "cause", "what was said"], rows)

@@ -13,9 +13,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel
 
 from her_hf.dual_layer import Turn
 from her_hf.durable import claim, digest
@@ -30,7 +27,7 @@ from her_hf.runs.units import WINDOW, Cause, Stage, each
 from her_hf.scenes import Scene
 from her_hf.simulation.coser import CoserSettings, Memory, Performance, Troupe, play_scene
 
-from ..rows import Row, SceneKey, scene_key, turns_of
+from ..rows import DialogueShape, JudgementShape, Row, SceneKey, scene_key, turns_of
 from .results import coser_results
 
 DIALOGUES, JUDGEMENTS = "dialogues.jsonl", "judgements.jsonl"
@@ -156,7 +153,7 @@ async def _claim_playing(run: CoserRun) -> Row:
         "environment": await troupe.environment.fingerprint(),
         "next_speaker": await troupe.next_speaker.fingerprint(),
     }
-    claim(run.out, playing, begun=lambda folder: (folder / DIALOGUES).exists())
+    claim(run.out, playing, has_results=lambda folder: (folder / DIALOGUES).exists())
     return playing
 
 
@@ -167,16 +164,14 @@ async def _claim_judging(run: CoserRun) -> Row:
     judging = {**{f"judge_{key}": value for key, value in run.judging.as_dict().items()}, "judges": names}
     # A folder with dialogues is an evaluation's, whoever played them.
     ours = [entry.name for entry in run.out.iterdir()] if (run.out / DIALOGUES).exists() or run.troupe else []
-    claim(run.out, judging, begun=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, beside=ours)
+    claim(run.out, judging, has_results=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, allowed=ours)
     return judging
 
 
 # -- playing
 
 
-class _DialogueShape(BaseModel):
-    key: list[Any]
-    turns: list[dict[str, Any]]
+class _DialogueShape(DialogueShape):
     ended_by: str
     failure: Cause | None = None
     scene_digest: str
@@ -214,7 +209,7 @@ def _played(run: CoserRun) -> Journal:
         `FileNotFoundError`: If one is missing.
         `ValueError`: If one was played from a scene that reads otherwise.
     """
-    journal = Journal(run.out / DIALOGUES, key=scene_key)
+    journal = Journal(run.out / DIALOGUES, key=scene_key, shape=DialogueShape)
     missing = [scene.key for scene in run.scenes if scene.key not in journal]
     if missing:
         raise FileNotFoundError(
@@ -280,14 +275,9 @@ class _Unit:
     judged: str
 
 
-class _JudgementShape(BaseModel):
-    key: list[Any]
-    dimension: str
-    judge: str
+class _JudgementShape(JudgementShape):
     sample: int
     judged: str
-    flaws: list[Any] | None
-    missing: Cause | None
 
 
 def _unit_key(row: Row) -> UnitKey:

@@ -11,7 +11,7 @@ from her_hf.runs.report.transcripts import Flaw, Move, Transcript, layers_of, pl
 from her_hf.scenes import read_turn
 from her_hf.scoring.coser import DIMENSIONS, read_severity
 
-from ..rows import Row, SceneKey, failure_in, scene_key
+from ..rows import DialogueShape, JudgementShape, Row, SceneKey, failure_in, scene_key
 from .run import DIALOGUES, JUDGEMENTS
 
 _MID, _HIGH = 3.0, 5.0
@@ -28,8 +28,8 @@ def coser_transcripts(results: Mapping[str, Any], out: Path) -> list[Transcript]
     failed = [{"key": one["key"], "avg": None} for one in results["missing"]["failures"]]
     chosen = worst([*results["cases"], *failed], lambda case: case["avg"])
     keys = [scene_key(case) for case in chosen]
-    dialogues = rows_in(out / DIALOGUES, scene_key, keys)
-    judgements = rows_in(out / JUDGEMENTS, scene_key, keys)
+    dialogues = rows_in(out / DIALOGUES, scene_key, keys, DialogueShape)
+    judgements = rows_in(out / JUDGEMENTS, scene_key, keys, JudgementShape)
     return [
         _transcript(case, dialogues[key][-1], judgements[key])
         for case, key in zip(chosen, keys, strict=True)

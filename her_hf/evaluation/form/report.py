@@ -92,7 +92,7 @@ def _missing(results: Results) -> str:
     if not missing["missing"]:
         return f"Nothing is missing: all {missing['expected']:,} {what} are there."
     causes = ", ".join(f"{escape(cause)} {count}" for cause, count in missing["by_cause"].items())
-    first = escape(missing["failures"][0]["detail"], most=300)
+    first = escape(missing["failures"][0]["detail"], limit=300)
     again = "" if what == "dialogues" else " The same command asks for them again."
     return (
         f"> **{missing['missing']:,} of {missing['expected']:,} {what} are missing ({percent(missing['share'])})**: "

@@ -7,7 +7,6 @@ anything).
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from her_hf.dual_layer import ENVIRONMENT, Turn
-from her_hf.durable import claim, derive_seed, digest, whole_lines
+from her_hf.durable import claim, derive_seed, digest
 from her_hf.inference import Caller, ModelError
 from her_hf.inference.window import WindowFull
-from her_hf.journal import Journal
+from her_hf.journal import Journal, read_rows
 from her_hf.runs.addresses import failure_of
 from her_hf.runs.progress import Progress
 from her_hf.runs.results import data_of, write_results
@@ -33,7 +32,7 @@ from her_hf.scoring.replies import SampledReply
 from her_hf.settings import setting
 from her_hf.simulation.styles import ActorSettings, Style, actor_messages
 
-from ..rows import Row, SceneKey, failure_in, notation_of, scene_key
+from ..rows import DialogueShape, Row, SceneKey, failure_in, notation_of, scene_key
 from .results import FormedReply, form_results
 
 REPLIES = "replies.jsonl"
@@ -139,7 +138,7 @@ async def run_form(run: FormRun) -> Row:
         "top_p": sampling.top_p,
         "seed": run.settings.seed,
     }
-    claim(run.out, settings, begun=lambda folder: (folder / REPLIES).exists())
+    claim(run.out, settings, has_results=lambda folder: (folder / REPLIES).exists())
     clock, callers = Clock(), {"model": run.model}
     try:
         rows = await _sample(run, units, digest(settings))
@@ -161,10 +160,15 @@ def _results(run: FormRun, units: Sequence[Unit], rows: Sequence[Row], settings:
     return results
 
 
-class _Shape(BaseModel):
+class ReplyShape(BaseModel):
+    """What a page reads of a row of `replies.jsonl`."""
+
     key: list[Any]
-    asked: str
     text: str | None
+
+
+class _Shape(ReplyShape):
+    asked: str
     failure: Cause | None
 
 
@@ -246,14 +250,9 @@ def read_dialogues(file: Path) -> list[Row]:
     """
     if not file.is_file():
         raise FileNotFoundError(f"There is no file {file}: give the dialogues.jsonl of her-hf eval coser.")
-    rows: dict[SceneKey, Row] = {}
-    for number, line in enumerate(whole_lines(file), start=1):
-        try:
-            row = json.loads(line)
-            rows[scene_key(row)] = row
-        except ValueError as error:
-            raise ValueError(f"{file}, line {number}: must be a dialogue of her-hf eval coser ({error})") from error
-    return list(rows.values())
+    return list(
+        dict(read_rows(file, key=scene_key, shape=DialogueShape, what="a dialogue of her-hf eval coser")).values()
+    )
 
 
 def score_played(dialogues: Sequence[Row], scenes: Sequence[Scene] | None, settings: Mapping[str, Any]) -> Row:

@@ -11,8 +11,8 @@ from her_hf.scenes import read_turn
 from her_hf.simulation.styles import style_named
 
 from ..coser.transcripts import moves_of, title_of
-from ..rows import Row, scene_key
-from .run import REPLIES
+from ..rows import DialogueShape, Row, scene_key
+from .run import REPLIES, ReplyShape
 
 
 def form_transcripts(results: Mapping[str, Any], out: Path) -> list[Transcript]:
@@ -27,7 +27,8 @@ def form_transcripts(results: Mapping[str, Any], out: Path) -> list[Transcript]:
     if "dialogues" in settings:
         return _of_dialogues(chosen, Path(settings["dialogues"]))
     notation = style_named(settings["style"]).notation
-    rows = rows_in(out / REPLIES, lambda row: tuple(row["key"]), (tuple(case["key"]) for case in chosen))
+    keys = [tuple(case["key"]) for case in chosen]
+    rows = rows_in(out / REPLIES, lambda row: tuple(row["key"]), keys, ReplyShape)
     return [
         _transcript(
             case,
@@ -39,7 +40,7 @@ def form_transcripts(results: Mapping[str, Any], out: Path) -> list[Transcript]:
 
 
 def _of_dialogues(cases: list[Row], file: Path) -> list[Transcript]:
-    rows = rows_in(file, scene_key, {tuple(case["key"][:3]) for case in cases})
+    rows = rows_in(file, scene_key, {tuple(case["key"][:3]) for case in cases}, DialogueShape)
     found = []
     for case in cases:
         row = rows[tuple(case["key"][:3])]

@@ -92,7 +92,7 @@ async def calibrate(run: Calibration) -> Row:
     public = sampled(load_published(run.source, run.language), run.limit, run.judging.seed)
     settings: Row = {f"judge_{name}": value for name, value in run.judging.as_dict().items()}
     settings |= {"evaluation": "minimax-calibrate", "judge": await run.judge.fingerprint()}
-    claim(run.out, settings, begun=lambda folder: (folder / JUDGEMENTS).exists(), beside=BESIDE)
+    claim(run.out, settings, has_results=lambda folder: (folder / JUDGEMENTS).exists(), allowed=BESIDE)
     clock, callers = Clock(), {"judge": run.judge}
     try:
         judgements = await _judge(run, [item.dialogue for item in public], settings, callers)

@@ -63,14 +63,26 @@ class _Unit:
     judged: str
 
 
-class _Shape(BaseModel):
+class _ErrorShape(BaseModel):
+    column: str
+    severity: str
+    turn: int
+
+
+class ChunkShape(BaseModel):
+    """What a page reads of a row of `judgements.jsonl`."""
+
     language: str
     seed_id: str
     run: int | str
     chunk: int
-    judged: str
-    errors: list[Any] | None
+    rounds: list[int]
+    errors: list[_ErrorShape] | None
     missing: Cause | None
+
+
+class _Shape(ChunkShape):
+    judged: str
 
 
 class Judges:

@@ -195,7 +195,7 @@ def _minimax_played(results: Results) -> str:
 def _minimax_failures(results: Results) -> str:
     ended = {(case["language"], case["seed_id"], case["run"]): case["turns"] for case in results["cases"]}
     rows = [
-        [*map(escape, row["key"]), ended[tuple(row["key"])], escape(row["cause"]), escape(row["detail"], most=300)]
+        [*map(escape, row["key"]), ended[tuple(row["key"])], escape(row["cause"]), escape(row["detail"], limit=300)]
         for row in results["missing"]["failures"]
     ]
     head = ["language", "seed", "run", "broke off at turn", "cause", "what was said"]

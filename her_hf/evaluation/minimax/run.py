@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -26,7 +25,7 @@ from her_hf.runs.results import RESULTS, data_of, write_results
 from her_hf.runs.starts import NOTES, SESSIONS, Clock, by_first_role, keep_notes, note_start, run_now
 from her_hf.runs.units import WINDOW, Cause, Stage, each
 from her_hf.scenes.seeds import Seed
-from her_hf.simulation.minimax import MinimaxSettings, Session, play_session
+from her_hf.simulation.minimax import RUNS, MinimaxSettings, Session, play_session
 
 from ..rows import Row
 from .judging import Dialogue, Judges, dialogue_key
@@ -68,7 +67,7 @@ class MinimaxRun:
     user: Caller | None = None
     judge: Caller | None = None
     judging: ChunkJudging = field(default_factory=ChunkJudging)
-    runs: int = 3
+    runs: int = RUNS
     source: str = ""
     split: str | None = None
     window: int = WINDOW
@@ -177,7 +176,7 @@ async def _claim_playing(run: MinimaxRun) -> Row:
         "npc": await run.npc.fingerprint(),
         "user": await run.user.fingerprint(),
     }
-    claim(run.out, playing, begun=lambda folder: (folder / DIALOGUES).exists())
+    claim(run.out, playing, has_results=lambda folder: (folder / DIALOGUES).exists())
     return playing
 
 
@@ -188,19 +187,32 @@ async def _claim_judging(run: MinimaxRun) -> Row:
     judging["judge"] = await run.judge.fingerprint()
     if run.settings is None and not (run.out / DIALOGUES).exists():
         raise FileNotFoundError(_not_played(run, run.units))
-    claim(run.out, judging, begun=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, beside=BESIDE)
+    claim(run.out, judging, has_results=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, allowed=BESIDE)
     return judging
 
 
 # -- playing
 
 
-class _DialogueShape(BaseModel):
+class _LineShape(BaseModel):
+    role: str
+    name: str
+    text: str
+    round: int
+    reply: str | None = None
+
+
+class DialogueShape(BaseModel):
+    """What a page reads of a row of `dialogues.jsonl`."""
+
     language: str
     seed_id: str
     run: int
-    turns: list[dict[str, Any]]
+    turns: list[_LineShape]
     failure: Cause | None
+
+
+class _DialogueShape(DialogueShape):
     seed_digest: str
 
 

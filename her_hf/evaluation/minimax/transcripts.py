@@ -11,8 +11,8 @@ from her_hf.runs.report.transcripts import Flaw, Move, Transcript, layers_of, ro
 from her_hf.scenes import read_turn
 
 from ..rows import Row
-from .judging import dialogue_key
-from .run import DIALOGUES, JUDGEMENTS
+from .judging import ChunkShape, dialogue_key
+from .run import DIALOGUES, JUDGEMENTS, DialogueShape
 
 _LEVELS = {"minor": "low", "major": "mid", "critical": "high"}
 
@@ -26,8 +26,8 @@ def minimax_transcripts(results: Mapping[str, Any], out: Path) -> list[Transcrip
     """
     chosen = worst(results["cases"], lambda case: case["overall"])
     keys = [dialogue_key(case) for case in chosen]
-    dialogues = rows_in(out / DIALOGUES, dialogue_key, keys)
-    judgements = rows_in(out / JUDGEMENTS, dialogue_key, keys)
+    dialogues = rows_in(out / DIALOGUES, dialogue_key, keys, DialogueShape)
+    judgements = rows_in(out / JUDGEMENTS, dialogue_key, keys, ChunkShape)
     return [
         _transcript(case, dialogues[key][-1], judgements[key])
         for case, key in zip(chosen, keys, strict=True)

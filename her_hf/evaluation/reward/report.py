@@ -175,7 +175,7 @@ def _circumstances(results: Results) -> str:
 
 def _lost(results: Results) -> str:
     failures = results["missing"]["failures"]
-    first = [f"The first: {escape(failures[0]['detail'], most=300)}"] if failures else []
+    first = [f"The first: {escape(failures[0]['detail'], limit=300)}"] if failures else []
     return missing_section(results, *first)
 
 

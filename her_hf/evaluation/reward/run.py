@@ -65,20 +65,34 @@ Unit = tuple[tuple[int, str], Pair | BadPair]
 """A pair with its place and what identifies it."""
 
 
+class _Principle(BaseModel):
+    name: str
+    winner: str
+
+
 class _Order(BaseModel):
+    order: str
+    verdict: str | None
+    evidence: str
+    principles: list[_Principle]
     missing: Cause | None
 
 
-class _Shape(BaseModel):
+class VerdictShape(BaseModel):
+    """What a page reads of a row of `judged.jsonl`."""
+
     index: int
     key: str
+    per_order: list[_Order]
+    missing: Cause | None
+
+
+class _Shape(VerdictShape):
     verdict: str | None
     confidence: float | None
     principles: list[Any]
     evidence: Any
     agreed: bool | None
-    per_order: list[_Order]
-    missing: Cause | None
 
 
 async def judge_pairs(
@@ -203,7 +217,7 @@ async def run_reward(run: RewardRun) -> Row:
         "pairs": digest([pair_key(pair) for pair in run.pairs]),
         "unseen": sorted(run.unseen),
     }
-    claim(run.out, settings, begun=lambda folder: (folder / JUDGED).exists(), beside=LEDGER_FILES)
+    claim(run.out, settings, has_results=lambda folder: (folder / JUDGED).exists(), allowed=LEDGER_FILES)
     clock, callers = Clock(), {"judge": run.judge.caller}
     file, judged_by = run.out / JUDGED, digest(settings)
     try:
@@ -243,7 +257,7 @@ async def judge_file(
             f"{file} is there already, and no {note.name} beside it says that this command wrote it. Name another "
             "file, or delete this one."
         )
-    claim(note, settings, begun=lambda _: file.exists())
+    claim(note, settings, has_results=lambda _: file.exists())
     rows = await judge_pairs(judge, pairs, file, judged_by=digest(settings), show=show)
     replace_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return rows

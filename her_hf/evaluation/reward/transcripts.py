@@ -9,7 +9,7 @@ from typing import Any
 from her_hf.runs.report.transcripts import Flaw, Move, Transcript, rows_in, worst
 
 from ..rows import Row
-from .run import JUDGED
+from .run import JUDGED, VerdictShape
 
 
 def reward_transcripts(results: Mapping[str, Any], out: Path) -> list[Transcript]:
@@ -20,7 +20,7 @@ def reward_transcripts(results: Mapping[str, Any], out: Path) -> list[Transcript
         out (`Path`): The folder of the run.
     """
     chosen = worst(results["cases"], _rank)
-    rows = rows_in(out / JUDGED, lambda row: row["index"], (case["key"][0] for case in chosen))
+    rows = rows_in(out / JUDGED, lambda row: row["index"], (case["key"][0] for case in chosen), VerdictShape)
     return [_transcript(case, row[-1]) for case in chosen if (row := rows[case["key"][0]])]
 
 

@@ -239,7 +239,7 @@ async def judge_dialogue(
         judge,
         critic_messages(scene, turns, dimension, thoughts=settings.thoughts),
         lambda found: read_flaws(found, dimension),
-        settings=replace(settings, temperature=settings.again_temperature) if sample else settings,
+        settings=replace(settings, temperature=settings.retry_temperature) if sample else settings,
         max_tokens=settings.max_tokens,
         key=(list(scene.key), dimension, sample),
         schema=flaw_schema(dimension),

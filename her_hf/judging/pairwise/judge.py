@@ -236,8 +236,8 @@ class PairwiseJudge:
             return OneOrder(order, missing=Missing("request", str(error)))
         if not all(map(math.isfinite, likelihoods)):
             return OneOrder(order, missing=Missing("bad_value", f"probabilities must be numbers, got {likelihoods}"))
-        most = max(likelihoods)
-        weights = [math.exp(value - most) for value in likelihoods]
+        largest = max(likelihoods)
+        weights = [math.exp(value - largest) for value in likelihoods]
         named = {verdict: weight / sum(weights) for verdict, weight in zip(VERDICTS, weights, strict=True)}
         if order == "21":
             named = {verdict: named[str(swap(verdict))] for verdict in VERDICTS}

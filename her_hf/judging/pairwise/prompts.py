@@ -124,14 +124,14 @@ def _line(text: str) -> str:
     return " ".join(_safe(text).split())
 
 
-def _head(text: str, most: int) -> str:
+def _head(text: str, limit: int) -> str:
     """The beginning of a text, up to the end of a word."""
-    return text if len(text) <= most else text[:most].rpartition(" ")[0].rstrip(" ,;:") + "…"
+    return text if len(text) <= limit else text[:limit].rpartition(" ")[0].rstrip(" ,;:") + "…"
 
 
-def _tail(text: str, most: int) -> str:
+def _tail(text: str, limit: int) -> str:
     """The end of a text, from the beginning of a word."""
-    return text if len(text) <= most else "…" + text[-most:].partition(" ")[2]
+    return text if len(text) <= limit else "…" + text[-limit:].partition(" ")[2]
 
 
 def prompts_used() -> Sequence[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from her_hf.durable import digest, read_json, write_json
 from her_hf.inference import Caller, Ledger, is_url, open_model
+from her_hf.settings import CONCURRENCY
 
 from .circumstances import Circumstances
 from .judge import FORMS, PairJudging, PairVerdict, PairwiseJudge
@@ -50,7 +51,7 @@ class HERRewardModel:
         *,
         settings: PairJudging | None = None,
         ledger: Ledger | None = None,
-        concurrency: int = 16,
+        concurrency: int = CONCURRENCY,
         device: str | None = None,
         dtype: str | None = None,
     ) -> HERRewardModel:

@@ -162,8 +162,8 @@ def caption(results: Results) -> str:
     return "; ".join([*parts, f"missing: {missing_share(results['missing'])}"])
 
 
-def _short(text: str, most: int = 40) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _short(text: str, limit: int = 40) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _points(value: float | None) -> str:

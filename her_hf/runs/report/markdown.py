@@ -16,12 +16,12 @@ _LINKS = re.compile(r"://|\bwww\.", re.IGNORECASE)
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
-def escape(value: object, most: int = 160) -> str:
+def escape(value: object, limit: int = 160) -> str:
     """Any text as a piece of a line of Markdown that shows it and does nothing else: no markup, cell, HTML or link.
 
     Args:
         value (`object`): What is shown.
-        most (`int`, *optional*, defaults to 160): Longest text; more is cut, with a mark.
+        limit (`int`, *optional*, defaults to 160): Maximum characters; a longer text is truncated and ends with `…`.
 
     Example:
 
@@ -32,7 +32,7 @@ def escape(value: object, most: int = 160) -> str:
     """
     text = " ".join(_BIDI.sub("", str(value)).split())
     text = "".join(sign for sign in text if unicodedata.category(sign) not in ("Cc", "Cs"))
-    text = text if len(text) <= most else text[: most - 1] + "…"
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
     text = _MARKS.sub(r"\\\1", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _LINKS.sub(lambda found: found[0].replace("://", "\\://").replace(".", "\\."), text)
 
@@ -67,7 +67,7 @@ def plain_name(fingerprint: object) -> str:
 
 def name_of(fingerprint: object) -> str:
     """A model's name; what is not recorded is said to be so."""
-    return escape(plain_name(fingerprint), most=80) if fingerprint else "a model that is not recorded"
+    return escape(plain_name(fingerprint), limit=80) if fingerprint else "a model that is not recorded"
 
 
 def setting(value: object) -> str:

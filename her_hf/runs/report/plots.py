@@ -171,11 +171,11 @@ def curve_intervals(cases: Sequence[Mapping[str, Any]], places: int) -> list[Seq
     seeds: dict[tuple[str, str], list[Sequence[float | None]]] = {}
     for case in cases:
         seeds.setdefault((case["language"], case["seed_id"]), []).append(case["chunks"])
-    most = max(map(len, seeds.values()), default=0)
+    longest = max(map(len, seeds.values()), default=0)
     found: list[Sequence[float] | None] = []
     for place in range(places):
         rows = [[run[place] if place < len(run) else None for run in runs] for runs in seeds.values()]
-        padded = [row + [None] * (most - len(row)) for row in rows]
+        padded = [row + [None] * (longest - len(row)) for row in rows]
         found.append(bootstrap_interval(padded, lambda array: float(np.nanmean(array))))
     return found
 
@@ -252,8 +252,8 @@ def _shown(score: float | None) -> str:
     return "–" if score is None else f"{score:.1f}"
 
 
-def _short(name: str, most: int = 40) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
+def _short(name: str, limit: int = 40) -> str:
+    return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
 def finish(figure: Figure, path: Path, under: str) -> None:

@@ -69,8 +69,8 @@ def run_section(results: Results) -> str:
     if starts:
         last = starts[-1]
         rows += [
-            ["her_hf", escape(last.get("version", "not recorded"))],
-            ["commit", escape(_commit(last.get("commit")))],
+            ["her_hf", escape(last["version"])],
+            ["commit", escape(_commit(last["commit"]))],
             ["ended", escape(last["ended"])],
             ["starts", len(starts)],
             ["time, all starts", f"{sum(max(one['seconds'].values(), default=0.0) for one in starts):,.0f} s"],
@@ -159,7 +159,7 @@ def settings_section(results: Results) -> str:
     rows = [[escape(name), setting(value)] for name, value in sorted(results["settings"].items()) if name != "data"]
     if not rows:
         return "## Settings\n\nNot recorded: the dialogues do not say how they were played."
-    notes = "".join(f"\n- {escape(note, most=400)}" for note in results["notes"])
+    notes = "".join(f"\n- {escape(note, limit=400)}" for note in results["notes"])
     told = f"\n\nNoted on the way:\n{notes}" if notes else ""
     return "## Settings\n\n" + table(["setting", "value"], rows) + told
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from her_hf.dual_layer import Layer, Turn
-from her_hf.durable import whole_lines
+from her_hf.journal import read_rows
 
 MOST = 200
 """Transcripts of one page, the worst; the page says how many it leaves to the files."""
@@ -138,13 +139,16 @@ def worst(cases: Sequence[Mapping[str, Any]], rank: Callable[[Any], float | None
 
 
 def rows_in(
-    file: Path, key: Callable[[dict[str, Any]], Any], wanted: Iterable[Any]
+    file: Path, key: Callable[[dict[str, Any]], Any], wanted: Iterable[Any], shape: type[BaseModel]
 ) -> dict[Any, list[dict[str, Any]]]:
-    """Rows of a JSONL file by key, those that are wanted; nothing if there is no such file."""
+    """Rows of a JSONL file by key, those that are wanted; nothing if there is no such file.
+
+    Raises:
+        `ValueError`: If a line is not of this shape; see [`~her_hf.journal.read_rows`].
+    """
     found: dict[Any, list[dict[str, Any]]] = {one: [] for one in wanted}
     if file.is_file():
-        for line in filter(str.strip, whole_lines(file)):
-            row = json.loads(line)
-            if (name := key(row)) in found:
+        for name, row in read_rows(file, key=key, shape=shape):
+            if name in found:
                 found[name].append(row)
     return found

@@ -76,8 +76,8 @@ class OnePassCollator:
         if plain:  # transformers takes positions that restart for packed sequences
             batch["position_ids"] = torch.arange(length).expand(len(lines), length).contiguous()
         else:
-            most = max(len(line["spans"]) for line in lines)
-            filled = [line["spans"] + [[_PAD] * 4] * (most - len(line["spans"])) for line in lines]
+            width = max(len(line["spans"]) for line in lines)
+            filled = [line["spans"] + [[_PAD] * 4] * (width - len(line["spans"])) for line in lines]
             batch["spans"] = torch.tensor(filled, dtype=torch.long)
         return batch
 

@@ -8,11 +8,12 @@ Source: our own; DAPO (arXiv 2503.14476) drops such prompts too, after sampling 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from pydantic import BaseModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from her_hf.durable import digest
@@ -21,7 +22,8 @@ from her_hf.inference.local import LocalModel
 from her_hf.journal import Journal
 from her_hf.judging.pairwise.judge import OneOrder, PairJudging, PairwiseJudge
 from her_hf.judging.pairwise.pairs import Pair
-from her_hf.judging.pairwise.reward_model import HERRewardModel
+from her_hf.runs.progress import Progress
+from her_hf.runs.units import Stage, run_units
 
 UNCERTAINTY_FILE = "uncertainty.jsonl"
 """In the run's folder: the uncertainty of each pair, so that a resumed run trains on the same pairs."""
@@ -54,7 +56,8 @@ def uncertain_pairs(
         `list[Pair]`: In the given order.
 
     Raises:
-        `ValueError`: If the model gives no probabilities for a pair, or no pair is left.
+        `ValueError`: If the model gives no probabilities for a pair, a line of the file is of another shape, or no
+            pair is left.
 
     Example (not run: it needs a model):
 
@@ -64,22 +67,43 @@ def uncertain_pairs(
     """
     settings = PairJudging(form="compact", reasoning=False, read="probability", both_orders=both_orders)
     local = LocalModel(tokenizer, model.eval(), name=str(model.config.name_or_path))
-    journal = Journal(file, key=lambda row: (row["judge"], row["pair"]))
-    with closing(HERRewardModel(PairwiseJudge(Caller(local), settings))) as judge:
-        fingerprint = digest(judge.fingerprint())
-        missing = [pair for pair in pairs if (fingerprint, labelled_key(pair)) not in journal]
-        done = len(pairs) - len(missing)
-        for pair in tqdm(missing, total=len(pairs), initial=done, desc="uncertainty", disable=not progress):
-            found = [_uncertainty(order, pair) for order in judge.judge([pair])[0].per_order]
-            journal.add({"pair": labelled_key(pair), "judge": fingerprint, "uncertainty": found})
-    rows = journal.rows((fingerprint, labelled_key(pair)) for pair in pairs)
-    kept = [pair for pair, row in zip(pairs, rows, strict=True) if max(row["uncertainty"]) >= minimum]
+    with ThreadPoolExecutor(1) as thread:  # of its own: a notebook already runs a loop
+        judge = PairwiseJudge(Caller(local), settings)
+        found = thread.submit(asyncio.run, _uncertainties(judge, pairs, Path(file), progress)).result()
+    kept = [pair for pair in pairs if found[labelled_key(pair)] >= minimum]
     if not kept:
         raise ValueError(
             f"{local.name} is certain about all {len(pairs)} pairs (min_uncertainty: {minimum}): no pair is left to "
             "learn from. Lower min_uncertainty, or name pairs that it was not trained on."
         )
     return kept
+
+
+class _Shape(BaseModel):
+    pair: str
+    judge: str
+    uncertainty: list[float]
+
+
+async def _uncertainties(judge: PairwiseJudge, pairs: Sequence[Pair], file: Path, progress: bool) -> dict[str, float]:
+    """The larger uncertainty of each pair's orders, by the pair's key."""
+    fingerprint = digest({"model": await judge.caller.fingerprint(), **judge.settings.as_dict()})
+    by_key = {labelled_key(pair): pair for pair in pairs}
+
+    async def one(key: str) -> dict[str, object]:
+        verdict = await judge.judge(by_key[key])
+        found = [_uncertainty(order, by_key[key]) for order in verdict.per_order]
+        return {"pair": key, "judge": fingerprint, "uncertainty": found}
+
+    stage = Stage(
+        Journal(file, key=lambda row: (row["judge"], row["pair"]), shape=_Shape),
+        key=lambda key: (fingerprint, key),
+        make=one,
+        is_valid=lambda key, row: True,  # what was stored counts, not what another device would compute
+        progress=Progress("uncertainty", "pair", total=len(by_key), show=progress),
+    )
+    rows = await run_units(by_key, stage, window=1)  # one model in this process
+    return {row["pair"]: max(row["uncertainty"]) for row in rows}
 
 
 def labelled_key(pair: Pair) -> str:

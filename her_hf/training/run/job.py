@@ -90,7 +90,7 @@ def run_job(job: Job, model_config: ModelConfig, args: TrainingArguments) -> dic
         "base_weights": job.base.weights,
     }
     with PartialState().main_process_first():
-        claim(folder, identity, begun=has_started)
+        claim(folder, identity, has_results=has_started)
     push, args.push_to_hub = args.push_to_hub, False  # once, at the end, with card and results; not by the trainer
     token, args.hub_token = args.hub_token, None  # the trainer would save it with its arguments, in clear
     if (folder / RESULTS_FILE).exists():

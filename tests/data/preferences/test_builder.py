@@ -35,7 +35,7 @@ FOLDER = ROOT / "dataset_cards" / "her-mini"
 SMALL = 12
 """Turns of the runs that are about one thing only."""
 
-QUICK = Retries(most=1, first=0.001, longest=0.01)
+QUICK = Retries(max_retries=1, first=0.001, longest=0.01)
 
 
 def scenes(count: int = 6) -> list[Any]:

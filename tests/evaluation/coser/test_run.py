@@ -19,6 +19,7 @@ import pytest
 
 from her_hf.evaluation.coser.report import write_coser_report
 from her_hf.evaluation.coser.run import CoserRun, run_coser, run_coser_now
+from her_hf.evaluation.form.run import read_dialogues
 from her_hf.inference import Caller, Messages, Retries, Sampling, open_model
 from her_hf.judging import Judging
 from her_hf.runs.addresses import without_address
@@ -139,7 +140,7 @@ def test_play_now_and_judge_later(tmp_path: Path) -> None:
     scenes, out = mini_scenes(tmp_path, 2), tmp_path / "out"
     with scripted(tmp_path / "server") as (url, log):
         run(url, out, scenes, "--rounds", "4", "--simulate-only")
-        assert "scores" not in results(out) and not (out / "judgements.jsonl").exists()
+        assert results(out)["figures"]["scores"] is None and not (out / "judgements.jsonl").exists()
         played = log.read_text()
         run(url, out, scenes, "--rounds", "4", "--judge-only", "--judge-samples", "2")
         assert len(log.read_text().splitlines()) - len(played.splitlines()) == 2 * 4 * 2
@@ -266,6 +267,34 @@ def test_lines_of_an_older_shape_or_another_run_are_refused(tmp_path: Path, name
     check_refusals(tmp_path / "out" / f"{name}.jsonl", start, needs=needs)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"turns": "x"}, "turns: Input should be a valid"),
+        ({"turns": [{"name": "Ann"}]}, r"turns\.0\.text: Field required"),
+        ({"turns": [{"name": "Ann", "text": "Tea?", "attempts": "2"}]}, r"turns\.0\.attempts"),
+        ({"settings": "her"}, "settings: Input should be"),
+        ({"named": "all"}, "named: Input should be"),
+    ],
+)
+def test_dialogues_of_another_shape_are_neither_judged_nor_shown(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    scenes, one, out = load_scenes(mini_scenes(tmp_path, 2)), caller(lambda *_: '{"Nothing": 1}'), tmp_path / "out"
+    settings, troupe = CoserSettings("plain", rounds=2), Troupe(one, one, one)
+    found = run_coser_now(CoserRun(scenes, out, settings, Judging(), troupe, [one], show=False))
+    first, second = (out / "dialogues.jsonl").read_text(encoding="utf-8").splitlines()
+    changed = json.dumps({**json.loads(second), **change}, ensure_ascii=False)
+    (out / "dialogues.jsonl").write_text(f"{first}\n{changed}\n", encoding="utf-8")
+    for use in (
+        lambda: run_coser_now(CoserRun(scenes, out, settings, Judging(), None, [one], show=False)),
+        lambda: write_coser_report(found, out),
+        lambda: read_dialogues(out / "dialogues.jsonl"),
+    ):
+        with pytest.raises(ValueError, match=rf"dialogues\.jsonl, line 2: must be .*{said}"):
+            use()
+
+
 def test_a_key_that_is_refused_ends_the_run_and_counts_nothing_as_missing(tmp_path: Path) -> None:
     scenes = mini_scenes(tmp_path, 2)
     for after, file in ((0, "dialogues.jsonl"), (14, "judgements.jsonl")):
@@ -298,7 +327,7 @@ def test_a_server_that_no_longer_listens_leaves_no_address_in_files(lost: str, t
 
     async def known(url: str) -> Caller:
         """A caller that was answered once, and has no connection open."""
-        gone = Caller(open_model(url), retries=Retries(most=0), concurrency=1)
+        gone = Caller(open_model(url), retries=Retries(max_retries=0), concurrency=1)
         await gone.fingerprint()
         await gone.close()
         return gone

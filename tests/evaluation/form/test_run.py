@@ -305,7 +305,7 @@ def test_reading_dialogues_leaves_the_file_alone(tmp_path: Path) -> None:
     assert [one["ended_by"] for one in read_dialogues(file)] == ["end_chat"]
     assert file.read_text(encoding="utf-8") == text
     file.write_text('{"seed_id": "mill"}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"line 1: must be a dialogue of her-hf eval coser \(a row needs `key`"):
+    with pytest.raises(ValueError, match=r"line 1: must be a dialogue of her-hf eval coser, got .*\(key: Field req"):
         read_dialogues(file)
 
 

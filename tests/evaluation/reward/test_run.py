@@ -22,7 +22,7 @@ from tests.support.pairs import Judge, a_pair, compact, first_shown
 from tests.support.paths import ROOT
 
 HER_MINI = ROOT / "dataset_cards" / "her-mini"
-QUICK = Retries(most=1, first=0.001, longest=0.01)
+QUICK = Retries(max_retries=1, first=0.001, longest=0.01)
 COMPACT = PairJudging(form="compact", attempts=2)
 
 

@@ -207,7 +207,7 @@ class Judge:
 def judged(*answers: str | ModelError | Reply, **settings: Any) -> tuple[CoserJudgement | Missing, Judge]:
     judge = Judge(*answers)
     sample = settings.pop("sample", 0)
-    caller = Caller(judge, retries=Retries(most=0))
+    caller = Caller(judge, retries=Retries(max_retries=0))
     found = asyncio.run(judge_dialogue(caller, scene(), PLAYED, "SQ", settings=Judging(**settings), sample=sample))
     return found, judge
 

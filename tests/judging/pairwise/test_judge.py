@@ -15,7 +15,7 @@ from her_hf.judging.pairwise.judge import OneOrder, combine
 from her_hf.judging.pairwise.prompts import COMPACT_TURN, compact_messages, pair_messages, single_messages
 from tests.support.pairs import Judge, a_pair, compact, first_shown, prompt
 
-QUICK = Retries(most=2, first=0.001, longest=0.01)
+QUICK = Retries(max_retries=2, first=0.001, longest=0.01)
 COMPACT = PairJudging(form="compact")
 
 

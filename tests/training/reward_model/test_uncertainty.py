@@ -40,6 +40,34 @@ def test_only_uncertain_pairs_are_kept(first_stage: Path, tmp_path: Path, monkey
     assert uncertain_pairs(pairs, model, tokenizer, both_orders=False, **how) == pairs[3:]
 
 
+def test_a_killed_computation_goes_on_and_repeats_no_pair(
+    first_stage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    most = 5
+
+    async def order(self: PairwiseJudge, pair: Pair, order: str) -> OneOrder:
+        if len(asked) == most:
+            raise MemoryError("killed")
+        asked.append(pair.key)
+        return OneOrder(order, "cand_1", probabilities={"cand_1": 0.6, "cand_2": 0.4, "tie": 0.0})
+
+    monkeypatch.setattr(PairwiseJudge, "_order", order)
+    pairs, (model, tokenizer) = [a_pair(number) for number in range(4)], a_model(first_stage)
+    pairs.append(pairs[0])  # a pair that comes twice is one unit
+    how: Any = {"minimum": 0.05, "progress": False}
+    with pytest.raises(MemoryError, match="killed"):
+        uncertain_pairs(pairs, model, tokenizer, file=tmp_path / "killed.jsonl", **how)
+    most = 999
+    assert uncertain_pairs(pairs, model, tokenizer, file=tmp_path / "killed.jsonl", **how) == pairs
+    assert len(asked) == 2 * 4 + 1  # of the third pair one order was lost
+    assert uncertain_pairs(pairs, model, tokenizer, file=tmp_path / "whole.jsonl", **how) == pairs
+    assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    (tmp_path / "killed.jsonl").write_text('{"pair": "x", "judge": "y"}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"line 1: must be a row .*uncertainty: Field required"):
+        uncertain_pairs(pairs, model, tokenizer, file=tmp_path / "killed.jsonl", **how)
+
+
 def test_no_probability_is_an_error(first_stage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def order(self: PairwiseJudge, pair: Pair, order: str) -> OneOrder:
         return OneOrder(order, missing=Missing("request", "out of memory"))
