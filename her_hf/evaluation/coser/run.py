@@ -173,6 +173,7 @@ async def _claim_judging(run: CoserRun) -> Row:
 
 class _DialogueShape(DialogueShape):
     ended_by: str
+    settings: Any = None  # those of this run, or the row is of another
     failure: Cause | None = None
     scene_digest: str
 
