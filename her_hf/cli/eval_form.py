@@ -84,11 +84,11 @@ def _score(dialogues: Path, material: Material, out: Path) -> dict[str, Any]:
     from her_hf.scenes import load_scenes
 
     scenes, split = material.scenes, material.split
-    settings = {"evaluation": "form", "dialogues": str(dialogues), "scenes": scenes, "split": split}
     found = load_scenes(scenes, split=split) if scenes else None
     rows = read_dialogues(dialogues)
     data = data_of(str(dialogues), None, list(map(digest, rows)))
-    results = score_played(rows, found, {**settings, "data": data})
+    settings = {"evaluation": "form", "dialogues": str(dialogues), "scenes": scenes, "split": split, "data": data}
+    results = score_played(rows, found, settings)
     claim(out, settings, has_results=lambda folder: (folder / RESULTS).exists())
     write_results(out, results)
     note_start(out, Clock(), {})

@@ -14,6 +14,7 @@ from typer.core import TyperGroup, TyperOption
 from typer.main import get_command
 from typer.testing import CliRunner
 
+import her_hf
 from her_hf.cli import evaluate
 from her_hf.cli.main import COMMANDS, app
 from her_hf.cli.options import Calls, Group, ModelReference, Output, Seed, with_options
@@ -200,3 +201,8 @@ def test_chat_says_what_the_shared_options_say() -> None:
 
 def test_calls_are_what_the_options_say() -> None:
     assert Calls(concurrency=2).concurrency == 2
+
+
+def test_the_version_is_printed() -> None:
+    said = CliRunner().invoke(app, ["--version"])
+    assert (said.exit_code, said.output) == (0, f"her_hf {her_hf.__version__}\n")

@@ -257,6 +257,11 @@ def test_dialogues_of_an_evaluation_have_the_form_that_it_reports(tmp_path: Path
     assert "--dialogues" in text and "![Shares with intervals, and patterns](form.png)" in text
     into_the_run = command("--dialogues", dialogues, "--scenes", file, "--out", out)
     assert isinstance(into_the_run.exception, OtherRunError)
+    first, *others = dialogues.read_text(encoding="utf-8").splitlines(keepends=True)
+    dialogues.write_text("".join(others) or first.replace('"ended_by": "rounds"', '"ended_by": "end_chat"'))
+    changed = command("--dialogues", dialogues, "--scenes", file, "--out", tmp_path / "form")
+    assert isinstance(changed.exception, FileExistsError) and "holds another run" in str(changed.exception)
+    dialogues.write_text(first + "".join(others), encoding="utf-8")
     without = command("--dialogues", dialogues, "--out", tmp_path / "without")
     assert without.exit_code == 0
     assert results(tmp_path / "without")["figures"]["leaks"]["known_secrets"] is None
