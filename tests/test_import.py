@@ -7,15 +7,26 @@ import statistics
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 import grimp
 import pytest
 
+from her_hf.scenes import coser_row, load_scenes
 from tests.support.paths import ROOT
 
 ALLOWED_CIRCLE = ("her_hf.scenes.models", "her_hf.scenes.messages")
 """`Scene.messages_for` calls the function that makes the messages of a scene; no other two modules need each other."""
 HEAVY = ("transformers", "torch", "trl", "gradio", "vllm")
+OF_REPORTS = ("matplotlib", "scipy", "nltk", "numpy", "datasets", "pandas", "krippendorff")
+"""Needed after the last answer: an evaluation that imports them first keeps its servers waiting."""
+COMMAND = """
+from her_hf.cli.main import app
+try:
+    app({words!r}, standalone_mode=False)
+except Exception as error:
+    assert type(error).__name__ == {error!r}, repr(error)
+"""
 PROBE = """
 import json, sys, time
 before = set(sys.modules)
@@ -30,13 +41,32 @@ def probe(statement: str) -> tuple[float, set[str]]:
     """Seconds that a statement takes in a fresh interpreter, and the top-level names of the modules it loads."""
     command = [sys.executable, "-c", PROBE.format(statement=statement)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    seconds, modules = json.loads(done.stdout)
+    seconds, modules = json.loads(done.stdout.splitlines()[-1])
     return seconds, {name.partition(".")[0] for name in modules}
 
 
 def test_import_takes_less_than_half_a_second() -> None:
     runs = [probe("import her_hf")[0] for _ in range(5)]
     assert statistics.median(runs) < 0.5, runs
+
+
+def test_the_help_of_all_commands_takes_less_than_half_a_second() -> None:
+    statement = COMMAND.format(words=["--help"], error="")
+    runs = [probe(statement)[0] for _ in range(5)]
+    assert statistics.median(runs) < 0.5, runs
+    assert not probe(statement)[1] & {*HEAVY, *OF_REPORTS, "openai", "aiohttp"}
+
+
+def test_an_evaluation_asks_its_first_question_before_it_loads_what_reports_need(tmp_path: Path) -> None:
+    scenes = json.dumps([coser_row(scene) for scene in load_scenes(ROOT / "dataset_cards" / "her-mini", split="test")])
+    (tmp_path / "scenes.json").write_text(scenes, encoding="utf-8")
+    nobody = "http://127.0.0.1:9"
+    words = ["eval", "coser", "--scenes", str(tmp_path / "scenes.json"), "--actor", nobody, "--judge", nobody]
+    words += ["--retries", "0", "--out", str(tmp_path / "out")]
+    seconds, loaded = probe(COMMAND.format(words=words, error="ModelError"))  # nobody answers the first question
+    assert {"openai", "pydantic"} <= loaded and not loaded & {*HEAVY, *OF_REPORTS}
+    runs = [seconds, *(probe(COMMAND.format(words=words, error="ModelError"))[0] for _ in range(2))]
+    assert statistics.median(runs) < 1.5, runs
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from her_hf.durable import digest, write_json
 
-from .envelope import ENVELOPE, VERSION, Evaluation, Row
+from .envelope import ENVELOPE, VERSION, Evaluation
+from .envelope.parts import Row
 
 RESULTS = "results.json"
 SHOWN_ERRORS = 3

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,42 @@ def test_another_shape_is_refused_with_what_to_do(tmp_path: Path, change: Callab
     with pytest.raises(ValueError, match=said) as error:
         read_results(tmp_path)
     assert str(tmp_path / RESULTS) in str(error.value) and len(str(error.value)) < 900 + len(str(tmp_path))
+
+
+FREE = (
+    r"settings\..*|.*\.by_cause\.\w+|counts\.(ended_by|patterns|judged\.flaws)\..*|.*\.issues\.\w+|figures\.agreement\..*|"
+    r"figures\.overlap\.\w+|figures\.by_(judge|tag|book|language|kind|group|source|length)\.[^.]+|cases\.0\.judges\..*"
+)
+"""Tables whose names come from the data, or whose values a report only lists."""
+
+
+def places(value: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where each field of an envelope stands; of lists those of the first entry."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield (*at, name)
+            yield from places(inner, (*at, name))
+    elif isinstance(value, list) and value:
+        yield from places(value[0], (*at, 0))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_field_may_be_absent(name: str, tmp_path: Path) -> None:
+    whole = golden()[name]
+    accepted = []
+    for place in list(places(whole)):
+        results = copy.deepcopy(whole)
+        inner: Any = results
+        for part in place[:-1]:
+            inner = inner[part]
+        del inner[place[-1]]
+        write_json(tmp_path / RESULTS, results)
+        try:
+            read_results(tmp_path)
+        except ValueError:
+            continue
+        accepted.append(".".join(map(str, place)))
+    assert [place for place in accepted if not re.fullmatch(FREE, place)] == []
 
 
 def test_another_file_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenes.test_conversations import asked, base, said, train, write
+from tests.scenes.readers.test_conversations import asked, base, said, train, write
 
 __all__ = ["base"]
 

@@ -51,9 +51,9 @@ def test_the_two_kinds_of_thinking_count_alike() -> None:
 @pytest.mark.parametrize("piece", ["<", "< ", "<a", "[", "[a", "“", "<think", "a b c d e f ", '"', "「"])
 def test_time_is_linear_on_hostile_text(piece: str) -> None:
     turn = Turn("Ann", piece * 100_000, parse_turn("x").segments + parse_turn("Ann: " + piece * 100_000).segments)
-    started = time.perf_counter()
+    started = time.process_time()
     spoken_thoughts(turn)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def dialogue(*texts: str) -> list[Turn]:

@@ -109,9 +109,9 @@ def test_a_principle_whose_winner_cannot_be_read_is_left_out() -> None:
     "text", ["{" * 200_000, '{"verdict": ' * 50_000, "<think>" * 100_000 + '{"verdict": "tie"}'], ids=["a", "b", "c"]
 )
 def test_hostile_answers_take_no_time_and_give_no_verdict(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert isinstance(parse_verdict(text), Missing)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize(
