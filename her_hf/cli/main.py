@@ -1,4 +1,4 @@
-"""The command `her-hf`: each subcommand is one function in a module of its own name."""
+"""The command `her-hf`; each subcommand is a function in the module of the same name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMANDS = {
     "chat": ("her_hf.cli.chat:chat", "Chat with a character, and show or hide both layers of its thinking."),
     "inspect-mask": (
         "her_hf.cli.inspect_mask:inspect_mask",
-        "Show in colour, or in ⟦brackets⟧ without a terminal, which tokens are trained and which branch sees what.",
+        "Show which tokens are trained and what each branch sees, in colour, or in ⟦brackets⟧ without a terminal.",
     ),
     "merge": (
         "her_hf.cli.merge:merge",
@@ -41,7 +41,7 @@ app = group_of(COMMANDS, "Dual-layer role-play (HER) with Hugging Face tools.", 
 
 
 def main() -> None:
-    """Runs the command; an error that the user can fix is one line, not a traceback."""
+    """Runs the command; an error that the user can fix is printed in one line, without a traceback."""
     try:
         app()
     except ModuleNotFoundError as error:
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _is_of_a_model(error: RuntimeError) -> bool:
-    """Whether a call to a model failed; inference is imported by the commands that call one."""
+    """Whether a call to a model failed. Imported here, because only some commands need inference."""
     from her_hf.inference import ModelError
 
     return isinstance(error, ModelError)

@@ -1,4 +1,4 @@
-"""The result envelope: the model of what `results.json` of every evaluation holds.
+"""The result envelope: the model of `results.json` of every evaluation.
 
 Each field is explained in `docs/results.md`; `docs/results_schema.json` is the JSON schema of [`results_schema`].
 """
@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 VERSION = 1
-"""Of the envelope; results of another version are refused."""
+"""Version of the envelope; results of another version are an error."""
 
 Evaluation = Literal["coser", "minimax", "form", "reward"]
 Row = dict[str, Any]
 Counts = dict[str, int]
 Scores = dict[str, float | None]
 Interval = Annotated[list[float], Field(min_length=2, max_length=2)] | None
-"""Both ends of a 95% interval; `None` where there is too little to draw from."""
+"""Both ends of a 95% interval; `None` if there is too little data."""
 
 
 class _Part(BaseModel):
@@ -28,31 +28,31 @@ class _Part(BaseModel):
 
 
 class Failure(_Part):
-    """Why something could not be had."""
+    """The cause of a failure."""
 
     key: list[str | int]
-    """What identifies it, as in its row of the run's JSONL file."""
+    """Its key, as in its row of the JSONL file."""
     cause: str
     detail: str
 
 
 class MissingPart(_Part):
-    """What could not be had. It is left out of every figure, and no number stands for it."""
+    """Missing results. They are excluded from all figures and never replaced by a number."""
 
     unit: Literal["dialogue", "judgement", "reply"]
-    """What is counted here."""
+    """The unit that is counted."""
     expected: int
     missing: int
     share: float
     by_cause: Counts
     failures: list[Failure]
-    """Scenes, seeds, replies or pairs that failed as a whole, in their order."""
+    """Scenes, seeds, replies or pairs that failed, in their order."""
 
 
 class _Envelope(_Part):
     version: Literal[1]
     settings: Row
-    """How it was played and judged, and on what data (`data`: source, split, count, digest)."""
+    """Settings of simulation and judges, and `data` (source, split, count, digest)."""
     missing: MissingPart
 
 
@@ -60,23 +60,23 @@ class _Envelope(_Part):
 
 
 class CoserJudged(_Part):
-    """Counts of what judges said."""
+    """Counts of judgements and flaws."""
 
     scored: Counts
-    """By dimension, scenes with a score."""
+    """Scenes with a score, by dimension."""
     unscored: Counts
     left_out: Counts
-    """By dimension, scenes that only some of several judges scored."""
+    """Scenes that only some of several judges scored, by dimension."""
     missing_by_dimension: Counts
     repaired: int
     flaws: dict[str, dict[str, Counts]]
-    """By dimension, type and severity."""
+    """Counts by dimension, type and severity."""
     flaws_without_severity: int
     flaws_of_another_type: int
 
 
 class CoserCounts(_Part):
-    """What was played."""
+    """Counts of the simulation."""
 
     scenes: int
     turns: int
@@ -93,7 +93,7 @@ class CoserCounts(_Part):
 
 
 class CoserGroup(_Part):
-    """Scores of some of the scenes, or by one judge."""
+    """Scores of a group of scenes, or by one judge."""
 
     scores: Scores
     cases: Counts
@@ -101,20 +101,20 @@ class CoserGroup(_Part):
 
 
 class CoserFigures(_Part):
-    """Scores, and what needs no judge; scores are `None` where nobody judged."""
+    """Scores, which are `None` without judges, and figures that need no judge."""
 
     scores: Scores | None
     by_judge: dict[str, CoserGroup] | None
     by_tag: dict[str, CoserGroup] | None
     by_book: dict[str, CoserGroup] | None
     agreement: Row | None
-    """Krippendorff's alpha and the mean difference by dimension; `None` with one rater."""
+    """Krippendorff's alpha and the mean absolute difference by dimension; `None` with one rater."""
     overlap: Scores
     form: Row | None
 
 
 class CoserCase(_Part):
-    """One scene that was played to its end."""
+    """One scene that did not fail."""
 
     key: list[str | int]
     tag: str
@@ -144,21 +144,21 @@ class CoserResults(_Envelope):
 
 
 class MinimaxJudged(_Part):
-    """Counts of what was judged."""
+    """Counts of judgements and errors."""
 
     seeds: int
     missing_seeds: int
     sessions: int
     missing_sessions: int
     errors: dict[str, Counts]
-    """By column and severity."""
+    """Counts by column and severity."""
     repaired: int
     quotes_not_found: int
     errors_without_severity: int
 
 
 class MinimaxCounts(_Part):
-    """What was played."""
+    """Counts of the simulation."""
 
     seeds: int
     sessions: int
@@ -171,7 +171,7 @@ class MinimaxCounts(_Part):
 
 
 class MinimaxScores(_Part):
-    """Scores of all or some seeds."""
+    """Scores of a group of seeds."""
 
     overall: float | None
     pillars: Scores | None
@@ -187,7 +187,7 @@ class MinimaxIntervals(_Part):
 
 
 class CurvePoint(_Part):
-    """Quality of one stretch of turns."""
+    """Quality of one range of turns."""
 
     first_turn: int
     last_turn: int
@@ -196,7 +196,7 @@ class CurvePoint(_Part):
 
 
 class MinimaxLanguage(_Part):
-    """One language."""
+    """Results of one language."""
 
     scores: MinimaxScores
     intervals: MinimaxIntervals
@@ -208,7 +208,7 @@ class MinimaxLanguage(_Part):
 
 
 class MinimaxFigures(_Part):
-    """Scores; all of it is `None` where nobody judged."""
+    """Scores; all are `None` without a judge."""
 
     scores: MinimaxScores | None
     by_language: dict[str, MinimaxLanguage] | None
@@ -242,11 +242,11 @@ class MinimaxResults(_Envelope):
 
 
 class FormCounts(_Part):
-    """What was measured."""
+    """Counts of replies."""
 
     replies: int
     patterns: Counts
-    """Replies with each order of layers."""
+    """Replies by order of layers."""
 
 
 class FormCase(_Part):
@@ -279,7 +279,7 @@ class FormResults(_Envelope):
 
 
 class RewardCounts(_Part):
-    """What was judged."""
+    """Counts of pairs and answers."""
 
     pairs: int
     """Pairs with a label and a verdict."""
@@ -287,11 +287,11 @@ class RewardCounts(_Part):
     repaired: int | None
     first_unreadable: int | None
     circumstances_from_prompt: int
-    """Pairs that carry no circumstances of their own."""
+    """Pairs without circumstances, which were parsed from the prompt."""
 
 
 class RewardGroup(_Part):
-    """Some of the pairs."""
+    """Figures of a group of pairs."""
 
     accuracy: float | None
     interval: Interval
@@ -301,7 +301,7 @@ class RewardGroup(_Part):
 
 
 class RewardFigures(_Part):
-    """Against the labels; `None` where no pair counts."""
+    """Figures against the labels; `None` without any pair to count."""
 
     accuracy: float | None
     accuracy_decided: float | None
