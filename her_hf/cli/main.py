@@ -1,4 +1,4 @@
-"""The command `her-hf`: each subcommand is one function in a module of its own name."""
+"""The command `her-hf`; each subcommand is a function in the module of the same name."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _options(
 
 
 def main() -> None:
-    """Runs the command; an error that the user can fix is one line, not a traceback."""
+    """Runs the command; an error that the user can fix is printed in one line, without a traceback."""
     try:
         app()
     except ModuleNotFoundError as error:
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def _is_of_a_model(error: RuntimeError) -> bool:
-    """Whether a call to a model failed; inference is imported by the commands that call one."""
+    """Whether a call to a model failed. Imported here, because only some commands need inference."""
     from her_hf.inference import ModelError
 
     return isinstance(error, ModelError)

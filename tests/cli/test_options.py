@@ -101,7 +101,7 @@ def test_no_resume_refuses_a_folder_that_holds_a_run(tmp_path: Path) -> None:
     Output(tmp_path, resume=False).refuse_a_run()
     (tmp_path / "run.json").write_text("{}")
     Output(tmp_path).refuse_a_run()
-    with pytest.raises(FileExistsError, match="holds a run already"):
+    with pytest.raises(FileExistsError, match="already has a run"):
         Output(tmp_path, resume=False).refuse_a_run()
 
 
