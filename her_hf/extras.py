@@ -1,4 +1,4 @@
-"""What to install when a library of an extra is missing: one wording for every such error. Standard library only."""
+"""Errors for missing libraries of extras, with the install command. Standard library only."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ MODULES = {
     "transformers": "train",
     "trl": "train",
 }
-"""Modules outside the core dependencies, each with the extra that brings it; the smallest where several do."""
+"""Modules outside the core dependencies with the smallest extra that installs them."""
 
 
 def missing_library(purpose: str, error: ImportError, *, module: str | None = None) -> ImportError:
-    """The error to raise when a library that an extra brings cannot be imported.
+    """The error to raise if a library of an extra cannot be imported.
 
-    The line that it names works wherever her_hf is installed: pip finds the installed her_hf and adds what the extra
-    needs, without looking for her_hf itself on an index.
+    Its install command works wherever her_hf is installed: pip finds the installed her_hf and only adds the
+    dependencies of the extra.
 
     Args:
-        purpose (`str`): What needs the library, as the subject of the sentence: `"BLEU"`.
-        error (`ImportError`): What Python said.
-        module (`str`, *optional*): Which module was wanted; else the one that `error` names.
+        purpose (`str`): The feature that needs the library, as the subject of the sentence: `"BLEU"`.
+        error (`ImportError`): The original error.
+        module (`str`, *optional*): The missing module; by default the one named in `error`.
 
     Returns:
-        `ImportError`: With purpose, module, Python's words and the install line; to be raised `from error`.
+        `ImportError`: With purpose, module, original message and install command; raise it `from error`.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Journals: JSONL files that take one finished unit a line, so that a run that was killed goes on where it was."""
+"""Journals: JSONL files with one line per finished unit, from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .durable import new_contents
 Row = dict[str, Any]
 
 _POLL_SECONDS = 0.005
-"""Between two looks at a lock that another process holds."""
+"""Polling interval for a lock that another process holds."""
 
 _BLOCK = 4096
-"""Bytes that are read at a time in search of the end of the last whole line."""
+"""Bytes per read when searching backwards for the end of the last complete line."""
 
-_A_ROW = "a row as this version writes it"
-_OF_A_RUN = "Delete the line, whose unit is then done again, or choose another output folder."
+_A_ROW = "a row as written by this version"
+_OF_A_RUN = "Delete the line, so that its unit is repeated, or choose another output folder."
 _OF_A_FILE = "Correct or delete the line, or run the command that wrote the file again."
 
 
@@ -62,7 +62,7 @@ def _checked(
     try:
         row = json.loads(line)
         if not isinstance(row, dict):
-            raise TypeError("no JSON object")
+            raise TypeError("not a JSON object")
         if shape is not None:
             shape.model_validate_json(line, strict=True)
         return key(row), row
@@ -80,25 +80,24 @@ def _refusal(line: bytes, where: str, why: str, remedy: str) -> ValueError:
 
 
 class Journal:
-    """A JSONL file that takes one finished unit a line, each on the disk before the next step.
+    """A JSONL file with one line per finished unit, which is on disk when `add` returns.
 
-    In memory it holds where each unit's line begins, and no row: a row is read from the file when it is asked for.
+    Only the offset of each line is kept in memory; rows are read from the file on request.
 
-    A last line that a kill cut short is dropped when the journal is opened or written. Processes may share a file:
-    each writes under a lock (a hidden `.tmp` beside the file), and what others wrote stays.
+    A truncated last line is dropped when the journal is opened or written. Several processes may share a file: each
+    writes under a lock (a hidden `.tmp` file next to it), and rows of the others are kept.
 
     Args:
-        file (`str` or `Path`): The file; made with the first line.
-        key (`Callable[[dict], Hashable]`): What identifies the unit of a row; of several lines with one key the last
-            counts.
-        shape (`type[BaseModel]`, *optional*): The fields that are read when a run goes on. A row must have them, in
-            these types strictly; it may have others.
-        same (`Mapping[str, Any]`, *optional*): Fields that have the same value in every row of this run, such as a
-            digest of its settings.
+        file (`str` or `Path`): The file; created with the first line.
+        key (`Callable[[dict], Hashable]`): Returns the key of a row; of several lines with one key the last counts.
+        shape (`type[BaseModel]`, *optional*): The fields that a resumed run reads. A row must have them with exactly
+            these types; it may have others.
+        same (`Mapping[str, Any]`, *optional*): Fields with the same value in all rows of this run, such as a digest of
+            its settings.
 
     Raises:
-        `ValueError`: If a whole line is no JSON object of this shape, or is of another run; the message names file,
-            line and field. The file is not touched.
+        `ValueError`: If a complete line is not a JSON object of this shape, or belongs to another run; the message
+            names file, line and field. The file is not changed.
 
     Example:
 
@@ -123,9 +122,9 @@ class Journal:
         self.file = Path(file)
         self.key = key
         self._shape = shape
-        self._same = json.loads(json.dumps(dict(same or {})))  # as a line gives it back
+        self._same = json.loads(json.dumps(dict(same or {})))  # as read back from a line
         self._lock = threading.Lock()
-        # Left in place: who removes a lock that another waits for lets two in.
+        # Never removed: removing a lock file that another process waits for would let both acquire it.
         self._file_lock = FileLock(
             self.file.with_name(f".{self.file.name}.tmp"), thread_local=False, poll_interval=_POLL_SECONDS
         )
@@ -142,22 +141,22 @@ class Journal:
         return key in self._offsets
 
     def __iter__(self) -> Iterator[Hashable]:
-        """The keys, in the order in which they first came."""
+        """The keys, in the order of their first line."""
         return iter(list(self._offsets))
 
     def get(self, key: Hashable) -> Row | None:
-        """The row of a unit, read from the file; `None` if there is none."""
+        """The row of a unit, read from the file; `None` if it is missing."""
         row = self._read(key)
-        if row is None and key in self:  # another process has put the lines into another order
+        if row is None and key in self:  # another process has reordered the lines
             with self._alone():
                 self._index()
                 row = self._read(key)
         return row
 
     def rows(self, keys: Iterable[Hashable] | None = None) -> Iterator[Row]:
-        """The rows of these units in this order, those that are there; of all units without `keys`.
+        """The existing rows of these units in this order; by default of all units.
 
-        One row is read at a time.
+        Rows are read one at a time.
         """
         for key in self if keys is None else keys:
             row = self.get(key)
@@ -165,10 +164,10 @@ class Journal:
                 yield row
 
     def add(self, *rows: Row) -> None:
-        """Writes finished units and waits until they are on the disk.
+        """Writes rows of finished units and returns when they are on disk.
 
         Raises:
-            `ValueError`: If a row is none of this journal.
+            `ValueError`: If a row does not have the shape or fields of this journal.
         """
         lines = [json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n" for row in rows]
         keys = [self._key_of(line, "a new row") for line in lines]
@@ -185,15 +184,15 @@ class Journal:
                 offset += len(line)
 
     def settle(self, order: Iterable[Hashable]) -> None:
-        """Rewrites the file with the units of these keys in this order, so that equal runs leave equal files.
+        """Rewrites the file with the lines of these keys in this order, so that equal runs produce equal files.
 
-        Units of other keys, of a run with more of them or of another process, stay behind these. Of several lines with
-        one key the last stays. Lines are copied one at a time.
+        Lines of other keys (of a run with more units, or of another process) follow. Of several lines with one key,
+        the last is kept. Lines are copied one at a time.
         """
         with self._alone():
             self.file.touch()
             self._drop_cut_line()
-            self._index()  # what other processes wrote since
+            self._index()  # includes lines written by other processes since
             first = dict.fromkeys(key for key in order if key in self._offsets)
             others = (key for key in self._offsets if key not in first)
             offsets: dict[Hashable, int] = {}
@@ -204,19 +203,19 @@ class Journal:
                     offsets[key] = end
                     end += new.write(old.readline())
                 new.flush()
-                os.fsync(new.fileno())  # what was on the disk before is on it still
+                os.fsync(new.fileno())  # the lines were on disk before and must remain so
             self._offsets = offsets
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """While no other thread or process writes."""
+        """Excludes other threads and processes from writing."""
         with self._lock:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with self._file_lock:
                 yield
 
     def _index(self) -> bool:
-        """Notes where each whole line begins; whether the file ends with one."""
+        """Records the offset of each complete line; returns whether the last line is complete."""
         offsets: dict[Hashable, int] = {}
         offset, line = 0, b"\n"
         with self.file.open("rb") as stream:
@@ -229,7 +228,7 @@ class Journal:
         return line.endswith(b"\n")
 
     def _read(self, key: Hashable) -> Row | None:
-        """The row of a unit; `None` if its line does not begin where it did."""
+        """The row of a unit; `None` if it is no longer at its offset."""
         offset = self._offsets.get(key)
         if offset is None:
             return None
@@ -247,14 +246,14 @@ class Journal:
         for field, value in self._same.items():
             if row.get(field) != value:
                 raise ValueError(
-                    f"{self.file}, {where}: is of another run: {field} is {_short(row.get(field))} there, "
-                    f"{_short(value)} in this run. Delete the line, whose unit is then done again, or choose another "
+                    f"{self.file}, {where}: belongs to another run: {field} must be {_short(value)}, got "
+                    f"{_short(row.get(field))}. Delete the line, so that its unit is repeated, or choose another "
                     "output folder."
                 )
         return key
 
     def _drop_cut_line(self) -> None:
-        """Drops what a killed process left of a line; whoever is alive has written its lines whole, under the lock."""
+        """Drops a truncated last line of a killed process; running processes write complete lines under the lock."""
         with self.file.open("rb+") as stream:
             size = end = stream.seek(0, os.SEEK_END)
             while end:

@@ -1,4 +1,4 @@
-"""Settings stated once: a dataclass field holds its default and its help, and the command line is made from both."""
+"""Settings with one definition: a dataclass field has default and help text and becomes a command-line option."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def setting(
     metavar: str | None = None,
     option: str | None = None,
 ) -> Any:
-    """A dataclass field that says what it means.
+    """A dataclass field with a help text and constraints for its command-line option.
 
     Args:
-        default (`Any`, *optional*): Its default; without one it must be given.
-        help (`str`): One sentence for `--help`.
-        min (`float`, *optional*): The smallest value that the command line takes.
-        max (`float`, *optional*): The largest value that the command line takes.
-        choices (`tuple[str, ...]`, *optional*): The values that the command line takes, if they can be listed.
-        metavar (`str`, *optional*): How `--help` names its value.
-        option (`str`, *optional*): Name of the option if it is not the field's; `{prefix}` stands for the group's.
+        default (`Any`, *optional*): Its default; without one it is required.
+        help (`str`): Help text of the option, one sentence.
+        min (`float`, *optional*): Minimum value of the option.
+        max (`float`, *optional*): Maximum value of the option.
+        choices (`tuple[str, ...]`, *optional*): Allowed values of the option.
+        metavar (`str`, *optional*): Name of the value in `--help`.
+        option (`str`, *optional*): Name of the option, by default the field's; `{prefix}` is the prefix of the group.
 
     Returns:
-        `dataclasses.Field`: With the texts in its metadata.
+        `dataclasses.Field`: The field, with these values in its metadata.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Prompts and chat templates live in files: a package keeps its own in `templates/`, and all are loaded here."""
+"""Loads prompts and chat templates from the `templates/` folders of packages."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 @cache
 def template_source(package: str, name: str) -> str:
-    """Text of a file in a package's `templates/`, for digests and for templates that are put together from parts.
+    """Text of a file in a package's `templates/`, for digests and for templates composed of several files.
 
     Args:
-        package (`str`): The package, `__package__` of the module that asks.
+        package (`str`): The package, usually `__package__` of the calling module.
         name (`str`): Path of the file below `templates/`, with its suffix: `"coser/critic.jinja"`.
 
     Raises:
-        `FileNotFoundError`: If there is no such file.
+        `FileNotFoundError`: If the file does not exist.
     """
     return (files(package) / "templates" / name).read_text(encoding="utf-8")
 
 
 def load_template(package: str, name: str) -> Template:
-    """A file in a package's `templates/` as a Jinja template, compiled once; it may include files beside it.
+    """A file in a package's `templates/` as a compiled Jinja template; it may include files of the same folder.
 
-    Text is inserted as it is and never read as a template. A variable that is not given is an error, not an empty
-    text: a prompt that lost its scene would be answered all the same.
+    Values are inserted verbatim and never parsed as a template. An undefined variable is an error, because a model
+    would also answer a prompt with missing parts.
 
     Args:
         package, name: See [`template_source`].
 
     Raises:
-        `jinja2.TemplateNotFound`: If there is no such file.
+        `jinja2.TemplateNotFound`: If the file does not exist.
 
     Example:
 

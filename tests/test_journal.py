@@ -145,17 +145,17 @@ class Shape(BaseModel):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("[1]", "no JSON object"),
+        ("[1]", "not a JSON object"),
         ("no json", "JSONDecodeError"),
         ("", "JSONDecodeError"),
-        ("3", "no JSON object"),
+        ("3", "not a JSON object"),
         ('{"other": 1, "failure": null}', "key: Field required"),
         ('{"key": 2}', "failure: Field required"),
         ('{"key": "2", "failure": null}', "key: Input should be a valid integer"),
         ('{"key": 2, "failure": "timeout"}', "failure: Input should be"),
-        ('{"key": 2, "failure": null, "settings": "then"}', "settings is 'then' there, 'now' in this run"),
-        ('{"key": 2, "failure": null}', "settings is None there, 'now' in this run"),
-        (f'{{"key": 2, "failure": null, "settings": "{"x" * 9999}"}}', "is of another run"),
+        ('{"key": 2, "failure": null, "settings": "then"}', "settings must be 'now', got 'then'"),
+        ('{"key": 2, "failure": null}', "settings must be 'now', got None"),
+        (f'{{"key": 2, "failure": null, "settings": "{"x" * 9999}"}}', "belongs to another run"),
         (f'{{"key": 2, "failure": "{"x" * 9999}"}}', "failure: Input should be"),
     ],
 )
@@ -167,7 +167,7 @@ def test_a_line_of_another_shape_or_run_is_refused_and_nothing_is_lost(tmp_path:
         Journal(file, key=by_key, shape=Shape, same={"settings": "now"})
     message = str(refused.value)
     assert f"{file}, line 2: " in message and said in message and len(message) < len(str(file)) + 600
-    assert "Delete the line, whose unit is then done again, or choose another output folder." in message
+    assert "Delete the line, so that its unit is repeated, or choose another output folder." in message
     assert file.read_text(encoding="utf-8") == text
 
 

@@ -1,4 +1,4 @@
-"""`her-hf eval compare`: do two runs differ by more than chance?"""
+"""`her-hf eval compare`: significance tests of the difference between two runs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="Output folder of a run.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="Output folder of the other run.")],
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write compare.json there; else nothing is written.")
+        Path | None, typer.Option(metavar="DIR", help="Folder for compare.json; by default nothing is written.")
     ] = None,
-    resamples: Annotated[int, typer.Option(help="Swaps that each test draws.", min=1)] = 10_000,
-    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Compare runs that were measured differently.")] = False,
+    resamples: Annotated[int, typer.Option(help="Permutations per test.", min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Random seed of the tests.")] = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compare runs that were measured under different settings.")
+    ] = False,
 ) -> None:
     """Test whether two runs (eval coser, minimax or form) differ on the scenes or seeds that they share.
 
-    Both must be of the same evaluation, by the same judges who saw the same (thoughts removed or kept).
+    Both must be runs of the same evaluation, with the same judges and the same view of thoughts (removed or kept).
 
     her-hf eval compare outputs/her-sft outputs/base --out outputs/compared
     """
@@ -66,7 +68,7 @@ def _table(found: dict[str, Any]) -> Table:
 
 
 def _cells(test: dict[str, Any]) -> list[str]:
-    """Numbers of one test; without enough pairs only the counts."""
+    """The numbers of one test; without enough pairs only the counts."""
     counts = [str(test["pairs"]), str(test["dropped"])]
     if test["difference"] is None:
         return ["–"] * 5 + counts
@@ -77,23 +79,21 @@ def _cells(test: dict[str, Any]) -> list[str]:
 
 
 def _notes(found: dict[str, Any]) -> list[str]:
-    """What a reader of the table must know."""
+    """Notes on the table."""
     unit, counted = found["unit"], _MANY[found["counted"]]
     notes = [
         f"{found['shared']} {unit}s in both runs, {found['only_first']} only in A, {found['only_second']} only in B. "
-        f"Scores are estimated as in the reports, over pairs: {counted} with this score on both sides; the others are "
-        "dropped.",
+        f"Scores are estimated as in the reports, over complete pairs: {counted} with this score in both runs; the "
+        "others are dropped.",
         f"p: paired permutation test over {unit}s, two-sided, not corrected for the number of scores.",
     ]
     if found["evaluation"] == "form":
         notes.append(
-            "Percent of replies. A dash: where one side was scored without scenes, what others thought is not known."
+            "Percent of replies. A dash: one run was scored without scenes, so use of another's thought is unknown."
         )
     if "by_judge" in found:
-        notes.append(
-            "A scene that only some of the judges scored has no score of them together, but counts for its own judge."
-        )
-    notes += [f"Compared all the same, as --force says: {objection}." for objection in found["objections"]]
+        notes.append("A scene that only some of the judges scored has no joint score, but counts for these judges.")
+    notes += [f"Compared because of --force, although {objection}." for objection in found["objections"]]
     if found["other_settings"]:
         notes.append(f"Other settings that differ: {', '.join(found['other_settings'])}.")
     return notes

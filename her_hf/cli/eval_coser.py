@@ -1,4 +1,4 @@
-"""`her-hf eval coser`: CoSER's given-circumstance acting, played and judged."""
+"""`her-hf eval coser`: play and judge CoSER scenes (given-circumstance acting)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Retrieval:
     """Passages of the book for the actor.
 
     Args:
-        retrieval (`str`, *optional*, defaults to `"none"`): How they are found.
+        retrieval (`str`, *optional*, defaults to `"none"`): The method of retrieval.
         books (`Path`, *optional*): CoSER book file or a folder of them.
     """
 
@@ -38,7 +38,7 @@ class Retrieval:
     books: Path | None = setting(None, help="CoSER book file or a folder of them.", metavar="PATH")
 
     def open(self, scenes: list[Scene]) -> tuple[Memory | None, str]:
-        """The lookup and what the settings call it."""
+        """The memory and its name in the settings."""
         if self.retrieval == "none":
             return None, "none"
         from her_hf.simulation.retrieval import memory_digest, open_memory
@@ -49,23 +49,25 @@ class Retrieval:
 
 @dataclass(frozen=True)
 class Judges:
-    """Who judges.
+    """The judges.
 
     Args:
-        judge (`list[str]`, *optional*): Each a model as [`~her_hf.cli.options.ModelReference`] names it.
-        judge_name (`list[str]`, *optional*): The name of each on its server.
+        judge (`list[str]`, *optional*): References of models as in [`~her_hf.cli.options.ModelReference`].
+        judge_name (`list[str]`, *optional*): Their names on their servers.
     """
 
-    judge: list[str] | None = setting(None, help="Who judges; may be given several times.", metavar="MODEL")
+    judge: list[str] | None = setting(None, help="A judge; may be repeated.", metavar="MODEL")
     judge_name: list[str] | None = setting(
-        None, help="Its name on the server, one for each --judge in order.", metavar="NAME"
+        None, help="Its name on the server, one for each --judge in the same order.", metavar="NAME"
     )
 
     def open(self, open_one: Callable[[str, str | None], Caller]) -> list[Caller]:
-        """Opens the judges, each with its name if names are given."""
+        """Opens the judges, with their names if given."""
         specs, names = self.judge or [], self.judge_name or []
         if names and len(names) != len(specs):
-            raise ValueError(f"--judge-name must be given for each --judge: {len(specs)} judges, {len(names)} names")
+            raise ValueError(
+                f"--judge-name must be given once for each --judge, got {len(names)} for {len(specs)} judges"
+            )
         wanted: list[str | None] = [*names] or [None] * len(specs)
         return [open_one(spec, name) for spec, name in zip(specs, wanted, strict=True)]
 
@@ -84,11 +86,11 @@ def coser(
         ),
     ],
     environment: Annotated[
-        ModelReference, Group(_PLAY, "environment", help={"model": "Plays Environment; else the actor does."})
+        ModelReference, Group(_PLAY, "environment", help={"model": "Plays Environment; by default the actor."})
     ],
     next_speaker: Annotated[
         ModelReference,
-        Group(_PLAY, "next-speaker", help={"model": "Chooses who speaks next; else Environment's model does."}),
+        Group(_PLAY, "next-speaker", help={"model": "Selects the next speaker; by default Environment's model."}),
     ],
     settings: Annotated[CoserSettings, Group(_PLAY)],
     passages: Annotated[Retrieval, Group(_PLAY)],
@@ -136,11 +138,11 @@ def coser(
             split=source.split,
         )
         results = run_coser_now(run)
-    from her_hf.evaluation.coser.report import write_coser_report  # draws plots, which is slow to import
+    from her_hf.evaluation.coser.report import write_coser_report  # slow import: matplotlib
 
     report = write_coser_report(results, output.out)
     print_results(results)
     typer.echo(f"Report: {report}, {report.with_suffix('.html')}")
     if failed := results["missing"]["failures"]:
-        typer.secho(f"{len(failed)} scenes could not be played; the same command tries again.", err=True, fg="red")
+        typer.secho(f"{len(failed)} scenes failed; the same command repeats them.", err=True, fg="red")
     output.exit_if_missing(results)

@@ -18,7 +18,7 @@ _ASK = "Asking a model"
 
 @dataclass(frozen=True)
 class Material:
-    """Scenes to reply to, or dialogues that were played before.
+    """Scenes to reply to, or existing dialogues.
 
     Args:
         scenes (`str`, *optional*): A file, a folder or a Hub dataset.
@@ -51,8 +51,8 @@ def form(
 ) -> None:
     """Measure dual-layer form: well-formed replies, leaks of thinking, patterns, repetition, lengths.
 
-    Asks a model to reply to turns of scenes, or scores dialogues that were played before. Writes results.json,
-    report.html, report.md and a plot to DIR. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
+    Asks a model to reply to turns of scenes, or scores existing dialogues. Writes results.json, report.html,
+    report.md and a plot to DIR. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
 
     her-hf eval form --scenes dataset_cards/her-mini --split test --model http://127.0.0.1:8000 --out outputs/form
     """
@@ -60,14 +60,14 @@ def form(
 
     output.refuse_a_run()
     if (model.model is None) == (material.dialogues is None):
-        raise ValueError("give either a model to ask (--model) or dialogues that were played (--dialogues)")
+        raise ValueError("give either a model (--model) or existing dialogues (--dialogues)")
     if model.model is not None and material.scenes is None:
-        raise ValueError("a model needs turns to reply to: give scenes (--scenes)")
+        raise ValueError("--model requires scenes to reply to: give --scenes")
     if material.dialogues is not None:
         results = _score(material.dialogues, material, output.out)
     else:
         results = _ask(model, material, settings, calls, output.out)
-    from her_hf.evaluation.form.report import write_form_report  # draws plots, which is slow to import
+    from her_hf.evaluation.form.report import write_form_report  # slow import: matplotlib
 
     report = write_form_report(results, output.out)
     print_results(results)
@@ -76,7 +76,7 @@ def form(
 
 
 def _score(dialogues: Path, material: Material, out: Path) -> dict[str, Any]:
-    """Scores dialogues that were played before."""
+    """Scores existing dialogues."""
     from her_hf.durable import claim, digest
     from her_hf.evaluation.form.run import read_dialogues, score_played
     from her_hf.runs.results import RESULTS, data_of, write_results
@@ -84,11 +84,11 @@ def _score(dialogues: Path, material: Material, out: Path) -> dict[str, Any]:
     from her_hf.scenes import load_scenes
 
     scenes, split = material.scenes, material.split
-    settings = {"evaluation": "form", "dialogues": str(dialogues), "scenes": scenes, "split": split}
     found = load_scenes(scenes, split=split) if scenes else None
     rows = read_dialogues(dialogues)
     data = data_of(str(dialogues), None, list(map(digest, rows)))
-    results = score_played(rows, found, {**settings, "data": data})
+    settings = {"evaluation": "form", "dialogues": str(dialogues), "scenes": scenes, "split": split, "data": data}
+    results = score_played(rows, found, settings)
     claim(out, settings, has_results=lambda folder: (folder / RESULTS).exists())
     write_results(out, results)
     note_start(out, Clock(), {})

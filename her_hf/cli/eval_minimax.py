@@ -1,6 +1,6 @@
-"""`her-hf eval minimax`: situated reenactment, played and judged.
+"""`her-hf eval minimax`: play and judge dialogues as in MiniMax's role-play bench.
 
-`her-hf eval minimax calibrate`: does a judge rank as the published scores do?
+`her-hf eval minimax calibrate`: rank correlation of a judge with the published scores.
 """
 
 from __future__ import annotations
@@ -22,34 +22,36 @@ _PLAY, _JUDGE = "Playing", "Judging"
 
 
 class _RunsByDefault(TyperGroup):
-    """`her-hf eval minimax --npc …` is `her-hf eval minimax run --npc …`; only other commands need their name."""
+    """Makes `run` the default command: `her-hf eval minimax --npc …` is `her-hf eval minimax run --npc …`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args if args and args[0] in self.commands else ["run", *args])
 
 
-app = typer.Typer(cls=_RunsByDefault, help="Play situated reenactment as in MiniMax's bench, and judge it.")
+app = typer.Typer(
+    cls=_RunsByDefault, help="Play and judge dialogues as in MiniMax's role-play bench (situated reenactment)."
+)
 
 
 @dataclass(frozen=True)
 class Seeds:
-    """Which seeds are played.
+    """The seeds to play.
 
     Args:
-        seeds (`str`, *optional*): A file, a folder or a Hub dataset; else six of our own.
+        seeds (`str`, *optional*): A file, a folder or a Hub dataset; by default the six built-in seeds.
         language (`str`, *optional*): Only seeds of this language.
         limit (`int`, *optional*): Only the first seeds.
-        runs (`int`, *optional*, defaults to 3): How many times each is played.
+        runs (`int`, *optional*, defaults to 3): Dialogues per seed.
     """
 
     seeds: str | None = setting(
         None,
-        help="Seeds: a file, a folder or a Hub dataset such as MiniMaxAI/role-play-bench; else six of our own.",
+        help="Seeds: a file, a folder or a Hub dataset such as MiniMaxAI/role-play-bench; else six built-in ones.",
         metavar="SOURCE",
     )
     language: str | None = setting(None, choices=("zh", "en"), help="Use only seeds of this language.")
     limit: int | None = setting(None, help="Use only the first N seeds.", min=1, metavar="N")
-    runs: int = setting(RUNS, help="How many times each seed is played.", min=1)
+    runs: int = setting(RUNS, help="Dialogues per seed.", min=1)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Public:
     Args:
         source (`str`, *optional*): The Hub dataset, or a folder in its layout.
         language (`str`, *optional*): Only dialogues of this language.
-        limit (`int`, *optional*): Only as many dialogues, drawn by the seed; all 3,135 if not given.
+        limit (`int`, *optional*): A random sample of this size; by default all 3,135.
     """
 
     source: str = setting(
@@ -69,7 +71,7 @@ class Public:
     )
     language: str | None = setting(None, choices=("zh", "en"), help="Use only dialogues of this language.")
     limit: int | None = setting(
-        None, help="Use only N dialogues, drawn by --seed; else all 3,135.", min=1, metavar="N"
+        None, help="Use a random sample of N dialogues, by --seed; by default all 3,135.", min=1, metavar="N"
     )
 
 
@@ -87,19 +89,19 @@ def minimax(
             help={"model": "The model under test: a URL (several, separated by commas), a folder or a Hub id."},
         ),
     ],
-    user: Annotated[ModelReference, Group(_PLAY, "user", help={"model": "Plays the user."})],
+    user: Annotated[ModelReference, Group(_PLAY, "user", help={"model": "The user simulator."})],
     settings: Annotated[MinimaxSettings, Group(_PLAY, optional=("style",))],
-    judge: Annotated[ModelReference, Group(_JUDGE, "judge", help={"model": "Who judges."})],
+    judge: Annotated[ModelReference, Group(_JUDGE, "judge", help={"model": "The judge."})],
     judging: Annotated[ChunkJudging, Group(_JUDGE, "judge")],
     calls: Annotated[Calls, Group()],
     config: ConfigOption = None,
 ) -> None:
-    """Let a model play characters against a model that plays the user, and judge what is clearly wrong.
+    """Let a model play characters against a user simulator, and judge their clear errors.
 
-    Writes results.json, report.html, report.md and plots to DIR, next to the dialogues and judgements. Scores compare
-    with each other only, not with published ones. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
+    Writes results.json, report.html, report.md and plots to DIR, next to the dialogues and judgements. Scores are
+    comparable with each other, not with published ones. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
 
-    To test a judge against published scores: her-hf eval minimax calibrate --help
+    To calibrate a judge against published scores: her-hf eval minimax calibrate --help
 
     her-hf eval minimax --npc http://127.0.0.1:8000 --style her --user http://127.0.0.1:8001 --judge
     http://127.0.0.1:8001 --out outputs/minimax
@@ -129,7 +131,7 @@ def minimax(
             split=source.language,
         )
         results = run_minimax_now(run)
-    from her_hf.evaluation.minimax.report import write_minimax_report  # draws plots, which is slow to import
+    from her_hf.evaluation.minimax.report import write_minimax_report  # slow import: matplotlib
 
     _show(results, write_minimax_report(results, output.out))
     output.exit_if_missing(results)
@@ -140,12 +142,12 @@ def minimax(
 def calibrate(
     public: Annotated[Public, Group()],
     output: Annotated[Output, Group()],
-    judge: Annotated[ModelReference, Group(_JUDGE, "judge", required=("model",), help={"model": "Who judges."})],
+    judge: Annotated[ModelReference, Group(_JUDGE, "judge", required=("model",), help={"model": "The judge."})],
     judging: Annotated[ChunkJudging, Group(_JUDGE, "judge")],
     calls: Annotated[Calls, Group()],
     config: ConfigOption = None,
 ) -> None:
-    """Rank public dialogues by a judge's scores and by the published ones, and report how far they agree.
+    """Compute the rank correlation of a judge's scores with the published scores of public dialogues.
 
     her-hf eval minimax calibrate --judge http://127.0.0.1:8001 --limit 300 --out outputs/calibration
     """
@@ -164,11 +166,11 @@ def calibrate(
         **results["spearman"]["columns"],
     }
     for name, found in rows.items():
-        said = found["why"] if found["rho"] is None else f"{found['rho']:+.3f}  (n = {found['n']})"
-        typer.echo(f"  {name:<20} {said}")
-    verdict = "ranks" if results["accepted"] else "does not rank"
-    typer.echo(f"The judge {verdict} as the published scores do (accepted from {results['accepted_from']} overall).")
-    output.exit_if_missing(results, "calibration.json says why")
+        shown = found["why"] if found["rho"] is None else f"{found['rho']:+.3f}  (n = {found['n']})"
+        typer.echo(f"  {name:<20} {shown}")
+    verdict = "accepted" if results["accepted"] else "not accepted"
+    typer.echo(f"The judge is {verdict} (minimum overall correlation: {results['accepted_from']}).")
+    output.exit_if_missing(results, "see calibration.json for the causes")
 
 
 def _show(results: dict[str, Any], report: Path) -> None:

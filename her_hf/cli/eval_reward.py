@@ -1,4 +1,4 @@
-"""`her-hf eval reward`: how good a reward model, or any judge, is on labelled pairs."""
+"""`her-hf eval reward`: accuracy of a reward model, or any judge, on labelled pairs."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the figures are set against.
+    """Groups, other runs and names for the figures.
 
     Args:
-        unseen (`list[str]`, *optional*): Kinds that training never saw; they make a group of their own.
+        unseen (`list[str]`, *optional*): Kinds that are not in the training data; they form a separate group.
         compare_with (`list[str]`, *optional*): `NAME=DIR` of other runs on the same pairs.
-        name (`str`, *optional*, defaults to `"this model"`): What this model is called in comparisons and on its card.
-        write_card (`bool`, *optional*, defaults to `False`): Put the figures into the card of the checkpoint.
+        name (`str`, *optional*, defaults to `"this model"`): Name of this model in comparisons and on its card.
+        write_card (`bool`, *optional*, defaults to `False`): Write the figures into the model card of the checkpoint.
     """
 
     unseen: list[str] | None = setting(
-        None, help="A kind that training never saw; may be given several times.", metavar="KIND"
+        None, help="A kind that is not in the training data; may be repeated.", metavar="KIND"
     )
     compare_with: list[str] | None = setting(
-        None, help="Another run on the same pairs; may be given several times. Writes models.md.", metavar="NAME=DIR"
+        None, help="Another run on the same pairs; may be repeated. Writes models.md.", metavar="NAME=DIR"
     )
-    name: str = setting("this model", help="What this model is called in comparisons and on its card.")
-    write_card: bool = setting(False, help="Put the figures into the card of the checkpoint (a folder).")
+    name: str = setting("this model", help="Name of this model in comparisons and on its card.")
+    write_card: bool = setting(False, help="Write the figures into the model card of the checkpoint (a folder).")
 
 
 @with_options
@@ -51,9 +51,9 @@ def reward(
     calls: Annotated[Calls, Group()],
     config: ConfigOption = None,
 ) -> None:
-    """Measure a reward model or judge on labelled pairs, such as pairs that people have judged.
+    """Measure a reward model or judge on labelled pairs, such as pairs with human labels.
 
-    Accuracy with its interval, by kind and length, ties, position consistency, calibration, agreement beyond chance
+    Accuracy with its interval, by kind and length, ties, position consistency, calibration, chance-corrected agreement
     (Cohen's kappa, Krippendorff's alpha). Writes results.json, report.html, report.md and a plot to DIR.
 
     her-hf eval reward --model outputs/smollm2-135m-her-rm-sft --pairs dataset_cards/her-mini-preferences \\
@@ -68,7 +68,7 @@ def reward(
     output.refuse_a_run()
     folder = Path(str(model.model))
     if comparison.write_card:
-        card_of(folder)  # an hour of judging should not end in an error
+        card_of(folder)  # before judging, which may take hours
     others = {known: read_results(run, "reward") for known, run in map(_named, comparison.compare_with or ())}
     found = pairs.read()
     unseen = comparison.unseen or []
@@ -92,14 +92,16 @@ def reward(
 def _named(text: str) -> tuple[str, str]:
     name, equals, folder = text.partition("=")
     if not equals or not name.strip() or not folder.strip():
-        raise ValueError(f"--compare-with takes NAME=DIR, with the DIR of another her-hf eval reward; got {text!r}")
+        raise ValueError(
+            f"--compare-with must be NAME=DIR, with the --out folder of another her-hf eval reward, got {text!r}"
+        )
     return name.strip(), folder
 
 
 def _check_kinds(unseen: Sequence[str], pairs: Sequence[Pair | BadPair]) -> None:
-    """Refuses a kind that no pair has: mistyped, it would count as seen without a word."""
+    """Raises an error for a kind that no pair has: a mistyped one would silently count as seen."""
     from her_hf.judging import Pair
 
     known = {str(pair.extra["kind"]) for pair in pairs if isinstance(pair, Pair) and pair.extra.get("kind")}
     if unknown := sorted(set(unseen) - known):
-        raise ValueError(f"--unseen must name kinds of the pairs, got {unknown}; there are {sorted(known)}")
+        raise ValueError(f"--unseen must be one of the kinds {sorted(known)} of the pairs, got {unknown}")

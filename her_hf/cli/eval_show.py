@@ -1,4 +1,4 @@
-"""`her-hf eval show`: the figures of a run that has ended, and its page."""
+"""`her-hf eval show`: the figures and the HTML report of a finished run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 
 def show(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of an evaluation that has ended.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a finished evaluation.")],
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open report.html in a browser.")] = True,
 ) -> None:
     """Print the figures of a run and open its report.html, which is written if it is missing.
@@ -24,4 +24,4 @@ def show(
     print_results(results)
     typer.echo(f"Report: {page}")
     if open_page and not webbrowser.open(page.resolve().as_uri()):
-        typer.echo("No browser could be opened here: open that file in one.", err=True)
+        typer.echo("No browser could be opened: open the file in one.", err=True)

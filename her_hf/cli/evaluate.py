@@ -8,7 +8,7 @@ COMMANDS = {
     "coser": ("her_hf.cli.eval_coser:coser", "Play CoSER scenes and judge them in four dimensions."),
     "minimax": (
         "her_hf.cli.eval_minimax:app",
-        "Play situated reenactment as in MiniMax's bench, and judge it; calibrate a judge.",
+        "Play and judge dialogues as in MiniMax's role-play bench (situated reenactment); calibrate a judge.",
     ),
     "form": (
         "her_hf.cli.eval_form:form",
@@ -16,7 +16,7 @@ COMMANDS = {
     ),
     "reward": (
         "her_hf.cli.eval_reward:reward",
-        "Measure a reward model or judge on labelled pairs, such as pairs that people have judged.",
+        "Measure a reward model or judge on labelled pairs, such as pairs with human labels.",
     ),
     "show": (
         "her_hf.cli.eval_show:show",

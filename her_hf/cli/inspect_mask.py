@@ -29,7 +29,7 @@ def inspect_mask(
         str, typer.Argument(help="Folder or Hub id of a model or tokenizer; HER's template is attached if missing.")
     ],
     scenes: Annotated[str, typer.Argument(help="Scenes or conversations: a folder, a file or a Hub id.")],
-    example: Annotated[int, typer.Option(help="Index of the scene or conversation.")] = 0,
+    example: Annotated[int, typer.Option(help="Number of the scene or conversation, counted from 0.")] = 0,
     split: Annotated[str | None, typer.Option(help="Split of the data.")] = None,
     character: Annotated[
         str | None, typer.Option(help="The character played; by default the first of the cast.")
@@ -38,9 +38,9 @@ def inspect_mask(
     row_tokens: Annotated[
         int | None, typer.Option(help="Maximum tokens of a row, like row_tokens of a recipe.")
     ] = None,
-    per_reply: Annotated[
-        bool, typer.Option("--per-reply", help="Show the ordinary layout, one row per reply.")
-    ] = False,
+    one_pass: Annotated[
+        bool, typer.Option(help="One row per conversation, like one_pass of a recipe; or one row per reply.")
+    ] = True,
     system_thinking: Annotated[bool, typer.Option(help="With or without system thinking.")] = True,
     trunk: Annotated[bool, typer.Option(help="Show the text of the trunk; its boundaries are always shown.")] = True,
 ) -> None:
@@ -68,7 +68,7 @@ def inspect_mask(
         tokenizer,
         max_tokens=max_tokens,
         row_tokens=row_tokens,
-        one_pass=not per_reply,
+        one_pass=one_pass,
         names=seen[0].names,
     )
     console = Console(highlight=False, markup=False)  # a book's or a character's name may hold brackets

@@ -1,4 +1,4 @@
-"""`her-hf judge`: verdicts on pairs, one JSON line each."""
+"""`her-hf judge`: verdicts on pairs, one JSON line per pair."""
 
 from __future__ import annotations
 
@@ -48,6 +48,8 @@ def judge(
         f"{len(rows)} pairs in {file}: {len(missing)} without a verdict, {disagreeing} with orders that disagree"
     )
     if from_prompt := count_from_prompt(found):
-        typer.echo(f"{from_prompt} without circumstances, which were read out of their prompts (--scenes gives them)")
+        typer.echo(
+            f"{from_prompt} without circumstances, which were parsed from their prompts (--scenes provides them)"
+        )
     share = len(missing) / len(rows)
-    output.exit_if_missing({"missing": {"share": share, "unit": "verdict"}}, "the lines say why")
+    output.exit_if_missing({"missing": {"share": share, "unit": "verdict"}}, "see the lines for the causes")

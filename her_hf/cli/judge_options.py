@@ -1,4 +1,4 @@
-"""How a pairwise judge is named and asked: the options that `her-hf judge` and `her-hf eval reward` share."""
+"""Options of a pairwise judge, shared by `her-hf judge` and `her-hf eval reward`."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ JUDGING = Group(PANEL, without=("form", "reasoning", "read"))
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which pairs are judged.
+    """The pairs to judge.
 
     Args:
-        pairs (`str`): A JSONL file or a preference set.
-        split (`str`, *optional*): Split of a preference set.
-        scenes (`str`, *optional*): Where a pair without circumstances gets them from, by its `scene_key`.
+        pairs (`str`): A JSONL file or a preference dataset.
+        split (`str`, *optional*): Split of a preference dataset.
+        scenes (`str`, *optional*): Scenes that provide the circumstances of a pair without any, by its `scene_key`.
         limit (`int`, *optional*): Only the first pairs.
     """
 
-    pairs: str = setting(help="JSONL file of pairs, or a preference set (folder, Hub id).", metavar="SOURCE")
-    split: str | None = setting(None, help="Split of a preference set; else test.")
+    pairs: str = setting(help="JSONL file of pairs, or a preference dataset (folder, Hub id).", metavar="SOURCE")
+    split: str | None = setting(None, help="Split of a preference dataset; by default test.")
     scenes: str | None = setting(
         None,
-        help="Scenes that pairs name by scene_key: a pair without circumstances gets them from there.",
+        help="Scenes that provide the circumstances of pairs without any, by scene_key.",
         metavar="SOURCE",
     )
     limit: int | None = setting(None, help="Use only the first N pairs.", min=1, metavar="N")
 
     def read(self) -> Sequence[Pair | BadPair]:
-        """All pairs, whatever the limit.
+        """All pairs, regardless of the limit.
 
         Raises:
-            `FileNotFoundError`: If there is no such file of pairs.
-            `ValueError`: If not a single row is a pair, or the scenes cannot be read.
+            `FileNotFoundError`: If the file does not exist.
+            `ValueError`: If no row is a pair, or the scenes cannot be read.
         """
         from her_hf.judging import read_pairs
         from her_hf.scenes import load_scenes
@@ -59,7 +59,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Answer:
-    """What form of answer is asked for, if not the one that the checkpoint notes.
+    """The form of the answer, if it is not the one recorded in the checkpoint.
 
     Args:
         form (`str`, *optional*): See [`~her_hf.judging.PairJudging`].
@@ -70,15 +70,15 @@ class Answer:
     form: str | None = setting(
         None,
         choices=("published", "compact"),
-        help="Form of prompt and answer; else what the checkpoint notes, else published.",
+        help="Form of prompt and answer; by default that of the checkpoint, else published.",
     )
     reasoning: bool | None = setting(
-        None, help="Whether the judge reasons before its verdict; else what the checkpoint notes, else it does."
+        None, help="Whether the judge reasons before its verdict; by default as in the checkpoint, else yes."
     )
     read: str = setting(
         "text",
         choices=("text", "probability"),
-        help="The verdict in the answer it writes, or the likeliest one without reasoning (a model in this process).",
+        help="Read the verdict from the generated answer, or from verdict probabilities (a model in this process).",
     )
 
 
@@ -88,22 +88,22 @@ def open_judge(
     """The judge that the options describe.
 
     Args:
-        model ([`~her_hf.cli.options.ModelReference`]): Which model.
-        answer ([`Answer`]): What form of answer, where it is not the checkpoint's.
-        judging ([`~her_hf.judging.PairJudging`]): Everything else.
+        model ([`~her_hf.cli.options.ModelReference`]): The model.
+        answer ([`Answer`]): The form of the answer, if it is not the checkpoint's.
+        judging ([`~her_hf.judging.PairJudging`]): All other settings.
         calls ([`~her_hf.cli.options.Calls`]): How it is called.
-        ledger ([`~her_hf.inference.Ledger`]): Where answers are kept.
+        ledger ([`~her_hf.inference.Ledger`]): The ledger of answers.
 
     Raises:
         `ValueError`: If settings exclude each other, or the model cannot be opened.
-        `FileNotFoundError`: If a folder or Hub id is not there.
+        `FileNotFoundError`: If a folder or Hub id does not exist.
     """
     from her_hf.judging import PairwiseJudge
     from her_hf.judging.pairwise.reward_model import trained_settings
 
     given = {name: value for name, value in asdict(judging).items() if name not in JUDGING.without}
     asked = asdict(answer)
-    if answer.read == "probability":  # of the compact answer without reasoning; there is no other
+    if answer.read == "probability":  # only available for the compact answer without reasoning
         asked |= {"form": answer.form or "compact", "reasoning": False}
     settings = trained_settings(str(model.model), **given, **asked)
     return PairwiseJudge(calls.opener(ledger)(str(model.model), model.name, attach=False), settings)

@@ -1,4 +1,4 @@
-"""Commands that are imported when they are called: `her-hf --help` loads none of them."""
+"""Commands that are imported when they are called, so that `her-hf --help` imports none of them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
 class LazyGroup(TyperGroup):
-    """A group whose commands are named with their first line of help; `module` is imported when one is called."""
+    """A group that lists its commands without importing them; a module is imported when its command is called."""
 
     commands_at: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    """Command to (`module:name`, first line of its help), in the order of `--help`."""
+    """Commands with (`module:name`, first line of help), in the order of `--help`."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands_at)
@@ -48,11 +48,11 @@ class LazyGroup(TyperGroup):
 
 
 def group_of(commands: Mapping[str, tuple[str, str]], about: str, *, completion: bool = False) -> typer.Typer:
-    """An app of commands that are imported when they are called.
+    """An app whose commands are imported when they are called.
 
     Args:
-        commands (`Mapping[str, tuple[str, str]]`): Command to (`module:name`, first line of its help). What the name
-            stands for is a function or an app.
+        commands (`Mapping[str, tuple[str, str]]`): Commands with (`module:name`, first line of help); the name is
+            that of a function or an app.
         about (`str`): Help of the group.
         completion (`bool`, *optional*, defaults to `False`): Whether it offers to install shell completion.
     """

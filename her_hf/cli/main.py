@@ -1,11 +1,13 @@
-"""The command `her-hf`: each subcommand is one function in a module of its own name."""
+"""The command `her-hf`; each subcommand is a function in the module of the same name."""
 
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from her_hf import __version__
 from her_hf.extras import missing_library
 
 from .lazy import group_of
@@ -40,8 +42,23 @@ COMMANDS = {
 app = group_of(COMMANDS, "Dual-layer role-play (HER) with Hugging Face tools.", completion=True)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"her_hf {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Options of `her-hf` itself."""
+
+
 def main() -> None:
-    """Runs the command; an error that the user can fix is one line, not a traceback."""
+    """Runs the command; an error that the user can fix is printed in one line, without a traceback."""
     try:
         app()
     except ModuleNotFoundError as error:
@@ -55,7 +72,7 @@ def main() -> None:
 
 
 def _is_of_a_model(error: RuntimeError) -> bool:
-    """Whether a call to a model failed; inference is imported by the commands that call one."""
+    """Whether a call to a model failed. Imported here, because only some commands need inference."""
     from her_hf.inference import ModelError
 
     return isinstance(error, ModelError)

@@ -1,6 +1,6 @@
-"""Options made from settings: each field of a settings class is one option, whichever command takes it.
+"""Command-line options from settings classes: each field is one option, in every command.
 
-The groups that commands share stand here too, and `--config FILE` (YAML; the command line wins).
+Also the groups of options that commands share, and `--config FILE` (YAML; the command line takes precedence).
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Group:
-    """How the fields of a settings class stand among the options of a command.
+    """How the fields of a settings class become options of a command.
 
     Args:
         panel (`str`, *optional*): The panel of `--help`.
-        prefix (`str`, *optional*): What the options' names begin with: `judge` makes `--judge-samples` of `samples`.
-        without (`tuple[str, ...]`, *optional*): Fields that are no option here; they keep their defaults.
-        required (`tuple[str, ...]`, *optional*): Fields that must be given here, whatever their default.
-        optional (`tuple[str, ...]`, *optional*): Fields without a default that need not be given here; the command
-            gets `None` for the group if one is not.
-        help (`Mapping[str, str]`, *optional*): Texts that are more exact here than the field's own.
-        metavar (`Mapping[str, str]`, *optional*): Names of values that are more exact here.
+        prefix (`str`, *optional*): Prefix of the options' names: `judge` makes `--judge-samples` of `samples`.
+        without (`tuple[str, ...]`, *optional*): Fields without an option; they keep their defaults.
+        required (`tuple[str, ...]`, *optional*): Fields that are required in this command, despite their defaults.
+        optional (`tuple[str, ...]`, *optional*): Fields without a default that are optional in this command, which
+            gets `None` for the group if one is not given.
+        help (`Mapping[str, str]`, *optional*): Help texts that replace those of the fields.
+        metavar (`Mapping[str, str]`, *optional*): Metavars that replace those of the fields.
     """
 
     panel: str | None = None
@@ -48,7 +48,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Scenes:
-    """Which scenes a run uses.
+    """The scenes of a run.
 
     Args:
         scenes (`str`): A file, a folder or a Hub dataset.
@@ -63,7 +63,7 @@ class Scenes:
 
 @dataclass(frozen=True)
 class ModelReference:
-    """A model as the command line names it.
+    """A model reference of the command line.
 
     Args:
         model (`str`, *optional*): A URL, several URLs of one model separated by commas, a folder or a Hub id.
@@ -78,19 +78,19 @@ class ModelReference:
 
 @dataclass(frozen=True)
 class Calls:
-    """How models are called.
+    """Settings of calls to models.
 
     Args:
-        concurrency (`int`, *optional*, defaults to 16): Calls in flight to each model at a time.
-        timeout (`float`, *optional*, defaults to 300): Seconds that one call to a server may take in all.
-        retries (`int`, *optional*, defaults to 6): How many times a failed call is repeated.
+        concurrency (`int`, *optional*, defaults to 16): Calls in flight to each model.
+        timeout (`float`, *optional*, defaults to 300): Time limit of one call to a server in seconds.
+        retries (`int`, *optional*, defaults to 6): Maximum retries of a failed call.
     """
 
     concurrency: int = setting(CONCURRENCY, help="Concurrent calls to each model.", min=1)
     timeout: float = setting(
         TIMEOUT, help="Time limit of one call to a server in seconds, retries not included.", min=1
     )
-    retries: int = setting(MAX_RETRIES, help="How many times a failed call is repeated.", min=0)
+    retries: int = setting(MAX_RETRIES, help="Maximum retries of a failed call.", min=0)
 
     def opener(self, ledger: Ledger) -> Callable[..., Caller]:
         """See [`~her_hf.inference.open.opener`]."""
@@ -103,34 +103,36 @@ class Calls:
 
 @dataclass(frozen=True)
 class Output:
-    """Where a run keeps its files, and when it counts as failed.
+    """Output of a run, and the missing share at which it fails.
 
     Args:
         out (`Path`): Output folder; the same command resumes there.
-        resume (`bool`, *optional*, defaults to `True`): Whether a folder that holds a run is resumed or refused.
-        max_missing (`float`, *optional*, defaults to 0.1): Largest share of missing results with exit code 0.
+        resume (`bool`, *optional*, defaults to `True`): Whether an existing run is resumed or an error.
+        max_missing (`float`, *optional*, defaults to 0.1): Maximum share of missing results with exit code 0.
     """
 
     out: Path = setting(help="Output folder; the same command resumes there.", metavar="DIR")
-    resume: bool = setting(True, help="Resume a run that the output holds; otherwise it is refused.")
+    resume: bool = setting(True, help="Resume an existing run; otherwise an existing run is an error.")
     max_missing: float = setting(0.1, help="Exit with 3 if a larger share of the results is missing.", min=0, max=1)
 
     def refuse_a_run(self) -> None:
-        """With `--no-resume`, an output that holds a run is refused; nothing is ever deleted.
+        """With `--no-resume`, raises an error if the output has a run; nothing is ever deleted.
 
         Raises:
-            `FileExistsError`: If there is one.
+            `FileExistsError`: If the output has a run.
         """
         if not self.resume and ((self.out / RUN_FILE).exists() or self.out.is_file()):
-            raise FileExistsError(f"{self.out} holds a run already: choose another, or drop --no-resume to resume it.")
+            raise FileExistsError(
+                f"{self.out} already has a run: choose another output, or omit --no-resume to resume it."
+            )
 
-    def exit_if_missing(self, results: Mapping[str, Any], where: str = "the report says why") -> None:
+    def exit_if_missing(self, results: Mapping[str, Any], where: str = "see the report for the causes") -> None:
         """Exits with code 3 if more than `--max-missing` is missing.
 
         Args:
-            results (`Mapping`): Anything with the envelope's `missing` ([`~her_hf.runs.envelope`]): `share`, and the
-                `unit` that is counted.
-            where (`str`, *optional*): Where the causes are listed.
+            results (`Mapping`): Any results with the envelope's `missing` ([`~her_hf.runs.envelope`]): `share` and
+                `unit`.
+            where (`str`, *optional*): Where to find the causes.
         """
         missing = results["missing"]
         if missing["share"] > self.max_missing:
@@ -142,22 +144,22 @@ class Output:
 
 @dataclass(frozen=True)
 class Phases:
-    """Which half of an evaluation runs.
+    """The phases of an evaluation to run.
 
     Args:
-        simulate_only (`bool`, *optional*, defaults to `False`): Play, and do not judge.
-        judge_only (`bool`, *optional*, defaults to `False`): Judge what the output folder holds.
+        simulate_only (`bool`, *optional*, defaults to `False`): Only play.
+        judge_only (`bool`, *optional*, defaults to `False`): Only judge the dialogues in the output folder.
     """
 
-    simulate_only: bool = setting(False, help="Play, and do not judge.")
-    judge_only: bool = setting(False, help="Judge the dialogues that DIR holds.")
+    simulate_only: bool = setting(False, help="Play only, without judging.")
+    judge_only: bool = setting(False, help="Judge the existing dialogues in DIR.")
 
     def check(self, *, plays: Mapping[str, object], judges: Mapping[str, object]) -> None:
-        """Refuses what does not go together.
+        """Checks that the phases and options are consistent.
 
         Args:
-            plays (`Mapping`): Options that playing needs, and their values.
-            judges (`Mapping`): Options that judging needs, and their values.
+            plays (`Mapping`): Options that playing requires, with their values.
+            judges (`Mapping`): Options that judging requires, with their values.
 
         Raises:
             `ValueError`: Names the options that are missing or exclude each other.
@@ -165,8 +167,8 @@ class Phases:
         if self.simulate_only and self.judge_only:
             raise ValueError("--simulate-only and --judge-only exclude each other")
         for skipped, needed, other in (
-            (self.judge_only, plays, "judge dialogues that were played before: --judge-only"),
-            (self.simulate_only, judges, "only play: --simulate-only"),
+            (self.judge_only, plays, "judge existing dialogues with --judge-only"),
+            (self.simulate_only, judges, "play only with --simulate-only"),
         ):
             missing = [option for option, value in needed.items() if not value]
             if missing and not skipped:
@@ -175,7 +177,7 @@ class Phases:
 
 @dataclass(frozen=True)
 class Seed:
-    """Where the randomness of a run comes from.
+    """The seed of a run.
 
     Args:
         seed (`int`, *optional*, defaults to 42): Every call derives its own seed from this.
@@ -191,19 +193,19 @@ def help_of(kind: type, name: str) -> str:
 
 
 def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command one option a field for each parameter annotated `Annotated[SettingsClass, Group(...)]`.
+    """Adds options for the fields of each parameter annotated `Annotated[SettingsClass, Group(...)]`.
 
-    The command gets instances of these classes. Options of one name in several groups are one option that all of them
-    get (as `--seed`); a field of a group named in `without` keeps its default.
+    The command gets instances of these classes. An option that several groups share (such as `--seed`) sets the field
+    in all of them; a field named in `without` keeps its default.
 
     Args:
-        command (`Callable`): The function of a command. Its other parameters are typer's.
+        command (`Callable`): The function of a command. Its other parameters are passed to typer as they are.
 
     Returns:
-        `Callable`: What typer takes for the command.
+        `Callable`: The function to register with typer.
 
     Raises:
-        `TypeError`: If two groups have an option of one name but of another type or default.
+        `TypeError`: If two groups have an option of the same name with another type or default.
 
     Example:
 
@@ -243,13 +245,13 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _made(kind: type, group: Group, named: Mapping[str, str], given: Mapping[str, Any]) -> Any:
-    """The settings of one group from the values of all options."""
+    """The settings of one group, from the values of all options."""
     values = {own: given[option] for own, option in named.items()}
     return None if any(values[own] is None for own in group.optional) else kind(**values)
 
 
 def _group(annotation: Any) -> tuple[type, Group] | None:
-    """The settings class and its group, if the annotation is of that kind."""
+    """The settings class and its group, if the annotation has both."""
     if get_origin(annotation) is Annotated:
         kind, *extra = get_args(annotation)
         for one in extra:
@@ -292,7 +294,7 @@ def _parameter(kind: type, one: Field[Any], group: Group, name: str) -> inspect.
 
 
 def _add(options: dict[str, inspect.Parameter], new: inspect.Parameter) -> None:
-    """Adds an option, or checks that the one of that name is the same."""
+    """Adds an option, or checks that it equals the existing one of that name."""
     known = options.setdefault(new.name, new)
     of = [(get_args(one.annotation)[0], one.default) for one in (known, new)]
     if of[0] != of[1]:
@@ -300,7 +302,7 @@ def _add(options: dict[str, inspect.Parameter], new: inspect.Parameter) -> None:
 
 
 def _load(context: typer.Context, file: Path | None) -> Path | None:
-    """Makes the file's values the defaults of the other options."""
+    """Sets the values of the file as defaults of the other options."""
     if file is None:
         return None
     try:
@@ -310,7 +312,7 @@ def _load(context: typer.Context, file: Path | None) -> Path | None:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict):
-        raise typer.BadParameter(f"must hold options as keys, got {type(values).__name__}")
+        raise typer.BadParameter(f"must be a mapping with options as keys, got {type(values).__name__}")
     known = {parameter.name for parameter in context.command.params} - {"config", "help"}
     named: dict[str, Any] = {str(key).replace("-", "_"): value for key, value in values.items()}
     unknown = sorted(named.keys() - known)
@@ -324,7 +326,7 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="YAML file with these options as keys; the command line wins.",
+        help="YAML file with these options as keys; the command line takes precedence.",
         callback=_load,
         is_eager=True,
     ),

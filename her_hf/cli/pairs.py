@@ -47,10 +47,12 @@ def pairs(
     from her_hf.scenes import load_scenes
 
     output.refuse_a_run()
-    if judging.form == "published":  # the long prompt has room for the library
+    if judging.form == "published":  # the long prompt has space for the fixed principles
         judging = replace(judging, principles="fixed")
     elif not judging.reasoning:
-        raise ValueError("compact answers without reasoning name no principles: leave out --no-teacher-reasoning")
+        raise ValueError(
+            "compact answers without reasoning name no principles, which labels need: omit --no-teacher-reasoning"
+        )
     found = load_scenes(source.scenes, split=source.split)
     with Ledger(output.out / "ledger.sqlite") as ledger:
         open_one = calls.opener(ledger)

@@ -1,1 +1,1 @@
-"""Evaluations from end to end: models opened, scenes played, judges asked, results and reports written."""
+"""End-to-end evaluations: simulate dialogues, call judges, compute results, write reports."""

@@ -1,7 +1,7 @@
-"""Two runs compared on the scenes or seeds that they share: is the difference more than chance?
+"""Significance tests of the difference between two runs on the scenes or seeds that they share.
 
-A score is estimated as the reports do it, only over pairs: the average of CoSER is the mean of its four dimensions'
-means over scenes, shares of form are over replies, scores of seeds are means over seeds.
+Scores are estimated as in the reports, but over complete pairs only: CoSER's average is the mean of the four
+dimensions' means over scenes, form shares are over replies, minimax scores are means over seeds.
 """
 
 from __future__ import annotations
@@ -21,38 +21,39 @@ from .rows import Row
 
 
 class OtherMeasureError(ValueError):
-    """The two runs were not measured alike, so their scores do not compare."""
+    """The two runs were measured under different settings, so their scores are not comparable."""
 
 
 def compare_runs(
     first: Path, second: Path, *, resamples: int = 10_000, seed: int = 0, force: bool = False
 ) -> dict[str, Any]:
-    """Compares two runs, unit by unit, with a paired permutation test for each score.
+    """Compares two runs with a paired permutation test for each score.
 
-    A unit is a scene of CoSER, known by (book, i_p, i_c), a seed of minimax with the mean over its runs, or, where
-    form was measured, a scene with the replies to its turns.
+    A unit is a CoSER scene, identified by (book, i_p, i_c), a minimax seed with the mean over its runs, or, for form,
+    a scene with the replies to its turns.
 
     Args:
         first (`Path`): Output folder of a run.
         second (`Path`): Output folder of the other run, of the same evaluation.
-        resamples (`int`, *optional*, defaults to 10000): Swaps that a test draws, and tables that an interval does.
-        seed (`int`, *optional*, defaults to 0): Seed of the draws.
-        force (`bool`, *optional*, defaults to `False`): Whether to compare runs that were measured differently.
+        resamples (`int`, *optional*, defaults to 10000): Permutations per test, and bootstrap samples per interval.
+        seed (`int`, *optional*, defaults to 0): Random seed of both.
+        force (`bool`, *optional*, defaults to `False`): Whether to compare runs that were measured under different
+            settings.
 
     Returns:
-        `dict`: `evaluation`, `unit`, `counted` (what pairs are counted in), `first` and `second` (`folder`, `model`),
-            `shared`, `only_first`, `only_second` (units), `objections` (why the comparison would have been refused
-            without `force`), `other_settings` (that differ, both values), `resamples`, `seed`, and `tests`: by score
-            `first` and `second` (estimated over the complete pairs), `difference` (first minus second), `interval`
-            (95%, bootstrap over units), `p_value` (two-sided), `pairs`, `dropped` (without a score on both sides).
-            Without enough complete pairs only the counts are numbers. Of several judges also `by_judge`: the tests on
-            the scores of each.
+        `dict`: `evaluation`, `unit`, `counted` (the kind of pair), `first` and `second` (`folder`, `model`),
+            `shared`, `only_first`, `only_second` (numbers of units), `objections` (why the comparison would have been
+            refused without `force`), `other_settings` (that differ, both values), `resamples`, `seed`, and `tests`.
+            For each score, `tests` has `first` and `second` (estimated over the complete pairs), `difference` (first
+            minus second), `interval` (95%, bootstrap over units), `p_value` (two-sided), `pairs`, and `dropped`
+            (pairs that lack a score in either run). Without enough complete pairs only the counts are numbers. With
+            several judges, `by_judge` has the same tests on the scores of each judge.
 
     Raises:
         `FileNotFoundError`: If a folder holds no results.
-        `ValueError`: If results cannot be read (an older shape, another version) or were not judged, are of two
+        `ValueError`: If results cannot be read (an older shape, another version), were not judged, are of different
             evaluations, or share no unit.
-        [`OtherMeasureError`]: If judges differ, or what they were shown, or the text of a shared unit; not if forced.
+        [`OtherMeasureError`]: If the judges, what they were shown, or the text of a shared unit differ; not if forced.
 
     Example (not run: it needs two runs):
 
@@ -70,8 +71,8 @@ def compare_runs(
     objections = [*_objections(kind, settings), *_other_texts(kind, (first, second), shared)]
     if objections and not force:
         raise OtherMeasureError(
-            f"{first} and {second} do not compare: {'; '.join(objections)}. Judge both alike (--judge-only), or force "
-            "the comparison (--force), which says so."
+            f"{first} and {second} are not comparable: {'; '.join(objections)}. Judge both with the same settings "
+            "(--judge-only), or compare anyway (--force); the output then states the differences."
         )
     by_judge = {
         judge: _tests(kind, (one, other), resamples, seed) for judge, (one, other) in shared_judges(sides).items()
@@ -108,32 +109,32 @@ def _tests(kind: Kind, scores: tuple[Scores, ...], resamples: int, seed: int) ->
 
 
 def _test(sides: Sequence[tuple[Parts, ...]], kind: Kind, resamples: int, seed: int) -> Row:
-    """The paired test of one score from its parts on both sides, unit by unit.
+    """The paired test of one score from its parts in both runs, by unit.
 
-    The difference is a weighted sum of the gaps of all parts, so that swapping a unit changes the sign of its share.
+    The difference is a weighted sum of the differences of all parts, so swapping a unit flips the sign of its term.
     """
     names = list(dict.fromkeys(name for side in sides for parts in side for name in parts))
     pairs = [
         {name: (a, b) for name in names if (a := one.get(name)) is not None and (b := other.get(name)) is not None}
         for one, other in sides
     ]
-    there = [unit for unit in pairs if unit]
-    every = len({(at, name) for at, side in enumerate(sides) for parts in side for name in parts})
-    counts = {name: sum(name in unit for unit in there) for name in names}
+    complete = [unit for unit in pairs if unit]
+    possible = len({(at, name) for at, side in enumerate(sides) for parts in side for name in parts})
+    counts = {name: sum(name in unit for unit in complete) for name in names}
     total = sum(counts.values())
-    counted = {"pairs": total, "dropped": every - total}
+    counted = {"pairs": total, "dropped": possible - total}
     if not kind.pooled:
-        counted = {"pairs": len(there), "dropped": len(sides) - len(there)}
-    if not there or (not kind.pooled and not all(counts.values())):
+        counted = {"pairs": len(complete), "dropped": len(sides) - len(complete)}
+    if not complete or (not kind.pooled and not all(counts.values())):
         return {**dict.fromkeys(("first", "second", "difference", "interval", "p_value"), None), **counted}
     weights = {name: 1 / (total if kind.pooled else len(names) * counts[name]) for name in names}
     first, second = (
-        math.fsum(weights[name] * pair[side] for unit in there for name, pair in unit.items()) for side in (0, 1)
+        math.fsum(weights[name] * pair[side] for unit in complete for name, pair in unit.items()) for side in (0, 1)
     )
-    scaled = {name: weight * len(there) for name, weight in weights.items()}
-    gaps = [math.fsum(scaled[name] * (a - b) for name, (a, b) in unit.items()) for unit in there]
+    scaled = {name: weight * len(complete) for name, weight in weights.items()}
+    gaps = [math.fsum(scaled[name] * (a - b) for name, (a, b) in unit.items()) for unit in complete]
     found = paired_permutation_test(gaps, [0.0] * len(gaps), resamples=resamples, seed=seed)
-    ends = _interval(there, names, kind.pooled, resamples, seed)
+    ends = _interval(complete, names, kind.pooled, resamples, seed)
     return {
         "first": first,
         "second": second,
@@ -147,7 +148,7 @@ def _test(sides: Sequence[tuple[Parts, ...]], kind: Kind, resamples: int, seed: 
 def _interval(
     pairs: Sequence[Mapping[Any, tuple[float, float]]], names: Sequence[Any], pooled: bool, resamples: int, seed: int
 ) -> tuple[float, float] | None:
-    """The 95% interval of the difference, units drawn with all their parts."""
+    """The 95% bootstrap interval of the difference; units are resampled with all their parts."""
     rows: list[list[float | None]] = [
         [a - b for a, b in unit.values()]
         if pooled
@@ -163,75 +164,81 @@ def _interval(
     return bootstrap_interval(padded, lambda array: float(np.nanmean(array)), resamples=resamples, seed=seed)
 
 
-# -- what a folder holds
+# -- reading the runs
 
 
 def _read(folder: Path) -> Row:
     results = read_results(folder)
     name = results["evaluation"]
     if name not in KINDS:
-        raise ValueError(f"runs of {sorted(KINDS)} can be compared, got {name!r} in {folder}.")
+        raise ValueError(f"{folder} has results of {name!r}: only runs of {sorted(KINDS)} can be compared.")
     if name == "form" and not results["cases"]:
-        raise ValueError(f"{folder} holds no reply: all are missing. Run the evaluation again; it asks again.")
+        raise ValueError(
+            f"{folder} has no reply: all are missing. Run the evaluation again, which repeats the failed requests."
+        )
     if name != "form" and results["figures"]["scores"] is None:
-        raise ValueError(f"{folder} was played, but not judged: judge it first (--judge-only).")
+        raise ValueError(
+            f"{folder} has no scores, because its dialogues were not judged: judge them first (--judge-only)."
+        )
     return results
 
 
 def _settings(results: Row) -> Row:
-    """The settings; of the data, its digest: the same scenes may lie somewhere else."""
+    """The settings; the data is reduced to its digest, because equal scenes may have another path."""
     settings = dict(results["settings"])
     if "data" in settings:
         settings["data"] = settings["data"]["digest"]
     if results["evaluation"] == "form":
-        settings["replies"] = "in played dialogues" if "dialogues" in settings else "to turns of scenes"
+        settings["replies"] = "of simulated dialogues" if "dialogues" in settings else "to turns of scenes"
     return settings
 
 
 def _kind_of(sides: Sequence[Row], folders: Sequence[Path]) -> tuple[str, Kind]:
     one, other = (str(side["evaluation"]) for side in sides)
     if one != other:
-        raise ValueError(f"{folders[0]} is of the evaluation {one!r} and {folders[1]} of {other!r}: name two of one.")
+        raise ValueError(
+            f"{folders[0]} is a run of {one!r} and {folders[1]} of {other!r}: name two runs of the same evaluation."
+        )
     return one, KINDS[one]
 
 
-# -- whether the two may be compared
+# -- comparability
 
 
 def _objections(kind: Kind, settings: Sequence[Row]) -> list[str]:
-    """The bound settings that differ."""
+    """The settings that must be equal but differ."""
     return [
-        f"{name} differs ({_said(one)} against {_said(other)})"
+        f"{name} differs ({_shown(one)} and {_shown(other)})"
         for name in kind.bound
         if not _equal(one := settings[0].get(name), other := settings[1].get(name))
     ]
 
 
 def _other_settings(kind: Kind, settings: Sequence[Row]) -> dict[str, list[Any]]:
-    """All other settings that differ, with both values; that the models under test do is the point."""
+    """All other settings that differ, with both values, except the model under test."""
     names = sorted((settings[0].keys() | settings[1].keys()) - {kind.player, *kind.bound})
     values = {name: [known.get(name) for known in settings] for name in names}
     return {name: both for name, both in values.items() if not _equal(*both)}
 
 
 def _equal(one: object, other: object) -> bool:
-    """Whether two settings are the same; the order of judges does not matter."""
+    """Whether two settings are equal, regardless of the order of judges."""
     if isinstance(one, list) and isinstance(other, list):
         return sorted(map(digest, one)) == sorted(map(digest, other))
     return one == other
 
 
 def _other_texts(kind: Kind, folders: Sequence[Path], shared: Sequence[tuple[Any, ...]]) -> list[str]:
-    """An objection if shared units were played from different texts, as far as the dialogues say."""
+    """An objection if shared units have different texts, where the dialogues record their digest."""
     one, other = (_texts(kind, Path(folder) / kind.file) for folder in folders)
     differing = [key for key in shared if one.get(key) and other.get(key) and one[key] != other[key]]
     if not differing:
         return []
-    return [f"{len(differing)} of {len(shared)} shared {kind.unit}s, such as {differing[0]}, have another text"]
+    return [f"{len(differing)} of {len(shared)} shared {kind.unit}s, such as {differing[0]}, have different texts"]
 
 
 def _texts(kind: Kind, file: Path) -> dict[tuple[Any, ...], object]:
-    """By unit the digest of what was played; nothing if the file is not there or does not say."""
+    """The digest of the text of each unit; empty if the file does not exist or lacks it."""
     if not file.is_file():
         return {}
     return {kind.key(row): row.get(kind.text) for _, row in read_rows(file, key=kind.key)}
@@ -241,10 +248,10 @@ def _model(fingerprint: object) -> str:
     return str(fingerprint.get("model") if isinstance(fingerprint, Mapping) else fingerprint or "not recorded")
 
 
-def _said(value: object) -> str:
-    """A setting's value in a message: of models the names, and the parts that tell those of one name apart."""
+def _shown(value: object) -> str:
+    """A setting's value for a message: names of models, with the parts that distinguish models of the same name."""
     if isinstance(value, list):
-        return " and ".join(map(_said, value)) or "none"
+        return " and ".join(map(_shown, value)) or "none"
     if isinstance(value, Mapping) and "model" in value:
         parts = ", ".join(f"{name} {str(part)[:12]}" for name, part in sorted(value.items()) if name != "model")
         return f"{value['model']!r}{f' ({parts})' if parts else ''}"

@@ -1,4 +1,4 @@
-"""What of a run's `results.json` is compared with another's, by the kind of evaluation."""
+"""Which scores of `results.json` are compared, by evaluation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from her_hf.scoring.minimax import COLUMNS, PILLARS, Columns, overall, pillars, 
 from .rows import Row, scene_key
 
 Parts = Mapping[Any, float | None]
-"""What a score of one unit consists of, by what both sides are paired on: dimensions, replies, or the score alone."""
+"""The values that a score of one unit consists of: by dimension, by reply, or the score alone."""
 
 Scores = dict[tuple[Any, ...], dict[str, Parts]]
-"""By scene or seed its scores by name; a scene without a score of any kind has an empty entry."""
+"""Scores by name for each scene or seed; empty for a scene without any score."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,17 @@ class Kind:
     """How runs of one evaluation are compared.
 
     Args:
-        unit (`str`): What both are tested on: whole units are swapped and drawn.
-        counted (`str`): What pairs are counted in.
+        unit (`str`): The unit that is permuted and resampled as a whole.
+        counted (`str`): The kind of pair that is counted.
         player (`str`): The setting that names the model under test.
-        bound (`Sequence[str]`): Settings that must be equal, or the scores mean different things.
-        names (`Sequence[str]`): The scores, the one over all last, if there is one.
-        scores (`Callable`): Reads them out of `results.json`.
-        file (`str`): The file of the folder that says what was played.
-        key (`Callable`): What identifies the unit of a row of it.
-        text (`str`): The field of such a row that holds the digest of what was played.
-        pooled (`bool`, *optional*, defaults to `False`): Whether all parts of a score weigh alike, whatever unit they
-            belong to; else each part has its mean over units first, and the score is the mean of these.
+        bound (`Sequence[str]`): Settings that must be equal for scores to be comparable.
+        names (`Sequence[str]`): The scores; an overall score comes last.
+        scores (`Callable`): Reads the scores from `results.json`.
+        file (`str`): The JSONL file of the run with one row per dialogue or reply.
+        key (`Callable`): Returns the unit of such a row.
+        text (`str`): The field of such a row with the digest of the scene or seed.
+        pooled (`bool`, *optional*, defaults to `False`): Whether all parts of a score have equal weight, regardless of
+            their unit; otherwise the score is the mean over parts of each part's mean over units.
     """
 
     unit: str
@@ -49,19 +49,19 @@ class Kind:
 
 
 def _coser_scores(results: Row) -> Scores:
-    """Scores of each scene; one that could not be played has none."""
+    """Scores of each scene; empty for a scene that failed."""
     cases: Scores = {scene_key(row): {} for row in results["missing"]["failures"]}
     return cases | {scene_key(case): _coser_parts(case) for case in results["cases"]}
 
 
 def _coser_parts(scores: Row) -> dict[str, Parts]:
-    """Each dimension by itself, and the average of the four, which holds those that are there."""
+    """Each dimension, and the average with all dimensions as its parts."""
     dimensions = {name: scores[name] for name in DIMENSIONS}
     return {**{name: {name: score} for name, score in dimensions.items()}, "avg": dimensions}
 
 
 def shared_judges(sides: Sequence[Row]) -> dict[str, tuple[Scores, Scores]]:
-    """By judge the scores that it gave on both sides, if there are several."""
+    """The scores of each judge that both runs have, if there are several judges."""
     judges = [(side["figures"].get("by_judge") or {}).keys() for side in sides]
     if min(map(len, judges)) < 2:
         return {}
@@ -78,21 +78,21 @@ def shared_judges(sides: Sequence[Row]) -> dict[str, tuple[Scores, Scores]]:
 
 
 def _form_scores(results: Row) -> Scores:
-    """Of each scene its replies by the index of the turn, in percent."""
+    """The replies of each scene by the index of the turn, in percent."""
     found: Scores = {}
     for case in results["cases"]:
         *scene, turn = case["key"]
         unit = found.setdefault(tuple(scene), {name: {} for name in FORM})
-        # Without scenes nobody looked for what others thought, so a leak of either kind cannot be told.
-        said = {**case, "spoken_thoughts": bool(case["spoken_thoughts"])}
-        said["leak"] = None if case["knows_secret"] is None else case["leak"]
+        # Without scenes, use of another's thought was not looked for, so the sum of both leaks is unknown.
+        values = {**case, "spoken_thoughts": bool(case["spoken_thoughts"])}
+        values["leak"] = None if case["knows_secret"] is None else case["leak"]
         for name in FORM:
-            unit[name][turn] = None if said[name] is None else 100.0 * said[name]  # type: ignore[index]
+            unit[name][turn] = None if values[name] is None else 100.0 * values[name]  # type: ignore[index]
     return found
 
 
 def _minimax_scores(results: Row) -> Scores:
-    """Scores of each seed, means over its runs."""
+    """Scores of each seed, as means over its runs."""
     runs: dict[str, list[Columns | None]] = {}
     keys = {}
     for case in results["cases"]:
@@ -115,7 +115,7 @@ def _seed_key(row: Row) -> tuple[str, str]:
 
 
 FORM = ("well_formed", "own_role", "ended", "visible", "spoken_thoughts", "knows_secret", "leak")
-"""Of each reply yes or no."""
+"""Properties of a reply that are true or false."""
 
 KINDS = {
     "coser": Kind(
@@ -153,4 +153,4 @@ KINDS = {
         pooled=True,
     ),
 }
-"""By the name of the evaluation."""
+"""Kinds by evaluation."""

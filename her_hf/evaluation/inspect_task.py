@@ -1,14 +1,15 @@
-"""CoSER's given-circumstance acting as a task of inspect-ai, with our simulation, critics and formula.
+"""CoSER's given-circumstance acting as an inspect-ai task, with our simulation, critics and formula.
 
     inspect eval her_hf/coser -T scenes=/data/scenes.json -T style=plain \
         --model openai/gpt-4o-mini --model-role grader=openai/gpt-4o
 
-Inspect asks the models (its limits, retries, caches and logs hold); everything else is as in `her-hf eval coser`.
-Roles of models: `grader` judges and must be named, `environment` plays the world (else the model under test does), and
-`next_speaker` names who speaks next (else Environment's model does). What could not be played or judged is unscored,
-says why, and is left out of means.
+inspect-ai calls the models (its limits, retries, caches and logs apply); everything else is as in `her-hf eval coser`.
+Model roles: `grader` judges and is required; `environment` plays Environment (default: the model under test);
+`next_speaker` selects the next speaker (default: the model of `environment`). A dialogue or judgement that failed is
+unscored, with its cause, and excluded from means.
 
-Besides `her_hf.inference.inspect_ai` nothing else imports inspect-ai. This file can also be named by its path.
+Only this module and `her_hf.inference.inspect_ai` import inspect-ai. The task can also be given as the path of this
+file.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-# Imports are absolute: inspect may load this file by its path, outside its package.
+# Absolute imports, because inspect may load this file by its path, outside its package.
 from her_hf.dual_layer import ENVIRONMENT, View
 from her_hf.evaluation.rows import Row, turns_of
 from her_hf.extras import missing_library
@@ -42,7 +43,7 @@ except ImportError as error:
     raise missing_library("CoSER's task", error, module="inspect_ai") from error
 
 DIALOGUE = "her_hf:dialogue"
-"""Where a sample's store keeps the dialogue, in the form of a row of `dialogues.jsonl`."""
+"""Key of the dialogue in a sample's store; the value has the form of a row of `dialogues.jsonl`."""
 
 
 @task
@@ -61,29 +62,29 @@ def coser(
     seed: int = 42,
     simulate_only: bool = False,
 ) -> Task:
-    """CoSER scenes, played and judged in four dimensions.
+    """Simulates CoSER scenes and judges them in four dimensions.
 
     Args:
-        scenes (`str`): A file, a folder or a Hub dataset. Inspect looks for relative paths in the folder of the task's
-            file if the task is named by it.
+        scenes (`str`): A file, a folder or a Hub dataset. If the task is given as a path, inspect resolves relative
+            paths against the folder of that file.
         split (`str`, *optional*): Split of the scenes' source.
-        style (`str`, *optional*, defaults to `"her"`): How the model under test is spoken to: `"her"`, `"coser"` or
-            `"plain"`. Chosen, never guessed.
+        style (`str`, *optional*, defaults to `"her"`): The prompt style of the model under test: `"her"`, `"coser"`
+            or `"plain"`. It is never guessed from the model.
         rounds, continue_from, max_tokens, temperature (*optional*): See [`~her_hf.simulation.coser.CoserSettings`];
-            they count instead of inspect's own options.
+            they override inspect's own options.
         thoughts (`str`, *optional*, defaults to `"coser"`): `"coser"` hides inner thoughts from judges, `"her"` shows
-            them. The two do not compare.
-        judge_tokens (`int`, *optional*, defaults to 2048): Most tokens of a judgement.
-        retrieval (`str`, *optional*, defaults to `"none"`): Passages of the book for the actor: `"none"`, `"bm25"`,
-            `"embeddings"`.
+            them. Scores of the two are not comparable.
+        judge_tokens (`int`, *optional*, defaults to 2048): Maximum tokens of a judgement.
+        retrieval (`str`, *optional*, defaults to `"none"`): How passages of the book are retrieved for the actor:
+            `"none"`, `"bm25"` or `"embeddings"`.
         books (`str`, *optional*): CoSER book file or a folder of them.
-        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this; each further epoch adds 1.
-        simulate_only (`bool`, *optional*, defaults to `False`): Play, and judge later with
+        seed (`int`, *optional*, defaults to 42): Every call derives its own seed from this; each further epoch adds 1.
+        simulate_only (`bool`, *optional*, defaults to `False`): Only simulate; judge later with
             `inspect score LOG --scorer her_hf/coser_critics`.
 
     Returns:
-        `Task`: Scores `SC`, `AN`, `CF` and `SQ`, 0 to 100, with mean and standard error each; `avg`, the mean of their
-            means; `missing`, the share of judgements that are not there.
+        `Task`: Scores `SC`, `AN`, `CF` and `SQ`, 0 to 100, each with mean and standard error; `avg`, the mean of their
+            means; `missing`, the share of missing judgements.
 
     Raises:
         `SceneError`: If the scenes cannot be read.
@@ -105,7 +106,7 @@ def coser(
 
 
 def sample_of(scene: Scene) -> Sample:
-    """A scene as a sample. It carries the whole scene, so that a log can be judged without the scenes' source."""
+    """A scene as a sample, which contains the whole scene, so that a log can be judged without the scenes' source."""
     original = "\n\n".join(turn.render("coser", View.OTHERS) for turn in scene.dialogue)
     kept = scene.model_dump(mode="json", exclude={"raw_messages"})
     return Sample(
@@ -116,18 +117,18 @@ def sample_of(scene: Scene) -> Sample:
     )
 
 
-# -- playing
+# -- simulation
 
 
 @solver
 def coser_play(settings: dict[str, Any], memory: Memory | None = None, judged: bool = True) -> Solver:
-    """Plays the sample's scene and leaves the dialogue in its store.
+    """Simulates the sample's scene and saves the dialogue in its store.
 
     Args:
-        settings (`dict`): [`CoserSettings.as_dict`], so that the log tells how it was played.
-        memory (`Callable`, *optional*): Looks up passages of the book for the actor.
-        judged (`bool`, *optional*, defaults to `True`): Whether a grader will be needed: then its absence ends the
-            sample before anything is played.
+        settings (`dict`): [`CoserSettings.as_dict`], so that the log contains them.
+        memory (`Callable`, *optional*): Retrieves passages of the book for the actor.
+        judged (`bool`, *optional*, defaults to `True`): Whether a grader is required; if it is missing, the sample
+            then fails before the simulation.
     """
     known = {field.name for field in fields(CoserSettings)}  # the dict also holds the digest of the prompts
     given = CoserSettings(**{name: value for name, value in settings.items() if name in known})
@@ -152,7 +153,7 @@ def _scene_of(state: TaskState) -> Scene:
 
 
 def _troupe(settings: CoserSettings) -> Troupe:
-    """Who plays; models that are the same are asked in the same way."""
+    """The models of all roles; roles of one model get the same chat template arguments."""
     actor, world = get_model(), get_model(role="environment")
     director = get_model(role="next_speaker", default=world)
     same = [settings.how.thinking and str(model) == str(actor) for model in (actor, world, director)]
@@ -177,10 +178,10 @@ def _row(performance: Performance) -> Row:
 
 @metric
 def coser_overall() -> Metric:
-    """Mean of the four dimensions' means (`avg`), and the share of judgements that are not there (`missing`)."""
+    """Mean of the four dimensions' means (`avg`), and the share of missing judgements (`missing`)."""
 
     def overall(scores: list[SampleScore]) -> Value:
-        if not scores:  # asked before the first sample is done
+        if not scores:  # called before the first sample is finished
             return {"avg": math.nan, "missing": math.nan}
         cases = [_case(score.score.as_dict()) for score in scores]
         summary = summarize_cases(cases)
@@ -197,21 +198,23 @@ def _case(value: Mapping[str, Any]) -> dict[str, float | None]:
 
 @scorer(metrics=[{"*": [mean(), stderr()]}, coser_overall()])
 def coser_critics(thoughts: str = "coser", max_tokens: int = 2048, seed: int = 42) -> Scorer:
-    """Judges the dialogue in four dimensions with the model of the role `grader`.
+    """Judges the dialogue in four dimensions with the model of role `grader`.
 
     Args:
         thoughts (`str`, *optional*, defaults to `"coser"`): Whether the judge sees inner thoughts (`"her"`) or not.
-        max_tokens (`int`, *optional*, defaults to 2048): Most tokens of a judgement.
-        seed (`int`, *optional*, defaults to 42): Every call's own seed comes from this.
+        max_tokens (`int`, *optional*, defaults to 2048): Maximum tokens of a judgement.
+        seed (`int`, *optional*, defaults to 42): Every call derives its own seed from this.
     """
     judging = Judging(thoughts, max_tokens=max_tokens, seed=seed)
 
     async def score(state: TaskState, target: Target) -> Score:
         row = state.store.get(DIALOGUE)
         if row is None:
-            raise ValueError("coser_critics judges what coser_play has played, and this sample holds no such dialogue")
+            raise ValueError(
+                "coser_critics needs the dialogue of coser_play, which this sample does not have: run coser_play first"
+            )
         if row["ended_by"] == "failed":
-            return _unplayed(row["failure"] or {})
+            return _failed(row["failure"] or {})
         grader = get_model(role="grader", required=True)
         judge, scene, turns = inspect_caller(grader), _scene_of(state), turns_of(row)
         judged = await collect(
@@ -222,9 +225,9 @@ def coser_critics(thoughts: str = "coser", max_tokens: int = 2048, seed: int = 4
     return score
 
 
-def _unplayed(failure: Mapping[str, str]) -> Score:
-    """The score of a dialogue that was not played to its end."""
-    why = f"not played to its end ({failure.get('cause')}): {failure.get('detail')}"
+def _failed(failure: Mapping[str, str]) -> Score:
+    """The score of a failed dialogue."""
+    why = f"the dialogue failed ({failure.get('cause')}): {failure.get('detail')}"
     return Score(
         value=dict.fromkeys(DIMENSIONS, math.nan),
         explanation=f"All dimensions unscored: {why}",
@@ -234,7 +237,7 @@ def _unplayed(failure: Mapping[str, str]) -> Score:
 
 
 def _score(found: Mapping[str, CoserJudgement | Missing], row: Row, judging: Judging, grader: str) -> Score:
-    """Points by dimension; one that is missing is NaN, which inspect counts as unscored and leaves out of means."""
+    """Scores by dimension; a missing one is NaN, which inspect counts as unscored and excludes from means."""
     count = sum(turn["name"] != ENVIRONMENT for turn in row["turns"] if turn["origin"] == "model")
     points = {
         code: math.nan if isinstance(one, Missing) else coser_score(one.flaws, count) for code, one in found.items()
@@ -255,7 +258,7 @@ def _score(found: Mapping[str, CoserJudgement | Missing], row: Row, judging: Jud
 
 
 def _explained(code: str, points: float, found: CoserJudgement | Missing) -> list[str]:
-    """A dimension's score and flaws, or why there is none."""
+    """The score and flaws of a dimension, or the cause of a missing judgement."""
     if isinstance(found, Missing):
         return [f"{DIMENSIONS[code]}: unscored ({found.cause}): {found.detail}"]
     flaws = [

@@ -1,4 +1,4 @@
-"""Rows of `dialogues.jsonl`, as simulations write them and judges read them."""
+"""Rows of `dialogues.jsonl`, which simulations write and judges read."""
 
 from __future__ import annotations
 
@@ -55,29 +55,29 @@ def scene_key(row: Row) -> SceneKey:
     """The key of a row of `dialogues.jsonl` or `judgements.jsonl`.
 
     Raises:
-        `ValueError`: If the row has none.
+        `ValueError`: If the row has no valid key.
     """
     try:
         book, i_p, i_c = row["key"]
         return str(book), int(i_p), int(i_c)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"a row needs `key`: [book, i_p, i_c], got {str(row)[:80]}") from error
+        raise ValueError(f"a row must have `key`: [book, i_p, i_c], got {str(row)[:80]}. Correct it.") from error
 
 
 def failure_in(row: Row) -> dict[str, str] | None:
-    """Why a dialogue could not be played to its end, as its row says; `None` if it was.
+    """The cause of a failed dialogue according to its row; `None` if it did not fail.
 
     Raises:
-        `ValueError`: If the row has a failure of another shape, as older versions wrote it.
+        `ValueError`: If the failure has another shape, as written by older versions.
     """
     failure = row.get("failure")
     if failure is None:
-        unsaid = {"cause": "unknown", "detail": "the row does not say why"}
-        return unsaid if row.get("ended_by") == "failed" else None
+        unknown = {"cause": "unknown", "detail": "the row does not state a cause"}
+        return unknown if row.get("ended_by") == "failed" else None
     if not isinstance(failure, dict) or not {"cause", "detail"} <= failure.keys():
         raise ValueError(
-            f"dialogue {str(row.get('key'))[:80]}: failure must hold `cause` and `detail`, got {str(failure)[:80]}. "
-            "An older her_hf wrote it: play the scene again (without --judge-only), or delete the row."
+            f"dialogue {str(row.get('key'))[:80]}: failure must have `cause` and `detail`, got {str(failure)[:80]}. "
+            "An older her_hf wrote it: simulate the scene again (without --judge-only), or delete the row."
         )
     return {"cause": str(failure["cause"]), "detail": str(failure["detail"])}
 
@@ -93,16 +93,17 @@ def turns_of(row: Row) -> list[Turn]:
         name, text = entry.get("name"), entry.get("text")
         if not isinstance(name, str) or not name.strip() or not isinstance(text, str):
             raise ValueError(
-                f"dialogue {row.get('key')}, turn {index}: needs `name` and `text`, got {sorted(entry)}. Correct it."
+                f"dialogue {row.get('key')}, turn {index}: must have `name` and `text`, got {sorted(entry)}. Correct "
+                "it."
             )
         turns.append(replayed(name, text))
     return turns
 
 
 def notation_of(row: Row) -> str:
-    """The notation of the models' own text in a row of `dialogues.jsonl`: that of the style they were spoken to in.
+    """The notation of the models' replies in a row of `dialogues.jsonl`, which follows from the prompt style.
 
     Raises:
-        `ValueError`: If there is no such style.
+        `ValueError`: If the style is unknown.
     """
     return style_named((row.get("settings") or {}).get("style", "her")).notation

@@ -1,4 +1,4 @@
-"""Reports of any evaluation, out of the folder of its run."""
+"""The report of any evaluation from the output folder of its run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REPORTS: dict[str, Callable[[Results, Path], Path]] = {
 
 
 def page_of(folder: Path) -> tuple[Results, Path]:
-    """The results of a run and its page, which is written where it is missing or older than the results.
+    """The results of a run and its `report.html`, which is written if it is missing or older than the results.
 
     Args:
         folder (`Path`): The `--out` folder of an evaluation.

@@ -77,7 +77,7 @@ def read_once(model: Any, cache: DynamicCache, ids: Tensor, mask: Tensor, distin
         input_ids=ids[chosen, :-1],
         attention_mask=seen,
         position_ids=(seen.cumsum(-1) - 1).clamp(min=0),
-        past_key_values=cache,
+        cache=cache,
         use_cache=True,
         logits_to_keep=1,
     )

@@ -274,8 +274,8 @@ class LocalModel:
                 first = read.logits[0, -1].float().log_softmax(-1)
                 longest = max(map(len, answers))
                 padded = torch.tensor([ids + [self._pad] * (longest - len(ids)) for ids in answers], device=device)
-                read.past_key_values.batch_repeat_interleave(len(answers))
-                rest = self._model(padded, past_key_values=read.past_key_values).logits.float().log_softmax(-1)
+                read.cache.batch_repeat_interleave(len(answers))
+                rest = self._model(padded, cache=read.cache).logits.float().log_softmax(-1)
             except (RuntimeError, IndexError) as error:
                 raise ModelError(f"{self._name} failed while reading: {first_line(error)}", kind="local") from error
         return [
@@ -362,7 +362,7 @@ class LocalModel:
                 out = self._model.generate(
                     input_ids=ids,
                     attention_mask=mask,
-                    past_key_values=cache,
+                    cache=cache,
                     generation_config=config,
                     logits_processor=samplers,
                     stopping_criteria=[stopper],

@@ -165,7 +165,7 @@ class ServerModel:
             async for event in answer.objects():
                 if error_of(event):
                     raise ModelError(
-                        f"{self.url} broke off the reply: {self._hidden(error_text(json.dumps(event)))}",
+                        f"{self.url} ended the reply early: {self._hidden(error_text(json.dumps(event)))}",
                         kind="protocol",
                     )
                 usage = usage_of(event) or usage

@@ -1,1 +1,1 @@
-"""What every run of an evaluation shares: its clock, its progress, and parts of reports."""
+"""Machinery of all runs: units, progress, session records, the result envelope and parts of reports."""

@@ -1,4 +1,4 @@
-"""Failures as results may keep them: without the addresses of servers."""
+"""Failures for results, without addresses of servers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _ADDRESS = re.compile(
     r"|\('[^'\s]{1,255}', \d{1,5}(?:, \d+)*\)"  # a socket's address as Python shows it
     r"|(?<![\w.])(?:(?:\d{1,3}\.){3}\d{1,3}|localhost)(?::\d+)?(?!\w)"
     rf"|\[{_IPV6}\](?::\d+)?|(?<![\w:.]){_IPV6}(?![\w:])"
-    # A host by name with its port; a short number after a plain word may be a line or a code.
+    # A host name with its port; a short number after a plain word may be a line or a code.
     rf"|{_NAME}:(?:\d{{4,5}}|80|443)\b|(?<![\w.-])(?=[a-z]+[\d.-]){_NAME}:\d{{2,5}}\b"
-    rf"|(?<![\w.-])(?:[\w-]+\.)+{_ENDINGS}\b(?![.\w-]*\w)"  # a host by name alone
+    rf"|(?<![\w.-])(?:[\w-]+\.)+{_ENDINGS}\b(?![.\w-]*\w)"  # a host name alone
     r"|\bport[ :=]{1,3}\d{2,5}\b|\bhost=['\"]?[\w.-]+['\"]?",
     re.IGNORECASE,
 )
 
 
 def without_address(text: str) -> str:
-    """What was said of a failure, without hosts and ports: the same model at another address gives the same rows.
+    """Replaces hosts and ports in the text of a failure, so that rows do not depend on the address of a server.
 
     Example:
 
@@ -43,11 +43,11 @@ def without_address(text: str) -> str:
 
 
 def failure_of(error: ModelError | WindowFull) -> dict[str, str]:
-    """Why something could not be had, as every file says it.
+    """The failure record for an error.
 
     Returns:
         `dict`: `cause`, which is the kind of the error or `"window"`, and `detail`: its message without addresses,
-            with the status of HTTP if there is one.
+            with the HTTP status if there is one.
     """
     detail = without_address(str(error))
     if isinstance(error, WindowFull):
@@ -58,7 +58,7 @@ def failure_of(error: ModelError | WindowFull) -> dict[str, str]:
 
 
 def missing_row(missing: Mapping[str, Any]) -> dict[str, Any]:
-    """A missing judgement for a file. What failed may name an address; what a judge wrote stays as it is."""
+    """A missing judgement for a file: addresses are removed from a failed request; an answer is not changed."""
     if missing["cause"] != "request":
         return dict(missing)
     return {**missing, "detail": without_address(str(missing["detail"]))}

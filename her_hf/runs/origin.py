@@ -1,4 +1,4 @@
-"""Which code a run came from."""
+"""The version and commit of the code of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def package_version() -> str:
-    """The version of her_hf that is installed; `"not installed"` where it only lies on the path."""
+    """The installed version of her_hf; `"not installed"` if it is only on the path."""
     try:
         return importlib.metadata.version("her_hf")
     except importlib.metadata.PackageNotFoundError:
@@ -16,14 +16,14 @@ def package_version() -> str:
 
 
 def source_commit(file: str | Path = __file__) -> str | None:
-    """Commit of the checkout that this code runs from, with `-dirty` if anything in it was changed.
+    """The commit of the checkout that this code is in, with `-dirty` if the checkout has changes.
 
     Args:
-        file (`str` or `Path`, *optional*): A file of the code; this one if not given.
+        file (`str` or `Path`, *optional*): A file of the code; by default this one.
 
     Returns:
-        `str`, *optional*: `None` outside a checkout, and where the code only lies in a checkout of something else (an
-            environment inside a user's repository).
+        `str`, *optional*: `None` outside a checkout, and in a checkout that does not track the code (an environment
+            inside a user's repository).
     """
     file = Path(file).resolve()
 

@@ -1,4 +1,4 @@
-"""A bar with rate and time left."""
+"""A progress bar with rate and remaining time."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from tqdm.auto import tqdm
 
 
 class Progress:
-    """A progress bar; without a total it shows how many are done, and the rate.
+    """A progress bar; without a total it shows the number of finished units and the rate.
 
     Args:
-        what (`str`): What is being done, such as `"judging"`.
-        unit (`str`): What is counted, such as `"pair"`.
-        total (`int`, *optional*): How many there are to be, if that is known.
+        what (`str`): The description, such as `"judging"`.
+        unit (`str`): The unit, such as `"pair"`.
+        total (`int`, *optional*): Expected number of units, if known.
         show (`bool`, *optional*, defaults to `True`): Whether to show it.
 
     Example:
 
     ```python
     >>> progress = Progress("judging", "pair", total=100)
-    >>> progress.skip(40)  # they were there before
+    >>> progress.skip(40)  # done by an earlier start
     >>> progress.advance()
     >>> progress.close()
     ```
@@ -30,11 +30,11 @@ class Progress:
         self._bar: Any = tqdm(total=total, desc=what, unit=unit, disable=not show, smoothing=0.1)
 
     def advance(self, steps: int = 1) -> None:
-        """Counts what was done now."""
+        """Adds finished units."""
         self._bar.update(steps)
 
     def skip(self, steps: int = 1) -> None:
-        """Counts what was done before, which says nothing of the rate."""
+        """Adds units of an earlier start, which do not count for the rate."""
         if not self._bar.disable:
             self._bar.initial += steps
             self._bar.n += steps
@@ -42,5 +42,5 @@ class Progress:
             self._bar.update(0)
 
     def close(self) -> None:
-        """Leaves the bar as it is."""
+        """Closes the bar, which stays visible."""
         self._bar.close()

@@ -1,6 +1,6 @@
-"""What every evaluation does at its start and end: a clock, a line of what was spent, connections closed.
+"""Records of each start of an evaluation: time, tokens, versions and notes; and closing of connections.
 
-None of it is in `results.json`, which says the same however often a run was killed and started anew.
+None of this is in `results.json`, which does not depend on how often a run was interrupted and resumed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from .addresses import without_address
 from .origin import package_version, source_commit
 
 SESSIONS = "sessions.jsonl"
-"""One line a start: with which code, when it ended, when each phase did, what was spent on each model, what models
-noted."""
+"""One line per start: version of the code, end, end of each phase, tokens per model, notes of the models."""
 
 NOTES = "notes.json"
-"""What models noted in all starts together."""
+"""Notes of the models in all starts."""
 
 T = TypeVar("T")
 
@@ -44,19 +43,19 @@ _NOTES = TypeAdapter(list[str])
 
 
 class Clock:
-    """Seconds from the start to the end of each phase; phases may overlap, and one that never ended has none."""
+    """Seconds from the start to the end of each phase; phases may overlap, and an unfinished one has no entry."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
         self._start = time.monotonic()
 
     def lap(self, phase: str) -> None:
-        """Notes that a phase has ended, or a unit of it, of which the last counts."""
+        """Records the end of a phase, or of a unit of it; the last call counts."""
         self.laps[phase] = round(time.monotonic() - self._start, 3)
 
 
 def by_first_role(roles: Iterable[tuple[str, Caller | None]]) -> dict[str, Caller]:
-    """Who was asked, under the name of the first role; a caller that plays several roles comes once."""
+    """The callers by their first role; a caller with several roles is listed once."""
     found: dict[int, tuple[str, Caller]] = {}
     for role, caller in roles:
         if caller is not None:
@@ -65,12 +64,12 @@ def by_first_role(roles: Iterable[tuple[str, Caller | None]]) -> dict[str, Calle
 
 
 def notes_of(callers: dict[str, Caller]) -> list[str]:
-    """What the models noted, such as a field that a server does not take, so that requests went without it."""
+    """Notes of the models, such as a request field that a server rejects and that is therefore omitted."""
     return sorted({f"{role}: {without_address(note)}" for role, caller in callers.items() for note in caller.notes})
 
 
 def keep_notes(out: Path, callers: dict[str, Caller]) -> list[str]:
-    """Writes the notes that are new to `notes.json`, so that a kill loses none, and gives those of all starts."""
+    """Adds new notes to `notes.json`, so that an interruption loses none; returns those of all starts."""
     kept = notes_in(out)
     notes = sorted({*kept, *notes_of(callers)})
     if notes != kept:
@@ -79,7 +78,7 @@ def keep_notes(out: Path, callers: dict[str, Caller]) -> list[str]:
 
 
 def notes_in(out: Path) -> list[str]:
-    """The notes of all starts in this folder: what was asked then is in the results as well.
+    """The notes of all starts in this folder, because the results contain answers of all of them.
 
     Raises:
         `ValueError`: If the file holds something else.
@@ -111,7 +110,7 @@ def note_start(out: Path, clock: Clock, callers: dict[str, Caller]) -> None:
 
 
 def starts_in(out: Path) -> list[dict[str, Any]]:
-    """The lines of all starts in this folder, oldest first; one that a kill cut short is left out.
+    """The lines of all starts in this folder, oldest first, without one that an interruption truncated.
 
     Raises:
         `ValueError`: If a line is not of this shape; see [`~her_hf.journal.read_rows`].
@@ -122,13 +121,13 @@ def starts_in(out: Path) -> list[dict[str, Any]]:
 
 
 def run_now(work: Coroutine[Any, Any, T], callers: dict[str, Caller]) -> T:
-    """Runs an evaluation from code that is not asynchronous; connections are closed at the end."""
+    """Runs an evaluation from synchronous code and closes the connections at the end."""
 
-    async def whole() -> T:
+    async def closing() -> T:
         try:
             return await work
         finally:
             for caller in callers.values():
                 await caller.close()
 
-    return asyncio.run(whole())
+    return asyncio.run(closing())

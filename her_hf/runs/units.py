@@ -1,8 +1,8 @@
-"""One run of units, for everything that takes long: concurrency, journal, progress, and going on after a kill.
+"""Runs units of work: concurrency, journal, progress, and resumption after an interruption.
 
-A unit is a piece of work that has a key and leaves one row: a reply to sample, a pair to judge, a scene to play. What
-is random in it is seeded from its key, so that the order in which units end changes no row. A unit that fails is data,
-a row that names the cause; an exception is no unit's failure, and ends the run.
+A unit is a piece of work with a key that produces one row: a reply to sample, a pair to judge, a scene to play. Its
+randomness is seeded by its key, so the order in which units finish does not affect the rows. A failed unit is data: a
+row with the cause. An exception is not a failed unit; it ends the run.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from .progress import Progress
 U = TypeVar("U")
 
 WINDOW = 256
-"""Most units in hand at a time, unless a run says otherwise."""
+"""Default maximum of units in progress."""
 
 
 class Cause(BaseModel):
-    """Why a unit failed, as every file says it."""
+    """The cause of a failed unit, as recorded in every file."""
 
     cause: str
     detail: str
 
 
 async def each(units: Iterable[U], work: Callable[[U], Awaitable[object]], *, window: int = WINDOW) -> None:
-    """Does work for each unit, with at most `window` in hand; the first error cancels the rest and is raised.
+    """Processes units with at most `window` in progress; the first error cancels the rest and is raised.
 
-    A unit is taken from `units` when there is room for it and let go when its work is done, so that a generator of any
-    length stays flat in memory.
+    A unit is taken from `units` when a worker is free and released when it is finished, so memory use does not depend
+    on the number of units.
 
     Args:
         units (`Iterable`): The units.
-        work (`Callable[[U], Awaitable]`): The work of one.
-        window (`int`, *optional*, defaults to 256): Most units in hand.
+        work (`Callable[[U], Awaitable]`): Processes one unit.
+        window (`int`, *optional*, defaults to 256): Maximum units in progress.
 
     Raises:
         `ValueError`: If `window` is below 1.
-        `Exception`: The first that `work` or `units` raises.
+        `Exception`: The first one raised by `work` or `units`.
     """
     if window < 1:
         raise ValueError(f"window must be at least 1, got {window}")
@@ -54,8 +54,8 @@ async def each(units: Iterable[U], work: Callable[[U], Awaitable[object]], *, wi
     async def worker() -> None:
         for unit in source:  # all workers take from the same iterator
             await work(unit)
-            del unit  # before the next one is made
-            await asyncio.sleep(0)  # a unit with nothing to wait for holds up nobody
+            del unit  # before the next one is created
+            await asyncio.sleep(0)  # lets other tasks run, even if the unit never waits
 
     error: BaseException | None = None
     workers: list[asyncio.Task[None]] = []
@@ -65,26 +65,27 @@ async def each(units: Iterable[U], work: Callable[[U], Awaitable[object]], *, wi
     except BaseExceptionGroup as errors:
         error = errors.exceptions[0]
     if error is not None:
-        raise error  # here, where the group is not its context
+        raise error  # outside the except block, so that the group does not become its context
     if any(one.cancelled() for one in workers):
-        raise asyncio.CancelledError  # a unit that cancelled itself is not done
+        raise asyncio.CancelledError  # a unit that cancelled itself is not finished
 
 
 class Stage(Generic[U]):
-    """One kind of work: a unit's row comes from the journal if it is there and still valid, else it is made.
+    """One kind of work: the row of a unit is read from the journal if it is valid, and computed otherwise.
 
-    Rows are written off the event loop; those that are made while others are written go to the disk together. Leaving
-    it as an asynchronous context manager waits until all that was made is written, and closes the bar.
+    Rows are written in a thread, in batches of all rows that are waiting. As an asynchronous context manager it waits
+    at the end until all rows are written, and closes the progress bar.
 
     Args:
-        journal ([`~her_hf.journal.Journal`]): Where rows are kept.
-        key (`Callable[[U], Hashable]`): The key that a unit's row has in the journal.
-        make (`Callable[[U], Awaitable[dict]]`): Does the work of a unit and gives its row.
-        is_valid (`Callable[[U, dict], bool]`): Whether a row that is there still counts, or the unit is done again,
-            since it failed or was another one under this key.
-        progress ([`~her_hf.runs.progress.Progress`]): The bar.
-        steps (`int`, *optional*, defaults to 1): How many steps of the bar a unit is.
-        counted (`Callable[[dict], int]`, *optional*): How many of them `make` has counted itself; none if not given.
+        journal ([`~her_hf.journal.Journal`]): The journal of rows.
+        key (`Callable[[U], Hashable]`): Returns the key of a unit's row in the journal.
+        make (`Callable[[U], Awaitable[dict]]`): Processes a unit and returns its row.
+        is_valid (`Callable[[U, dict], bool]`): Whether an existing row is still valid; if not (because it failed, or
+            the unit of this key has changed), the unit is processed again.
+        progress ([`~her_hf.runs.progress.Progress`]): The progress bar.
+        steps (`int`, *optional*, defaults to 1): Steps of the progress bar per unit.
+        counted (`Callable[[dict], int]`, *optional*): Number of these steps that `make` has already counted; 0 by
+            default.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Stage(Generic[U]):
             self.progress.close()
 
     async def row(self, unit: U) -> Row:
-        """The row of a unit, on the disk."""
+        """The row of a unit; it is on disk when this returns."""
         key = self.key(unit)
         known = self.journal.get(key)
         if known is not None and self._is_valid(unit, known):
@@ -122,31 +123,33 @@ class Stage(Generic[U]):
             return known
         row = await self._make(unit)
         if self.journal.key(row) != key:
-            raise ValueError(f"the row of unit {key} has the key {self.journal.key(row)}, so it would not be found")
+            raise ValueError(
+                f"the row of unit {key} has the key {self.journal.key(row)}, under which it would not be found"
+            )
         await self._writer.add(row)
         self.progress.advance(self._steps - self._counted(row))
         return row
 
     async def settle(self, order: Iterable[Hashable]) -> None:
-        """Puts the journal into this order; see [`~her_hf.journal.Journal.settle`]."""
+        """Sorts the journal; see [`~her_hf.journal.Journal.settle`]."""
         await asyncio.to_thread(self.journal.settle, order)
 
 
 async def run_units(units: Iterable[U], stage: Stage[U], *, window: int = WINDOW) -> Iterator[Row]:
-    """Runs a stage over all units and puts the journal into their order.
+    """Runs a stage over all units and sorts the journal in their order.
 
     Args:
-        units (`Iterable`): The units, drawn as there is room for them.
-        stage ([`Stage`]): What is done with each; it is closed at the end.
-        window (`int`, *optional*, defaults to 256): Most units in hand at a time.
+        units (`Iterable`): The units; each is taken when a worker is free.
+        stage ([`Stage`]): The stage; it is closed at the end.
+        window (`int`, *optional*, defaults to 256): Maximum units in progress.
 
     Returns:
-        `Iterator[dict]`: The rows in the order of the units, read from the file one by one.
+        `Iterator[dict]`: The rows in the order of the units, read from the file one at a time.
 
     Raises:
-        `ValueError`: If two units have one key.
-        `Exception`: The first that is raised while units are drawn, done or written. What was written stays, and the
-            next run goes on from there.
+        `ValueError`: If two units have the same key.
+        `Exception`: The first one raised while units are taken, processed or written. Written rows stay, and the next
+            run resumes from them.
 
     Example (not run: it needs a model):
 
@@ -155,7 +158,7 @@ async def run_units(units: Iterable[U], stage: Stage[U], *, window: int = WINDOW
     >>> stage = Stage(
     ...     journal,
     ...     key=lambda question: question.id,
-    ...     make=answer,  # gives {"key": question.id, "text": ..., "failure": None}
+    ...     make=answer,  # returns {"key": question.id, "text": ..., "failure": None}
     ...     is_valid=lambda question, row: not row["failure"],
     ...     progress=Progress("answers", "answer"),
     ... )
@@ -167,29 +170,29 @@ async def run_units(units: Iterable[U], stage: Stage[U], *, window: int = WINDOW
     async def one(unit: U) -> None:
         await stage.row(unit)
 
-    def drawn(unit: U) -> U:
+    def checked(unit: U) -> U:
         key = stage.key(unit)
         if key in keys:
-            raise ValueError(f"two units have the key {key}: each needs one of its own")
+            raise ValueError(f"two units have the key {key}: keys must be distinct")
         keys[key] = None
         return unit
 
     async with stage:
-        await each(map(drawn, units), one, window=window)
+        await each(map(checked, units), one, window=window)
     await stage.settle(keys)
     return stage.journal.rows(keys)
 
 
 @dataclass
 class _Writer:
-    """Writes rows to a journal in a thread, all that wait in one go."""
+    """Writes rows to a journal in a thread, in batches of all that are waiting."""
 
     journal: Journal
     _waiting: list[tuple[Row, asyncio.Future[None]]] = field(default_factory=list)
     _task: asyncio.Task[None] | None = None
 
     async def add(self, row: Row) -> None:
-        """Returns when the row is on the disk."""
+        """Returns when the row is on disk."""
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((row, written))
         if self._task is None or self._task.done():
@@ -197,7 +200,7 @@ class _Writer:
         await written
 
     async def drain(self) -> None:
-        """Waits until nothing is left to write, also of those who no longer wait for it."""
+        """Waits until all rows are written, including those whose caller was cancelled."""
         if self._task is not None:
             await self._task
 
@@ -206,7 +209,7 @@ class _Writer:
             batch, self._waiting = self._waiting, []
             try:
                 await asyncio.to_thread(self.journal.add, *(row for row, _ in batch))
-            except Exception as error:  # noqa: BLE001 - handed to everybody who waits, whatever it is
+            except Exception as error:  # noqa: BLE001 - any error is passed to all waiting callers
                 for _, written in batch:
                     if not written.done():
                         written.set_exception(error)

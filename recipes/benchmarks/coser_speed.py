@@ -1,13 +1,13 @@
-"""How close the evaluation comes to the fastest that its dependencies and the server's places allow; JSON.
+"""Measures the CoSER evaluation against the lower bound given by its dependencies and the server's slots; prints JSON.
 
 ```bash
-python -m recipes.benchmarks.coser_speed                        # 100 scenes, 50 ms a reply, 64 places
+python -m recipes.benchmarks.coser_speed                        # 100 scenes, 50 ms per reply, 64 slots
 python -m recipes.benchmarks.coser_speed --scenes dataset_cards/her-mini --split train --rounds 6
 ```
 
-A scripted server in a process of its own answers after a fixed time, so many at once. The lower bound of a phase is
-the larger of two: its longest chain of calls that wait for each other (the turns of a scene and who speaks next), and
-all its calls shared among the places. Ledger, journals and prompts are those of a real run.
+A scripted server in a separate process answers after a fixed latency, with a fixed number of slots. The lower bound of
+a phase is the larger of two times: its longest chain of dependent calls (turns and next speakers of a scene), and all
+its calls divided by the slots. Ledger, journals and prompts are those of a real run.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ def main() -> None:
     parser.add_argument("--scenes", default="../shared/data/coser/scenes_id.json", help="scenes to play")
     parser.add_argument("--split", help="split of the scenes")
     parser.add_argument("--rounds", type=int, default=20, help="turns of a scene; 20 is CoSER's default")
-    parser.add_argument("--latency", type=float, default=0.05, help="seconds a reply takes")
-    parser.add_argument("--places", type=int, default=64, help="replies that the server gives at once")
+    parser.add_argument("--latency", type=float, default=0.05, help="latency of a reply in seconds")
+    parser.add_argument("--slots", type=int, default=64, help="concurrent replies of the server")
     arguments = parser.parse_args()
     scenes = load_scenes(arguments.scenes, split=arguments.split)
-    print(json.dumps(measure(scenes, arguments.rounds, arguments.latency, arguments.places), indent=2))
+    print(json.dumps(measure(scenes, arguments.rounds, arguments.latency, arguments.slots), indent=2))
 
 
-def measure(scenes: Sequence[Scene], rounds: int, latency: float, places: int) -> dict[str, Any]:
+def measure(scenes: Sequence[Scene], rounds: int, latency: float, slots: int) -> dict[str, Any]:
     """Seconds and lower bounds of playing and judging."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         with (
-            scripted(out / "server", latency=latency, places=places) as (url, _),
+            scripted(out / "server", latency=latency, slots=slots) as (url, _),
             Ledger(out / "run" / "ledger.sqlite") as ledger,
         ):
             return asyncio.run(
-                _measure(scenes, CoserSettings(rounds=rounds), out / "run", url, ledger, latency, places)
+                _measure(scenes, CoserSettings(rounds=rounds), out / "run", url, ledger, latency, slots)
             )
 
 
@@ -63,11 +63,9 @@ async def _measure(
     url: str,
     ledger: Ledger,
     latency: float,
-    places: int,
+    slots: int,
 ) -> dict[str, Any]:
-    caller = open_caller(
-        url, ledger=ledger, concurrency=2 * places
-    )  # so that a place that falls free is taken at once
+    caller = open_caller(url, ledger=ledger, concurrency=2 * slots)  # so that a free slot is used immediately
     troupe = Troupe(caller, caller, caller)
     await caller.fingerprint()
     await run_coser(CoserRun(scenes, out, settings, Judging(), troupe, show=False))
@@ -81,9 +79,9 @@ async def _measure(
         "scenes": len(scenes),
         "rounds": settings.turns,
         "latency": latency,
-        "places": places,
-        "playing": _phase(calls, max(chains), played["playing"], latency, places),
-        "judging": _phase(judgements, 1, judged["judging"], latency, places),
+        "slots": slots,
+        "playing": _phase(calls, max(chains), played["playing"], latency, slots),
+        "judging": _phase(judgements, 1, judged["judging"], latency, slots),
     }
 
 
@@ -92,18 +90,18 @@ def _lines(file: Path) -> list[str]:
 
 
 def _chain(row: Row) -> int:
-    """Calls of a scene, which all wait for each other: attempts at turns, and questions who speaks next."""
+    """Number of dependent calls of a scene: attempts at turns, and calls of the next-speaker model."""
     return sum(turn["attempts"] for turn in row["turns"]) + row["named"] + row["drawn"]
 
 
-def _phase(calls: int, chain: int, seconds: float, latency: float, places: int) -> dict[str, float]:
-    bound = max(chain * latency, calls * latency / places)
+def _phase(calls: int, chain: int, seconds: float, latency: float, slots: int) -> dict[str, float]:
+    bound = max(chain * latency, calls * latency / slots)
     return {
         "calls": calls,
         "longest_chain": chain,
         "seconds": round(seconds, 3),
         "lower_bound": round(bound, 3),
-        "times_the_bound": round(seconds / bound, 3),
+        "ratio_to_bound": round(seconds / bound, 3),
     }
 
 

@@ -1,14 +1,14 @@
-"""One-pass against per-reply training: tokens, wall time, loss and gradients, printed as JSON.
+"""Compares one-pass and per-reply training: tokens, wall time, loss and gradients; prints JSON.
 
 ```bash
 python recipes/benchmarks/one_pass.py --data her-mini
 python recipes/benchmarks/one_pass.py --data coser --conversations 6
 ```
 
-The token ratio is counted over all conversations of the data. Time, loss and gradients are measured on a seeded choice
-of them, forward and backward, one row or one sample at a time, without padding on either side. The per-reply side uses
-plain causal attention, its fastest form. Each side runs once to warm up on its first sample. On a machine that others
-use too, the ratio of CPU times is steadier than that of wall times.
+The token ratio is over all conversations of the data. Time, loss and gradients are measured on a seeded sample of
+them, forward and backward, one row or sample at a time, without padding. Per-reply training uses plain causal
+attention, its fastest form. Both are warmed up on their first sample. On a shared machine the ratio of CPU times is
+more stable than that of wall times.
 """
 
 from __future__ import annotations
@@ -45,29 +45,29 @@ FILLED = {"coser": 580, "her-mini": 0}
 def main() -> None:
     """Parses arguments, measures, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", choices=sorted(SOURCES), default="her-mini", help="which data")
-    parser.add_argument("--source", help="path or Hub id, instead of the usual place of the data")
+    parser.add_argument("--data", choices=sorted(SOURCES), default="her-mini", help="data to use")
+    parser.add_argument("--source", help="path or Hub id of the data, instead of the default path")
     parser.add_argument("--split", help="split of the source")
     parser.add_argument("--model", default="smollm2-135m", help="smollm2-135m (embedded), a folder or a Hub id")
-    parser.add_argument("--conversations", type=int, default=4, help="how many conversations to time")
+    parser.add_argument("--conversations", type=int, default=4, help="number of conversations to time")
     parser.add_argument(
         "--max-tokens", type=int, default=4096, help="window of a reply; longer conversations are not timed"
     )
     parser.add_argument(
         "--max-row", type=int, default=4096, help="longest row to time; a token takes about 2 MB in float32"
     )
-    parser.add_argument("--thinking", type=int, help="fill in system thinking of so many tokens where there is none")
+    parser.add_argument("--thinking", type=int, help="tokens of synthetic system thinking for turns without any")
     parser.add_argument("--attention", default="branches", choices=["branches", "sdpa", "flex_attention"])
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64", "bfloat16"])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="torch device")
-    parser.add_argument("--repeats", type=int, default=1, help="time each side so often and take the fastest")
-    parser.add_argument("--tokens-only", action="store_true", help="count tokens, train nothing")
+    parser.add_argument("--repeats", type=int, default=1, help="number of repeats; the fastest is reported")
+    parser.add_argument("--tokens-only", action="store_true", help="only count tokens")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     source = arguments.source or SOURCES[arguments.data]
     if not arguments.source and not Path(source).exists():
         parser.error(
-            f"{source} is not there: run from the project's root, or name the {arguments.data} file by --source"
+            f"{source} does not exist: run from the project's root, or name the {arguments.data} data with --source"
         )
     try:
         figures = measure(arguments)
@@ -81,33 +81,33 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     source = arguments.source or SOURCES[arguments.data]
     split = arguments.split or (SPLITS[arguments.data] if not arguments.source else None)
     scenes = load_scenes(source, split=split)
-    base = resolve_base(arguments.model)  # after the data, which may not be there: the embedded base is written now
+    base = resolve_base(arguments.model)  # after the data, which may be missing: this writes the embedded base
     tokenizer = her_tokenizer(base)
     filled = arguments.thinking if arguments.thinking is not None else FILLED[arguments.data]
     if filled:
         scenes = [fill_thinking(scene, tokenizer, filled) for scene in scenes]
-    talks = conversations(scenes)
-    whole = [build(talk.messages, tokenizer, name=talk.name) for talk in talks]
+    found = conversations(scenes)
+    whole = [build(conversation.messages, tokenizer, name=conversation.name) for conversation in found]
     one, many = sum(rows.report.tokens for rows in whole), sum(rows.report.per_reply_tokens for rows in whole)
     replies = sum(rows.report.replies for rows in whole)
     figures: dict[str, Any] = {
         "data": arguments.data,
         "scenes": len(scenes),
-        "conversations": len(talks),
+        "conversations": len(found),
         "replies": replies,
-        "replies_per_conversation": round(replies / len(talks), 2),
+        "replies_per_conversation": round(replies / len(found), 2),
         "tokens_one_pass": one,
         "tokens_per_reply": many,
         "token_ratio": round(many / one, 3),
     }
     if arguments.tokens_only:
         return figures
-    chosen = choose(whole, talks, arguments)
+    chosen = choose(whole, found, arguments)
     return {**figures, **compare(chosen, tokenizer, base, arguments)}
 
 
 def fill_thinking(scene: Scene, tokenizer: Any, tokens: int) -> Scene:
-    """The scene with `tokens` tokens of system thinking, out of its own words, before every turn that has none."""
+    """The scene with `tokens` tokens of system thinking, made of its own words, in every turn without any."""
     words = f"{scene.scenario} {scene.topic}".split() or ["quiet"]
 
     def thinking(seed: int) -> str:
@@ -123,11 +123,11 @@ def fill_thinking(scene: Scene, tokenizer: Any, tokens: int) -> Scene:
     return scene.model_copy(update={"dialogue": turns})
 
 
-def choose(whole: Sequence[Rows], talks: Sequence[Conversation], arguments: argparse.Namespace) -> list[Conversation]:
-    """A seeded choice of conversations whose replies fit the window and whose row fits the memory."""
+def choose(whole: Sequence[Rows], found: Sequence[Conversation], arguments: argparse.Namespace) -> list[Conversation]:
+    """A seeded sample of conversations whose replies fit the window and whose row fits the memory."""
     fitting = [
-        talk
-        for talk, rows in zip(talks, whole, strict=True)
+        conversation
+        for conversation, rows in zip(found, whole, strict=True)
         if len(rows) == 1
         and max(rows[0]["position_ids"]) < arguments.max_tokens
         and len(rows[0]["input_ids"]) <= arguments.max_row
@@ -140,7 +140,7 @@ def choose(whole: Sequence[Rows], talks: Sequence[Conversation], arguments: argp
 def compare(
     chosen: Sequence[Conversation], tokenizer: Any, base: str, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """Time, loss and gradients of both ways on the same conversations."""
+    """Time, loss and gradients of both kinds of training on the same conversations."""
     model = AutoModelForCausalLM.from_pretrained(
         base,
         dtype=settle_dtype(arguments.dtype, arguments.device),
@@ -151,7 +151,7 @@ def compare(
     attention = use_branches(model) if arguments.attention == "branches" else arguments.attention
     sides = {}
     for name, one_pass in (("one_pass", True), ("per_reply", False)):
-        rows = [row for talk in chosen for row in build(talk.messages, tokenizer, one_pass=one_pass)]
+        rows = [row for conversation in chosen for row in build(conversation.messages, tokenizer, one_pass=one_pass)]
         train(model, rows[:1], attention, arguments.device)  # warm up: threads, kernels, allocator
         runs = [train(model, rows, attention, arguments.device) for _ in range(max(1, arguments.repeats))]
         sides[name] = (sum(len(row["input_ids"]) for row in rows), *min(runs, key=lambda run: run[0]))

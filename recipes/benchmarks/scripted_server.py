@@ -1,7 +1,7 @@
-"""An OpenAI-compatible server that answers by rule, with latency and faults, in a process of its own.
+"""An OpenAI-compatible server with scripted answers, latency and faults, in a separate process.
 
-Answers depend on the request alone, so that every run of an evaluation gets the same. Faults that pass (429, 500, a
-dropped connection) come at the first attempts of some requests; broken answers come to some requests for good.
+Answers depend only on the request, so all runs of an evaluation get the same ones. Transient faults (429, 500, a
+dropped connection) occur at the first attempts of some requests; malformed answers are permanent for some requests.
 
     python recipes/benchmarks/scripted_server.py --port-file PORT --log LOG --latency 0.005 --faults
 """
@@ -29,18 +29,18 @@ _WORDS = _LINE.split()
 
 
 class Script:
-    """What is answered, and what goes wrong first."""
+    """The scripted answers and faults."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.latency, self.faults, self.prose = arguments.latency, arguments.faults, arguments.prose
         self.broken_after, self.broken_status, self.answered = arguments.broken_after, arguments.broken_status, 0
-        self.places = asyncio.Semaphore(arguments.places)
+        self.slots = asyncio.Semaphore(arguments.slots)
         self.attempts: Counter[str] = Counter()
         self.flushing = False
         self.log = open(arguments.log, "a", encoding="utf-8")  # noqa: SIM115
 
     def note(self, key: str, outcome: str) -> None:
-        """Writes a line of the log; those of one moment go to the disk together."""
+        """Writes a line of the log; lines of one iteration of the event loop are flushed together."""
         self.log.write(f"{key} {outcome}\n")
         if not self.flushing:
             self.flushing = True
@@ -51,7 +51,7 @@ class Script:
         self.log.flush()
 
     def fault(self, key: str) -> str | None:
-        """The fault of this attempt at this request, if there is one; no request fails more than twice."""
+        """The fault of this attempt, if any; no request fails more than twice."""
         self.attempts[key] += 1
         self.answered += 1
         if self.broken_after is not None and self.answered > self.broken_after:
@@ -76,7 +76,7 @@ class Script:
         who = name[1] if name else "Environment"
         if body.get("chat_template_kwargs", {}).get("enable_thinking"):
             if self.faults and draw % 23 == 0:
-                return "<system_thinking>\nStill planning"  # never comes to the turn
+                return "<system_thinking>\nStill planning"  # ends before the turn
             return (
                 f"<system_thinking>\nThe plan of turn {draw % 997}.\n</system_thinking>\n{who}: <role_thinking>I wait "
                 f"{draw % 89}.</role_thinking> <role_action>turns {draw % 13}</role_action> {words}."
@@ -114,7 +114,7 @@ class Script:
             return "As a critic I find this rather good."
         if not self.faults:
             return text
-        # By the digest of the conversation, not of the attempt: these stay broken however often they are asked.
+        # By the digest of the conversation, not of the attempt, so these remain malformed in all attempts.
         stuck = int(hashlib.sha256(last.encode()).hexdigest()[:8], 16) % 29
         if stuck == 0:
             return "I would rather not judge this."
@@ -123,14 +123,14 @@ class Script:
         if draw % 11 == 0:
             return "Sorry, give me a moment."  # another attempt has another seed
         if draw % 13 == 0:
-            return f"Here is the result:\n```json\n{text[:-2]}\n```"  # not closed: nobody may complete it
+            return f"Here is the result:\n```json\n{text[:-2]}\n```"  # truncated: must not be completed
         if draw % 7 == 0:
-            return f"Here is the result:\n```json\n{text[:-2]},}}}}\n```"  # a comma too many
+            return f"Here is the result:\n```json\n{text[:-2]},}}}}\n```"  # trailing comma
         return text
 
 
 async def serve(script: Script, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One connection, kept open for many requests."""
+    """Serves one keep-alive connection."""
     try:
         while head := await reader.readuntil(b"\r\n\r\n"):
             length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
@@ -148,9 +148,9 @@ async def serve(script: Script, reader: asyncio.StreamReader, writer: asyncio.St
 
 
 async def chat(script: Script, payload: bytes, writer: asyncio.StreamWriter) -> bool:
-    """One chat request; `False` if the connection was broken."""
+    """Serves one chat request; `False` if the connection was closed."""
     key = hashlib.sha256(payload).hexdigest()
-    async with script.places:
+    async with script.slots:
         await asyncio.sleep(script.latency)
     fault = script.fault(key)
     script.note(key, fault or "ok")
@@ -181,7 +181,7 @@ async def chat(script: Script, payload: bytes, writer: asyncio.StreamWriter) -> 
 
 
 async def send(writer: asyncio.StreamWriter, status: int, value: Any, extra: bytes = b"") -> None:
-    """One answer."""
+    """Sends one answer."""
     body = value.encode() if isinstance(value, str) else json.dumps(value).encode()
     kind = b"text/html" if isinstance(value, str) else b"application/json"
     head = b"HTTP/1.1 %d X\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n" % (status, kind, len(body), extra)
@@ -194,11 +194,13 @@ async def main() -> None:
     parser.add_argument("--port-file", type=Path, required=True)
     parser.add_argument("--log", required=True)
     parser.add_argument("--latency", type=float, default=0.0)
-    parser.add_argument("--places", type=int, default=10_000)
-    parser.add_argument("--faults", action="store_true", help="some requests fail at first, some judgements for good")
-    parser.add_argument("--prose", action="store_true", help="judges answer prose")
-    parser.add_argument("--broken-after", type=int, help="every request after so many is refused")
-    parser.add_argument("--broken-status", type=int, default=400, help="with this status")
+    parser.add_argument("--slots", type=int, default=10_000)
+    parser.add_argument(
+        "--faults", action="store_true", help="some requests fail temporarily, some judgements permanently"
+    )
+    parser.add_argument("--prose", action="store_true", help="judges answer with prose")
+    parser.add_argument("--broken-after", type=int, help="number of requests after which all are refused")
+    parser.add_argument("--broken-status", type=int, default=400, help="HTTP status of refused requests")
     arguments = parser.parse_args()
     script = Script(arguments)
     server = await asyncio.start_server(lambda r, w: serve(script, r, w), "127.0.0.1", 0, limit=2**24, backlog=512)
@@ -214,17 +216,17 @@ def scripted(
     folder: Path,
     *,
     latency: float = 0.0,
-    places: int = 10_000,
+    slots: int = 10_000,
     faults: bool = False,
     prose: bool = False,
     broken_after: int | None = None,
     broken_status: int = 400,
 ) -> Iterator[tuple[str, Path]]:
-    """Starts the server; gives its URL and its log (`digest outcome`, a line an attempt)."""
+    """Starts the server; yields its URL and its log (`digest outcome`, one line per attempt)."""
     folder.mkdir(parents=True, exist_ok=True)
     port_file, log = folder / "port", folder / "requests.log"
     command = [sys.executable, __file__, "--port-file", str(port_file), "--log", str(log)]
-    command += ["--latency", str(latency), "--places", str(places), *(["--faults"] if faults else [])]
+    command += ["--latency", str(latency), "--slots", str(slots), *(["--faults"] if faults else [])]
     command += ["--prose"] if prose else []
     command += ["--broken-status", str(broken_status)]
     command += [] if broken_after is None else ["--broken-after", str(broken_after)]

@@ -63,7 +63,7 @@ def test_hostile_names_are_text_in_the_terminal(tmp_path: Path) -> None:
 
 
 def test_a_run_that_cannot_be_shown_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    for results, said in ((None, "holds no results.json"), ({"played": {}}, "older her_hf")):
+    for results, said in ((None, "has no results.json"), ({"played": {}}, "older her_hf")):
         if results is not None:
             write_json(tmp_path / "results.json", results)
         done = CliRunner().invoke(app, ["eval", "show", str(tmp_path), "--no-open"])

@@ -102,7 +102,7 @@ def test_command() -> None:
     assert result.exit_code == 0, result.output
     for part in ("The Salt Ferry", "branch 0 leaves", "sees trunk", "<system_thinking>", "times fewer"):
         assert part in result.output.replace("\n", " ") or part in result.output
-    ordinary = run(str(FIXTURES / "tokenizers" / "qwen3"), str(SCENES), "--per-reply", "--no-trunk")
+    ordinary = run(str(FIXTURES / "tokenizers" / "qwen3"), str(SCENES), "--no-one-pass", "--no-trunk")
     assert ordinary.exit_code == 0 and ordinary.output.count("Row ") >= result.output.count("Row ")
 
 

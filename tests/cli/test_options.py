@@ -14,6 +14,7 @@ from typer.core import TyperGroup, TyperOption
 from typer.main import get_command
 from typer.testing import CliRunner
 
+import her_hf
 from her_hf.cli import evaluate
 from her_hf.cli.main import COMMANDS, app
 from her_hf.cli.options import Calls, Group, ModelReference, Output, Seed, with_options
@@ -100,7 +101,7 @@ def test_no_resume_refuses_a_folder_that_holds_a_run(tmp_path: Path) -> None:
     Output(tmp_path, resume=False).refuse_a_run()
     (tmp_path / "run.json").write_text("{}")
     Output(tmp_path).refuse_a_run()
-    with pytest.raises(FileExistsError, match="holds a run already"):
+    with pytest.raises(FileExistsError, match="already has a run"):
         Output(tmp_path, resume=False).refuse_a_run()
 
 
@@ -200,3 +201,8 @@ def test_chat_says_what_the_shared_options_say() -> None:
 
 def test_calls_are_what_the_options_say() -> None:
     assert Calls(concurrency=2).concurrency == 2
+
+
+def test_the_version_is_printed() -> None:
+    said = CliRunner().invoke(app, ["--version"])
+    assert (said.exit_code, said.output) == (0, f"her_hf {her_hf.__version__}\n")

@@ -185,7 +185,7 @@ def test_form_of_other_things_does_not_compare(tmp_path: Path) -> None:
     measured(scenes, lambda _: GOOD.format("Ann"), tmp_path / "asked")
     changed = [one.model_copy(update={"scenario": "It rains."}) for one in scenes]
     measured(changed, lambda _: BAD, tmp_path / "changed")
-    with pytest.raises(OtherMeasureError, match=r"2 of 2 shared scenes, such as .* have another text"):
+    with pytest.raises(OtherMeasureError, match=r"2 of 2 shared scenes, such as .* have different texts"):
         compare_runs(tmp_path / "asked", tmp_path / "changed")
     turn = {"name": "Ann", "text": "Tea?", "raw": GOOD.format("Ann"), "origin": "model"}
     rows = [{"key": list(one.key), "turns": [turn, turn], "ended_by": "rounds"} for one in scenes]
@@ -195,7 +195,7 @@ def test_form_of_other_things_does_not_compare(tmp_path: Path) -> None:
         compare_runs(tmp_path / "asked", a)
     tests = compare_runs(a, b, resamples=20)["tests"]
     assert tests["well_formed"]["pairs"] == 4 and tests["leak"]["pairs"] == tests["knows_secret"]["pairs"] == 0
-    with pytest.raises(ValueError, match="holds no reply"):
+    with pytest.raises(ValueError, match="has no reply"):
         compare_runs(a, folder(tmp_path / "none", form_results([], {}, expected=2)))
 
 
@@ -247,20 +247,20 @@ def test_a_score_that_nobody_has_is_no_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"judge_thoughts": "her"}, "judge_thoughts differs ('coser' against 'her')"),
-        ({"judges": ("judge-b",)}, "judges differs ('judge-a' (template None) against 'judge-b' (template None))"),
+        ({"judge_thoughts": "her"}, "judge_thoughts differs ('coser' and 'her')"),
+        ({"judges": ("judge-b",)}, "judges differs ('judge-a' (template None) and 'judge-b' (template None))"),
         ({"judges": ("judge-a", "judge-b")}, "judges differs"),
     ],
 )
 def test_runs_that_were_judged_differently_are_refused(tmp_path: Path, changes: Row, said: str) -> None:
     a, b = folder(tmp_path / "a", coser_run(4)), folder(tmp_path / "b", coser_run(4, **changes))
-    with pytest.raises(OtherMeasureError, match="do not compare") as error:
+    with pytest.raises(OtherMeasureError, match="not comparable") as error:
         compare_runs(a, b)
     assert said in str(error.value) and "--force" in str(error.value)
     forced = compare_runs(a, b, resamples=100, force=True)
     assert said in forced["objections"][0] and forced["tests"]["SC"]["pairs"] > 0
     shown = CliRunner().invoke(app, [str(a), str(b), "--resamples", "100", "--force"])
-    assert shown.exit_code == 0 and "Compared all the same" in shown.output
+    assert shown.exit_code == 0 and "Compared because of --force" in shown.output
 
 
 def test_the_order_of_judges_does_not_matter(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_other_settings_are_told_but_do_not_refuse(tmp_path: Path) -> None:
 def test_scenes_with_another_text_are_refused(tmp_path: Path) -> None:
     a = folder(tmp_path / "a", coser_run(4), texts={})
     b = folder(tmp_path / "b", coser_run(4), texts={2: "changed"})
-    with pytest.raises(OtherMeasureError, match=r"1 of 4 shared scenes, such as .* have another text"):
+    with pytest.raises(OtherMeasureError, match=r"1 of 4 shared scenes, such as .* have different texts"):
         compare_runs(a, b)
 
 
@@ -306,18 +306,18 @@ def test_seeds_are_paired_with_the_mean_over_their_runs(tmp_path: Path) -> None:
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     a = folder(tmp_path / "a", coser_run(4))
-    with pytest.raises(FileNotFoundError, match=r"holds no results\.json"):
+    with pytest.raises(FileNotFoundError, match=r"has no results\.json"):
         compare_runs(a, tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="played, but not judged"):
+    with pytest.raises(ValueError, match="dialogues were not judged"):
         compare_runs(a, folder(tmp_path / "played", coser_run(4, judged=False)))
-    with pytest.raises(ValueError, match=r"evaluation 'coser' and .* of 'minimax'"):
+    with pytest.raises(ValueError, match=r"run of 'coser' and .* of 'minimax'"):
         compare_runs(a, folder(tmp_path / "seeds", minimax_run(2)))
     with pytest.raises(ValueError, match="share no scene"):
         compare_runs(a, folder(tmp_path / "others", coser_run(4, books=("Another",))))
     for name, text in (("broken", '{"settings"'), ("list", "[]"), ("other", '{"settings": {}}')):
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(text, encoding="utf-8")
-        with pytest.raises(ValueError, match=r"is no JSON|holds no results of|must hold an object"):
+        with pytest.raises(ValueError, match=r"is not JSON|has no results of|must be a JSON object"):
             compare_runs(a, tmp_path / name)
 
 

@@ -85,7 +85,7 @@ def test_scores_and_tables_are_those_of_the_results(tmp_path: Path) -> None:
         book: len([at for at in range(24) if BOOKS[at % len(BOOKS)] == book]) for book in BOOKS
     }
     published = [row for row in found if row.startswith("Published")]
-    assert len(published) == 1 and "do not compare" in found[published[0]] and "HER-RL" in found[published[0]]
+    assert len(published) == 1 and "not comparable" in found[published[0]] and "HER-RL" in found[published[0]]
     assert not any("HER-RL" in text for title, text in found.items() if title not in published)
     assert is_plot(tmp_path / "scores.png") and is_plot(tmp_path / "by_tag.png")
 
@@ -95,7 +95,7 @@ def test_the_head_says_who_judged_and_what_judges_saw(tmp_path: Path, thoughts: 
     head = sections(
         write_coser_report(coser_run(4, judges=("judge-a", "judge-b"), judge_thoughts=thoughts), tmp_path)
     )[""]
-    assert f"Inner thoughts were **{said}**" in head and f"({other}) do not compare" in head
+    assert f"Inner thoughts were **{said}**" in head and f"({other}) are not comparable" in head
     assert "**her-sft-32b** played" in head and "**judge-a**, **judge-b**" in head
 
 
@@ -115,8 +115,8 @@ def test_nothing_missing_and_one_judge_are_said(tmp_path: Path) -> None:
     results = coser_run(2, seed=3, tags=("",))
     assert not results["missing"]["missing"]
     found = sections(write_coser_report(results, tmp_path))
-    assert "No judgement is missing: all 8 are there." in found[""]
-    assert "No scene was judged twice" in found["Agreement between judges"]
+    assert "None of 8 judgements is missing." in found[""]
+    assert "no scene was judged more than once" in found["Agreement between judges"]
     assert not {"By tag", "Failures"} & found.keys() and not (tmp_path / "by_tag.png").exists()
 
 
@@ -167,11 +167,11 @@ def test_a_scene_that_only_some_judges_scored_does_not_jump_to_theirs(tmp_path: 
 
 def test_a_run_that_was_only_played_has_no_scores(tmp_path: Path) -> None:
     found = sections(write_coser_report(coser_run(6, judged=False), tmp_path))
-    assert "Nothing was judged, so there are no scores." in found[""] and "--judge-only" in found[""]
+    assert "There are no scores, because nothing was judged." in found[""] and "--judge-only" in found[""]
     assert list(found)[1:] == [
         "Dual-layer form",
         "Overlap with the original",
-        "How the scenes went",
+        "Simulation",
         "Settings",
         "Run",
         "How to reproduce",
@@ -184,12 +184,12 @@ def test_form_and_next_speaker_are_shown(tmp_path: Path) -> None:
     results = coser_run(6)
     found = sections(write_coser_report(results, tmp_path))
     form = {row[0]: row[1] for row in cells(found["Dual-layer form"])}
-    assert form["own thinking reached speech"] == f"{results['figures']['form']['leaks']['spoken_thoughts']:.1%}"
+    assert form["own thinking leaked into speech"] == f"{results['figures']['form']['leaks']['spoken_thoughts']:.1%}"
     assert next(value for name, value in form.items() if name.startswith("well-formed")) != "0.0%"
-    went = {row[0]: row[1] for row in cells(found["How the scenes went"])}
+    events = {row[0]: row[1] for row in cells(found["Simulation"])}
     named, drawn = (results["counts"][f"next_speaker_{way}"] for way in ("named", "drawn"))
-    assert went["next speaker named by the model"] == f"{named} ({named / (named + drawn):.1%})"
-    assert went["next speaker drawn by lot, as the answer named none"] == str(drawn)
+    assert events["next speaker named by the model"] == f"{named} ({named / (named + drawn):.1%})"
+    assert events["next speaker drawn at random, as the answer named none"] == str(drawn)
 
 
 def test_weak_and_absent_scores_are_shown_as_they_are(tmp_path: Path) -> None:
@@ -212,12 +212,15 @@ def test_dialogues_of_unknown_origin(tmp_path: Path) -> None:
     results = coser_results([scene], [dialogue_row(scene, random.Random(0), {})], None, {})
     found = sections(write_coser_report(results, tmp_path))
     assert "a model that is not recorded" in found[""] and "Not recorded" in found["Settings"]
-    assert "no command can be given" in found["How to reproduce"]
+    assert "the settings of the dialogues are not recorded" in found["How to reproduce"]
 
 
 def test_a_run_of_which_nothing_could_be_played(tmp_path: Path) -> None:
     found = sections(write_coser_report(coser_run(3, broken=3), tmp_path))
-    assert "12 of 12 judgements are missing (100.0%)" in found[""] and "nothing to measure" in found["Dual-layer form"]
+    assert (
+        "12 of 12 judgements are missing (100.0%)" in found[""]
+        and "no reply of a character" in found["Dual-layer form"]
+    )
     assert [row[1].strip("*") for row in cells(found["Scores"])] == ["–"] * 5
     assert cells(found["Overlap with the original"]) == [["–", "–"]] and len(cells(found["Failures"])) == 3
     assert is_plot(tmp_path / "scores.png") and not (tmp_path / "by_tag.png").exists()
@@ -278,7 +281,7 @@ def test_a_long_text_is_cut() -> None:
 def test_a_minimax_report(tmp_path: Path) -> None:
     results = minimax_run(6, broken=2)
     found = sections(write_minimax_report(results, tmp_path))
-    assert "scale of our own" in found[""] and "never with published values" in found[""]
+    assert "scale of their own" in found[""] and "not with published values" in found[""]
     assert f"{results['missing']['missing']} of 90 judgements are missing" in found[""]
     scores = {row[0].strip("*"): row[2].strip("*") for row in cells(found["Scores"])}
     assert scores["Overall"] == f"{results['figures']['scores']['overall']:.2f}"
@@ -298,7 +301,7 @@ def test_a_minimax_report(tmp_path: Path) -> None:
 
 def test_a_minimax_run_that_was_only_played_or_never_well(tmp_path: Path) -> None:
     played = sections(write_minimax_report(minimax_run(2, judged=False), tmp_path / "played"))
-    assert "Nothing was judged" in played[""] and "Scores" not in played and "Published" not in "".join(played)
+    assert "nothing was judged" in played[""] and "Scores" not in played and "Published" not in "".join(played)
     assert not list((tmp_path / "played").glob("*.png"))
     broken = sections(write_minimax_report(minimax_run(1, runs=1, broken=1), tmp_path / "broken"))
     assert cells(broken["Scores"])[0][2] == "**–**" and "5 of 5 judgements are missing (100.0%)" in broken[""]

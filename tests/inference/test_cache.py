@@ -28,7 +28,7 @@ def batch(*prompts: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
 
 def generate(model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: Any) -> list[list[int]]:
     options = {"max_new_tokens": 300, "do_sample": False, "pad_token_id": PAD, "eos_token_id": None}
-    out = model.generate(input_ids=ids, attention_mask=mask, past_key_values=cache, **options)
+    out = model.generate(input_ids=ids, attention_mask=mask, cache=cache, **options)
     return out.tolist()
 
 

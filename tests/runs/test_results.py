@@ -62,9 +62,9 @@ def changed(change: Callable[[Row], object]) -> Row:
     [
         (
             lambda row: row.pop("version"),
-            r"older her_hf, before results had a version\. Run its .* another run, .* another --out",
+            r"no version: an older her_hf wrote it\. Run its .* another run, .* another --out",
         ),
-        (lambda row: row.update(version=2), r"has version 2, this her_hf reads version 1\. Read it with the her_hf"),
+        (lambda row: row.update(version=2), r"must have version 1, got 2\. Read it with the her_hf"),
         (lambda row: row.update(evaluation="gca"), r"evaluation must be one of \['coser', .* got 'gca'"),
         (
             lambda row: row["counts"].update(replies="six"),
@@ -122,19 +122,19 @@ def test_no_field_may_be_absent(name: str, tmp_path: Path) -> None:
 
 
 def test_another_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"holds no results\.json: name the --out folder"):
+    with pytest.raises(FileNotFoundError, match=r"has no results\.json: name the --out folder"):
         read_results(tmp_path)
     write_json(tmp_path / RESULTS, {"commit": "0f", "precision": "float32"})  # of a training
-    with pytest.raises(ValueError, match="holds no results of her-hf eval coser or her-hf eval minimax"):
+    with pytest.raises(ValueError, match="has no results of her-hf eval coser or her-hf eval minimax"):
         read_results(tmp_path)
     write_json(tmp_path / RESULTS, [1])
-    with pytest.raises(ValueError, match="must hold an object, got list"):
+    with pytest.raises(ValueError, match="must be a JSON object, got list"):
         read_results(tmp_path)
     (tmp_path / RESULTS).write_text('{"version": 1, "evalu', encoding="utf-8")
-    with pytest.raises(ValueError, match="is no JSON"):
+    with pytest.raises(ValueError, match="is not JSON"):
         read_results(tmp_path)
     write_results(tmp_path, form_run())
-    with pytest.raises(ValueError, match="is of the evaluation 'form', not of 'reward': name a folder of that one"):
+    with pytest.raises(ValueError, match="must have results of 'reward', got 'form': name the --out folder"):
         read_results(tmp_path, "reward")
 
 

@@ -702,7 +702,7 @@ def test_what_lies_among_cards_is_named(tmp_path: Path, caplog: pytest.LogCaptur
     write(tmp_path / "log.jsonl", json.dumps({"messages": [{"role": "user", "content": "Late?"}]}))
     assert [scene.book for scene in load_scenes(tmp_path)] == ["Ada", "Bea"]
     for words in (
-        "portrait.png: is a picture without",
+        "portrait.png: is an image without",
         "lore.json, line 1: is a lorebook",
         "settings.json, line 1: is of an unknown",
         "list.json: 2 bad rows",
@@ -714,7 +714,7 @@ def test_what_lies_among_cards_is_named(tmp_path: Path, caplog: pytest.LogCaptur
     write(tmp_path / "Cor.json", {"name": "Cor", "first_mes": 3})
     with pytest.raises(SceneError, match=r"Cor\.json, line 1, field 'first_mes'"):
         load_scenes(tmp_path)
-    with pytest.raises(SceneError, match="is a picture without a character card"):
+    with pytest.raises(SceneError, match="is an image without a character card"):
         load_scenes(tmp_path / "portrait.png")
 
 

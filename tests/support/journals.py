@@ -22,7 +22,10 @@ def check_refusals(file: Path, start: Callable[[], object], *, needs: str) -> No
     first, second, *rest = whole.splitlines(keepends=True)
     row: dict[str, Any] = json.loads(second)
     older = {name: value for name, value in row.items() if name != needs}
-    for changed, said in ((older, f"{needs}: Field required"), ({**row, "settings": "0" * 64}, "is of another run")):
+    for changed, said in (
+        (older, f"{needs}: Field required"),
+        ({**row, "settings": "0" * 64}, "belongs to another run"),
+    ):
         file.write_bytes(b"".join([first, json.dumps(changed, ensure_ascii=False).encode() + b"\n", *rest]))
         before = file.read_bytes()
         with pytest.raises(ValueError) as refused:

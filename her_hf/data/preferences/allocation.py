@@ -88,10 +88,7 @@ def allocate(
     Raises:
         `ValueError`: If a share is negative, all are 0, a set is unknown, or another value is out of range.
     """
-    if set(shares) - set(SETS) or min(shares.values(), default=0) < 0 or not any(shares.values()):
-        raise ValueError(
-            f"shares must name some of {list(SETS)}, with values from 0 up that are not all 0, got {dict(shares)}"
-        )
+    check_shares(shares)
     if not 0.5 <= max_length_bias <= 1:
         raise ValueError(f"max_length_bias must be from 0.5 to 1, got {max_length_bias}")
     if both_share is not None and not 0 <= both_share <= 1:
@@ -247,6 +244,18 @@ def _kind(pair: Pair) -> tuple[bool, bool, bool, str]:
     """Sorts ties last, so that they do not interrupt the alternation of positions."""
     bucket = pair.extra["bucket"]
     return pair.label == "tie", bucket in ("cand_1", "cand_2"), bucket == pair.label, str(longer_wins(pair))
+
+
+def check_shares(shares: Mapping[str, float]) -> None:
+    """Refuses shares that no allocation can have.
+
+    Raises:
+        `ValueError`: If a set is unknown, a value is negative, or all are 0.
+    """
+    if set(shares) - set(SETS) or min(shares.values(), default=0) < 0 or not any(shares.values()):
+        raise ValueError(
+            f"shares must name some of {list(SETS)}, with values from 0 up that are not all 0, got {dict(shares)}"
+        )
 
 
 def read_shares(text: str) -> dict[str, float]:

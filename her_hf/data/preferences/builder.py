@@ -32,7 +32,7 @@ from her_hf.scenes import Scene
 from her_hf.scoring.missing import Missing
 from her_hf.settings import setting
 
-from .allocation import BOTH_SHARE, MAX_LENGTH_BIAS, SETS, Allocated, allocate, read_shares
+from .allocation import BOTH_SHARE, MAX_LENGTH_BIAS, SETS, Allocated, allocate, check_shares, read_shares
 from .candidates import Moment, Policy, moments_of, sample_candidates
 from .pairing import Candidate, bucket_of, kept_because, pairs_of, read_candidate
 from .report import candidate_counts, judged_counts, missing_shares, render_report
@@ -77,6 +77,9 @@ class PairSettings:
         BOTH_SHARE, help="Share of rm_sft in which both sides win principles.", min=0, max=1
     )
     seed: int = setting(42, help="Every call derives its own seed from this.")
+
+    def __post_init__(self) -> None:
+        check_shares(read_shares(self.shares))
 
 
 @dataclass

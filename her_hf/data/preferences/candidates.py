@@ -79,6 +79,8 @@ class PolicySettings(ActorSettings):
     def __post_init__(self) -> None:
         if self.candidates < 2:
             raise ValueError(f"a pair needs two candidates: candidates must be at least 2, got {self.candidates}")
+        if not self.temperature:
+            raise ValueError(f"candidates must differ: temperature must be above 0, got {self.temperature}")
 
     def as_dict(self) -> dict[str, Any]:
         """What determines a candidate besides model and turn."""

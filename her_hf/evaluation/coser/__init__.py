@@ -1,1 +1,1 @@
-"""CoSER's given-circumstance acting from scenes to a report."""
+"""The CoSER evaluation (given-circumstance acting), from scenes to a report."""

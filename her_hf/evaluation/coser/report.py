@@ -1,4 +1,4 @@
-"""The report of CoSER's evaluation: every number from `results.json`, the plots beside it."""
+"""The report of the CoSER evaluation; every number comes from `results.json`."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ def write_coser_report(results: Results, out: Path) -> Path:
         out (`Path`): Folder of the report.
 
     Returns:
-        `Path`: The report. Of a run that was not judged it has no scores, and says so.
+        `Path`: The report. Without judgements it has no scores and says so.
     """
     out.mkdir(parents=True, exist_ok=True)
     judged: list[Section] = []
-    told: list[Section] = []
+    details: list[Section] = []
     if is_judged(results):
         draw_scores(results, out / "scores.png")
         draw_by_tag(results, out / "by_tag.png")
         judged = [missing_first, _scores, _by_judge, _by_tag, _by_book, _flaws]
-        told = [_agreement, _coser_missing, _coser_published]
+        details = [_agreement, _coser_missing, _coser_published]
     return write_report(
         results,
         out,
         opening=[_coser_head, *judged],
-        closing=[*told, _form, _overlap, _coser_played, _coser_failures, _coser_commands],
+        closing=[*details, _form, _overlap, _coser_played, _coser_failures, _coser_commands],
         transcripts=coser_transcripts(results, out),
     )
 
@@ -72,8 +72,8 @@ def _coser_head(results: Results) -> str:
     lines = [
         f"# CoSER, given-circumstance acting: {actor}",
         f"**{actor}** played every character of {counted(played['scenes'], 'scene')}{spoken}: "
-        f"{counted(played['character_turns'], 'turn')} by characters, {played['turns']:,} with Environment's; at most "
-        f"{escape(settings.get('rounds', '?'))} turns a scene, spoken to in the style "
+        f"{counted(played['character_turns'], 'turn')} by characters, {played['turns']:,} including Environment; at "
+        f"most {escape(settings.get('rounds', '?'))} turns per scene, prompt style "
         f"“{escape(settings.get('style', '?'))}”. Environment: {name_of(settings.get('environment'))}. Next speaker: "
         f"{name_of(settings.get('next_speaker'))}.",
     ]
@@ -81,36 +81,36 @@ def _coser_head(results: Results) -> str:
         return "\n\n".join([*lines, NOT_JUDGED])
     samples = counted(int(settings.get("judge_samples", 1)), "judgement")
     judges = ", ".join(f"**{name_of(judge)}**" for judge in settings.get("judges", ()))
-    lines.append(f"Judged by {judges or 'unknown judges'}, {samples} each of every scene in every dimension.")
+    lines.append(f"Judges: {judges or 'not recorded'}, each with {samples} per scene and dimension.")
     return "\n\n".join([*lines, _thoughts(settings)])
 
 
 def _thoughts(settings: Results) -> str:
     if settings.get("judge_thoughts", "coser") == "her":
         return (
-            "Inner thoughts were **kept** in both conversations that the judge read, as HER does. Scores of runs that "
-            "remove them (CoSER) do not compare with these."
+            "Inner thoughts were **kept** in both conversations shown to the judge, as in HER. Scores of runs that "
+            "remove them (CoSER) are not comparable with these."
         )
     return (
-        "Inner thoughts were **removed** from both conversations that the judge read, as CoSER does. Scores of runs "
-        "that keep them (HER) do not compare with these."
+        "Inner thoughts were **removed** from both conversations shown to the judge, as in CoSER. Scores of runs that "
+        "keep them (HER) are not comparable with these."
     )
 
 
 def _scores(results: Results) -> str:
     scores, intervals = results["figures"]["scores"], results["intervals"]
-    there, absent = results["counts"]["judged"]["scored"], results["counts"]["judged"]["unscored"]
+    scored, unscored = results["counts"]["judged"]["scored"], results["counts"]["judged"]["unscored"]
     rows: list[list[object]] = [
-        [f"{name} ({code})", points(scores[code]), interval(intervals[code]), there[code], absent[code]]
+        [f"{name} ({code})", points(scores[code]), interval(intervals[code]), scored[code], unscored[code]]
         for code, name in DIMENSIONS.items()
     ]
     rows.append(["**Average**", f"**{points(scores['avg'])}**", interval(intervals["avg"]), "", ""])
     return (
-        "## Scores\n\nFrom 0 to 100, higher is better. A dimension's score is the mean over the scenes that have one; "
-        "the average is the mean of the four dimensions. Intervals: 95% percentile bootstrap over scenes; they say "
-        "how much hangs on the choice of scenes, not whether the judge is right.\n\n"
-        + table(["dimension", "score", "95% interval", "scenes", "without a score"], rows)
-        + "\n\n![Scores with intervals; published ones in a panel of their own](scores.png)"
+        "## Scores\n\nFrom 0 to 100, higher is better. The score of a dimension is the mean over scored scenes; the "
+        "average is the mean of the four dimensions. Intervals: 95% percentile bootstrap over scenes. They express "
+        "the uncertainty due to the choice of scenes, not that of the judge.\n\n"
+        + table(["dimension", "score", "95% interval", "scenes scored", "scenes unscored"], rows)
+        + "\n\n![Scores with intervals; published scores in a separate panel](scores.png)"
     )
 
 
@@ -122,15 +122,14 @@ def _by_judge(results: Results) -> str:
     together = {"scores": results["figures"]["scores"], "cases": judged["scored"], "missing": judged["unscored"]}
     rows = [_group_row("all judges", together), *(_group_row(judge, found) for judge, found in judges.items())]
     return (
-        "## By judge\n\nA scene's score in a dimension is the mean over judges, and there is one only where **all** "
-        "of them scored it (each by at least one of its samples): judges are not equally harsh, so a mean of those "
-        "that happened to answer would jump to theirs. Scenes left out because only some of the judges scored them: "
-        f"{left_out}. A judge's own scores are over all scenes that it scored.\n\n"
-        + table(["judge", *_GROUP_HEAD], rows)
+        "## By judge\n\nThe score of a scene in a dimension is the mean over judges. It requires **all** judges (each "
+        "with at least one sample), because judges differ in severity, so a mean over only some of them would be "
+        f"biased. Scenes excluded because only some judges scored them: {left_out}. The scores of a single judge are "
+        "over all scenes that it scored.\n\n" + table(["judge", *_GROUP_HEAD], rows)
     )
 
 
-_GROUP_HEAD = ("scenes", *DIMENSIONS, "average", "scores missing")
+_GROUP_HEAD = ("scenes", *DIMENSIONS, "average", "missing scores")
 
 
 def _by_tag(results: Results) -> str:
@@ -149,7 +148,7 @@ def _by_book(results: Results) -> str:
 
 
 def _flaws(results: Results) -> str:
-    """How many flaws there are, by kind and severity."""
+    """Counts of flaws by type and severity."""
     found = results["counts"]["judged"]["flaws"]
     severities = sorted({size for kinds in found.values() for counts in kinds.values() for size in counts}, key=float)
     rows = [
@@ -157,12 +156,11 @@ def _flaws(results: Results) -> str:
         for code, kinds in found.items()
         for kind, counts in kinds.items()
     ]
-    title = "## Flaws by kind and severity"
+    title = "## Flaws by type and severity"
     if not rows:
-        return f"{title}\n\nNo judge found a flaw."
-    return (
-        f"{title}\n\nOf all judges and samples together; severities are the judge's, 1 where it gave none.\n\n"
-        + folded(["", "kind", *severities, "all"], rows)
+        return f"{title}\n\nNone."
+    return f"{title}\n\nOver all judges and samples; a flaw without a severity counts as 1.\n\n" + folded(
+        ["dimension", "type", *severities, "total"], rows
     )
 
 
@@ -177,8 +175,8 @@ def _agreement(results: Results) -> str:
     title = "## Agreement between judges\n\n"
     if found is None:
         return (
-            f"{title}No scene was judged twice, so nobody can tell how far judges would agree. Several judges "
-            "(`--judge` again) or several samples (`--judge-samples`) would show it."
+            f"{title}Not available: no scene was judged more than once. Agreement requires several judges (repeat "
+            "`--judge`) or several samples (`--judge-samples`)."
         )
     rows = [
         [
@@ -190,8 +188,8 @@ def _agreement(results: Results) -> str:
     ]
     return (
         f"{title}Scores by {'; '.join(map(escape, found['raters']))}. Krippendorff's alpha (interval level): 1 is "
-        "full agreement, 0 is chance. A dash: not defined, because no scene was scored twice, or all got the same "
-        "score.\n\n" + table(["dimension", "alpha", "mean difference of two scores (points)"], rows)
+        "full agreement, 0 is chance. A dash: undefined, because no scene has two scores, or all scores are "
+        "equal.\n\n" + table(["dimension", "alpha", "mean absolute difference (points)"], rows)
     )
 
 
@@ -201,19 +199,19 @@ def _coser_missing(results: Results) -> str:
     return missing_section(
         results,
         *([by_dimension] if missing["missing"] else []),
-        f"Of those that are there, {judged['repaired']:,} came as JSON that had to be repaired. Of their flaws "
-        f"{judged['flaws_without_severity']:,} had no severity and counted 1, and "
-        f"{judged['flaws_of_another_type']:,} were of a type that was not asked for and counted all the same.",
+        f"Of the judgements received, {judged['repaired']:,} needed a repair of their JSON. Of their flaws, "
+        f"{judged['flaws_without_severity']:,} had no severity and counted as 1, and "
+        f"{judged['flaws_of_another_type']:,} had a type that is not in the rubric and counted as well.",
     )
 
 
 def _coser_published(results: Results) -> str:
     rows = [[escape(row.model), *(f"{score:.2f}" for score in row.coser)] for row in PUBLISHED]
     return (
-        "## Published results: another judge, another protocol\n\n"
-        f"Copied from the paper ({SOURCE}), **not measured here**. Its judge, prompts and limits are not those of "
-        "this run, and its released code keeps inner thoughts, so **absolute values do not compare**. Only runs with "
-        "the same scenes, judges and settings do: `her-hf eval compare`.\n\n"
+        "## Published results: different judge and protocol\n\n"
+        f"From the paper ({SOURCE}), **not measured here**. Its judge, prompts and limits differ from this run, and "
+        "its released code keeps inner thoughts, so **absolute values are not comparable**. Only runs with the same "
+        "scenes, judges and settings are: `her-hf eval compare`.\n\n"
         + table(["model (published)", "average", *CoserScores._fields[1:]], rows)
     )
 
@@ -221,35 +219,36 @@ def _coser_published(results: Results) -> str:
 def _form(results: Results) -> str:
     form, title = results["figures"]["form"], "## Dual-layer form"
     if form is None:
-        return f"{title}\n\nNo reply of a character came from a model, so there is nothing to measure."
-    said = f"Of {counted(form['replies'], 'reply', 'replies')} by characters; no judge is needed."
+        return f"{title}\n\nNot available: no reply of a character came from a model."
+    basis = f"Over {counted(form['replies'], 'reply', 'replies')} of characters; computed without a judge."
     if results["settings"].get("style", "her") != "her":
-        said += " This style asks for no system thinking, and without it no reply counts as well-formed."
+        basis += " This prompt style does not request system thinking, and without it no reply is well-formed."
     issues = ", ".join(f"{escape(issue)} {count}" for issue, count in form["issues"].items())
     return "\n\n".join(
-        [title, said, table(["figure", "value"], _form_rows(form)), f"Replies with each issue: {issues or 'none'}."]
+        [title, basis, table(["figure", "value"], _form_rows(form)), f"Replies with each issue: {issues or 'none'}."]
     )
 
 
 def _form_rows(form: Results) -> list[list[object]]:
     patterns, leaks = form["patterns"], form["leaks"]
     lengths = [
-        [f"characters a turn, {layer.replace('_', ' ')}", f"{size:,.0f}"] for layer, size in form["characters"].items()
+        [f"characters per turn, {layer.replace('_', ' ')}", f"{size:,.0f}"]
+        for layer, size in form["characters"].items()
     ]
     return [
         [
-            "well-formed (one closed system block, own label, something visible, no issue, ended)",
+            "well-formed (one closed system block, own label, visible text, no issue, end-of-turn token)",
             percent(form["well_formed"]),
         ],
-        ["in role (own label, speaks for nobody else)", percent(form["own_role"])],
-        ["ended by the model itself", percent(form["ended"])],
-        ["something that others can see", percent(form["visible"])],
-        ["a leak of either kind", percent(form["leak_rate"])],
-        ["own thinking reached speech", percent(leaks["spoken_thoughts"])],
-        ["another's thought was known", percent(leaks["known_secrets"])],
+        ["in role (own label, no other speaker)", percent(form["own_role"])],
+        ["with end-of-turn token", percent(form["ended"])],
+        ["visible to others", percent(form["visible"])],
+        ["leak of either kind", percent(form["leak_rate"])],
+        ["own thinking leaked into speech", percent(leaks["spoken_thoughts"])],
+        ["uses another's thought", percent(leaks["known_secrets"])],
         ["distinct patterns (T role thinking, A action, S speech)", patterns["distinct"]],
-        ["commonest pattern", f"{escape(patterns['top']) or '–'}, {percent(patterns['top_share'])}"],
-        ["entropy of patterns, nats", figure(patterns["entropy"], ".2f")],
+        ["most frequent pattern", f"{escape(patterns['top']) or '–'}, {percent(patterns['top_share'])}"],
+        ["entropy of patterns (nats)", figure(patterns["entropy"], ".2f")],
         ["Self-BLEU-4 (lower is more varied)", figure(form["self_bleu"], ".4f")],
         *lengths,
     ]
@@ -259,26 +258,30 @@ def _overlap(results: Results) -> str:
     row = [figure(results["figures"]["overlap"][name], ".4f") for name in ("bleu", "rouge_l")]
     return (
         "## Overlap with the original\n\nBLEU (4-gram, unsmoothed) and ROUGE-L against the book's conversation, means "
-        "over scenes, from 0 to 1. A good performance may go its own way, so low values alone are no fault.\n\n"
-        + table(["BLEU", "ROUGE-L"], [row])
+        "over scenes, from 0 to 1. A good performance may deviate from the original, so low values are not "
+        "necessarily a defect.\n\n" + table(["BLEU", "ROUGE-L"], [row])
     )
 
 
 def _coser_played(results: Results) -> str:
     played = results["counts"]
     named, drawn = played["next_speaker_named"], played["next_speaker_drawn"]
-    ends = {"rounds": "at the most turns", "end_chat": "by the next-speaker model", "failed": "by a failure"}
+    ends = {
+        "rounds": "at the maximum number of turns",
+        "end_chat": "by the next-speaker model",
+        "failed": "by a failure",
+    }
     rows: list[list[object]] = [
         *([f"scenes that ended {ends.get(end, escape(end))}", count] for end, count in played["ended_by"].items()),
         ["next speaker named by the model", f"{named:,}{f' ({percent(named / (named + drawn))})' if named else ''}"],
-        ["next speaker drawn by lot, as the answer named none", drawn],
-        ["turns without anything visible", played["empty_turns"]],
-        ["calls made again for such a turn", played["asked_again"]],
-        ["turns cut where the model went on as somebody else", played["cut_where_another_speaks"]],
-        ["turns that the model did not end itself", played["not_ended_by_model"]],
-        ["turns left out so that a prompt fits", played["turns_dropped_to_fit"]],
+        ["next speaker drawn at random, as the answer named none", drawn],
+        ["turns without visible text", played["empty_turns"]],
+        ["repeated calls for such a turn", played["asked_again"]],
+        ["turns truncated where the model continued as another speaker", played["cut_where_another_speaks"]],
+        ["turns without an end-of-turn token", played["not_ended_by_model"]],
+        ["turns dropped to fit the context window", played["turns_dropped_to_fit"]],
     ]
-    return "## How the scenes went\n\n" + table(["what", "count"], rows)
+    return "## Simulation\n\n" + table(["event", "count"], rows)
 
 
 def _coser_failures(results: Results) -> str:
@@ -286,7 +289,7 @@ def _coser_failures(results: Results) -> str:
         [*map(escape, row["key"]), escape(row["cause"]), escape(row["detail"], limit=300)]
         for row in results["missing"]["failures"]
     ]
-    return failures_section(counted(len(rows), "scene"), ["book", "i_p", "i_c", "cause", "what was said"], rows)
+    return failures_section(counted(len(rows), "scene"), ["book", "i_p", "i_c", "cause", "detail"], rows)
 
 
 def _coser_commands(results: Results) -> str:

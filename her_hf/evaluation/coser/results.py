@@ -1,4 +1,4 @@
-"""From played dialogues and judgements to `results.json`: pure, so that the same rows give the same results."""
+"""Computes `results.json` from dialogues and judgements: a pure function, so equal rows give equal results."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from ..rows import Row, SceneKey, failure_in, notation_of, scene_key, turns_of
 def coser_results(
     scenes: Sequence[Scene], dialogues: Sequence[Row], judgements: Sequence[Row] | None, settings: Mapping[str, Any]
 ) -> Row:
-    """All figures of one evaluation.
+    """The results of one evaluation.
 
     Args:
-        scenes (`Sequence[Scene]`): What was played.
-        dialogues (`Sequence[dict]`): Rows of `dialogues.jsonl`, one a scene, in the same order.
-        judgements (`Sequence[dict]`, *optional*): Rows of `judgements.jsonl`; `None` if nobody was to judge.
-        settings (`Mapping`): How it was played and judged.
+        scenes (`Sequence[Scene]`): The scenes.
+        dialogues (`Sequence[dict]`): Rows of `dialogues.jsonl`, one per scene, in the same order.
+        judgements (`Sequence[dict]`, *optional*): Rows of `judgements.jsonl`; `None` without judges.
+        settings (`Mapping`): The settings of simulation and judges.
 
     Returns:
         `dict`: The envelope, see [`~her_hf.runs.envelope.CoserResults`]. Without judges it has no scores, and
-            `missing` counts dialogues; else it counts judgements.
+            `missing` counts dialogues; otherwise it counts judgements.
     """
     by_key = {scene.key: scene for scene in scenes}
     whole = [row for row in dialogues if row.get("ended_by") != "failed"]
@@ -92,7 +92,7 @@ def _played(dialogues: Sequence[Row]) -> Row:
 
 
 def _form(dialogues: Sequence[Row], scenes: Mapping[SceneKey, Scene]) -> Row | None:
-    """Figures of the characters' replies that need no judge; `None` without a reply that a model gave."""
+    """Form of the characters' replies; `None` without a reply by a model."""
     found = []
     for row in dialogues:
         scene = scenes[scene_key(row)]
@@ -112,7 +112,7 @@ def _form(dialogues: Sequence[Row], scenes: Mapping[SceneKey, Scene]) -> Row | N
 
 
 def _case(scene: Scene, row: Row, thoughts: str) -> Row:
-    """What is known of one scene before it is judged."""
+    """A scene's case before its scores are added."""
     turns = turns_of(row)
     reference, played = (_text(side, thoughts) for side in (scene.dialogue, turns))
     played_by_models = [turn for turn in row["turns"] if turn.get("origin", "model") == "model"]
@@ -146,7 +146,7 @@ def _raters(judgements: Sequence[Row]) -> list[Rater]:
 
 
 def _scored(judgements: Sequence[Row], character_turns: Mapping[tuple[Any, ...], int]) -> Scored:
-    """The score of each judgement; `None` where it is missing."""
+    """The score of each judgement; `None` if it is missing."""
     scored: Scored = {}
     for row in judgements:
         key = scene_key(row)
@@ -156,10 +156,10 @@ def _scored(judgements: Sequence[Row], character_turns: Mapping[tuple[Any, ...],
 
 
 def _case_scores(scored: Scored, key: SceneKey, raters: Sequence[Rater]) -> Row:
-    """A scene's scores by each judge, and the mean over judges where all of them scored.
+    """A scene's scores by each judge, and the mean over judges if all of them scored it.
 
-    A judge's score is the mean over those of its samples that are there, which are draws of one and the same judge.
-    Judges are not: one is harsher than another, so a mean of those that happened to answer would jump to theirs.
+    A judge's score is the mean over its available samples, which come from one distribution. Judges differ in
+    severity, so a mean over only some of them would be biased towards these.
     """
     judges: dict[str, Row] = {}
     for judge, own in groupby(raters, key=lambda rater: rater[0]):
@@ -187,7 +187,7 @@ def _judged(
     scenes: Mapping[SceneKey, Scene],
     raters: int,
 ) -> Row:
-    """Scores, intervals, tables and counts; a scene that could not be played counts as missing everywhere."""
+    """Scores, intervals, tables and counts; a failed scene counts as missing in all of them."""
     found = {tuple(case["key"]): case for case in cases}
     rows = [found.get(scene_key(row), _UNSCORED) for row in dialogues]
     tables = [{dimension: row[dimension] for dimension in DIMENSIONS} for row in rows]
@@ -214,7 +214,7 @@ def _judged(
 
 
 def _by_judge(cases: Sequence[Row], dialogues: Sequence[Row]) -> dict[str, Any]:
-    """Each judge's own scores over the scenes it scored."""
+    """Each judge's scores over the scenes that it scored."""
     found = {scene_key(case): case["judges"] for case in cases}
     names = list(dict.fromkeys(judge for judges in found.values() for judge in judges))
     tables = {
@@ -228,11 +228,11 @@ def _by_judge(cases: Sequence[Row], dialogues: Sequence[Row]) -> dict[str, Any]:
 
 
 def _judgement_counts(cases: Sequence[Row], dialogues: Sequence[Row], judgements: Sequence[Row], raters: int) -> Row:
-    """What judges said, and what of it is there by a repair or a rule."""
+    """Counts of flaws, and of judgements that needed a repair or a default rule."""
     failed = sum(row.get("ended_by") == "failed" for row in dialogues)
-    there = [row for row in judgements if not row["missing"]]
+    given = [row for row in judgements if not row["missing"]]
     flaws: dict[str, dict[str, Counter[str]]] = {dimension: {} for dimension in DIMENSIONS}
-    for row in there:
+    for row in given:
         for flaw in row["flaws"]:
             kind, severity = str(flaw.get("type") or "(no type)"), format(read_severity(flaw), "g")
             flaws[row["dimension"]].setdefault(kind, Counter())[severity] += 1
@@ -249,18 +249,18 @@ def _judgement_counts(cases: Sequence[Row], dialogues: Sequence[Row], judgements
             + failed * raters
             for dimension in DIMENSIONS
         },
-        "repaired": sum(bool(row.get("repaired")) for row in there),
+        "repaired": sum(bool(row.get("repaired")) for row in given),
         "flaws": {
             dimension: {kind: dict(sorted(counts.items())) for kind, counts in sorted(kinds.items())}
             for dimension, kinds in flaws.items()
         },
-        "flaws_without_severity": sum(row.get("unrated", 0) for row in there),
-        "flaws_of_another_type": sum(row.get("other_types", 0) for row in there),
+        "flaws_without_severity": sum(row.get("unrated", 0) for row in given),
+        "flaws_of_another_type": sum(row.get("other_types", 0) for row in given),
     }
 
 
 def _missing(dialogues: Sequence[Row], judgements: Sequence[Row], raters: int, failures: Sequence[Row]) -> Row:
-    """Judgements that are not there; a scene that failed lacks all of its own."""
+    """Missing judgements; all judgements of a failed scene are missing."""
     causes = Counter(row["missing"]["cause"] for row in judgements if row["missing"])
     if failed := sum(row.get("ended_by") == "failed" for row in dialogues):
         causes["dialogue"] = failed * len(DIMENSIONS) * raters
@@ -268,7 +268,7 @@ def _missing(dialogues: Sequence[Row], judgements: Sequence[Row], raters: int, f
 
 
 def _agreement(scored: Scored, raters: Sequence[Rater], cases: Sequence[Row]) -> Row | None:
-    """How far judges and samples agree on scores; `None` if there is but one."""
+    """Agreement of judges and samples on scores; `None` with fewer than two."""
     if len(raters) < 2:
         return None
     found: Row = {"raters": [f"{judge}, sample {sample + 1}" for judge, sample in raters]}

@@ -1,10 +1,10 @@
-"""CoSER's evaluation from scenes to scores: play, judge, count, and go on after a kill.
+"""The CoSER evaluation: play scenes, judge them, compute scores; an interrupted run resumes.
 
-A scene is judged as soon as it is played, while others are still played.
+A scene is judged as soon as it is played, while other scenes are still being played.
 
-In the output folder: `run.json` and `judging.json` (the settings), `ledger.sqlite` (every answer of a model),
-`dialogues.jsonl`, `judgements.jsonl`, `results.json`, `sessions.jsonl` (one line a start: seconds and tokens spent),
-`notes.json` (what models noted, if anything).
+Output folder: `run.json` and `judging.json` (the settings), `ledger.sqlite` (all answers of models),
+`dialogues.jsonl`, `judgements.jsonl`, `results.json`, `sessions.jsonl` (one line per start: time and tokens),
+`notes.json` (notes of the models, if any).
 """
 
 from __future__ import annotations
@@ -39,16 +39,17 @@ class CoserRun:
     """One evaluation.
 
     Args:
-        scenes (`Sequence[Scene]`): What is played.
+        scenes (`Sequence[Scene]`): The scenes to play.
         out (`Path`): Output folder.
         settings ([`~her_hf.simulation.coser.CoserSettings`]): How scenes are played.
         judging ([`~her_hf.judging.Judging`]): How judges are asked.
-        troupe ([`~her_hf.simulation.coser.Troupe`], *optional*): Who plays; `None` if the dialogues are there already.
-        judges (`Sequence[Caller]`, *optional*): Who judges; none if the dialogues are only to be played.
-        memory (`Callable`, *optional*): Looks up passages of the book for the actor.
-        memory_name (`str`, *optional*, defaults to `"none"`): What it is called in the settings.
-        source, split (`str`, *optional*): Where the scenes come from, for the results.
-        window (`int`, *optional*, defaults to 256): Most scenes in hand at a time, played or judged.
+        troupe ([`~her_hf.simulation.coser.Troupe`], *optional*): The models that play; `None` to judge existing
+            dialogues.
+        judges (`Sequence[Caller]`, *optional*): The judges; empty to play only.
+        memory (`Callable`, *optional*): Retrieves passages of the book for the actor.
+        memory_name (`str`, *optional*, defaults to `"none"`): Its name in the settings.
+        source, split (`str`, *optional*): Source and split of the scenes, for the results.
+        window (`int`, *optional*, defaults to 256): Maximum scenes in progress, played or judged.
         show (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
     """
 
@@ -67,7 +68,7 @@ class CoserRun:
 
 
 async def run_coser(run: CoserRun) -> Row:
-    """Plays what is not played yet, judges what is not judged yet, and writes the results.
+    """Plays and judges the remaining scenes, and writes the results.
 
     Args:
         run ([`CoserRun`]): The evaluation.
@@ -77,17 +78,17 @@ async def run_coser(run: CoserRun) -> Row:
             it has no scores.
 
     Raises:
-        [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
-        `ModelError`: If a model cannot even be asked what it is.
-        `AccessRefused`: If a server refuses the key; what was answered until then is kept.
-        `FileNotFoundError`: If nobody plays and there are no dialogues.
-        `ValueError`: If a scene comes twice, or the dialogues are not of these scenes.
+        [`~her_hf.durable.OtherRunError`]: If the folder has a run with other settings.
+        `ModelError`: If a model cannot be identified.
+        `AccessRefused`: If a server refuses the key; answers until then are kept.
+        `FileNotFoundError`: If there is no troupe and a dialogue is missing.
+        `ValueError`: If a scene is repeated, or a dialogue is not of these scenes.
     """
     clock = Clock()
     keys = [scene.key for scene in run.scenes]
     if len(set(keys)) != len(keys):
         twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise ValueError(f"scenes are known by (book, i_p, i_c), but these keys come more than once: {twice[:5]}")
+        raise ValueError(f"scenes must have distinct keys (book, i_p, i_c); repeated: {twice[:5]}")
     ready = None if run.troupe else _played(run)
     played_by = await _claim_playing(run) if run.troupe else None
     judged_by = await _claim_judging(run) if run.judges else None
@@ -108,7 +109,7 @@ async def _play_and_judge(
 ) -> tuple[list[Row], list[Row] | None]:
     """Rows of `dialogues.jsonl`, and of `judgements.jsonl` if there are judges.
 
-    Which scene is done first changes no row and no file in the end: every unit has seeds of its own.
+    The order in which scenes finish does not affect any row or file, because every unit has its own seeds.
     """
     async with AsyncExitStack() as stages:
         players = judges = None
@@ -123,7 +124,7 @@ async def _play_and_judge(
                 dialogue = await players.row(scene)
                 clock.lap("playing")
             else:
-                dialogue = _there(ready, scene)
+                dialogue = _existing(ready, scene)
             if judges:
                 await judges.judge(scene, dialogue)
                 clock.lap("judging")
@@ -138,7 +139,7 @@ async def _play_and_judge(
 
 
 def _settings_of(dialogues: Sequence[Row]) -> Row:
-    """How dialogues that were there already were played, if their rows say so."""
+    """The settings of existing dialogues, if their rows have them."""
     said = dialogues[0].get("settings") if dialogues else None
     return dict(said) if isinstance(said, Mapping) else {}
 
@@ -160,15 +161,15 @@ async def _claim_playing(run: CoserRun) -> Row:
 async def _claim_judging(run: CoserRun) -> Row:
     names = [await judge.fingerprint() for judge in run.judges]
     if len({digest(name) for name in names}) < len(names):
-        raise ValueError("the same judge is named twice: give it more samples instead (--judge-samples)")
+        raise ValueError("a judge is repeated: use several samples of one judge instead (--judge-samples)")
     judging = {**{f"judge_{key}": value for key, value in run.judging.as_dict().items()}, "judges": names}
-    # A folder with dialogues is an evaluation's, whoever played them.
+    # A folder with dialogues belongs to an evaluation, even if they were played elsewhere.
     ours = [entry.name for entry in run.out.iterdir()] if (run.out / DIALOGUES).exists() or run.troupe else []
     claim(run.out, judging, has_results=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, allowed=ours)
     return judging
 
 
-# -- playing
+# -- simulation
 
 
 class _DialogueShape(DialogueShape):
@@ -179,7 +180,7 @@ class _DialogueShape(DialogueShape):
 
 
 class _Players:
-    """Plays scenes that are not played yet."""
+    """Plays the remaining scenes."""
 
     def __init__(self, run: CoserRun, troupe: Troupe, played_by: Row) -> None:
         self._run, self._troupe, self._played_by = run, troupe, played_by
@@ -190,7 +191,7 @@ class _Players:
             make=self._play,
             is_valid=_is_played,
             progress=Progress("playing", "turn", total=turns * len(run.scenes), show=run.show),
-            steps=turns,  # a scene that ended early is done too
+            steps=turns,  # also if the scene ended early
             counted=lambda row: len(row["turns"]),
         )
 
@@ -204,34 +205,34 @@ class _Players:
 
 
 def _played(run: CoserRun) -> Journal:
-    """Dialogues that are there already.
+    """The existing dialogues.
 
     Raises:
         `FileNotFoundError`: If one is missing.
-        `ValueError`: If one was played from a scene that reads otherwise.
+        `ValueError`: If one was played from another version of its scene.
     """
     journal = Journal(run.out / DIALOGUES, key=scene_key, shape=DialogueShape)
     missing = [scene.key for scene in run.scenes if scene.key not in journal]
     if missing:
         raise FileNotFoundError(
-            f"{journal.file} holds no dialogue for {len(missing)} of {len(run.scenes)} scenes, such as {missing[0]}. "
+            f"{journal.file} has no dialogue of {len(missing)} of {len(run.scenes)} scenes, such as {missing[0]}. "
             "Play them first (without --judge-only), or name the scenes that were played."
         )
     for scene in run.scenes:
-        known = _there(journal, scene).get("scene_digest")
+        known = _existing(journal, scene).get("scene_digest")
         if known is not None and known != _scene_digest(scene):
             raise ValueError(
-                f"the dialogue of {scene.key} in {journal.file} was played from a scene that reads otherwise than the "
-                "one given. Name the scenes that were played, or play again."
+                f"the dialogue of {scene.key} in {journal.file} was played from another version of the scene than the "
+                "one given. Name the scenes that were played, or play it again."
             )
     return journal
 
 
-def _there(journal: Journal | None, scene: Scene) -> Row:
-    """The dialogue of a scene that was played before."""
+def _existing(journal: Journal | None, scene: Scene) -> Row:
+    """The existing dialogue of a scene."""
     row = journal.get(scene.key) if journal else None
     if row is None:
-        raise FileNotFoundError(f"the dialogue of {scene.key} is gone from {DIALOGUES} since this run began")
+        raise FileNotFoundError(f"the dialogue of {scene.key} was removed from {DIALOGUES} during this run")
     return row
 
 
@@ -240,7 +241,7 @@ def _scene_digest(scene: Scene) -> str:
 
 
 def _is_played(scene: Scene, row: Row) -> bool:
-    """Whether this scene, as it is now, was played to its end; one that failed is played again."""
+    """Whether this version of the scene was played; a failed dialogue is played again."""
     return bool(row["ended_by"] != "failed" and row["scene_digest"] == _scene_digest(scene))
 
 
@@ -268,7 +269,7 @@ UnitKey = tuple[SceneKey, str, str, int]
 
 @dataclass(frozen=True)
 class _Unit:
-    """A judgement to make, and the digest of what it is about."""
+    """A judgement to make, with the digest of its dialogue and scene."""
 
     key: UnitKey
     scene: Scene
@@ -286,7 +287,7 @@ def _unit_key(row: Row) -> UnitKey:
 
 
 class _Judges:
-    """Judges dialogues that are not judged yet."""
+    """Judges the remaining dialogues."""
 
     def __init__(self, run: CoserRun, names: Sequence[str], judged_by: Row) -> None:
         self._run, self._names, self._judged_by = run, names, digest(judged_by)
@@ -308,7 +309,7 @@ class _Judges:
         return [(key, dimension, name, at) for dimension in DIMENSIONS for name in self._names for at in samples]
 
     async def judge(self, scene: Scene, dialogue: Row) -> None:
-        """Judges one scene, all its judgements at a time; one that could not be played is not judged."""
+        """Judges one scene, all its judgements concurrently; a failed dialogue is not judged."""
         keys = self._keys(scene.key)
         if dialogue.get("ended_by") == "failed":
             self.stage.progress.skip(len(keys))
@@ -333,7 +334,7 @@ class _Judges:
         return row | {**kept, "missing": None}
 
     async def settled(self, dialogues: Sequence[Row]) -> list[Row]:
-        """Rows of `judgements.jsonl`, in order of scenes, dimensions, judges and samples; the file has them first."""
+        """Rows of `judgements.jsonl` by scene, dimension, judge and sample; the file is put into this order."""
         whole = [scene_key(row) for row in dialogues if row.get("ended_by") != "failed"]
         keys = [unit for key in whole for unit in self._keys(key)]
         await self.stage.settle(keys)
@@ -341,12 +342,12 @@ class _Judges:
 
 
 def _is_judged(unit: _Unit, row: Row) -> bool:
-    """Whether this very dialogue of this very scene was judged; a request that failed is made again."""
+    """Whether this dialogue of this scene was judged; a failed request is repeated."""
     return bool(row["judged"] == unit.judged and (row["missing"] or {}).get("cause") != "request")
 
 
 async def judge_names(judges: Sequence[Caller]) -> list[str]:
-    """A short name of each judge, with a number where two have the same."""
+    """A short name of each judge, with a number if two share a name."""
     names = [str((await judge.fingerprint())["model"]) for judge in judges]
     return [name if names.count(name) == 1 else f"{name} #{at + 1}" for at, name in enumerate(names)]
 
@@ -358,5 +359,5 @@ def _callers(run: CoserRun) -> dict[str, Caller]:
 
 
 def run_coser_now(run: CoserRun) -> Row:
-    """[`run_coser`] from code that is not asynchronous; connections are closed at the end."""
+    """Synchronous version of [`run_coser`], which closes the connections at the end."""
     return run_now(run_coser(run), _callers(run))

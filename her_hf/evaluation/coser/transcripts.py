@@ -1,4 +1,4 @@
-"""Transcripts of a CoSER run for its page: what was played, and what each judge found."""
+"""Transcripts of a CoSER run for `report.html`: turns, and the flaws that each judge found."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..rows import DialogueShape, JudgementShape, Row, SceneKey, failure_in, sce
 from .run import DIALOGUES, JUDGEMENTS
 
 _MID, _HIGH = 3.0, 5.0
-"""Severities from which on a flaw is of middle and of high weight."""
+"""Lowest severities of the levels `mid` and `high`."""
 
 
 def coser_transcripts(results: Mapping[str, Any], out: Path) -> list[Transcript]:
-    """The worst scenes by their average, those that failed last.
+    """The scenes with the lowest averages; failed ones come last.
 
     Args:
         results (`Mapping`): The envelope.
@@ -38,7 +38,7 @@ def coser_transcripts(results: Mapping[str, Any], out: Path) -> list[Transcript]
 
 
 def title_of(key: SceneKey) -> str:
-    """How a scene is called."""
+    """The title of a scene."""
     book, i_p, i_c = key
     return f"{book} · {i_p}/{i_c}"
 
@@ -59,15 +59,15 @@ def _transcript(case: Row, row: Row, judgements: Sequence[Row]) -> Transcript:
     moves = moves_of(row)
     rest = place_flaws([flaw for one in judgements for flaw in _flaws(one)], moves)
     failure = failure_in(row)
-    lost = [f"{DIMENSIONS[one['dimension']]} by {one['judge']}" for one in judgements if one["missing"]]
-    said = f"{failure['cause']}: {failure['detail']}" if failure else ""
+    missing = [f"{DIMENSIONS[one['dimension']]} by {one['judge']}" for one in judgements if one["missing"]]
+    cause = f"{failure['cause']}: {failure['detail']}" if failure else ""
     scores = [] if failure else [f"{code} {points(case[code])}" for code in (*DIMENSIONS, "avg")]
     return Transcript(
         title_of(scene_key(row)),
         scores if judgements else [],
         moves,
         rest,
-        said or (f"No judgement: {', '.join(lost)}" if lost else ""),
+        cause or (f"Missing judgements: {', '.join(missing)}" if missing else ""),
     )
 
 

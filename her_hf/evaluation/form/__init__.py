@@ -1,1 +1,1 @@
-"""Dual-layer form, without a judge, from scenes to a report."""
+"""The form evaluation (dual-layer form, without a judge), from scenes to a report."""

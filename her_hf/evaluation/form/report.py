@@ -1,4 +1,4 @@
-"""The report on dual-layer form: shares with their intervals, patterns, lengths."""
+"""The report of the form evaluation: shares with intervals, patterns, lengths."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from .results import SHARES, share_of
 from .transcripts import form_transcripts
 
 PLOT = "form.png"
-MOST_PATTERNS = 12
-"""Patterns that are shown; the rest is counted together."""
+MAX_PATTERNS = 12
+"""Patterns that are shown; the others are summed."""
 SHOWN_CASES = 5
 
 _LABELS = {
-    "well_formed": "well-formed (one closed system block, own label, something visible, no issue, ended)",
-    "own_role": "in role (own label, speaks for nobody else)",
-    "ended": "ended by the model itself",
-    "visible": "something that others can see",
-    "leak_rate": "a leak of either kind",
-    "top_share": "the commonest pattern",
+    "well_formed": "well-formed (one closed system block, own label, visible text, no issue, end-of-turn token)",
+    "own_role": "in role (own label, no other speaker)",
+    "ended": "with end-of-turn token",
+    "visible": "visible to others",
+    "leak_rate": "leak of either kind",
+    "top_share": "most frequent pattern",
 }
-_LEAKS = {"spoken_thoughts": "own thinking reached speech", "known_secrets": "another's thought was known"}
+_LEAKS = {"spoken_thoughts": "own thinking leaked into speech", "known_secrets": "uses another's thought"}
 _SHORT = {
     "well_formed": "well-\nformed",
     "own_role": "in role",
-    "ended": "ended by\nitself",
+    "ended": "end-of-turn\ntoken",
     "visible": "visible",
     "leak_rate": "leak",
-    "top_share": "commonest\npattern",
+    "top_share": "most frequent\npattern",
 }
 
 
@@ -57,7 +57,7 @@ def write_form_report(results: Results, out: Path) -> Path:
         out (`Path`): Folder of the report.
 
     Returns:
-        `Path`: The report. Without a single reply it has no figures, and says why.
+        `Path`: The report. Without any reply it has no figures and says why.
     """
     out.mkdir(parents=True, exist_ok=True)
     sections: list[Section] = [_head, _missing]
@@ -77,12 +77,12 @@ def _head(results: Results) -> str:
         lines.append(f"{counted(count, 'turn')} of characters in {escape(settings['dialogues'])}.")
     else:
         lines.append(
-            f"**{name_of(settings.get('model'))}** replied to {counted(count, 'turn')} of scenes, spoken to in the "
-            f"style “{escape(settings.get('style', '?'))}”."
+            f"**{name_of(settings.get('model'))}** replied to {counted(count, 'turn')} of scenes, prompt style "
+            f"“{escape(settings.get('style', '?'))}”."
         )
-    lines.append("No judge is needed: these figures are about form, and say nothing of how well a role is played.")
+    lines.append("These figures are computed without a judge. They measure form, not the quality of the role-play.")
     if settings.get("style", "her") != "her":
-        lines.append("This style asks for no system thinking, and without it no reply counts as well-formed.")
+        lines.append("This prompt style does not request system thinking, and without it no reply is well-formed.")
     return "\n\n".join(lines)
 
 
@@ -90,13 +90,13 @@ def _missing(results: Results) -> str:
     missing = results["missing"]
     what = "dialogues" if "dialogues" in results["settings"] else "replies"
     if not missing["missing"]:
-        return f"Nothing is missing: all {missing['expected']:,} {what} are there."
+        return f"None of {missing['expected']:,} {what} is missing."
     causes = ", ".join(f"{escape(cause)} {count}" for cause, count in missing["by_cause"].items())
     first = escape(missing["failures"][0]["detail"], limit=300)
-    again = "" if what == "dialogues" else " The same command asks for them again."
+    again = "" if what == "dialogues" else " The same command repeats their requests."
     return (
         f"> **{missing['missing']:,} of {missing['expected']:,} {what} are missing ({percent(missing['share'])})**: "
-        f"{causes}. They are left out of every figure.{again} The first: {first}"
+        f"{causes}. They are excluded from all figures.{again} The first: {first}"
     )
 
 
@@ -111,9 +111,9 @@ def _shares(results: Results) -> str:
                 for leak, label in _LEAKS.items()
             ]
     return (
-        "## Shares of replies\n\nIntervals: 95% Wilson, as if replies were independent; those of one scene are not "
-        "quite. Leaks are found mechanically, by runs of words that so far stood only in a thought: read a rate "
-        "beside that of a reference.\n\n"
+        "## Shares of replies\n\nIntervals: 95% Wilson, assuming independent replies; those of one scene are "
+        "correlated. Leaks are detected by runs of words that occurred only in a thought before, so compare a rate "
+        "with that of a reference.\n\n"
         + table(["figure", "share", "95% interval"], rows)
         + f"\n\n![Shares with intervals, and patterns]({PLOT})"
     )
@@ -122,15 +122,15 @@ def _shares(results: Results) -> str:
 def _patterns(results: Results) -> str:
     patterns, found = results["figures"]["patterns"], results["counts"]["patterns"]
     repeated = figure(results["figures"]["self_bleu"], ".4f")
-    rows: list[list[object]] = [[name, count] for name, count in list(found.items())[:MOST_PATTERNS]]
-    rest = list(found.values())[MOST_PATTERNS:]
+    rows: list[list[object]] = [[name, count] for name, count in list(found.items())[:MAX_PATTERNS]]
+    rest = list(found.values())[MAX_PATTERNS:]
     if rest:
         rows.append([counted(len(rest), "other"), sum(rest)])
     return (
         "## Patterns\n\nThe order of layers in a reply: T role thinking, A action, S speech. "
         f"{patterns['distinct']} distinct in {counted(patterns['count'], 'reply', 'replies')}, entropy "
         f"{patterns['entropy']:.2f} nats. Self-BLEU-4 of the replies: {repeated} (0 to 1, "
-        "lower is more varied; compare sets of like size only).\n\n" + table(["pattern", "replies"], rows)
+        "lower is more varied; only sets of similar size are comparable).\n\n" + table(["pattern", "replies"], rows)
     )
 
 
@@ -141,8 +141,9 @@ def _lengths(results: Results) -> str:
         for layer, size in results["figures"]["characters"].items()
     ]
     return (
-        "## Length\n\nMean characters a reply; a layer that a reply lacks counts as 0. Intervals: 95% percentile "
-        "bootstrap over replies.\n\n" + table(["layer", "characters", "95% interval"], rows)
+        "## Length\n\nMean characters per reply; an absent layer counts as 0. Intervals: 95% percentile bootstrap "
+        "over "
+        "replies.\n\n" + table(["layer", "characters", "95% interval"], rows)
     )
 
 
@@ -152,7 +153,7 @@ def _issues(results: Results) -> str:
 
 
 def _cases(results: Results) -> str:
-    """The first replies that are not as they should be, so that one can look them up."""
+    """The first defective replies, with their keys."""
     bad = [case for case in results["cases"] if not case["well_formed"] or case["leak"]]
     if not bad:
         return ""
@@ -168,8 +169,8 @@ def _cases(results: Results) -> str:
         for case in bad[:SHOWN_CASES]
     ]
     head = ["book", "i_p", "i_c", "turn", "character", "well-formed", "ended", "issues", "leak"]
-    said = f"{counted(len(bad), 'reply is', 'replies are')} not well-formed, or leak; the first"
-    return f"## Replies to look at\n\n{said}:\n\n" + table(head, rows)
+    count = counted(len(bad), "reply is", "replies are")
+    return f"## Defective replies\n\n{count} not well-formed or have a leak; the first:\n\n" + table(head, rows)
 
 
 def _reproduce(results: Results) -> str:
@@ -198,14 +199,14 @@ def _sizes(ends: Sequence[float] | None) -> str:
 
 
 def draw_form(results: Results, path: Path) -> None:
-    """Shares with their 95% intervals, and how often each pattern came.
+    """Plots the shares with their 95% intervals, and the counts of patterns.
 
     Args:
         results (`Mapping`): Contents of `results.json`, with figures.
         path (`Path`): The PNG.
     """
     figures, intervals = results["figures"], results["intervals"]
-    patterns = list(results["counts"]["patterns"].items())[:MOST_PATTERNS]
+    patterns = list(results["counts"]["patterns"].items())[:MAX_PATTERNS]
     with rc_context({"text.parse_math": False}):
         drawing = Figure(figsize=(10.0, 3.8))
         # A single pattern would be a single bar.
@@ -233,7 +234,7 @@ def draw_form(results: Results, path: Path) -> None:
 def _draw_patterns(axes: Any, patterns: Sequence[tuple[str, int]]) -> None:
     axes.barh(range(len(patterns)), [count for _, count in patterns], color=GREY)
     axes.set_yticks(range(len(patterns)), [name for name, _ in patterns], fontsize=8)
-    axes.set_ylim(max(len(patterns), MOST_PATTERNS // 2) - 0.4, -0.6)  # from the top, and few bars stay slim
+    axes.set_ylim(max(len(patterns), MAX_PATTERNS // 2) - 0.4, -0.6)  # first pattern on top; keeps few bars narrow
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("replies")
-    axes.set_title("commonest patterns (T thinks, A acts, S speaks)", fontsize=10)
+    axes.set_title("most frequent patterns (T role thinking, A action, S speech)", fontsize=10)

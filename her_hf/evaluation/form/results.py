@@ -1,4 +1,4 @@
-"""From replies to `results.json` of form: pure, so that the same rows give the same results."""
+"""Computes `results.json` of form from replies: a pure function, so equal rows give equal results."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from her_hf.scoring.statistics import bootstrap_interval, wilson_interval
 from ..rows import Row
 
 SHARES = ("well_formed", "own_role", "ended", "visible", "leak_rate", "top_share")
-"""Shares of replies that get an interval; `top_share` is that of the commonest pattern."""
+"""Shares of replies with an interval; `top_share` is that of the most frequent pattern."""
 
 
 @dataclass(frozen=True)
 class FormedReply:
-    """A reply and what is known of where it stands.
+    """A reply with its key.
 
     Args:
-        key (`list`): What identifies it.
-        reply ([`~her_hf.scoring.replies.SampledReply`]): As it came.
-        knows_secret (`bool`, *optional*): Whether it uses what another only thought; `None` if that cannot be told.
+        key (`list`): Key of the reply.
+        reply ([`~her_hf.scoring.replies.SampledReply`]): The reply.
+        knows_secret (`bool`, *optional*): Whether it uses another's thought; `None` if that is unknown.
     """
 
     key: list[Any]
@@ -37,19 +37,19 @@ class FormedReply:
 def form_results(
     replies: Sequence[FormedReply], settings: Mapping[str, Any], *, expected: int, failures: Sequence[Row] = ()
 ) -> Row:
-    """All figures of a set of replies.
+    """The results of a set of replies.
 
     Args:
-        replies (`Sequence[FormedReply]`): What there is.
-        settings (`Mapping`): How it came.
-        expected (`int`): How many replies (or dialogues) there were to be.
-        failures (`Sequence[dict]`, *optional*): Those that are not there, each with `key` and `failure`.
+        replies (`Sequence[FormedReply]`): The replies.
+        settings (`Mapping`): The settings.
+        expected (`int`): Expected number of replies (or dialogues).
+        failures (`Sequence[dict]`, *optional*): The missing ones, each with `key` and `failure`.
 
     Returns:
-        `dict`: The envelope, see [`~her_hf.runs.envelope.FormResults`]. If there are replies, `figures` are those of
-            [`~her_hf.scoring.replies.score_replies`]; `leak_rate` is the share with either kind of leak, `leaks` has
-            the kinds, `known_secrets` is `None` if it was not looked for; `intervals` are 95%: Wilson's of shares,
-            bootstrap over replies of mean lengths.
+        `dict`: The envelope, see [`~her_hf.runs.envelope.FormResults`]. If there are replies, `figures` has those of
+            [`~her_hf.scoring.replies.score_replies`], `leak_rate` (share of replies with a leak of either kind) and
+            `leaks` (by kind; `known_secrets` is `None` if it was not looked for). `intervals` are 95%: Wilson for
+            shares, bootstrap over replies for mean lengths.
     """
     cases = [_case(one) for one in replies]
     patterns = Counter(case["pattern"] for case in cases if case["pattern"])
@@ -110,7 +110,7 @@ def _case(one: FormedReply) -> Row:
 
 
 def _intervals(figures: Row, turns: Sequence[Turn]) -> Row:
-    """95% intervals: Wilson's of the shares, bootstrap of the mean lengths."""
+    """95% intervals: Wilson for shares, bootstrap for mean lengths."""
     total, patterns = figures["replies"], figures["patterns"]
     shares: Row = {
         name: list(wilson_interval(share_of(figures, name), total)) for name in SHARES if name != "top_share"

@@ -1,8 +1,7 @@
-"""Dual-layer form, without a judge: replies of a model to turns of scenes, or dialogues that were played before.
+"""The form evaluation: replies of a model to turns of scenes, or existing dialogues, without a judge.
 
-In the output folder: `run.json` (the settings), `ledger.sqlite` (every answer of the model), `replies.jsonl`,
-`results.json`, `sessions.jsonl` (one line a start: seconds and tokens spent), `notes.json` (what the model noted, if
-anything).
+Output folder: `run.json` (the settings), `ledger.sqlite` (all answers of the model), `replies.jsonl`, `results.json`,
+`sessions.jsonl` (one line per start: time and tokens), `notes.json` (notes of the model, if any).
 """
 
 from __future__ import annotations
@@ -43,10 +42,10 @@ Unit = tuple[Scene, str, int]
 
 @dataclass(frozen=True)
 class FormSettings(ActorSettings):
-    """How a model is asked for replies.
+    """How a model is prompted for replies.
 
     Args:
-        max_replies (`int`, *optional*, defaults to 100): Maximum turns that are replied to, spread over all scenes.
+        max_replies (`int`, *optional*, defaults to 100): Maximum turns to reply to, spread over all scenes.
     """
 
     max_replies: int = setting(100, help="Maximum turns to reply to, spread over all scenes.", min=1)
@@ -54,15 +53,15 @@ class FormSettings(ActorSettings):
 
 @dataclass
 class FormRun:
-    """One evaluation of a model's form.
+    """One form evaluation of a model.
 
     Args:
         scenes (`Sequence[Scene]`): Scenes with their dialogues.
         out (`Path`): Output folder.
         model ([`~her_hf.inference.Caller`]): The model under test.
-        settings ([`FormSettings`], *optional*): How it is asked.
-        source, split (`str`, *optional*): Where the scenes come from, for the results.
-        window (`int`, *optional*, defaults to 256): Maximum replies in progress at a time.
+        settings ([`FormSettings`], *optional*): How it is prompted.
+        source, split (`str`, *optional*): Source and split of the scenes, for the results.
+        window (`int`, *optional*, defaults to 256): Maximum replies in progress.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
     """
 
@@ -80,17 +79,16 @@ class FormRun:
 
 
 def choose_units(scenes: Sequence[Scene], count: int) -> list[Unit]:
-    """Turns of characters to reply to: spread over all scenes, from the second turn on, so that there is something to
-    answer.
+    """Selects turns of characters to reply to, spread over all scenes, except first turns, which have no context.
 
     Raises:
-        `ValueError`: If `count` is below 1, a scene comes twice, or no scene has such a turn.
+        `ValueError`: If `count` is below 1, a scene is repeated, or no scene has such a turn.
     """
     if count < 1:
         raise ValueError(f"the number of replies must be at least 1, got {count}")
     twice = sorted(key for key, times in Counter(scene.key for scene in scenes).items() if times > 1)
     if twice:
-        raise ValueError(f"scenes are known by (book, i_p, i_c), but these keys come more than once: {twice[:5]}")
+        raise ValueError(f"scenes must have distinct keys (book, i_p, i_c); repeated: {twice[:5]}")
     units = [
         (scene, str(turn.name), index)
         for scene in scenes
@@ -99,32 +97,32 @@ def choose_units(scenes: Sequence[Scene], count: int) -> list[Unit]:
     ]
     if not units:
         raise ValueError(
-            f"no turn to reply to: none of {len(scenes)} scenes has a character speak after the first turn"
+            f"no turn to reply to: in none of {len(scenes)} scenes does a character speak after the first turn"
         )
     step = max(1.0, len(units) / count)
     return [units[int(place * step)] for place in range(min(count, len(units)))]
 
 
 def unit_key(unit: Unit) -> list[Any]:
-    """What identifies a unit: book, i_p, i_c and the index of the turn."""
+    """The key of a unit: book, i_p, i_c and the index of the turn."""
     scene, _, index = unit
     return [*scene.key, index]
 
 
 async def run_form(run: FormRun) -> Row:
-    """Samples the replies that are not there yet and writes `results.json`.
+    """Samples the remaining replies and writes `results.json`.
 
     Args:
         run ([`FormRun`]): The evaluation.
 
     Returns:
-        `dict`: See [`~her_hf.evaluation.form.results.form_results`]; a reply that could not be had is missing, and the
-            next start asks again.
+        `dict`: See [`~her_hf.evaluation.form.results.form_results`]. A failed reply is missing; the next start
+            repeats it.
 
     Raises:
-        [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
-        `ModelError`: If the model cannot even be asked what it is.
-        `AccessRefused`: If its server refuses the key; what was answered until then is kept.
+        [`~her_hf.durable.OtherRunError`]: If the folder has a run with other settings.
+        `ModelError`: If the model cannot be identified.
+        `AccessRefused`: If its server refuses the key; answers until then are kept.
         `ValueError`: As [`choose_units`].
     """
     units = choose_units(run.scenes, run.settings.max_replies)
@@ -150,7 +148,7 @@ async def run_form(run: FormRun) -> Row:
 
 
 def _results(run: FormRun, units: Sequence[Unit], rows: Sequence[Row], settings: Row) -> Row:
-    """The results, written."""
+    """Computes and writes the results."""
     style = run.settings.how
     found = [_of_scene(unit, row, style) for unit, row in zip(units, rows, strict=True) if row["text"] is not None]
     known = [[*scene.key, digest(scene.model_dump_json())] for scene in run.scenes]
@@ -182,7 +180,7 @@ async def _sample(run: FormRun, units: Sequence[Unit], sampled_by: str) -> list[
         return {**row, "settings": sampled_by, **await _reply(run, unit, messages)}
 
     def is_valid(unit: Unit, row: Row) -> bool:
-        """Whether this very question was answered; a call that failed is made again."""
+        """Whether this prompt was answered; a failed call is repeated."""
         return not row["failure"] and bool(row["asked"] == digest(_messages(unit, run.settings.how)))
 
     stage = Stage(
@@ -219,12 +217,12 @@ async def _reply(run: FormRun, unit: Unit, messages: list[dict[str, Any]]) -> Ro
 
 
 def run_form_now(run: FormRun) -> Row:
-    """[`run_form`] from code that is not asynchronous; connections are closed at the end."""
+    """Synchronous version of [`run_form`], which closes the connections at the end."""
     return run_now(run_form(run), {"model": run.model})
 
 
 def _of_scene(unit: Unit, row: Row, style: Style) -> FormedReply:
-    """A sampled reply, after the turns of the original that came before it."""
+    """A sampled reply, after the preceding turns of the original."""
     scene, character, index = unit
     names = tuple(member.name for member in scene.cast)
     reply = SampledReply(row["text"], character, names, bool(row["ended"]), notation=style.notation)
@@ -233,45 +231,44 @@ def _of_scene(unit: Unit, row: Row, style: Style) -> FormedReply:
 
 
 def _knowing(turns: Sequence[Turn], scene: Scene) -> set[int]:
-    """Indices of the turns that use what another only thought."""
-    told = SampledDialogue.of_scene((), scene)
-    return {secret.turn for secret in known_secrets(turns, open_texts=told.open_texts, own_texts=told.own_texts)}
+    """Indices of the turns that use another's thought."""
+    known = SampledDialogue.of_scene((), scene)
+    return {secret.turn for secret in known_secrets(turns, open_texts=known.open_texts, own_texts=known.own_texts)}
 
 
-# -- dialogues that are there
+# -- existing dialogues
 
 
 def read_dialogues(file: Path) -> list[Row]:
-    """Rows of `dialogues.jsonl`, of several with one key the last; the file is not touched.
+    """Rows of `dialogues.jsonl`, the last one of each key; the file is not changed.
 
     Raises:
         `FileNotFoundError`: If there is no such file.
-        `ValueError`: If a whole line is no row of `her-hf eval coser`; the message names the line.
+        `ValueError`: If a complete line is not a row of `her-hf eval coser`; the message names the line.
     """
     if not file.is_file():
-        raise FileNotFoundError(f"There is no file {file}: give the dialogues.jsonl of her-hf eval coser.")
+        raise FileNotFoundError(f"{file} does not exist: name the dialogues.jsonl of her-hf eval coser.")
     return list(
         dict(read_rows(file, key=scene_key, shape=DialogueShape, what="a dialogue of her-hf eval coser")).values()
     )
 
 
 def score_played(dialogues: Sequence[Row], scenes: Sequence[Scene] | None, settings: Mapping[str, Any]) -> Row:
-    """Form of the characters' turns in dialogues that were played before.
+    """Form of the characters' turns in existing dialogues.
 
     Args:
         dialogues (`Sequence[dict]`): Rows of `dialogues.jsonl` as `her-hf eval coser` writes them. Turns of the
-            original and of Environment are not scored; a dialogue that could not be played to its end counts as
-            missing.
-        scenes (`Sequence[Scene]`, *optional*): What was played. Without them it is not known what all knew from the
-            start, so knowledge of another's thought is not looked for.
-        settings (`Mapping`): What the results shall say of how they came.
+            original and of Environment are not scored; a failed dialogue counts as missing.
+        scenes (`Sequence[Scene]`, *optional*): The scenes of the dialogues. Without them the initial common knowledge
+            is unknown, so use of another's thought is not looked for.
+        settings (`Mapping`): Settings for the results.
 
     Returns:
         `dict`: See [`~her_hf.evaluation.form.results.form_results`].
 
     Raises:
-        `ValueError`: If a row is none of `her-hf eval coser`'s, its scene is not among the scenes, or no turn is there
-            to score.
+        `ValueError`: If a row is not one of `her-hf eval coser`, its scene is not among the scenes, or there is no
+            turn to score.
     """
     by_key = {scene.key: scene for scene in scenes} if scenes is not None else None
     found: list[FormedReply] = []
@@ -283,9 +280,7 @@ def score_played(dialogues: Sequence[Row], scenes: Sequence[Scene] | None, setti
             continue
         found += _of_dialogue(key, row, _scene_of(key, by_key))
     if not found:
-        raise ValueError(
-            f"no turn of a character that a model gave is in {len(dialogues)} dialogues: nothing to score"
-        )
+        raise ValueError(f"no turn to score: none of {len(dialogues)} dialogues has a character's turn by a model")
     return form_results(found, settings, expected=len(dialogues), failures=failures)
 
 
@@ -294,7 +289,7 @@ def _scene_of(key: SceneKey, scenes: Mapping[SceneKey, Scene] | None) -> Scene |
         return None
     if key not in scenes:
         raise ValueError(
-            f"the scene of dialogue {key} is not among the {len(scenes)} scenes: name those it comes from"
+            f"the scene of dialogue {key} is not among the {len(scenes)} scenes: name the scenes that were played"
         )
     return scenes[key]
 
@@ -304,11 +299,11 @@ def _of_dialogue(key: SceneKey, row: Row, scene: Scene | None) -> list[FormedRep
     for index, entry in enumerate(entries):
         if not isinstance(entry.get("name"), str) or not isinstance(entry.get("text"), str):
             raise ValueError(
-                f"dialogue {key}, turn {index}: needs `name` and `text`, got {sorted(entry)}. Correct it."
+                f"dialogue {key}, turn {index}: must have `name` and `text`, got {sorted(entry)}. Correct it."
             )
     notation = notation_of(row)
     names = tuple(member.name for member in scene.cast) if scene else tuple({entry["name"]: None for entry in entries})
-    turns = [_whole_turn(entry, notation) for entry in entries]
+    turns = [_full_turn(entry, notation) for entry in entries]
     knowing = _knowing(turns, scene) if scene else None
     return [
         FormedReply(
@@ -327,8 +322,8 @@ def _of_dialogue(key: SceneKey, row: Row, scene: Scene | None) -> list[FormedRep
     ]
 
 
-def _whole_turn(entry: Row, notation: str) -> Turn:
-    """A turn with its thinking; without the model's own text, what the record keeps, which is in HER notation."""
+def _full_turn(entry: Row, notation: str) -> Turn:
+    """A turn with its thinking; without the model's reply, the recorded text, which is in HER notation."""
     if "raw" in entry and entry["name"] != ENVIRONMENT:
         return read_turn(entry["raw"], entry["name"], notation=notation)
     return read_turn(entry["text"], entry["name"])

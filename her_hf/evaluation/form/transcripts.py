@@ -1,4 +1,4 @@
-"""Replies of a form run for its page, those that are not as they should be first."""
+"""Replies of a form run for `report.html`; defective ones come first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .run import REPLIES, ReplyShape
 
 
 def form_transcripts(results: Mapping[str, Any], out: Path) -> list[Transcript]:
-    """The replies, or the turns of dialogues that were played before where their file is still there.
+    """The replies, or the turns of existing dialogues if their file still exists.
 
     Args:
         results (`Mapping`): The envelope.
@@ -56,12 +56,12 @@ def _rank(case: Mapping[str, Any]) -> float:
 def _transcript(case: Row, moves: list[Move]) -> Transcript:
     book, i_p, i_c, turn = case["key"]
     moves[0].flaws += [
-        *(Flaw("own thinking reached speech", "", "high", quote=quote) for quote in case["spoken_thoughts"]),
-        *([Flaw("another's thought was known", "", "high")] if case["knows_secret"] else []),
+        *(Flaw("own thinking leaked into speech", "", "high", quote=quote) for quote in case["spoken_thoughts"]),
+        *([Flaw("uses another's thought", "", "high")] if case["knows_secret"] else []),
         *(Flaw(issue.replace("_", " "), "", "mid") for issue in case["issues"]),
         *([] if case["own_role"] else [Flaw("not in role", "", "mid")]),
-        *([] if case["ended"] else [Flaw("not ended by itself", "", "low")]),
-        *([] if case["visible"] else [Flaw("nothing that others can see", "", "mid")]),
+        *([] if case["ended"] else [Flaw("no end-of-turn token", "", "low")]),
+        *([] if case["visible"] else [Flaw("nothing visible to others", "", "mid")]),
     ]
     shape = "well-formed" if case["well_formed"] else "not well-formed"
     return Transcript(

@@ -1,1 +1,1 @@
-"""MiniMax-style situated reenactment from seeds to a report."""
+"""The minimax evaluation (MiniMax calls it situated reenactment), from seeds to a report."""

@@ -1,7 +1,7 @@
-"""Calibrating a judge of minimax dialogues: do its scores rank public dialogues as the published scores do?
+"""Calibrates a minimax judge: the rank correlation of its scores with published scores of public dialogues.
 
-Source: the Hub dataset MiniMaxAI/role-play-bench, whose files hold seeds, dialogues of eleven models and six scores
-for each dialogue. Re-implementers accept a judge from a Spearman correlation of 0.7 on; levels are not to be matched.
+Source: the Hub dataset MiniMaxAI/role-play-bench, which contains seeds, dialogues of eleven models and six scores per
+dialogue. Re-implementations accept a judge with a Spearman correlation of at least 0.7; absolute scores may differ.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from her_hf.simulation.minimax import NPC, USER
 
 from ..rows import Row
 from .judging import SCALE, Dialogue, Judges, chunk_columns, dialogue_key
-from .run import BESIDE, JUDGEMENTS
+from .run import ALLOWED, JUDGEMENTS
 
 CALIBRATION = "calibration.json"
 
 ACCEPTED = 0.7
-"""Spearman correlation of the overall score from which on a judge is taken to rank as the published scores do."""
+"""Minimum Spearman correlation of the overall score at which a judge is accepted."""
 
 _ROLES = (NPC, USER)
 _NAMES = ("language", "seed_id", "model", "run")
@@ -47,12 +47,12 @@ class Calibration:
     Args:
         judge ([`~her_hf.inference.Caller`]): The judge.
         out (`Path`): Output folder.
-        source (`str`, *optional*): The Hub dataset, or a folder with `data/{zh,en}/*.parquet` as it has them.
+        source (`str`, *optional*): The Hub dataset, or a folder with the same `data/{zh,en}/*.parquet`.
         language (`str`, *optional*): Only dialogues of this language.
-        limit (`int`, *optional*): Only so many dialogues, drawn by the seed.
+        limit (`int`, *optional*): Maximum dialogues, a random sample by the seed.
         judging ([`~her_hf.judging.critics.minimax.ChunkJudging`], *optional*): How the judge is asked; its seed
-            draws too.
-        window (`int`, *optional*, defaults to 256): Most dialogues in hand at a time.
+            also selects the sample.
+        window (`int`, *optional*, defaults to 256): Maximum dialogues in progress.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
     """
 
@@ -75,24 +75,24 @@ class Published:
 
 
 async def calibrate(run: Calibration) -> Row:
-    """Judges public dialogues and compares ranks.
+    """Judges public dialogues and computes rank correlations.
 
     Args:
-        run ([`Calibration`]): What to do.
+        run ([`Calibration`]): The calibration.
 
     Returns:
         `dict`: The contents of `calibration.json`: `spearman` (`overall`, `pillars`, `columns`; each `rho` and `n`, or
             `rho` null and `why`), the same by language, `accepted`, `missing`, `cases`, `settings`.
 
     Raises:
-        `SceneError`: If the public files are not there, or a row is not as it should be.
-        [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
-        `ModelError`: If the judge cannot even be asked what it is.
+        `SceneError`: If a public file does not exist, or a row is invalid.
+        [`~her_hf.durable.OtherRunError`]: If the folder has a run with other settings.
+        `ModelError`: If the judge cannot be identified.
     """
     public = sampled(load_published(run.source, run.language), run.limit, run.judging.seed)
     settings: Row = {f"judge_{name}": value for name, value in run.judging.as_dict().items()}
     settings |= {"evaluation": "minimax-calibrate", "judge": await run.judge.fingerprint()}
-    claim(run.out, settings, has_results=lambda folder: (folder / JUDGEMENTS).exists(), allowed=BESIDE)
+    claim(run.out, settings, has_results=lambda folder: (folder / JUDGEMENTS).exists(), allowed=ALLOWED)
     clock, callers = Clock(), {"judge": run.judge}
     try:
         judgements = await _judge(run, [item.dialogue for item in public], settings, callers)
@@ -119,7 +119,7 @@ async def _judge(
 
 
 def calibrate_now(run: Calibration) -> Row:
-    """[`calibrate`] from code that is not asynchronous; connections are closed at the end."""
+    """Synchronous version of [`calibrate`], which closes the connections at the end."""
     return run_now(calibrate(run), {"judge": run.judge})
 
 
@@ -127,14 +127,14 @@ def calibrate_now(run: Calibration) -> Row:
 
 
 def load_published(source: str, language: str | None = None) -> list[Published]:
-    """The public dialogues that have scores and a seed.
+    """The public dialogues that have scores.
 
     Args:
         source (`str`): The Hub dataset, or a folder with a copy of it.
         language (`str`, *optional*): Only this one.
 
     Raises:
-        `SceneError`: If files are not there, rows are bad, or no dialogue has scores.
+        `SceneError`: If a file does not exist, a row is invalid, or no dialogue has scores.
         `ValueError`: If the language is unknown.
     """
     if language is not None and language not in LANGUAGES:
@@ -150,7 +150,10 @@ def _published(source: str, language: str) -> list[Published]:
     def read(row: Row) -> tuple[list[Published], list[SceneError]]:
         key = _key(row)
         if key[0] not in seeds:
-            raise SceneError(f"names seed {key[0]!r}, which is not among the {len(seeds)} seeds.", field="seed_id")
+            raise SceneError(
+                f"must be one of the {len(seeds)} seeds, got {key[0]!r}; get the seeds of the same release.",
+                field="seed_id",
+            )
         if key not in scores:
             return [], []
         names = dict(zip(_NAMES, (language, *key), strict=True))
@@ -178,7 +181,7 @@ def _read_scores(row: Row) -> tuple[list[tuple[tuple[str, str, str], dict[str, f
 
 
 def _turns(row: Row, seed: Seed) -> list[Row]:
-    """The turns of a public dialogue in the form of ours, numbered by their place."""
+    """The turns of a public dialogue in the form of `dialogues.jsonl`, numbered by their index."""
     turns = []
     for number, entry in enumerate(needed_items(row, "dialogue")):
         field_ = f"dialogue[{number}]."
@@ -190,12 +193,15 @@ def _turns(row: Row, seed: Seed) -> list[Row]:
         name = seed.ai_name if role == NPC else seed.user_name
         turns.append({"role": role, "name": name, "text": text.strip(), "round": number})
     if len(turns) <= OPENING_TURNS:
-        raise SceneError(f"has {len(turns)} turns, all of them scripted.", field="dialogue")
+        raise SceneError(
+            f"must have more than the {OPENING_TURNS} scripted turns, got {len(turns)}; remove the row.",
+            field="dialogue",
+        )
     return turns
 
 
 def sampled(public: Sequence[Published], limit: int | None, seed: int) -> list[Published]:
-    """At most `limit` dialogues, drawn by the seed; in the order of the source."""
+    """A random sample of at most `limit` dialogues, in the order of the source."""
     if limit is None or limit >= len(public):
         return list(public)
     drawn = sorted(public, key=lambda item: derive_seed(seed, list(item.dialogue.names.values())))[:limit]
@@ -207,9 +213,9 @@ def sampled(public: Sequence[Published], limit: int | None, seed: int) -> list[P
 
 
 def calibration_results(public: Sequence[Published], judgements: Sequence[Row]) -> Row:
-    """Rank correlations of the judge's scores with the published ones; pure.
+    """Rank correlations of the judge's scores with the published ones; a pure function.
 
-    A dialogue without any judgement is left out and counted.
+    A dialogue without any judgement is excluded and counted.
     """
     chunks = chunk_columns(judgements)
     cases = []
@@ -252,7 +258,7 @@ def _correlations(cases: Sequence[Row]) -> Row:
 
         try:
             return dict(spearman(values("published"), values("judged"))._asdict())
-        except ValueError as error:  # too few dialogues, or the same score for all of them
+        except ValueError as error:  # too few dialogues, or all scores are equal
             return {"rho": None, "n": len(cases), "why": str(error)}
 
     return {

@@ -1,4 +1,4 @@
-"""Judging dialogues chunk by chunk, each judgement on the disk as it comes: ours, and the public ones."""
+"""Judges dialogues chunk by chunk, simulated and public ones; each judgement is saved as it arrives."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from her_hf.scoring.missing import Missing
 from ..rows import Row
 
 SCALE = (
-    "Scores of this bench are on a scale of our own: prompts, user simulator and penalties are ours, as those of "
-    "MiniMax are not published. Compare them with each other only, never with published values."
+    "These scores have a scale of their own: prompts, user simulator and penalties are this project's, as those of "
+    "MiniMax are not published. They are comparable with each other, not with published values."
 )
 
 
@@ -34,9 +34,9 @@ class Dialogue:
     """A dialogue to judge.
 
     Args:
-        names (`dict`): What identifies it in rows: `language`, `seed_id`, `run` and, for public ones, `model`.
-        seed (`Seed`): Its setting.
-        turns (`Sequence[Mapping]`): All turns, the opening included, as `dialogues.jsonl` has them.
+        names (`dict`): Its key in rows: `language`, `seed_id`, `run` and, for public ones, `model`.
+        seed (`Seed`): Its seed.
+        turns (`Sequence[Mapping]`): All turns, the opening included, as in `dialogues.jsonl`.
     """
 
     names: Row
@@ -45,18 +45,18 @@ class Dialogue:
 
 
 def dialogue_key(row: Row) -> tuple[Any, ...]:
-    """What identifies the dialogue of a row."""
+    """Key of the dialogue of a row."""
     return row["language"], row["seed_id"], row.get("model"), row["run"]
 
 
 def chunk_key(row: Row) -> tuple[Any, ...]:
-    """What identifies a row of `judgements.jsonl`."""
+    """Key of a row of `judgements.jsonl`."""
     return *dialogue_key(row), row["chunk"]
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """A chunk to judge, and the digest of what it is about."""
+    """A chunk to judge, with the digest of its turns and seed."""
 
     dialogue: Dialogue
     chunk: Chunk
@@ -86,19 +86,19 @@ class _Shape(ChunkShape):
 
 
 class Judges:
-    """Judges dialogues chunk by chunk, what is not judged yet.
+    """Judges the remaining dialogues chunk by chunk.
 
     Args:
-        callers (`Mapping[str, Caller]`): Who is asked in this start, by role.
+        callers (`Mapping[str, Caller]`): The callers of this start, by role.
         judge ([`~her_hf.inference.Caller`]): The judge.
         settings ([`~her_hf.judging.critics.minimax.ChunkJudging`]): How to ask.
         file (`Path`): The journal of judgements.
-        judged_by (`Mapping`): All settings of judging, as the folder's note has them.
-        total (`int`): Chunks that there are to be.
-        show (`bool`): Whether to show the bar.
+        judged_by (`Mapping`): All settings of judging, as in the folder's note.
+        total (`int`): Expected number of chunks.
+        show (`bool`): Whether to show a progress bar.
 
     Attributes:
-        stage ([`~her_hf.runs.units.Stage`]): To be entered while dialogues are judged.
+        stage ([`~her_hf.runs.units.Stage`]): The context to enter while dialogues are judged.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Judges:
         )
 
     async def judge(self, dialogue: Dialogue) -> None:
-        """Judges all chunks of one dialogue concurrently, each on the disk as it comes."""
+        """Judges all chunks of one dialogue concurrently; each judgement is saved as it arrives."""
         seed = dialogue.seed.model_dump()
         chunks = chunks_of(dialogue.turns, self._settings.chunk)
         units = (
@@ -144,7 +144,7 @@ class Judges:
         return {**judgement_row(dialogue, chunk, found, unit.judged), "settings": self._judged_by}
 
     async def settled(self, dialogues: Sequence[Dialogue]) -> list[Row]:
-        """Rows of `judgements.jsonl` in the order of dialogues and chunks; the file has them first."""
+        """Rows of `judgements.jsonl` by dialogue and chunk; the file is put into this order."""
         keys = [
             _key(dialogue, chunk)
             for dialogue in dialogues
@@ -159,7 +159,7 @@ def _key(dialogue: Dialogue, chunk: Chunk) -> tuple[Any, ...]:
 
 
 def _is_judged(unit: _Unit, row: Row) -> bool:
-    """Whether these very turns were judged; a request that failed is made again."""
+    """Whether these turns were judged; a failed request is repeated."""
     return bool(row["judged"] == unit.judged and (row["missing"] or {}).get("cause") != "request")
 
 
@@ -177,7 +177,7 @@ def judgement_row(dialogue: Dialogue, chunk: Chunk, found: ChunkJudgement | Miss
 
 
 def chunk_columns(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[dict[str, float] | None]]:
-    """By dialogue the column scores of its chunks in order; `None` where the judgement is missing."""
+    """For each dialogue, the column scores of its chunks in order; `None` if the judgement is missing."""
     found: dict[tuple[Any, ...], list[dict[str, float] | None]] = {}
     for row in sorted(rows, key=lambda row: int(row["chunk"])):
         scores = None if row["errors"] is None else chunk_scores(row["errors"])

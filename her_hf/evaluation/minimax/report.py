@@ -1,4 +1,4 @@
-"""The report of MiniMax-style role-play: every number from `results.json`, the plots beside it."""
+"""The report of the minimax evaluation; every number comes from `results.json`."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def write_minimax_report(results: Results, out: Path) -> Path:
         out (`Path`): Folder of the report.
 
     Returns:
-        `Path`: The report. Of a run that was not judged it has no scores, and says so.
+        `Path`: The report. Without judgements it has no scores and says so.
     """
     out.mkdir(parents=True, exist_ok=True)
     judged: list[Section] = []
-    told: list[Section] = []
+    details: list[Section] = []
     if is_judged(results):
         draw_pillars(results, out / "pillars.png")
         draw_curve(results, out / "curve.png")
         judged = [missing_first, _pillars, _curve, _by_language, _by_seed, _errors]
-        told = [_minimax_missing, _minimax_published]
+        details = [_minimax_missing, _minimax_published]
     return write_report(
         results,
         out,
         opening=[_minimax_head, *judged],
-        closing=[*told, _minimax_played, _minimax_failures, _minimax_commands],
+        closing=[*details, _minimax_played, _minimax_failures, _minimax_commands],
         transcripts=minimax_transcripts(results, out),
     )
 
@@ -62,13 +62,13 @@ def _minimax_head(results: Results) -> str:
     lines = [
         f"# MiniMax-style role-play: {npc}",
         f"**{npc}** played the character of {counted(played['seeds'], 'seed')} against {user} as the user: "
-        f"{counted(played['sessions'], 'dialogue')}, {counted(played['turns'], 'generated turn')}; spoken to in the "
-        f"style “{escape(settings.get('style', '?'))}”. Only the character's side is judged.",
+        f"{counted(played['sessions'], 'dialogue')}, {counted(played['turns'], 'generated turn')}; prompt style "
+        f"“{escape(settings.get('style', '?'))}”. Only the turns of the character are judged.",
     ]
     if not is_judged(results):
         return "\n\n".join([*lines, NOT_JUDGED])
     lines.append(
-        f"Judged by **{name_of(settings.get('judge'))}** in chunks of {escape(settings.get('judge_chunk', '?'))} "
+        f"Judge: **{name_of(settings.get('judge'))}**, in chunks of {escape(settings.get('judge_chunk', '?'))} "
         "turns. "
         f"**{SCALE}**"
     )
@@ -86,11 +86,11 @@ def _pillars(results: Results) -> str:
     penalties = ", ".join(f"{escape(name)} {points:g}" for name, points in settings["penalties"].items())
     return (
         "## Scores\n\nFrom 0 to 100, higher is better. In each chunk a column starts at 100 and loses points for each "
-        f"error ({penalties}), down to 0; then means over chunks, over the runs of a seed, and over seeds. Scored: "
-        f"{judged['seeds']} seeds ({judged['missing_seeds']} not), {judged['sessions']} dialogues "
-        f"({judged['missing_sessions']} not). Intervals: 95% percentile bootstrap over seeds.\n\n"
+        f"error ({penalties}), down to 0; scores are means over chunks, then over the runs of a seed, then over "
+        f"seeds. Scored: {judged['seeds']} seeds ({judged['missing_seeds']} unscored), {judged['sessions']} dialogues "
+        f"({judged['missing_sessions']} unscored). Intervals: 95% percentile bootstrap over seeds.\n\n"
         + table(["", "weight", "score", "95% interval"], rows)
-        + "\n\n![Scores with intervals; published ones in a panel of their own](pillars.png)"
+        + "\n\n![Scores with intervals; published scores in a separate panel](pillars.png)"
     )
 
 
@@ -110,15 +110,15 @@ def _curve(results: Results) -> str:
     if not rows:
         return ""
     return (
-        "## Quality against turn number\n\nMean overall score of the chunks at each place; turns of both sides are "
+        "## Quality against turn number\n\nMean overall score of the chunks at each position; turns of both sides are "
         "counted, after the two scripted ones.\n\n"
-        + table(["turns", "mean overall", "dialogues judged there"], rows)
+        + table(["turns", "mean overall", "dialogues judged"], rows)
         + ("\n\n![Quality against turn number](curve.png)" if has_curve_to_draw(results) else "")
     )
 
 
 def _by_language(results: Results) -> str:
-    head = ["language", "seeds", "dialogues", "overall", "95% interval", *map(str.title, PILLARS), "dialogues missing"]
+    head = ["language", "seeds", "dialogues", "overall", "95% interval", *map(str.title, PILLARS), "missing dialogues"]
     rows = []
     for language, found in results["figures"]["by_language"].items():
         scores = found["scores"]
@@ -135,9 +135,9 @@ def _by_seed(results: Results) -> str:
         seeds[case["language"], case["seed_id"]].append(case["overall"])
     rows = []
     for (language, seed), found in seeds.items():
-        there = [score for score in found if score is not None]
-        rows.append([escape(language), escape(seed), len(found), len(found) - len(there), points(mean_of(there))])
-    return "## By seed\n\n" + folded(["language", "seed", "runs", "runs missing", "overall"], rows)
+        scores = [score for score in found if score is not None]
+        rows.append([escape(language), escape(seed), len(found), len(found) - len(scores), points(mean_of(scores))])
+    return "## By seed\n\n" + folded(["language", "seed", "runs", "missing runs", "overall"], rows)
 
 
 def _errors(results: Results) -> str:
@@ -146,7 +146,7 @@ def _errors(results: Results) -> str:
         [_column(column), *(found[name] for name in names), sum(found.values())]
         for column, found in results["counts"]["judged"]["errors"].items()
     ]
-    return "## Errors by column and severity\n\n" + table(["column", *map(escape, names), "all"], rows)
+    return "## Errors by column and severity\n\n" + table(["column", *map(escape, names), "total"], rows)
 
 
 def _minimax_missing(results: Results) -> str:
@@ -154,10 +154,9 @@ def _minimax_missing(results: Results) -> str:
     errors = sum(count for found in judged["errors"].values() for count in found.values())
     return missing_section(
         results,
-        f"Of those that are there, {judged['repaired']:,} came as JSON that had to be repaired. Of their "
-        f"{errors:,} errors {judged['errors_without_severity']:,} had no severity and counted as minor, "
-        f"and of {judged['quotes_not_found']:,} the quote does not stand in the turn that it names; they counted all "
-        "the same.",
+        f"Of the judgements received, {judged['repaired']:,} needed a repair of their JSON. Of their {errors:,} "
+        f"errors, {judged['errors_without_severity']:,} had no severity and counted as minor, and "
+        f"{judged['quotes_not_found']:,} have a quote that is not in the turn that they name and counted as well.",
     )
 
 
@@ -167,12 +166,11 @@ def _minimax_published(results: Results) -> str:
         for row in PUBLISHED
     ]
     return (
-        "## Published results: another judge, another scale\n\n"
-        f"Copied from the paper ({SOURCE}), **not measured here**. MiniMax publishes neither its judge and prompts "
-        "nor its user simulator and penalties, so **absolute values do not compare**. How far a judge ranks as theirs "
-        "does is what `her-hf eval minimax calibrate` tells; runs with the same seeds and judge compare by "
-        "`her-hf eval compare`.\n\n"
-        + table(["model (published)", "average", *map(str.title, PILLARS), "95% interval"], rows)
+        "## Published results: different judge and scale\n\n"
+        f"From the paper ({SOURCE}), **not measured here**. MiniMax publishes neither its judge and prompts nor its "
+        "user simulator and penalties, so **absolute values are not comparable**. `her-hf eval minimax calibrate` "
+        "measures the rank correlation with their judge; `her-hf eval compare` compares runs with the same seeds and "
+        "judge.\n\n" + table(["model (published)", "average", *map(str.title, PILLARS), "95% interval"], rows)
     )
 
 
@@ -182,14 +180,17 @@ def _minimax_played(results: Results) -> str:
     ends = {"turns": "after all turns", "failed": "by a failure"}
     rows: list[list[object]] = [
         *([f"dialogues that ended {ends.get(end, escape(end))}", count] for end, count in played["ended_by"].items()),
-        *([f"turns of {name} without anything visible", played["empty_turns"][side]] for side, name in sides.items()),
-        ["calls made again for such a turn", played["asked_again"]],
+        *([f"turns of {name} without visible text", played["empty_turns"][side]] for side, name in sides.items()),
+        ["repeated calls for such a turn", played["asked_again"]],
         *(
-            [f"dialogues in which prompts of {name} left turns out", played["sessions_with_dropped_turns"][side]]
+            [
+                f"dialogues in which turns were dropped to fit the context window of {name}",
+                played["sessions_with_dropped_turns"][side],
+            ]
             for side, name in sides.items()
         ),
     ]
-    return "## How the dialogues went\n\n" + table(["what", "count"], rows)
+    return "## Simulation\n\n" + table(["event", "count"], rows)
 
 
 def _minimax_failures(results: Results) -> str:
@@ -198,7 +199,7 @@ def _minimax_failures(results: Results) -> str:
         [*map(escape, row["key"]), ended[tuple(row["key"])], escape(row["cause"]), escape(row["detail"], limit=300)]
         for row in results["missing"]["failures"]
     ]
-    head = ["language", "seed", "run", "broke off at turn", "cause", "what was said"]
+    head = ["language", "seed", "run", "ended early at turn", "cause", "detail"]
     return failures_section(counted(len(rows), "dialogue"), head, rows)
 
 

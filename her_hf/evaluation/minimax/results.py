@@ -1,4 +1,4 @@
-"""From played dialogues and judgements to `results.json`: pure, so that the same rows give the same results."""
+"""Computes `results.json` from dialogues and judgements: a pure function, so equal rows give equal results."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def minimax_results(
     turns: int,
     chunk: int,
 ) -> Row:
-    """All figures of one evaluation.
+    """The results of one evaluation.
 
     Args:
         dialogues (`Sequence[dict]`): Rows of `dialogues.jsonl`.
-        judgements (`Sequence[dict]`, *optional*): Rows of `judgements.jsonl`; `None` if nobody was asked to judge.
-        settings (`Mapping`): How it was played and judged.
-        turns (`int`): Generated turns of a whole dialogue.
+        judgements (`Sequence[dict]`, *optional*): Rows of `judgements.jsonl`; `None` without a judge.
+        settings (`Mapping`): The settings of simulation and judge.
+        turns (`int`): Generated turns of a complete dialogue.
         chunk (`int`): Turns that are judged together.
 
     Returns:
         `dict`: The envelope, see [`~her_hf.runs.envelope.MinimaxResults`]. Without a judge it has no scores, and
-            `missing` counts dialogues; else it counts judgements. What a score means (`penalties`, `weights`) stands
-            beside the settings, as runs that differ in it do not compare.
+            `missing` counts dialogues; otherwise it counts judgements. The settings include `penalties` and
+            `weights`, because runs that differ in them are not comparable.
     """
     failures = [
         {"key": _case_key(row), "cause": row["failure"]["cause"], "detail": row["failure"]["detail"]}
@@ -102,10 +102,10 @@ def _judged(
     turns: int,
     size: int,
 ) -> Row:
-    """Scores, intervals, curve and counts of all dialogues, and of each language."""
+    """Scores, intervals, curve and counts of all dialogues and of each language."""
     total = _scores(dialogues, scored, turns, size)
     languages = sorted({str(row["language"]) for row in dialogues})
-    there = [row for row in judgements if not row["missing"]]
+    given = [row for row in judgements if not row["missing"]]
     return {
         "figures": {
             "scores": total["scores"],
@@ -119,9 +119,9 @@ def _judged(
         "counts": {
             **{name: total[name] for name in _COUNTED},
             "errors": _errors(judgements),
-            "repaired": sum(bool(row["repaired"]) for row in there),
-            "quotes_not_found": sum(row["quotes_not_found"] for row in there),
-            "errors_without_severity": sum(row["unrated"] for row in there),
+            "repaired": sum(bool(row["repaired"]) for row in given),
+            "quotes_not_found": sum(row["quotes_not_found"] for row in given),
+            "errors_without_severity": sum(row["unrated"] for row in given),
         },
     }
 
@@ -130,7 +130,7 @@ _COUNTED = ("seeds", "missing_seeds", "sessions", "missing_sessions")
 
 
 def _scores(dialogues: Sequence[Row], scored: Mapping[tuple[Any, ...], Chunks], turns: int, size: int) -> Row:
-    """Scores, intervals and curve of some dialogues; one that broke off or has no judgement counts as missing."""
+    """Scores, intervals and curve of the dialogues; one that failed or has no judgement counts as missing."""
     seeds: dict[str, list[Columns | None]] = {}
     for row in dialogues:
         chunks = scored.get(dialogue_key(row))
@@ -147,7 +147,7 @@ def _scores(dialogues: Sequence[Row], scored: Mapping[tuple[Any, ...], Chunks], 
 
 
 def _intervals(rows: Sequence[Columns | None]) -> Row:
-    """95% bootstrap intervals over seeds; `None` where fewer than two seeds have a score."""
+    """95% bootstrap intervals over seeds; `None` if fewer than two seeds have a score."""
 
     def of(values: Sequence[float | None]) -> list[float] | None:
         ends = bootstrap_interval(values)
@@ -162,7 +162,7 @@ def _intervals(rows: Sequence[Columns | None]) -> Row:
 
 
 def _errors(judgements: Sequence[Row]) -> Row:
-    """How many errors there are, by column and severity."""
+    """Counts of errors by column and severity."""
     found = Counter(
         (error["column"], error["severity"]) for row in judgements if row["errors"] for error in row["errors"]
     )
@@ -170,7 +170,7 @@ def _errors(judgements: Sequence[Row]) -> Row:
 
 
 def _missing(dialogues: Sequence[Row], judgements: Sequence[Row], planned: int, failures: Sequence[Row]) -> Row:
-    """Judgements that are not there, those of dialogues that broke off among them."""
+    """Missing judgements, including those of failed dialogues."""
     causes = Counter(row["missing"]["cause"] for row in judgements if row["missing"])
     failed = sum(bool(row.get("failure")) for row in dialogues)
     if failed:
@@ -179,7 +179,7 @@ def _missing(dialogues: Sequence[Row], judgements: Sequence[Row], planned: int, 
 
 
 def planned_chunks(turns: int, size: int) -> int:
-    """How many chunks a whole dialogue is judged in."""
+    """The number of chunks of a complete dialogue."""
     roles = (NPC, USER)
     lines = [{"role": roles[number % 2], "round": number, "text": ""} for number in range(turns + OPENING_TURNS)]
     return len(chunks_of(lines, size))

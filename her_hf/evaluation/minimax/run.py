@@ -1,10 +1,10 @@
-"""MiniMax-style situated reenactment from seeds to scores: play, judge, count, and go on after a kill.
+"""The minimax evaluation: play dialogues from seeds, judge them, compute scores; an interrupted run resumes.
 
-A dialogue is judged as soon as it is played, while others are still played.
+A dialogue is judged as soon as it is played, while others are still being played.
 
-In the output folder: `run.json` and `judging.json` (the settings), `ledger.sqlite` (every answer of a model),
-`dialogues.jsonl`, `judgements.jsonl`, `results.json`, `sessions.jsonl` (one line a start: seconds and tokens spent),
-`notes.json` (what models noted, if anything).
+Output folder: `run.json` and `judging.json` (the settings), `ledger.sqlite` (all answers of models),
+`dialogues.jsonl`, `judgements.jsonl`, `results.json`, `sessions.jsonl` (one line per start: time and tokens),
+`notes.json` (notes of the models, if any).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from .results import minimax_results, planned_chunks
 DIALOGUES, JUDGEMENTS = "dialogues.jsonl", "judgements.jsonl"
 LEDGER, JUDGING = "ledger.sqlite", "judging.json"
 REPORTS = ("report.md", "report.html")
-BESIDE = (RUN_FILE, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", DIALOGUES, SESSIONS, NOTES, RESULTS, *REPORTS)
-"""What may lie in the folder when judging begins there."""
+ALLOWED = (RUN_FILE, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", DIALOGUES, SESSIONS, NOTES, RESULTS, *REPORTS)
+"""Files that the folder may have before judging starts."""
 
 
 Unit = tuple[Seed, int]
-"""A seed, and which of its runs."""
+"""A seed, and the number of the run."""
 
 
 @dataclass
@@ -47,16 +47,16 @@ class MinimaxRun:
     """One evaluation.
 
     Args:
-        seeds (`Sequence[Seed]`): What is played.
+        seeds (`Sequence[Seed]`): The seeds to play.
         out (`Path`): Output folder.
-        settings ([`~her_hf.simulation.minimax.MinimaxSettings`], *optional*): How seeds are played; `None` if
-            the dialogues are there already.
-        npc, user ([`~her_hf.inference.Caller`], *optional*): The model under test, and the one that plays the user.
-        judge ([`~her_hf.inference.Caller`], *optional*): Who judges; `None` if the dialogues are only to be played.
+        settings ([`~her_hf.simulation.minimax.MinimaxSettings`], *optional*): How seeds are played; `None` to
+            judge existing dialogues.
+        npc, user ([`~her_hf.inference.Caller`], *optional*): The model under test, and the user simulator.
+        judge ([`~her_hf.inference.Caller`], *optional*): The judge; `None` to play only.
         judging ([`~her_hf.judging.critics.minimax.ChunkJudging`], *optional*): How the judge is asked.
-        runs (`int`, *optional*, defaults to 3): How often each seed is played.
-        source, split (`str`, *optional*): Where the seeds come from, and of which language, for the results.
-        window (`int`, *optional*, defaults to 256): Most dialogues in hand at a time, played or judged.
+        runs (`int`, *optional*, defaults to 3): Dialogues per seed.
+        source, split (`str`, *optional*): Source and language of the seeds, for the results.
+        window (`int`, *optional*, defaults to 256): Maximum dialogues in progress, played or judged.
         show (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
     """
 
@@ -76,7 +76,7 @@ class MinimaxRun:
     def __post_init__(self) -> None:
         playing = [self.settings, self.npc, self.user]
         if any(part is None for part in playing) and any(part is not None for part in playing):
-            raise ValueError("to play, a run needs settings, npc and user; to judge only, none of them")
+            raise ValueError("give all of settings, npc and user to play, or none of them to judge existing dialogues")
         if self.runs < 1:
             raise ValueError(f"runs must be at least 1, got {self.runs}")
 
@@ -87,7 +87,7 @@ class MinimaxRun:
 
 
 async def run_minimax(run: MinimaxRun) -> Row:
-    """Plays what is not played yet, judges what is not judged yet, and writes the results.
+    """Plays and judges the remaining dialogues, and writes the results.
 
     Args:
         run ([`MinimaxRun`]): The evaluation.
@@ -97,16 +97,16 @@ async def run_minimax(run: MinimaxRun) -> Row:
             judge it has no scores.
 
     Raises:
-        [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings.
-        `ModelError`: If a model cannot even be asked what it is.
-        `AccessRefused`: If a server refuses the key; what was answered until then is kept.
-        `FileNotFoundError`: If nobody plays and dialogues are missing.
-        `ValueError`: If a seed comes twice, or a dialogue is not of these seeds.
+        [`~her_hf.durable.OtherRunError`]: If the folder has a run with other settings.
+        `ModelError`: If a model cannot be identified.
+        `AccessRefused`: If a server refuses the key; answers until then are kept.
+        `FileNotFoundError`: If there are no settings to play and a dialogue is missing.
+        `ValueError`: If a seed is repeated, or a dialogue is not of these seeds.
     """
     clock = Clock()
     keys = [seed.key for seed in run.seeds]
     if not keys or len(set(keys)) != len(keys):
-        raise ValueError(f"needs seeds, each (language, id) once; got {keys[:5]}")
+        raise ValueError(f"seeds must be given, with distinct keys (language, id); got {keys[:5]}")
     played_by = await _claim_playing(run)
     judged_by = await _claim_judging(run)
     ready = None if run.settings else _played(run)
@@ -124,7 +124,7 @@ async def run_minimax(run: MinimaxRun) -> Row:
 
 
 def _turns_of(dialogues: Iterable[Row], played_by: Row) -> int:
-    """Generated turns of a whole dialogue, said or seen."""
+    """Generated turns of a complete dialogue: from the settings, else from the longest dialogue."""
     return int(played_by.get("turns") or max(len(row["turns"]) for row in dialogues) - OPENING_TURNS)
 
 
@@ -133,7 +133,7 @@ async def _play_and_judge(
 ) -> tuple[list[Row], list[Row] | None]:
     """Rows of `dialogues.jsonl`, and of `judgements.jsonl` if there is a judge.
 
-    Which dialogue is done first changes no row and no file in the end: every unit has seeds of its own.
+    The order in which dialogues finish does not affect any row or file, because every unit has its own seeds.
     """
     keys = [_key(unit) for unit in run.units]
     async with AsyncExitStack() as stages:
@@ -149,8 +149,8 @@ async def _play_and_judge(
                 row = await players.row(unit)
                 clock.lap("playing")
             else:
-                row = _there(ready, unit)
-            if judges and not row["failure"]:  # a dialogue that broke off is not judged
+                row = _existing(ready, unit)
+            if judges and not row["failure"]:  # a failed dialogue is not judged
                 await judges.judge(_to_judge(unit[0], row))
                 clock.lap("judging")
 
@@ -166,7 +166,7 @@ async def _play_and_judge(
 
 
 async def _claim_playing(run: MinimaxRun) -> Row:
-    """How dialogues are played, or were."""
+    """The settings of playing, now or when the dialogues were played."""
     if run.settings is None or run.npc is None or run.user is None:
         file = run.out / RUN_FILE
         return read_json(file) if file.exists() else {}
@@ -187,11 +187,11 @@ async def _claim_judging(run: MinimaxRun) -> Row:
     judging["judge"] = await run.judge.fingerprint()
     if run.settings is None and not (run.out / DIALOGUES).exists():
         raise FileNotFoundError(_not_played(run, run.units))
-    claim(run.out, judging, has_results=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, allowed=BESIDE)
+    claim(run.out, judging, has_results=lambda folder: (folder / JUDGEMENTS).exists(), note=JUDGING, allowed=ALLOWED)
     return judging
 
 
-# -- playing
+# -- simulation
 
 
 class _LineShape(BaseModel):
@@ -217,7 +217,7 @@ class _DialogueShape(DialogueShape):
 
 
 class _Players:
-    """Plays dialogues that are not played yet."""
+    """Plays the remaining dialogues."""
 
     def __init__(self, run: MinimaxRun, played_by: Row) -> None:
         self._run, self._made_with = run, digest(played_by)
@@ -228,7 +228,7 @@ class _Players:
             make=self._play,
             is_valid=_is_played,
             progress=Progress("playing", "turn", total=turns * len(run.units), show=run.show),
-            steps=turns,  # a dialogue that broke off is done too
+            steps=turns,  # also if the dialogue ended early
             counted=lambda row: len(row["turns"]) - OPENING_TURNS,
         )
 
@@ -242,7 +242,7 @@ class _Players:
 
 
 Key = tuple[str, str, None, int]
-"""What identifies a row of `dialogues.jsonl`, as [`dialogue_key`] has it."""
+"""Key of a row of `dialogues.jsonl`; see [`dialogue_key`]."""
 
 
 def _key(unit: Unit) -> Key:
@@ -251,7 +251,7 @@ def _key(unit: Unit) -> Key:
 
 
 def _is_played(unit: Unit, row: Row) -> bool:
-    """Whether this seed, as it is now, was played to its end; a dialogue that broke off is played again."""
+    """Whether this version of the seed was played; a failed dialogue is played again."""
     return not row["failure"] and bool(row["seed_digest"] == _digest(unit[0]))
 
 
@@ -276,32 +276,32 @@ def _dialogue_row(unit: Unit, session: Session, made_with: str) -> Row:
 
 
 def _played(run: MinimaxRun) -> Journal:
-    """The dialogues that were played before."""
+    """The existing dialogues."""
     journal = Journal(run.out / DIALOGUES, key=dialogue_key, shape=_DialogueShape)
     missing = [unit for unit in run.units if _key(unit) not in journal]
     if missing:
         raise FileNotFoundError(_not_played(run, missing))
     for seed, number in run.units:
-        if _there(journal, (seed, number))["seed_digest"] != _digest(seed):
+        if _existing(journal, (seed, number))["seed_digest"] != _digest(seed):
             raise ValueError(
-                f"{journal.file}: run {number} of seed {seed.id!r} was played from another text than the seed has now."
-                " Name the seeds it was played from, or play it again."
+                f"{journal.file}: run {number} of seed {seed.id!r} was played from another version of the seed than "
+                "the one given. Name the seeds that were played, or play it again."
             )
     return journal
 
 
-def _there(journal: Journal | None, unit: Unit) -> Row:
-    """The row of a dialogue that was played before."""
+def _existing(journal: Journal | None, unit: Unit) -> Row:
+    """The row of an existing dialogue."""
     row = journal.get(_key(unit)) if journal else None
     if row is None:
-        raise FileNotFoundError(f"run {unit[1]} of seed {unit[0].id!r} is gone from {DIALOGUES} since this run began")
+        raise FileNotFoundError(f"run {unit[1]} of seed {unit[0].id!r} was removed from {DIALOGUES} during this run")
     return row
 
 
 def _not_played(run: MinimaxRun, missing: Sequence[Unit]) -> str:
     seed, number = missing[0]
     return (
-        f"{run.out / DIALOGUES} holds no dialogue for {len(missing)} of {len(run.units)} runs of seeds, such as run "
+        f"{run.out / DIALOGUES} has no dialogue of {len(missing)} of {len(run.units)} runs of seeds, such as run "
         f"{number} of {seed.id!r}. Play them first (without --judge-only), or name the seeds and the number of runs "
         "that were played."
     )
@@ -311,11 +311,11 @@ def _not_played(run: MinimaxRun, missing: Sequence[Unit]) -> str:
 
 
 def _judges(run: MinimaxRun, ready: Journal | None, played_by: Row, judged_by: Row) -> Judges | None:
-    """Who judges, if somebody does."""
+    """The judges, if there is a judge."""
     if run.judge is None:
         return None
-    there = ready.rows(map(_key, run.units)) if ready else ()
-    total = planned_chunks(_turns_of(there, played_by), run.judging.chunk) * len(run.units)
+    rows = ready.rows(map(_key, run.units)) if ready else ()
+    total = planned_chunks(_turns_of(rows, played_by), run.judging.chunk) * len(run.units)
     file = run.out / JUDGEMENTS
     return Judges(_callers(run), run.judge, run.judging, file, judged_by, total=total, show=run.show)
 
@@ -329,5 +329,5 @@ def _callers(run: MinimaxRun) -> dict[str, Caller]:
 
 
 def run_minimax_now(run: MinimaxRun) -> Row:
-    """[`run_minimax`] from code that is not asynchronous; connections are closed at the end."""
+    """Synchronous version of [`run_minimax`], which closes the connections at the end."""
     return run_now(run_minimax(run), _callers(run))

@@ -1,4 +1,4 @@
-"""Transcripts of a minimax run for its page: what was played, and the errors that the judge found."""
+"""Transcripts of a minimax run for `report.html`: turns, and the errors that the judge found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEVELS = {"minor": "low", "major": "mid", "critical": "high"}
 
 
 def minimax_transcripts(results: Mapping[str, Any], out: Path) -> list[Transcript]:
-    """The worst dialogues by their overall score, those without one last.
+    """The dialogues with the lowest overall scores; those without a score come last.
 
     Args:
         results (`Mapping`): The envelope.
@@ -43,14 +43,14 @@ def _transcript(case: Row, row: Row, judgements: Sequence[Row]) -> Transcript:
         move = by_round.get(error["turn"])
         (rest if move is None else move.flaws).append(flaw)
     failure = row.get("failure")
-    lost = [f"turns {one['rounds'][0]} to {one['rounds'][1]}" for one in judgements if one["missing"]]
-    said = f"{failure['cause']}: {failure['detail']}" if failure else ""
+    missing = [f"turns {one['rounds'][0]} to {one['rounds'][1]}" for one in judgements if one["missing"]]
+    cause = f"{failure['cause']}: {failure['detail']}" if failure else ""
     return Transcript(
         f"{row['seed_id']} · {row['language']} · run {row['run']}",
         [f"overall {points(case['overall'])}"] if judgements else [],
         list(by_round.values()),
         rest,
-        said or (f"No judgement of {', '.join(lost)}" if lost else ""),
+        cause or (f"Missing judgements: {', '.join(missing)}" if missing else ""),
     )
 
 

@@ -1,4 +1,4 @@
-"""The report on a reward model: accuracy by kind, what place and ties do, calibration; several models side by side."""
+"""The report of the reward evaluation: accuracy by kind, position bias, ties, calibration; comparison of models."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write_reward_report(results: Results, out: Path) -> Path:
         out (`Path`): Folder of the report.
 
     Returns:
-        `Path`: The report. Without a verdict on a labelled pair it has no figures, and says why.
+        `Path`: The report. Without a verdict on a labelled pair it has no figures and says why.
     """
     out.mkdir(parents=True, exist_ok=True)
     sections: list[Section] = [_head, missing_first]
@@ -58,18 +58,18 @@ def write_reward_report(results: Results, out: Path) -> Path:
 
 def _head(results: Results) -> str:
     settings = results["settings"]
-    way = f"{settings['comparison']}, principles {settings['principles'].replace('_', ' ')}"
+    method = f"{settings['comparison']}, principles {settings['principles'].replace('_', ' ')}"
     return (
         "# Reward model\n\n"
-        f"**{name_of(settings.get('model'))}** judged {counted(results['counts']['pairs'], 'labelled pair')} ({way}, "
-        f"read: {_read(settings)}; {'both orders' if settings['both_orders'] else 'one order'})."
+        f"**{name_of(settings.get('model'))}** judged {counted(results['counts']['pairs'], 'labelled pair')} "
+        f"({method}, read: {_read(settings)}; {'both orders' if settings['both_orders'] else 'one order'})."
     )
 
 
 def _read(settings: Mapping[str, Any]) -> str:
     if settings["read"] == "probability":
-        return "the probability of each verdict"
-    return f"the answer it writes, {'thinking first' if settings['reasoning'] else 'without thinking'}"
+        return "verdict probabilities"
+    return f"generated answer, {'with reasoning' if settings['reasoning'] else 'without reasoning'}"
 
 
 def _accuracy(results: Results) -> str:
@@ -77,14 +77,14 @@ def _accuracy(results: Results) -> str:
     ties, agreement = figures["ties"], figures["agreement"]
     rows = [
         [
-            "accuracy (a tie is wrong where the label names a side)",
+            "accuracy (a tie is wrong if the label names a side)",
             _percent(figures["accuracy"]),
             _ends(results["intervals"]["accuracy"]),
         ],
-        ["accuracy, ties of the judge left out", _percent(figures["accuracy_decided"]), ""],
-        ["accuracy, a tie counts one half", _percent(figures["half_credit"]), ""],
+        ["accuracy, without ties of the judge", _percent(figures["accuracy_decided"]), ""],
+        ["accuracy, a tie counts as one half", _percent(figures["half_credit"]), ""],
         ["accuracy of single orders", _percent(figures["per_order_accuracy"]), ""],
-        ["ties: of the judge / of the labels", f"{_percent(ties['judge'])} / {_percent(ties['labels'])}", ""],
+        ["ties: judge / labels", f"{_percent(ties['judge'])} / {_percent(ties['labels'])}", ""],
         ["Cohen's kappa", _number(agreement["kappa"]), ""],
         ["Krippendorff's alpha (nominal)", _number(agreement["alpha"]), ""],
     ]
@@ -96,10 +96,10 @@ def _accuracy(results: Results) -> str:
 def _groups(results: Results) -> str:
     parts = []
     titles = {
-        "by_group": "Kinds of defect that training saw, and those that it never saw",
+        "by_group": "By whether the kind of defect is in the training data",
         "by_kind": "By kind of defect",
-        "by_source": "By who wrote the losing side",
-        "by_length": "By length of the better reply against the other (like: within a twentieth; much: a fifth)",
+        "by_source": "By author of the losing side",
+        "by_length": "By length of the better reply relative to the other (like: within 5%; much: at least 20%)",
     }
     for name, title in titles.items():
         if results["figures"][name]:
@@ -119,16 +119,18 @@ def _group_table(groups: Mapping[str, Any]) -> str:
         ]
         for name, own in groups.items()
     ]
-    return table(["", "pairs", "accuracy", "95% interval", "a tie counts half", "orders agree"], rows)
+    return table(
+        ["group", "pairs", "accuracy", "95% interval", "accuracy, a tie counts as one half", "orders agree"], rows
+    )
 
 
 def _place(results: Results) -> str:
     return (
-        "## Place\n\n"
-        f"Both orders agree on {_percent(results['figures']['position_consistency'])} of the pairs read in both; "
-        "where they disagree, the verdict is a tie (of probabilities, which are averaged, the likeliest). "
-        f"Single verdicts name the reply shown first in "
-        f"{_percent(results['figures']['first_position'])} of cases (50% without bias)."
+        "## Position\n\n"
+        f"Both orders agree on {_percent(results['figures']['position_consistency'])} of the pairs judged in both; if "
+        "they disagree, the verdict is a tie (with probabilities: the verdict with the highest mean). Single verdicts "
+        f"prefer the reply shown first in {_percent(results['figures']['first_position'])} of cases (50% without "
+        "bias)."
     )
 
 
@@ -141,7 +143,7 @@ def _calibration(results: Results) -> str:
     return (
         "## Calibration\n\n"
         f"Expected calibration error: {_number(found['error'])}. Confidence is the mean probability of the verdict "
-        "over the orders where probabilities were read, else the share of compared principles that speak for it.\n\n"
+        "over the orders if probabilities were read, else the share of compared principles in favour of it.\n\n"
         + table(["confidence", "verdicts", "mean confidence", "accuracy"], rows)
     )
 
@@ -151,14 +153,13 @@ def _answers(results: Results) -> str:
     if answers["first_unreadable"] is None:
         return (
             "## Answers\n\n"
-            f"{counted(answers['orders'], 'order')} read as probabilities: nothing was written that could be "
-            "unreadable. `--read text` tells how much would be."
+            f"{counted(answers['orders'], 'order')} read as probabilities, so there are no unreadable answers. "
+            "`--read text` measures their share."
         )
     return (
         "## Answers\n\n"
-        f"{counted(answers['orders'], 'order')} asked and answered. First answers that could not be read: "
-        f"{answers['first_unreadable']} ({_percent(unreadable)}). Answers that had to be "
-        f"repaired: {answers['repaired']}."
+        f"{counted(answers['orders'], 'order')} answered. Unreadable first answers: {answers['first_unreadable']} "
+        f"({_percent(unreadable)}). Repaired answers: {answers['repaired']}."
     )
 
 
@@ -168,8 +169,8 @@ def _circumstances(results: Results) -> str:
         return ""
     return (
         "## Circumstances\n\n"
-        f"{counted(count, 'pair')} without circumstances: what the judge was told of the scene was read out of the "
-        "prompt, which works for HER's scene prompt. `--scenes` takes it from the scenes that the pairs name."
+        f"{counted(count, 'pair')} without circumstances: the scene shown to the judge was parsed from the prompt, "
+        "which works for HER's scene prompt. With `--scenes` it comes from the scenes that the pairs name."
     )
 
 
@@ -196,14 +197,14 @@ def _reproduce(results: Results) -> str:
 
 
 def comparison_table(models: Mapping[str, Results]) -> str:
-    """The main figures of several models as Markdown, for cards and pages.
+    """The main figures of several models as a Markdown table.
 
     Args:
         models (`Mapping[str, Mapping]`): Name to the contents of `results.json`, all of the same pairs.
     """
     groups = sorted({name for found in models.values() for name in found["figures"]["by_group"]})
-    head = ["model", "read", "accuracy", *(f"{name} kinds" for name in groups), "orders agree", "a tie counts half"]
-    head += ["first answers unreadable", "missing", "calibration error"]
+    head = ["model", "reading", "accuracy", *(f"{name} kinds" for name in groups), "orders agree"]
+    head += ["accuracy, a tie counts as one half", "unreadable first answers", "missing", "calibration error"]
     rows = [
         [
             escape(name),
@@ -222,7 +223,7 @@ def comparison_table(models: Mapping[str, Results]) -> str:
 
 
 def write_comparison(models: Mapping[str, Results], out: Path) -> Path:
-    """Writes `models.md` with its plot `models.png` into `out`: several models on the same pairs, side by side.
+    """Writes `models.md` with its plot `models.png` into `out`: a table of several models on the same pairs.
 
     Args:
         models (`Mapping[str, Mapping]`): Name to the contents of `results.json`.
@@ -232,7 +233,10 @@ def write_comparison(models: Mapping[str, Results], out: Path) -> Path:
         `ValueError`: If the models did not judge the same pairs.
     """
     if len({(found["settings"]["pairs"], found["settings"]["labels"]) for found in models.values()}) > 1:
-        raise ValueError(f"{', '.join(models)} judged different pairs or labels, so their figures do not compare")
+        raise ValueError(
+            f"{', '.join(models)} judged different pairs or labels, so their figures are not comparable: name runs on "
+            "the same pairs"
+        )
     drawn = draw_models(models, out / MODELS_PLOT)
     file = out / "models.md"
     plot = f"\n\n![Accuracy by kind]({MODELS_PLOT})" if drawn else ""
@@ -241,19 +245,21 @@ def write_comparison(models: Mapping[str, Results], out: Path) -> Path:
 
 
 def card_of(folder: Path) -> Path:
-    """The card of a checkpoint.
+    """The model card of a checkpoint.
 
     Raises:
-        `FileNotFoundError`: If the folder has none.
+        `FileNotFoundError`: If the folder has no card.
     """
     card = folder / "README.md"
     if not card.is_file():
-        raise FileNotFoundError(f"{folder} has no card (README.md) to write figures into: name a checkpoint's folder")
+        raise FileNotFoundError(
+            f"{folder} has no model card (README.md), which --write-card needs: name the folder of a checkpoint"
+        )
     return card
 
 
 def write_into_card(folder: Path, models: Mapping[str, Results]) -> Path:
-    """Puts the figures and the plot into the card of a checkpoint, in place of those that stood there.
+    """Writes the figures and the plot into the model card of a checkpoint; earlier ones are replaced.
 
     Args:
         folder (`Path`): A checkpoint with its card, `README.md`.
@@ -267,7 +273,7 @@ def write_into_card(folder: Path, models: Mapping[str, Results]) -> Path:
     plot = f"![Accuracy by kind, and calibration]({MODELS_PLOT})\n\n" if drawn else ""
     section = (
         f"{_BEGIN}\n\n## Measured on labelled pairs\n\nBy `her-hf eval reward`; intervals are 95% Wilson. Labels are "
-        f"those of the pairs, which are no vote of people unless their card says so.\n\n{comparison_table(models)}\n\n"
+        f"those of the pairs, which are not human votes unless their card states it.\n\n{comparison_table(models)}\n\n"
         f"{plot}{_END}"
     )
     text = card.read_text(encoding="utf-8")
@@ -284,7 +290,7 @@ def _grouped(own: Mapping[str, Any] | None) -> str:
 
 
 def has_models_to_draw(models: Mapping[str, Results]) -> bool:
-    """Whether there is more to draw than a single bar."""
+    """Whether there is more to plot than a single bar."""
     return len(models) * len(_groups_of(models)) > 1 or _has_reliability(models)
 
 
@@ -294,7 +300,7 @@ def _has_reliability(models: Mapping[str, Results]) -> bool:
 
 
 def _groups_of(models: Mapping[str, Results]) -> list[tuple[str, str, str]]:
-    """What has bars of its own: label, table and name; first all pairs, which stand in no table."""
+    """Label, table and name of each group of bars; the first is all pairs, which is not in a table."""
     tables = {"by_group": "{} kinds", "by_kind": "{}"}
     found = [("all pairs", "", "")]
     for name, label in tables.items():
@@ -304,14 +310,14 @@ def _groups_of(models: Mapping[str, Results]) -> list[tuple[str, str, str]]:
 
 
 def draw_models(models: Mapping[str, Results], path: Path) -> bool:
-    """Accuracy of one or several models, whole and by kind, with 95% Wilson intervals; and how well they know it.
+    """Plots accuracy with 95% Wilson intervals, in total and by kind, and calibration, for one or several models.
 
     Args:
         models (`Mapping[str, Mapping]`): Name to the contents of `results.json`.
         path (`Path`): The PNG.
 
     Returns:
-        `bool`: Whether it was drawn; see [`has_models_to_draw`].
+        `bool`: Whether it was plotted; see [`has_models_to_draw`].
     """
     path.unlink(missing_ok=True)
     if not has_models_to_draw(models):
@@ -354,7 +360,7 @@ def _draw_accuracy(axes: Any, models: Mapping[str, Results], groups: Sequence[tu
     axes.set_yticks(range(len(groups)), [label for label, _, _ in groups], fontsize=8)
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.set_xlim(0, 105)
-    axes.set_xlabel("% right (lines: 95% Wilson intervals; dashed: chance between two sides)")
+    axes.set_xlabel("accuracy, % (lines: 95% Wilson intervals; dashed: chance of two sides)")
 
 
 def _draw_calibration(axes: Any, models: Mapping[str, Results]) -> None:
@@ -365,7 +371,7 @@ def _draw_calibration(axes: Any, models: Mapping[str, Results]) -> None:
     axes.set_xlim(0, 102)
     axes.set_ylim(0, 105)
     axes.set_xlabel("confidence, %")
-    axes.set_ylabel("% right")
+    axes.set_ylabel("accuracy, %")
     axes.set_title("calibration", fontsize=10)
 
 

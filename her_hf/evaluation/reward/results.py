@@ -1,4 +1,4 @@
-"""From judged pairs to `results.json`: pure, so that the same rows give the same results."""
+"""Computes `results.json` from judged pairs: a pure function, so equal rows give equal results."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _TWENTIETH, _FIFTH = 1.05, 1.2
 
 
 def reward_results(rows: Sequence[Row], settings: Row) -> Row:
-    """All figures of judged pairs.
+    """The results of judged pairs.
 
     Args:
         rows (`Sequence[dict]`): Lines of `judged.jsonl`.
-        settings (`dict`): How they came; `unseen` names kinds that make a group of their own.
+        settings (`dict`): The settings; kinds named in `unseen` form a separate group.
 
     Returns:
         `dict`: The envelope, see [`~her_hf.runs.envelope.RewardResults`]: figures of [`~her_hf.scoring.reward`] over
             all pairs; `by_kind`, `by_group` (seen, unseen), `by_source` and `by_length`, each with `accuracy`,
-            `interval`, `half_credit` and `pairs`; `agreement`; `calibration`. `labels`, beside the settings, is a
-            digest.
+            `interval`, `half_credit` and `pairs`; `agreement`; `calibration`. The settings include
+            `labels`, a digest.
     """
     unseen = set(settings.get("unseen") or ())
     judged = [_judged(row) for row in rows]
-    # Where each reply is rated by itself, none is shown first.
+    # In a pointwise comparison each reply is rated alone, so there is no position.
     placed = [] if settings.get("comparison") == "pointwise" else judged
 
     def group(row: Row) -> str | None:
@@ -84,9 +84,9 @@ def _case(row: Row) -> Row:
 
 
 def length_group(row: Row) -> str | None:
-    """The better reply against the other one: at least a fifth (`much`) or a twentieth shorter, `like` it, or longer.
+    """Length of the better reply relative to the other: shorter or longer by at least 5% (`much`: 20%), else `like`.
 
-    In characters that the judge sees; `None` where the label names no side.
+    In characters that the judge sees; `None` if the label is a tie or missing.
     """
     if row.get("label") not in ("cand_1", "cand_2"):
         return None
@@ -117,9 +117,9 @@ def _grouped(
 
 
 def _answers(rows: Sequence[Row], settings: Row) -> Row:
-    """What the judge's single answers were like; an order whose first request was lost has none.
+    """Counts of the judge's answers, except orders whose first request failed.
 
-    Where probabilities were read nothing was written, so that nothing can be said of it.
+    If probabilities were read there is no text, so the counts of unreadable and repaired answers are `None`.
     """
     orders = [
         one

@@ -1,8 +1,7 @@
-"""Measuring a reward model, or any judge, on labelled pairs.
+"""The reward evaluation: a reward model, or any judge, on labelled pairs.
 
-In the output folder: `run.json` (the settings), `ledger.sqlite` (every answer), `judged.jsonl` (a line a pair),
-`results.json`, `sessions.jsonl` (one line a start: seconds and tokens spent), `notes.json` (what the judge noted, if
-anything).
+Output folder: `run.json` (the settings), `ledger.sqlite` (all answers), `judged.jsonl` (one line per pair),
+`results.json`, `sessions.jsonl` (one line per start: time and tokens), `notes.json` (notes of the judge, if any).
 """
 
 from __future__ import annotations
@@ -32,22 +31,22 @@ from .results import reward_results
 
 JUDGED = "judged.jsonl"
 LEDGER_FILES = ("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm")
-"""May be in a new folder already: a copied ledger saves the calls that it holds."""
+"""Files that a new folder may have: a copied ledger saves the calls that it contains."""
 
 _OF_THE_JUDGE = tuple(field.name for field in fields(PairVerdict))
 
 
 @dataclass
 class RewardRun:
-    """One measurement.
+    """One reward evaluation.
 
     Args:
         pairs (`Sequence[Pair | BadPair]`): The pairs, in order.
         out (`Path`): Output folder.
-        judge ([`~her_hf.judging.PairwiseJudge`]): Who judges.
-        unseen (`Sequence[str]`, *optional*): Kinds that training never saw; they make a group of their own.
-        source, split (`str`, *optional*): Where the pairs come from, for the results.
-        window (`int`, *optional*, defaults to 256): Most pairs in hand at a time.
+        judge ([`~her_hf.judging.PairwiseJudge`]): The judge.
+        unseen (`Sequence[str]`, *optional*): Kinds that are not in the training data; they form a separate group.
+        source, split (`str`, *optional*): Source and split of the pairs, for the results.
+        window (`int`, *optional*, defaults to 256): Maximum pairs in progress.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
     """
 
@@ -62,7 +61,7 @@ class RewardRun:
 
 
 Unit = tuple[tuple[int, str], Pair | BadPair]
-"""A pair with its place and what identifies it."""
+"""A pair with its index and key."""
 
 
 class _Principle(BaseModel):
@@ -104,23 +103,23 @@ async def judge_pairs(
     window: int = WINDOW,
     show: bool = True,
 ) -> list[Row]:
-    """Judges pairs into a JSONL file, each line durably as it comes.
+    """Judges pairs and writes the verdicts to a JSONL file, each one as it arrives.
 
     Args:
-        judge ([`~her_hf.judging.PairwiseJudge`]): Who judges.
+        judge ([`~her_hf.judging.PairwiseJudge`]): The judge.
         pairs (`Sequence[Pair | BadPair]`): The pairs.
-        file (`Path`): The file. Verdicts that are there count, but for those whose request failed; those are asked
-            again. What the lines say of a pair (label, kind, …) is always what the pair says now.
-        judged_by (`str`): Digest of all settings, which each line carries.
-        window (`int`, *optional*, defaults to 256): Most pairs in hand at a time.
+        file (`Path`): The file. Existing verdicts are used, except those whose request failed; these are repeated.
+            The other fields of a line (label, kind, …) are always those of the given pair.
+        judged_by (`str`): Digest of all settings, which each line has.
+        window (`int`, *optional*, defaults to 256): Maximum pairs in progress.
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
-        `list[dict]`: The lines in the order of the pairs: `index`, `key`, `settings`, what is known of the pair, and
+        `list[dict]`: The lines in the order of the pairs: `index`, `key`, `settings`, fields of the pair, and
             [`~her_hf.judging.PairVerdict`] as JSON.
 
     Raises:
-        `ValueError`: If a line of the file is of another shape or of other settings.
+        `ValueError`: If a line of the file has another shape or other settings.
     """
     journal = Journal(file, key=lambda row: (row["index"], row["key"]), shape=_Shape, same={"settings": judged_by})
 
@@ -128,9 +127,9 @@ async def judge_pairs(
         return _line(*unit, {"settings": judged_by, **verdict})
 
     def known(unit: Unit) -> Row | None:
-        """The line of a pair with the verdict that is there, if it counts."""
+        """The line of a pair with its existing verdict, if that is valid."""
         row = journal.get(unit[0])
-        return line(unit, {name: row[name] for name in _OF_THE_JUDGE}) if row and _settled(row, unit[1]) else None
+        return line(unit, {name: row[name] for name in _OF_THE_JUDGE}) if row and _is_judged(row, unit[1]) else None
 
     async def one(unit: Unit) -> Row:
         return known(unit) or line(unit, (await judge.judge(unit[1])).as_dict())
@@ -147,14 +146,14 @@ async def judge_pairs(
 
 
 def pair_key(pair: Pair | BadPair) -> str:
-    """What identifies a pair. Rows that are none share one: what is said of them names the file's path, which may be
-    another at the next start."""
+    """The key of a pair. Invalid rows share one, because their error contains the path of the file, which may change
+    between starts."""
     return pair.key if isinstance(pair, Pair) else digest("bad pair")
 
 
-def _settled(row: Row, pair: Pair | BadPair) -> bool:
-    """Whether a verdict counts: one whose request failed is asked again, and so is one of which the judge was told
-    another character or other circumstances, which are not in the key."""
+def _is_judged(row: Row, pair: Pair | BadPair) -> bool:
+    """Whether a verdict is valid: a failed request is repeated, and so is a verdict on another character or other
+    circumstances, which are not in the key."""
     if isinstance(pair, BadPair) or row.get("shown") != pair.shown_key:
         return False
     lost = [row["missing"], *(one["missing"] for one in row["per_order"])]
@@ -162,27 +161,27 @@ def _settled(row: Row, pair: Pair | BadPair) -> bool:
 
 
 def _line(key: tuple[int, str], pair: Pair | BadPair, verdict: Row) -> Row:
-    """A line as JSON gives it back. Half characters, which a judge or a file may escape, would not go into a file."""
+    """A line as read back from JSON, without lone surrogates, which a judge or a file may escape."""
     row = {"index": key[0], "key": key[1], **_about(pair), **_unaddressed(verdict)}
     plain: Row = json.loads(whole_characters(json.dumps(row, ensure_ascii=False, default=str)))
     return plain
 
 
 def _unaddressed(verdict: Row) -> Row:
-    """A verdict without the address of the server that failed, if one did."""
-    said = {**verdict, "per_order": [_unaddressed_order(one) for one in verdict["per_order"]]}
-    return _unaddressed_order(said)
+    """A verdict without addresses of servers in its failures."""
+    orders = [_unaddressed_order(one) for one in verdict["per_order"]]
+    return _unaddressed_order({**verdict, "per_order": orders})
 
 
-def _unaddressed_order(said: Row) -> Row:
-    return {**said, "missing": said["missing"] and missing_row(said["missing"])}
+def _unaddressed_order(row: Row) -> Row:
+    return {**row, "missing": row["missing"] and missing_row(row["missing"])}
 
 
 def _about(pair: Pair | BadPair) -> Row:
     if isinstance(pair, BadPair):
         return {"label": None}
     named = {name: pair.extra.get(name) for name in ("kind", "source", "scene_key")}
-    # Groups are known by name, whatever a file of people's labels holds.
+    # Names of groups are text, whatever type a file of human labels has.
     named |= {name: str(named[name]) for name in ("kind", "source") if named[name] is not None}
     return {
         "label": pair.label,
@@ -195,21 +194,23 @@ def _about(pair: Pair | BadPair) -> Row:
 
 
 async def run_reward(run: RewardRun) -> Row:
-    """Judges what is not judged yet and writes `results.json`.
+    """Judges the remaining pairs and writes `results.json`.
 
     Args:
-        run ([`RewardRun`]): The measurement.
+        run ([`RewardRun`]): The evaluation.
 
     Returns:
         `dict`: See [`~her_hf.evaluation.reward.results.reward_results`].
 
     Raises:
-        [`~her_hf.durable.OtherRunError`]: If the folder holds a run of other settings or pairs.
-        `ModelError`: If the judge cannot even be asked what it is.
-        `ValueError`: If no pair has a label, or probabilities are asked of a server.
+        [`~her_hf.durable.OtherRunError`]: If the folder has a run with other settings or pairs.
+        `ModelError`: If the judge cannot be identified.
+        `ValueError`: If no pair has a label, or probabilities are to be read from a server.
     """
     if not any(isinstance(pair, Pair) and pair.label is not None for pair in run.pairs):
-        raise ValueError(f"none of {len(run.pairs)} pairs has a label: there is nothing to measure against")
+        raise ValueError(
+            f"none of {len(run.pairs)} pairs has a label, which the evaluation needs: name labelled pairs"
+        )
     settings = {
         "evaluation": "reward",
         "model": await run.judge.caller.fingerprint(),
@@ -233,7 +234,7 @@ async def run_reward(run: RewardRun) -> Row:
 
 
 def run_reward_now(run: RewardRun) -> Row:
-    """[`run_reward`] from code that is not asynchronous; connections are closed at the end."""
+    """Synchronous version of [`run_reward`], which closes the connections at the end."""
     callers: dict[str, Caller] = {"judge": run.judge.caller}
     return run_now(run_reward(run), callers)
 
@@ -241,21 +242,21 @@ def run_reward_now(run: RewardRun) -> Row:
 async def judge_file(
     judge: PairwiseJudge, pairs: Sequence[Pair | BadPair], file: Path, *, show: bool = True
 ) -> list[Row]:
-    """[`judge_pairs`] into a file that belongs to one judge and its settings, which `FILE.run` notes.
+    """Calls [`judge_pairs`] with a file for one judge and its settings, which are recorded in `FILE.run`.
 
-    At the end the file holds a line for each of these pairs, in their order, and no other.
+    At the end the file has exactly one line per pair, in the order of the pairs.
 
     Raises:
-        [`~her_hf.durable.OtherRunError`]: If the file holds verdicts of another judge or other settings, or is none of
-            this command's; it is not touched.
-        `ModelError`: If the judge cannot even be asked what it is.
+        [`~her_hf.durable.OtherRunError`]: If the file has verdicts of another judge or other settings, or was not
+            written by this command; it is not changed.
+        `ModelError`: If the judge cannot be identified.
     """
     settings = {"model": await judge.caller.fingerprint(), **judge.settings.as_dict()}
     note = file.with_name(f"{file.name}.run")
     if file.exists() and not (note / RUN_FILE).exists():
         raise OtherRunError(
-            f"{file} is there already, and no {note.name} beside it says that this command wrote it. Name another "
-            "file, or delete this one."
+            f"{file} exists, but not {note.name}, so it was not written by this command. Name another file, or delete "
+            "this one."
         )
     claim(note, settings, has_results=lambda _: file.exists())
     rows = await judge_pairs(judge, pairs, file, judged_by=digest(settings), show=show)
@@ -266,5 +267,5 @@ async def judge_file(
 def judge_file_now(
     judge: PairwiseJudge, pairs: Sequence[Pair | BadPair], file: Path, *, show: bool = True
 ) -> list[Row]:
-    """[`judge_file`] from code that is not asynchronous; connections are closed at the end."""
+    """Synchronous version of [`judge_file`], which closes the connections at the end."""
     return run_now(judge_file(judge, pairs, file, show=show), {"judge": judge.caller})

@@ -1,4 +1,4 @@
-"""Verdicts of a reward run for its page: wrong ones first, the surest of them at the top."""
+"""Verdicts of a reward run for `report.html`: wrong ones first, by decreasing confidence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .run import JUDGED, VerdictShape
 
 
 def reward_transcripts(results: Mapping[str, Any], out: Path) -> list[Transcript]:
-    """What the judge said of each pair. The replies themselves stand in the file of pairs.
+    """The judge's answers for each pair. The replies are in the file of pairs.
 
     Args:
         results (`Mapping`): The envelope.
@@ -25,13 +25,13 @@ def reward_transcripts(results: Mapping[str, Any], out: Path) -> list[Transcript
 
 
 def _rank(case: Mapping[str, Any]) -> float | None:
-    """From the surest wrong verdict over ties to the surest right one; without a verdict or a label there is none."""
+    """Ranks from confident wrong verdicts over ties to confident correct ones; `None` without a verdict or label."""
     if case["verdict"] is None or case["label"] is None:
         return None
-    sure = case["confidence"] or 0.0
+    confidence = case["confidence"] or 0.0
     if case["verdict"] == case["label"]:
-        return 1.0 + sure
-    return 0.5 if case["verdict"] == "tie" else -sure
+        return 1.0 + confidence
+    return 0.5 if case["verdict"] == "tie" else -confidence
 
 
 def _transcript(case: Row, row: Row) -> Transcript:
@@ -40,19 +40,19 @@ def _transcript(case: Row, row: Row) -> Transcript:
     if wrong:
         level = "mid" if case["verdict"] == "tie" else "high"
         moves[0].flaws.append(Flaw("wrong", "", level, quote=f"{case['verdict']}, labelled {case['label']}"))
-    lost = row["missing"]
+    missing = row["missing"]
     kinds = [str(case[name]) for name in ("kind", "source", "length") if case[name] is not None]
-    sure = [f"confidence {case['confidence']:.2f}"] if case["confidence"] is not None else []
+    confidence = [f"confidence {case['confidence']:.2f}"] if case["confidence"] is not None else []
     return Transcript(
         f"pair {case['key'][0] + 1}: {case['verdict'] or 'no verdict'}",
-        [f"label {case['label'] or 'none'}", *sure, *kinds],
+        [f"label {case['label'] or 'none'}", *confidence, *kinds],
         moves,
-        failure=f"{lost['cause']}: {lost['detail']}" if lost else "",
+        failure=f"{missing['cause']}: {missing['detail']}" if missing else "",
     )
 
 
 def _move(order: Row) -> Move:
-    shown = "as it stands" if order["order"] == "12" else "sides exchanged"
+    shown = "original order" if order["order"] == "12" else "reversed order"
     principles = [f"{one['name']}: {one['winner']}" for one in order["principles"]]
     layers = [("speech", "\n".join([f"Verdict: {order['verdict'] or 'none'}", *principles]))]
     if order["evidence"]:

@@ -1,1 +1,1 @@
-"""Judges of one dialogue: CoSER's four critics and the judge of situated reenactment."""
+"""Judges of one dialogue: CoSER's four critics and the minimax judge."""

@@ -1,1 +1,1 @@
-"""Parts that reports share: Markdown and plots."""
+"""Shared parts of reports: Markdown, HTML, plots and transcripts."""

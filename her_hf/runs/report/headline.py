@@ -1,4 +1,4 @@
-"""What a reader wants first of any results: who, how, how much is missing, and the main figures."""
+"""The summary of any results: models, settings, missing share and main figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .markdown import counted, plain_name
 Results = Mapping[str, Any]
 
 PLAYERS = {"coser": "actor", "minimax": "npc", "form": "model", "reward": "model"}
-"""By evaluation the setting that names the model under test."""
+"""The setting that names the model under test, by evaluation."""
 
 TITLES = {
     "coser": "CoSER, given-circumstance acting",
@@ -25,20 +25,20 @@ TITLES = {
 SHARES = {
     "well_formed": "well-formed",
     "own_role": "in role",
-    "ended": "ended by itself",
+    "ended": "end-of-turn token",
     "visible": "visible",
     "leak_rate": "leak",
 }
-"""Main figures of form."""
+"""Main figures of form, with their labels."""
 
 
 class Figure(NamedTuple):
-    """A figure ready to be shown.
+    """A formatted figure.
 
     Args:
-        name (`str`): What it is.
-        value (`str`): With its unit.
-        interval (`str`): 95%; empty if there is none.
+        name (`str`): Its name.
+        value (`str`): Its value with the unit.
+        interval (`str`): Its 95% interval; empty if there is none.
         of (`str`): What it is a mean over.
     """
 
@@ -49,7 +49,7 @@ class Figure(NamedTuple):
 
 
 def headline(results: Results) -> list[Figure]:
-    """The main figures, the one over all first; none where nothing was judged or replied.
+    """The main figures, the overall one first; empty without judgements or replies.
 
     Args:
         results (`Mapping`): The envelope, see [`~her_hf.runs.envelope`].
@@ -98,7 +98,7 @@ def _reward(results: Results) -> list[Figure]:
     if not pairs:
         return []
     of = counted(pairs, "pair")
-    names = {"half_credit": "a tie counts half", "position_consistency": "orders agree"}
+    names = {"half_credit": "accuracy, a tie counts as one half", "position_consistency": "orders agree"}
     whole = Figure("accuracy", _percent(figures["accuracy"]), _percents(results["intervals"]["accuracy"]), of)
     groups = [
         Figure(f"{name} kinds", _percent(own["accuracy"]), _percents(own["interval"]), counted(own["pairs"], "pair"))
@@ -108,7 +108,7 @@ def _reward(results: Results) -> list[Figure]:
 
 
 def facts(results: Results) -> list[tuple[str, str]]:
-    """Model, judge, setting, data and missing share, as plain text."""
+    """Model, judge, setting, data and missing share as plain text."""
     settings, missing = results["settings"], results["missing"]
     data = settings.get("data") or {}
     where = ", ".join([data.get("source") or "not recorded", *([data["split"]] if data.get("split") else [])])
@@ -123,22 +123,22 @@ def facts(results: Results) -> list[tuple[str, str]]:
 
 
 def player_of(results: Results) -> str:
-    """The model under test; of dialogues that were there already, the file."""
+    """The model under test, or the file of existing dialogues."""
     settings = results["settings"]
     return plain_name(settings.get(PLAYERS[results["evaluation"]]) or settings.get("dialogues") or "not recorded")
 
 
 def judges_of(results: Results) -> str:
-    """Who judged; empty where no judge is needed or asked."""
+    """The judges; empty without any."""
     settings = results["settings"]
     judges: Sequence[object] = settings.get("judges") or ([settings["judge"]] if settings.get("judge") else [])
     return ", ".join(map(plain_name, judges))
 
 
 def setting_of(results: Results) -> str:
-    """How it was played and judged, in a few words."""
+    """The main settings in a few words."""
     settings = results["settings"]
-    names = {"style": "style {}", "rounds": "at most {} turns", "turns": "{} turns", "runs": "{} runs a seed"}
+    names = {"style": "style {}", "rounds": "at most {} turns", "turns": "{} turns", "runs": "{} runs per seed"}
     names |= {"comparison": "{}", "read": "read as {}", "judge_chunk": "chunks of {} turns"}
     parts = [form.format(settings[name]) for name, form in names.items() if settings.get(name) is not None]
     if "judge_thoughts" in settings:
@@ -147,7 +147,7 @@ def setting_of(results: Results) -> str:
 
 
 def missing_share(missing: Results) -> str:
-    """How much is missing, with its unit."""
+    """The missing share with its unit."""
     unit = {"reply": "replies"}.get(missing["unit"], f"{missing['unit']}s")
     if not missing["missing"]:
         return f"none of {missing['expected']:,} {unit}"
@@ -155,7 +155,7 @@ def missing_share(missing: Results) -> str:
 
 
 def caption(results: Results) -> str:
-    """What stands under every plot: model, judge, setting and missing share."""
+    """The caption of a plot: model, judge, setting and missing share."""
     judges = judges_of(results)
     model = f"model: {_short(player_of(results))}"
     parts = [model, *([f"judge: {_short(judges)}"] if judges else []), setting_of(results)]

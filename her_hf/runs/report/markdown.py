@@ -1,4 +1,4 @@
-"""Markdown out of figures and names; whatever a model, a server or a file of scenes wrote is escaped."""
+"""Markdown helpers; text of models, servers and scene files is escaped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 FOLD_FROM = 13
-"""Rows from which on a table is shut until it is clicked on."""
+"""Minimum rows of a table that is collapsed."""
 
 _MARKS = re.compile(r"([\\`*_\[\]|~$#])")
 _LINKS = re.compile(r"://|\bwww\.", re.IGNORECASE)
@@ -17,10 +17,10 @@ _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 def escape(value: object, limit: int = 160) -> str:
-    """Any text as a piece of a line of Markdown that shows it and does nothing else: no markup, cell, HTML or link.
+    """Escapes text for a line of Markdown, so that it contains no markup, table cell, HTML or link.
 
     Args:
-        value (`object`): What is shown.
+        value (`object`): The text.
         limit (`int`, *optional*, defaults to 160): Maximum characters; a longer text is truncated and ends with `…`.
 
     Example:
@@ -38,13 +38,13 @@ def escape(value: object, limit: int = 160) -> str:
 
 
 def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; foreign text in cells must be escaped already."""
+    """A Markdown table; text in cells must already be escaped."""
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *rows]]
     return "\n".join(lines)
 
 
 def fence(text: str, language: str = "text") -> str:
-    """A fenced block that no text can close early; marks that turn the direction of what follows are left out."""
+    """A fenced block that the text cannot close; bidirectional control characters are removed."""
     text = _BIDI.sub("", text)
     ticks = "```"
     while ticks in text:
@@ -53,7 +53,7 @@ def fence(text: str, language: str = "text") -> str:
 
 
 def folded(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    """A table; a long one is shut until it is clicked on."""
+    """A table; a long one is collapsed."""
     text = table(head, rows)
     if len(rows) < FOLD_FROM:
         return text
@@ -66,12 +66,12 @@ def plain_name(fingerprint: object) -> str:
 
 
 def name_of(fingerprint: object) -> str:
-    """A model's name; what is not recorded is said to be so."""
+    """A model's name, or that it is not recorded."""
     return escape(plain_name(fingerprint), limit=80) if fingerprint else "a model that is not recorded"
 
 
 def setting(value: object) -> str:
-    """A setting's value: of a model's fingerprint all parts, of digests the first characters."""
+    """A setting's value: all parts of a model's fingerprint, the first characters of a digest."""
     if isinstance(value, Mapping):
         return ", ".join(f"{escape(name)} {setting(inner)}" for name, inner in sorted(value.items()))
     if isinstance(value, list | tuple):
@@ -81,7 +81,7 @@ def setting(value: object) -> str:
 
 
 def languages(codes: Iterable[str]) -> str:
-    """By language how many there are, if there are several."""
+    """The count of each language, if there are several."""
     counts = sorted(Counter(codes).items())
     return f" ({', '.join(f'{escape(code)} {count}' for code, count in counts)})" if len(counts) > 1 else ""
 

@@ -1,7 +1,7 @@
-"""`report.html`: one file that opens offline.
+"""`report.html`: one self-contained file.
 
-Sections come from the Markdown of `report.md`, transcripts from the rows of the run; nothing foreign acts as HTML, and
-nothing is loaded from anywhere.
+Sections are the Markdown of `report.md`, transcripts come from the rows of the run; all foreign text is escaped, and
+nothing is loaded from the network.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .headline import TITLES, facts, headline, player_of
 from .transcripts import Transcript
 
 PAGE = "report.html"
-_FOLDED = {"system": "system thinking", "thinking": "role thinking", "evidence": "what the judge says for it"}
+_FOLDED = {"system": "system thinking", "thinking": "role thinking", "evidence": "evidence of the judge"}
 _TRANSCRIPTS = (
     "Transcripts",
-    "The worst first. Thinking is folded: system thinking is what the model plans as an author, role thinking what "
-    "the character thinks.",
+    "Lowest scores first. Thinking is collapsed: system thinking is the model's plan as an author, role thinking is "
+    "the character's thought.",
 )
 _VERDICTS = (
     "Verdicts",
-    "Wrong ones first, the surest of them at the top, then ties; those that are missing come last. The replies "
-    "themselves stand in the file of pairs.",
+    "Wrong ones first, by decreasing confidence, then ties; missing ones come last. The replies are in the file of "
+    "pairs.",
 )
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
@@ -54,10 +54,10 @@ def write_page(
     Args:
         results (`Mapping`): The envelope.
         out (`Path`): The folder, with the plots that the sections name.
-        opening, closing (`Sequence[str]`): Sections in Markdown, before and after the transcripts; the first begins
-            with the title. Text of models and files in them must be escaped already.
-        transcripts (`Sequence[Transcript]`): The worst first.
-        left_out (`int`): How many more there are.
+        opening, closing (`Sequence[str]`): Sections in Markdown, before and after the transcripts; the first starts
+            with the title. Text of models and files must already be escaped.
+        transcripts (`Sequence[Transcript]`): The transcripts, lowest scores first.
+        left_out (`int`): Number of transcripts that are not shown.
 
     Returns:
         `Path`: The page.
@@ -98,13 +98,13 @@ def _template() -> Any:
 
 
 def plain(text: object) -> str:
-    """Text without control characters, half characters and marks that turn the direction of what follows."""
+    """Text without control characters, lone surrogates and bidirectional control characters."""
     signs = _BIDI.sub("", str(text))
     return "".join(sign for sign in signs if sign == "\n" or unicodedata.category(sign) not in ("Cc", "Cs")).strip()
 
 
 def render_markdown(text: str, folder: Path) -> Markup:
-    """HTML of a report's Markdown: headings that can be linked to, tables that scroll, plots inside the page."""
+    """HTML of a report's Markdown: headings with ids, scrolling tables, embedded plots."""
     renderer = MarkdownIt("commonmark").enable("table")
     renderer.add_render_rule("table_open", lambda *_: '<div class="scroll"><table>\n')
     renderer.add_render_rule("table_close", lambda *_: "</table></div>\n")

@@ -1,4 +1,4 @@
-"""Plots of evaluations: our bars with their intervals, and published ones in a panel of their own."""
+"""Plots of evaluations: scores of the run with intervals, and published scores in a separate panel."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .headline import caption
 
 OURS, GREY, SOFT = "#2f6f9f", "#c3cad1", "#5c6670"
 GROUPS = ("#2f6f9f", "#d9b26f", "#7a9e7e", "#c8553d", "#8d7fb0", "#9aa5b1")
-NOTE = "published, other judge"
+NOTE = "published, different judge"
 NO_TAG = "(none)"
 
-_STYLE = {"text.parse_math": False, "hatch.linewidth": 0.6}  # names are text, dollar signs too
+_STYLE = {"text.parse_math": False, "hatch.linewidth": 0.6}  # names may contain dollar signs
 
 
 class Bar(NamedTuple):
     """One bar.
 
     Args:
-        label (`str`): What it is called.
-        score (`float`, *optional*): Its height, 0 to 100; `None` if there is no score.
+        label (`str`): Its label.
+        score (`float`, *optional*): Its height, 0 to 100; `None` without a score.
         interval (`Sequence[float]`, *optional*): Both ends of its 95% interval.
     """
 
@@ -40,7 +40,7 @@ class Bar(NamedTuple):
 
 
 def draw_scores(results: Mapping[str, Any], path: Path) -> None:
-    """Scores of a CoSER run with their intervals, beside the published averages.
+    """Plots scores of a CoSER run with intervals, next to the published averages.
 
     Args:
         results (`Mapping`): Contents of `results.json`, judged.
@@ -53,14 +53,14 @@ def draw_scores(results: Mapping[str, Any], path: Path) -> None:
 
 
 def draw_by_tag(results: Mapping[str, Any], path: Path) -> bool:
-    """Scores by tag (id, ood) with 95% intervals over the scenes of each.
+    """Plots scores by tag (id, ood) with 95% intervals over the scenes of each.
 
     Args:
         results (`Mapping`): Contents of `results.json`, judged.
         path (`Path`): The PNG.
 
     Returns:
-        `bool`: Whether it was drawn; see [`has_tags_to_draw`].
+        `bool`: Whether it was plotted; see [`has_tags_to_draw`].
     """
     path.unlink(missing_ok=True)
     if not has_tags_to_draw(results):
@@ -84,18 +84,18 @@ def draw_by_tag(results: Mapping[str, Any], path: Path) -> bool:
 
 
 def has_tags_to_draw(results: Mapping[str, Any]) -> bool:
-    """Whether scenes that were played have several tags, and no more of them than there are colours."""
+    """Whether the scenes have several tags, and at most as many as there are colours."""
     tags = {case["tag"] or NO_TAG for case in results["cases"]}
     return 2 <= len(tags) <= len(GROUPS)
 
 
 def has_curve_to_draw(results: Mapping[str, Any]) -> bool:
-    """Whether quality is known at more than one place: a single point is no curve."""
+    """Whether the curve has more than one point."""
     return len(results["figures"]["curve"]) > 1
 
 
 def tag_intervals(cases: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, dict[str, Sequence[float] | None]]]:
-    """By tag how many scenes it has, and the 95% interval of each dimension and of the average over them.
+    """The number of scenes of each tag, and the 95% intervals of each dimension and the average over them.
 
     Args:
         cases (`Sequence[Mapping]`): `cases` of `results.json`.
@@ -109,7 +109,7 @@ def tag_intervals(cases: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, di
 
 
 def draw_pillars(results: Mapping[str, Any], path: Path) -> None:
-    """Scores of a minimax run with their intervals, beside the published averages with theirs.
+    """Plots scores of a minimax run with intervals, next to the published averages with theirs.
 
     Args:
         results (`Mapping`): Contents of `results.json`, judged.
@@ -121,11 +121,11 @@ def draw_pillars(results: Mapping[str, Any], path: Path) -> None:
         ours.append(Bar(name, (scores["pillars"] or {}).get(name), (intervals["pillars"] or {}).get(name)))
     ranked = sorted(PUBLISHED, key=lambda row: -row.minimax.avg)
     theirs = [Bar(row.model, row.minimax.avg, (row.minimax.low, row.minimax.high)) for row in ranked]
-    _draw_beside(ours, theirs, path, "score (a scale of our own)", "MiniMax average", caption(results))
+    _draw_beside(ours, theirs, path, "score (own scale)", "MiniMax average", caption(results))
 
 
 def draw_curve(results: Mapping[str, Any], path: Path) -> None:
-    """Quality against turn number: all dialogues with a 95% interval over seeds, and each language.
+    """Plots quality against turn number: all dialogues with 95% intervals over seeds, and each language.
 
     Args:
         results (`Mapping`): Contents of `results.json`, judged.
@@ -152,19 +152,19 @@ def draw_curve(results: Mapping[str, Any], path: Path) -> None:
         axes.set_xticks(range(len(points)), labels, fontsize=8)
         axes.set_xlim(-0.4, max(len(points), 1) - 0.6)
         axes.set_ylim(_floor(points, ends), 102)
-        axes.set_xlabel("turns (n: dialogues judged there)")
-        axes.set_ylabel("overall (a scale of our own)")
+        axes.set_xlabel("turns (n: dialogues judged)")
+        axes.set_ylabel("overall (own scale)")
         axes.set_title("Quality against turn number (lines: 95% bootstrap intervals over seeds)", fontsize=10)
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         finish(figure, path, caption(results))
 
 
 def curve_intervals(cases: Sequence[Mapping[str, Any]], places: int) -> list[Sequence[float] | None]:
-    """Of each place of a chunk the 95% interval of its mean over dialogues, seeds drawn with all their runs.
+    """The 95% interval of the mean over dialogues at each chunk position; seeds are resampled with all their runs.
 
     Args:
         cases (`Sequence[Mapping]`): `cases` of `results.json`.
-        places (`int`): How many places there are.
+        places (`int`): Number of chunk positions.
     """
     import numpy as np
 
@@ -181,13 +181,13 @@ def curve_intervals(cases: Sequence[Mapping[str, Any]], places: int) -> list[Seq
 
 
 def _floor(points: Sequence[Mapping[str, Any]], ends: Sequence[Sequence[float] | None]) -> float:
-    """Where the axis of a curve begins: at a round number below all of it, for a line shows changes, not heights."""
+    """The lower limit of the axis of a curve: a round number below all values, because a line shows changes."""
     lows = [point["mean"] for point in points if point["mean"] is not None] + [end[0] for end in ends if end]
     return max(0.0, (min(lows, default=0.0) - 5) // 10 * 10)
 
 
 def _draw_line(axes: Any, points: Sequence[Mapping[str, Any]], name: str, **look: Any) -> None:
-    """Means by place; a place without any is a gap."""
+    """Plots means by position; one without a mean is a gap."""
     means = [float("nan") if point["mean"] is None else point["mean"] for point in points]
     axes.plot(range(len(points)), means, label=_short(name), **look)
 
@@ -195,7 +195,7 @@ def _draw_line(axes: Any, points: Sequence[Mapping[str, Any]], name: str, **look
 def _draw_beside(
     ours: Sequence[Bar], theirs: Sequence[Bar], path: Path, what: str, published: str, under: str
 ) -> None:
-    """Our bars on the left; on a ground of their own, grey and hatched, the published ones."""
+    """Plots scores of the run on the left, and published ones, grey and hatched, on the right."""
     with rc_context(_STYLE):
         figure = Figure(figsize=(10.0, 4.2))
         left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [5, 11]})
@@ -224,7 +224,7 @@ _ABOVE: dict[str, Any] = {
 
 
 def _draw_groups(axes: Any, groups: Mapping[str, Sequence[Bar]]) -> None:
-    """Bars of several groups side by side, each under the label they share."""
+    """Plots bars of several groups under shared labels."""
     width = 0.8 / len(groups)
     labels = [bar.label for bar in next(iter(groups.values()))]
     for number, (name, bars) in enumerate(groups.items()):
@@ -234,7 +234,7 @@ def _draw_groups(axes: Any, groups: Mapping[str, Sequence[Bar]]) -> None:
 
 
 def _draw_bars(axes: Any, bars: Sequence[Bar], *, width: float = 0.72, shift: float = 0.0, **look: Any) -> None:
-    """Bars from 0 to 100 with their intervals; where there is no score, it says so."""
+    """Plots bars from 0 to 100 with intervals; a missing score is labelled."""
     places = [place + shift for place in range(len(bars))]
     axes.bar(places, [bar.score or 0.0 for bar in bars], width, **look)
     for place, bar in zip(places, bars, strict=True):
@@ -257,7 +257,7 @@ def _short(name: str, limit: int = 40) -> str:
 
 
 def finish(figure: Figure, path: Path, under: str) -> None:
-    """Writes a plot with a line under it that says of which model, judge and setting it is, and what is missing."""
+    """Writes a plot with a caption: model, judge, setting and missing share."""
     figure.supxlabel(
         "\n".join(wrap(under, int(17 * figure.get_figwidth()))), x=0.01, ha="left", fontsize=7, color=SOFT
     )

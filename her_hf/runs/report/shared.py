@@ -1,4 +1,4 @@
-"""Sections that every report has: what is missing, what failed, the settings, how to do it again."""
+"""Sections of all reports: missing results, failures, settings, commands to reproduce the run."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def write_report(
     closing: Sequence[Section],
     transcripts: Sequence[Transcript],
 ) -> Path:
-    """Writes `report.md` and `report.html` of a run; the plots that sections name lie in `out` already.
+    """Writes `report.md` and `report.html` of a run; the plots that sections name must already be in `out`.
 
     Args:
         results (`Mapping`): The envelope.
-        out (`Path`): The folder of the run, where what models noted and what was spent is looked up.
+        out (`Path`): The folder of the run, which has notes and session records.
         opening (`Sequence[Callable]`): Sections before the transcripts of the page.
-        closing (`Sequence[Callable]`): Those behind them, before settings and the run itself.
-        transcripts (`Sequence[Transcript]`): The worst first; only the page has them.
+        closing (`Sequence[Callable]`): Sections after them; the last one follows settings and run.
+        transcripts (`Sequence[Transcript]`): Transcripts for the page, lowest scores first.
 
     Returns:
         `Path`: `report.md`.
@@ -60,7 +60,7 @@ def write_report(
 
 
 def run_section(results: Results) -> str:
-    """On which data, with which code, when, and what it took; of all starts in the folder together."""
+    """Data, version, date, time and tokens, over all starts in the folder."""
     data, starts = results["settings"].get("data"), results["starts"]
     rows: list[list[object]] = []
     if data:
@@ -77,8 +77,8 @@ def run_section(results: Results) -> str:
             *_spent(starts),
         ]
     if not rows:
-        return "## Run\n\nNot recorded: what was run, and when, is not in this folder."
-    return "## Run\n\n" + table(["what", "value"], rows)
+        return "## Run\n\nNot recorded in this folder."
+    return "## Run\n\n" + table(["item", "value"], rows)
 
 
 def _commit(commit: str | None) -> str:
@@ -89,7 +89,7 @@ def _commit(commit: str | None) -> str:
 
 
 def _spent(starts: Sequence[Mapping[str, Any]]) -> list[list[object]]:
-    """Of each model its calls and tokens."""
+    """Calls and tokens of each model."""
     spent: dict[str, Counter[str]] = {}
     for start in starts:
         for role, counts in start["spent"].items():
@@ -97,50 +97,50 @@ def _spent(starts: Sequence[Mapping[str, Any]]) -> list[list[object]]:
     return [
         [
             f"calls and tokens, {escape(role.replace('_', ' '))}",
-            f"{counts['asked']:,} calls, {counts['prompt_tokens']:,} tokens read, {counts['completion_tokens']:,} "
-            f"written{_uncounted(counts['uncounted'])}",
+            f"{counts['asked']:,} calls, {counts['prompt_tokens']:,} prompt tokens, {counts['completion_tokens']:,} "
+            f"completion tokens{_uncounted(counts['uncounted'])}",
         ]
         for role, counts in spent.items()
     ]
 
 
 def _uncounted(count: int) -> str:
-    return f"; {count:,} answers did not say" if count else ""
+    return f"; {count:,} answers without usage" if count else ""
 
 
 NOT_JUDGED = (
-    "**Nothing was judged, so there are no scores.** What follows needs no judge. To judge these dialogues, run the "
-    "same command with `--judge-only` and a `--judge`."
+    "**There are no scores, because nothing was judged.** The sections below need no judge. To judge these dialogues, "
+    "run the same command with `--judge-only` and `--judge`."
 )
 
 
 def is_judged(results: Results) -> bool:
-    """Whether there are scores, of which some or all may be missing."""
+    """Whether the run was judged, even if scores are missing."""
     return bool(results["figures"]["scores"])
 
 
 def missing_first(results: Results) -> str:
-    """What a reader must know before any score."""
+    """The missing judgements, in one paragraph before the scores."""
     missing = results["missing"]
     if not missing["missing"]:
-        return f"No judgement is missing: all {missing['expected']:,} are there."
+        return f"None of {missing['expected']:,} judgements is missing."
     causes = ", ".join(f"{escape(cause)} {count}" for cause, count in missing["by_cause"].items())
     return (
         f"> **{missing['missing']:,} of {missing['expected']:,} judgements are missing "
-        f"({percent(missing['share'])})**: {causes}. They are left out of every mean and stand for no number; see "
-        "[below](#missing-judgements)."
+        f"({percent(missing['share'])})**: {causes}. They are excluded from all means and never replaced by a number; "
+        "see [below](#missing-judgements)."
     )
 
 
 def missing_section(results: Results, *notes: str) -> str:
-    """Missing judgements by cause, and what is said of those that are there."""
+    """Missing judgements by cause, and notes on the others."""
     missing = results["missing"]
     rows = [
         [escape(cause), CAUSES.get(cause, ""), count, percent(count / missing["expected"])]
         for cause, count in missing["by_cause"].items()
     ]
     causes = table(["cause", "meaning", "judgements", "share of all"], rows) if rows else "None."
-    again = "Requests that failed are made again when the same command is given again."
+    again = "The same command repeats failed requests."
     return "\n\n".join(
         ["## Missing judgements", causes, *([again] if "request" in missing["by_cause"] else []), *notes]
     )
@@ -150,34 +150,34 @@ def failures_section(what: str, head: Sequence[str], rows: Sequence[Sequence[obj
     if not rows:
         return ""
     return (
-        f"## Failures\n\n{what} could not be played to the end; their judgements count as missing. The same command "
-        f"tries them again.\n\n{folded(head, rows)}"
+        f"## Failures\n\n{what} failed; their judgements count as missing. The same command repeats them.\n\n"
+        f"{folded(head, rows)}"
     )
 
 
 def settings_section(results: Results) -> str:
     rows = [[escape(name), setting(value)] for name, value in sorted(results["settings"].items()) if name != "data"]
     if not rows:
-        return "## Settings\n\nNot recorded: the dialogues do not say how they were played."
+        return "## Settings\n\nNot recorded in the dialogues."
     notes = "".join(f"\n- {escape(note, limit=400)}" for note in results["notes"])
-    told = f"\n\nNoted on the way:\n{notes}" if notes else ""
-    return "## Settings\n\n" + table(["setting", "value"], rows) + told
+    list_of_notes = f"\n\nNotes:\n{notes}" if notes else ""
+    return "## Settings\n\n" + table(["setting", "value"], rows) + list_of_notes
 
 
 def reproduce_section(name: str, units: str, commands: Sequence[Sequence[Flag]]) -> str:
     title = "## How to reproduce\n\n"
     if not commands:
-        return f"{title}How the dialogues were played is not recorded, so no command can be given."
+        return f"{title}Not available: the settings of the dialogues are not recorded."
     shown = "\n".join(_command(name, flags) for flags in commands)
     return (
-        f"{title}{units.upper()} stands for the file, folder or Hub dataset of these {units}, DIR for a new folder, "
-        "and each URL for a server that offers the model of the name beside it (or a folder, without a name). "
-        f"The same command in the same folder goes on after an interruption.\n\n{fence(shown, 'bash')}"
+        f"{title}{units.upper()} is the file, folder or Hub dataset of these {units}, DIR a new folder, and each URL "
+        "a server of the model named after it (or a folder, without a name). After an interruption, the same command "
+        f"resumes in the same folder.\n\n{fence(shown, 'bash')}"
     )
 
 
 def commands(where: list[Flag], play: list[Flag], judge: list[Flag], seeds: tuple[Any, Any]) -> list[list[Flag]]:
-    """One command for playing and judging if they share their seed; else one for each."""
+    """One command for playing and judging if their seeds are equal, else one for each."""
     if play and judge and seeds[0] == seeds[1]:
         return [[*where, *play, *judge, ("--seed", seeds[0])]]
     steps = [(play, seeds[0], "--simulate-only"), (judge, seeds[1], "--judge-only")]
@@ -185,11 +185,11 @@ def commands(where: list[Flag], play: list[Flag], judge: list[Flag], seeds: tupl
 
 
 def _command(name: str, flags: Sequence[Flag]) -> str:
-    """A command for a shell, an option with its value on a line."""
+    """A shell command with one option per line."""
     lines = [f"her-hf eval {name}"]
     for option, value in flags:
         text = " ".join(str(value).split())
-        between = "=" if text.startswith("-") else " "  # a value that looks like an option is none
+        between = "=" if text.startswith("-") else " "  # a value that looks like an option
         lines.append(option if value is None else f"{option}{between}{shlex.quote(text)}")
     return " \\\n  ".join(lines)
 
@@ -200,5 +200,5 @@ def model_flags(role: str, fingerprint: object, url: str | None = None) -> list[
 
 
 def option_flags(settings: Results, names: Mapping[str, str]) -> list[Flag]:
-    """Options with the values that settings hold; `names` are options by the settings they come from."""
+    """Options with their values from the settings; `names` maps settings to options."""
     return [(option, settings[name]) for name, option in names.items() if name in settings]

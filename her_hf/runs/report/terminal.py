@@ -1,4 +1,4 @@
-"""The main figures as a table for a terminal; names of models are text there, whatever they hold."""
+"""The main figures as a table in a terminal; names of models are never parsed as markup."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .page import plain
 
 
 def print_results(results: Mapping[str, Any]) -> None:
-    """Prints who was measured how, what is missing, and the main figures.
+    """Prints the models, settings, missing share and main figures.
 
     Args:
         results (`Mapping`): The envelope, see [`~her_hf.runs.envelope`].
@@ -24,14 +24,14 @@ def print_results(results: Mapping[str, Any]) -> None:
 
 
 def results_table(results: Mapping[str, Any]) -> Group:
-    """What [`print_results`] prints."""
+    """The table of [`print_results`]."""
     known = Table.grid(padding=(0, 2))
     for name, value in facts(results):
         known.add_row(Text(name, style="dim"), Text(" ".join(plain(value).split())))
     figures = headline(results)
     if not figures:
-        said = Text("No figures: nothing was judged, or all of it is missing. The report says why.")
-        return Group(Text(TITLES[results["evaluation"]], style="bold"), known, said)
+        note = Text("No figures: nothing was judged, or all results are missing. See the report for the causes.")
+        return Group(Text(TITLES[results["evaluation"]], style="bold"), known, note)
     table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)  # fits 80 columns
     for head in ("figure", "value", "95% interval", "over"):
         table.add_column(head, justify="left" if head in ("figure", "over") else "right", overflow="fold")

@@ -1,4 +1,4 @@
-"""Transcripts for `report.html`: what was said, both layers of thinking, and the flaws beside the turns they quote."""
+"""Transcripts for `report.html`: turns with both layers of thinking, and flaws next to the turns that they quote."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pydantic import BaseModel
 from her_hf.dual_layer import Layer, Turn
 from her_hf.journal import read_rows
 
-MOST = 200
-"""Transcripts of one page, the worst; the page says how many it leaves to the files."""
+LIMIT = 200
+"""Maximum transcripts of a page; it states the number of those that are not shown."""
 
 _PIECES = re.compile(r"\n|\.{3}|…|[:：]")
-_LEAST = 4
-"""Letters that a quote must have to be looked for."""
+_MIN_LETTERS = 4
+"""Minimum letters of a quote that is searched for."""
 
 
 @dataclass(frozen=True)
 class Flaw:
-    """What is wrong with a turn.
+    """A flaw of a turn.
 
     Args:
-        kind (`str`): What it is.
-        severity (`str`): As the judge gave it; empty if there is none.
+        kind (`str`): Its type.
+        severity (`str`): The severity given by the judge; empty if there is none.
         level (`str`): `"low"`, `"mid"` or `"high"`.
-        quote (`str`, *optional*): What it is about.
-        reason (`str`, *optional*): Why.
-        judge (`str`, *optional*): Who says so.
+        quote (`str`, *optional*): The quote from the turn.
+        reason (`str`, *optional*): The judge's reason.
+        judge (`str`, *optional*): The judge.
     """
 
     kind: str
@@ -50,8 +50,8 @@ class Move:
         name (`str`): Who speaks.
         layers (`Sequence[tuple[str, str]]`): Kind and text of each part: `system`, `thinking`, `action` or
             `speech`; of a verdict also `evidence`.
-        flaws (`list[Flaw]`): What is wrong with it.
-        note (`str`, *optional*): What else is to be said of it.
+        flaws (`list[Flaw]`): Its flaws.
+        note (`str`, *optional*): A note next to the name.
     """
 
     name: str
@@ -65,11 +65,11 @@ class Transcript:
     """One scene, dialogue, reply or pair.
 
     Args:
-        title (`str`): What it is.
-        scores (`Sequence[str]`): Shown beside the title.
+        title (`str`): Its title.
+        scores (`Sequence[str]`): Scores next to the title.
         moves (`list[Move]`): Its turns.
-        flaws (`list[Flaw]`): Those that quote none of the turns.
-        failure (`str`, *optional*): Why it could not be played or judged.
+        flaws (`list[Flaw]`): Flaws that quote none of the turns.
+        failure (`str`, *optional*): The cause, if it failed or was not judged.
     """
 
     title: str
@@ -92,7 +92,7 @@ def layers_of(turn: Turn, system: str | None = None) -> list[tuple[str, str]]:
 
     Args:
         turn (`Turn`): The turn.
-        system (`str`, *optional*): Its system thinking where that is kept apart.
+        system (`str`, *optional*): Its system thinking, if that is stored separately.
     """
     thinking = turn.system_thinking if system is None else system
     first = [("system", thinking)] if thinking else []
@@ -100,10 +100,10 @@ def layers_of(turn: Turn, system: str | None = None) -> list[tuple[str, str]]:
 
 
 def place_flaws(flaws: Iterable[Flaw], moves: Sequence[Move]) -> list[Flaw]:
-    """Puts each flaw beside the first turn that holds its quote, letters and digits alone compared.
+    """Adds each flaw to the first turn that contains its quote; only letters and digits are compared.
 
     Returns:
-        `list[Flaw]`: Those that quote no turn.
+        `list[Flaw]`: Flaws that quote no turn.
     """
     said = [_letters("".join(text for _, text in move.layers)) for move in moves]
     rest: list[Flaw] = []
@@ -116,7 +116,7 @@ def place_flaws(flaws: Iterable[Flaw], moves: Sequence[Move]) -> list[Flaw]:
 def _place(quote: str, said: Sequence[str], names: Sequence[str]) -> int | None:
     for piece in (quote, *_PIECES.split(quote)):
         letters = _letters(piece)
-        if len(letters) < _LEAST:
+        if len(letters) < _MIN_LETTERS:
             continue
         for at, text in enumerate(said):
             if letters in text or (letters.startswith(names[at]) and letters.removeprefix(names[at]) in text):
@@ -129,19 +129,19 @@ def _letters(text: str) -> str:
 
 
 def worst(cases: Sequence[Mapping[str, Any]], rank: Callable[[Any], float | None]) -> list[Any]:
-    """At most [`MOST`] cases, the lowest rank first; those without one come last."""
+    """At most [`LIMIT`] cases, lowest rank first; those without a rank come last."""
 
     def place(case: Mapping[str, Any]) -> tuple[bool, float]:
         value = rank(case)
         return (True, 0.0) if value is None else (False, value)
 
-    return sorted(cases, key=place)[:MOST]
+    return sorted(cases, key=place)[:LIMIT]
 
 
 def rows_in(
     file: Path, key: Callable[[dict[str, Any]], Any], wanted: Iterable[Any], shape: type[BaseModel]
 ) -> dict[Any, list[dict[str, Any]]]:
-    """Rows of a JSONL file by key, those that are wanted; nothing if there is no such file.
+    """The wanted rows of a JSONL file by key; empty lists if the file does not exist.
 
     Raises:
         `ValueError`: If a line is not of this shape; see [`~her_hf.journal.read_rows`].

@@ -1,4 +1,4 @@
-"""Character cards inside other files: a PNG picture, or a CHARX archive."""
+"""Character cards embedded in other files: PNG images and CHARX archives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .png import MAX_CHUNK, SIGNATURE, TextChunk, read_chunk, text_chunks
 from .tavern import is_card
 
 CHUNKS = ("ccv3", "chara")
-"""Keywords of PNG text chunks that hold a card, best first."""
+"""Keywords of PNG text chunks with a card, preferred one first."""
 ZIP = b"PK\x03\x04"
 CARD_FILE = "card.json"
 """The card in a CHARX archive."""
@@ -27,19 +27,19 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/]+")
 
 
 def card_in_png(path: Path) -> dict[str, Any]:
-    """The card in a PNG picture.
+    """The card in a PNG image.
 
-    Of its text chunks (plain or compressed, keywords in any case) the best that can be used counts: V3 before V2, and
-    of several of one keyword the last. Other chunks do not matter, not even damaged or very large ones.
+    The first readable text chunk (plain or compressed, keywords in any case) is used: V3 before V2, and of several
+    with one keyword the last. Other chunks are ignored, even if they are damaged or very large.
 
     Args:
-        path (`Path`): The picture.
+        path (`Path`): The image.
 
     Returns:
         `dict`: The card's JSON.
 
     Raises:
-        `ForeignData`: If it is a picture without a card, or cut short before any.
+        `ForeignData`: If it is an image without a card, or truncated before one.
         `SceneError`: If none of its cards can be read.
 
     Source: Character Card V2 and V3 specifications (text chunks `chara` and `ccv3`, base64 of JSON).
@@ -57,12 +57,12 @@ def card_in_png(path: Path) -> dict[str, Any]:
     if problem is not None:
         raise problem
     if not whole:
-        raise ForeignData("is a truncated picture without a character card; download it again if it should have one.")
-    raise ForeignData(f"is a picture without a character card: it has no text chunk {' or '.join(CHUNKS)}.")
+        raise ForeignData("is a truncated image without a character card; download it again if it should have one.")
+    raise ForeignData(f"is an image without a character card: it has no text chunk {' or '.join(CHUNKS)}.")
 
 
 def card_in_zip(path: Path) -> dict[str, Any]:
-    """The card in a CHARX archive; its assets are left alone.
+    """The card in a CHARX archive; its assets are ignored.
 
     Raises:
         `ForeignData`: If it is an archive without a card.
@@ -75,18 +75,18 @@ def card_in_zip(path: Path) -> dict[str, Any]:
             names = archive.namelist()
             name = next((name for name in names if name.lower() == CARD_FILE), None)
             if name is None:
-                raise ForeignData(f"is a zip archive without {CARD_FILE}: it holds {listed(names, 8) or 'nothing'}.")
+                raise ForeignData(f"is a zip archive without {CARD_FILE}: it has {listed(names, 8) or 'no files'}.")
             with archive.open(name) as file:
                 content = file.read(MAX_CHUNK + 1)
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError) as error:
         raise SceneError(f"is not a readable zip archive ({error}); export the card again.") from error
     if len(content) > MAX_CHUNK:
-        raise SceneError(f"has more than {MAX_CHUNK:,} bytes; such a card is not read.", field=CARD_FILE)
+        raise SceneError(f"has more than the maximum of {MAX_CHUNK:,} bytes; shorten the card.", field=CARD_FILE)
     return _object(content, CARD_FILE)
 
 
 def _card(file: BinaryIO, chunk: TextChunk) -> dict[str, Any]:
-    """Tools wrap the base64, leave its padding out, use the alphabet of URLs, or end it with a NUL."""
+    """Decodes a card; tools wrap the base64, omit padding, use the URL-safe alphabet, or append a NUL."""
     text = _BLANK.sub(b"", read_chunk(file, chunk)).replace(b"-", b"+").replace(b"_", b"/")
     if not _BASE64.fullmatch(text) or len(text) % 4 == 1:
         got = "empty" if not text else f"{len(text):,} characters, {shown(text[:40])}"

@@ -1,4 +1,4 @@
-"""CoSER's books: plots with conversations, and what is known of each character in the whole book."""
+"""Reader of CoSER book files: plots with conversations, and character profiles."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ MAPPED = ("scenario", "topic", "dialogues", "i_p", "i_c")
 def read_book(row: Row, *, source: str = "") -> tuple[list[Scene], list[SceneError]]:
     """Reads all conversations of a book.
 
-    A scene's key is what its entries say (`i_p`, `i_c`), or else its place in the file: entries keep their numbers
-    when plots are dropped, places shift. So a number below the place is of another numbering, and the place counts;
-    and no two scenes of a book share a key. Plots without text are read like any other.
+    The key of a scene (`i_p`, `i_c`) comes from its entries, or else from its index in the file. Entries keep their
+    numbers when plots are removed from a file, while indices shift; so a number below the index belongs to another
+    numbering, and the index is used. Keys in a book are unique. Plots without text are read as well.
 
     Args:
-        row (`dict`): The book: `plots`, `character_datasets`, and `book` or `book_name` if it says so.
-        source (`str`, *optional*): The file; its name gives the title of a book that does not name itself.
+        row (`dict`): The book: `plots`, `character_datasets`, and optionally `book` or `book_name`.
+        source (`str`, *optional*): The file; its name provides the title if the book has none.
 
     Returns:
-        `tuple[list[Scene], list[SceneError]]`: Good scenes and bad ones. Each scene has its plot in `extra["plot"]`.
-        What `character_datasets` lists besides profiles repeats the plots and is not carried into scenes.
+        `tuple[list[Scene], list[SceneError]]`: Scenes and errors. Each scene has its plot in `extra["plot"]`. Of
+        `character_datasets` only profiles are used; the rest repeats the plots.
 
     Raises:
-        `SceneError`: If the book itself is wrong.
+        `SceneError`: If the book itself is invalid.
 
     Source: CoSER (ICML 2025), `data/final`.
     """
@@ -68,27 +68,27 @@ def read_book(row: Row, *, source: str = "") -> tuple[list[Scene], list[SceneErr
 
 
 def conversations_of(plot: Row, path: str = "") -> list[dict[str, Any]]:
-    """The conversations of a plot; a single one may stand there without a list.
+    """The conversations of a plot, as a list or a single one.
 
     Raises:
-        `SceneError`: If it is something else.
+        `SceneError`: If the field is of another kind.
     """
     value = structure(plot, "conversation", path)
     return [value] if isinstance(value, dict) else items(plot, "conversation", path)
 
 
 def plot_index(place: int, plot: Row, conversation: Row, path: str = "") -> int:
-    """The `i_p` of a conversation: what its entries or its plot say, if that is not below the plot's place."""
+    """The `i_p` of a conversation: that of its entries or plot, if it is not below the plot's index."""
     return _index("i_p", place, plot, conversation, *entries_of(conversation, path), path=path)
 
 
 def entries_of(conversation: Row, path: str = "") -> list[dict[str, Any]]:
-    """Entries of a conversation that may carry its numbers."""
+    """Entries of a conversation that may have its numbers."""
     return [entry for key in ("key_characters", "dialogues") for entry in items(conversation, key, path)]
 
 
 def title_of(source: str) -> str:
-    """A title from a file's name: `book_king_lear.json` is "King Lear", `Moby-Dick.json` is "Moby-Dick"."""
+    """The title from a file name: `book_king_lear.json` is "King Lear", `Moby-Dick.json` is "Moby-Dick"."""
     words = re.sub(r"^book[_ ]", "", PurePath(source).stem).replace("_", " ").strip()
     return words.title() if words.islower() else words
 
@@ -129,6 +129,6 @@ def _scene(
 
 
 def _index(key: str, place: int, *entries: Row, path: str) -> int:
-    """The first number that the entries give, unless it is below the place; else the place."""
+    """The first number in the entries, unless it is below the index `place`; else the index."""
     given = next((number(entry, key, path=path) for entry in entries if entry.get(key) is not None), place)
     return max(given, place)

@@ -1,4 +1,4 @@
-"""Lorebooks of character cards: the entries that always count, and how many need a keyword."""
+"""Lorebooks of character cards: the constant entries, and the number of entries that need a keyword."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _CONSTANT, _OFF = "@@constant", "@@dont_activate"
 
 @dataclass(frozen=True)
 class Lore:
-    """What a lorebook says in every prompt.
+    """The constant entries of a lorebook, which are part of every prompt.
 
     Args:
-        before (`tuple[str, ...]`): Texts that stand before the character's description, in order.
-        after (`tuple[str, ...]`): Texts that follow it.
-        keyed (`int`): Enabled entries that would need a keyword in the conversation.
-        bad (`int`): Entries that are no dict, and constant ones whose content is no text.
+        before (`tuple[str, ...]`): Texts before the character's description, in order.
+        after (`tuple[str, ...]`): Texts after it.
+        keyed (`int`): Enabled entries that require a keyword in the conversation.
+        bad (`int`): Entries that are not a dict, and constant ones whose content is not text.
     """
 
     before: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Lore:
 
 
 def is_lorebook(row: Row) -> bool:
-    """Whether a row is a lorebook on its own, without a character."""
+    """Whether a row is a lorebook without a character."""
     spec = row.get("spec")
     return (isinstance(spec, str) and spec.startswith("lorebook")) or (
         isinstance(row.get("entries"), list | dict) and not {"plots", "dialogues", "data"} & row.keys()
@@ -42,14 +42,14 @@ def is_lorebook(row: Row) -> bool:
 def read_lorebook(book: object, path: str) -> Lore:
     """Reads `character_book`: enabled `constant` entries by `insertion_order`, without the decorators of V3.
 
-    Of the decorators `@@constant` and `@@dont_activate` count; the others are about a place or a moment in the chat.
+    The decorators `@@constant` and `@@dont_activate` are applied; the others concern positions in the chat.
 
     Args:
-        book (`object`): The field; `None` is a card without one.
-        path (`str`): Where it stands, for errors.
+        book (`object`): The field; `None` if the card has no lorebook.
+        path (`str`): Its path, for errors.
 
     Raises:
-        `SceneError`: If the lorebook or its list of entries is of the wrong kind.
+        `SceneError`: If the lorebook or its list of entries has the wrong type.
 
     Source: Character Card V2 and V3 specifications, lorebook.
     """
@@ -94,7 +94,7 @@ def _order(entry: dict[str, Any]) -> float:
 
 
 def _flag(value: object, *, missing: bool = False) -> bool:
-    """Tools write flags as booleans, numbers or text."""
+    """A flag, which tools write as a boolean, number or text."""
     if value is None:
         return missing
     return value.strip().lower() in ("true", "1") if isinstance(value, str) else bool(value)

@@ -1,4 +1,4 @@
-"""Macros of character cards: `{{char}}`, `{{random:a,b}}` and the like, replaced once, when the card is read."""
+"""Macros of character cards, such as `{{char}}` and `{{random:a,b}}`, expanded when the card is read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from her_hf.durable import derive_seed
 
 MAX_DEPTH = 16
-"""Macros inside macros; what lies deeper is text."""
+"""Maximum depth of nested macros; deeper ones are text."""
 MAX_DICE = 100
 
 _TOKEN = re.compile(r"\{\{(?!\{)|\}\}|<(?:user|bot|char)>", re.IGNORECASE)
@@ -15,21 +15,22 @@ _MACRO = re.compile(r"\s*([A-Za-z_][\w-]*)\s*(?:::?|\s|$)(.*)", re.DOTALL)
 _DICE = re.compile(r"\s*(\d{0,3})d?(\d{1,6})\s*([+-]\s*\d{1,6})?\s*", re.IGNORECASE | re.ASCII)
 _COMMA = re.compile(r"(?<!\\),")
 _HELD = "\ud800"
-"""A comma of a value inside a macro: it parts no options of `random`. No text of a card has half a character."""
+"""Stands for a comma in the value of a nested macro, which does not separate options of `random`. A lone surrogate,
+because no text of a card contains one."""
 _NOTHING = ("comment", "hidden_key", "original", "noop", "trim")
 
 
 class Macros:
-    """Fills in the macros of one card.
+    """Expands the macros of one card.
 
-    Draws (`random`, `pick`, `roll`) are seeded by the card, the field and their place in it, so that a card reads the
-    same everywhere. What depends on the moment (`{{time}}`, variables) cannot be filled in when a card is read: it is
-    left out, and named in `unknown`.
+    Random macros (`random`, `pick`, `roll`) are seeded by card, field and position, so the result is reproducible.
+    Macros that depend on the chat (`{{time}}`, variables) cannot be expanded when a card is read: they are removed and
+    listed in `unknown`.
 
     Args:
         character (`str`): For `{{char}}`.
         visitor (`str`): For `{{user}}`.
-        card (`str`): Name of the card, for the draws.
+        card (`str`): Name of the card, for the seeds.
 
     Source: Character Card V3 specification, macros.
     """
@@ -39,11 +40,11 @@ class Macros:
         self.unknown: list[str] = []
 
     def fill(self, template: str, field: str) -> str:
-        """The text without macros, inner ones first; what is put in is never read as a macro again.
+        """The text with expanded macros, inner ones first; an inserted value is never expanded again.
 
         Args:
             template (`str`): The text.
-            field (`str`): Where it stands in the card.
+            field (`str`): Its path in the card.
         """
         stack: list[list[str]] = [[]]
         at = 0
@@ -92,7 +93,7 @@ class Macros:
 
     def _rolled(self, dice: re.Match[str], place: str) -> str:
         count, sides = min(int(dice[1] or 1), MAX_DICE), max(int(dice[2]), 1)
-        if "d" not in dice[0].lower():  # "20" alone is one die
+        if "d" not in dice[0].lower():  # "20" is one die
             count, sides = 1, max(int(dice[1] + dice[2]), 1)
         thrown = sum(derive_seed(self.card, place, die) % sides + 1 for die in range(count))
         return str(thrown + int((dice[3] or "0").replace(" ", "")))

@@ -1,8 +1,8 @@
-"""Text chunks of a PNG file, read without decoding the picture.
+"""Text chunks of a PNG file, read without decoding the image.
 
-Pillow reads the same three kinds, but opens no picture that has a fault in any chunk before the pixels, decodes the
-pixels to reach the chunks behind them, and inflates 1 MiB at most, by a limit of the whole process: a card with a
-large lorebook is beyond it.
+Pillow also reads these three kinds, but it rejects an image with an invalid chunk before the pixels, decodes the
+pixels to reach the chunks after them, and inflates at most 1 MiB (a process-wide limit), which a card with a large
+lorebook exceeds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import SceneError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNK = 16 * 1024 * 1024
-"""Largest text that is read, in bytes, before and after it is inflated."""
+"""Maximum bytes of a text, compressed and inflated."""
 MAX_KEYWORD = 79
 
 _KINDS = (b"tEXt", b"zTXt", b"iTXt")
@@ -25,12 +25,12 @@ _KINDS = (b"tEXt", b"zTXt", b"iTXt")
 
 @dataclass(frozen=True)
 class TextChunk:
-    """Where a text chunk lies.
+    """The position of a text chunk.
 
     Args:
-        keyword (`str`): What it calls itself, in lower case.
+        keyword (`str`): Its keyword, in lower case.
         kind (`bytes`): `tEXt`, `zTXt` or `iTXt`.
-        at (`int`): First byte of its content.
+        at (`int`): Offset of its content.
         length (`int`): Bytes of its content.
     """
 
@@ -41,14 +41,14 @@ class TextChunk:
 
 
 def text_chunks(file: BinaryIO, keywords: Collection[str]) -> tuple[list[TextChunk], bool]:
-    """Finds the text chunks of some keywords; all other chunks are jumped over, whatever they hold.
+    """Finds the text chunks with the given keywords; all other chunks are skipped without being read.
 
     Args:
         file (`BinaryIO`): A PNG file, seekable.
-        keywords (`Collection[str]`): In lower case; the file may write them in any case.
+        keywords (`Collection[str]`): In lower case; in the file, case does not matter.
 
     Returns:
-        `tuple[list[TextChunk], bool]`: The chunks in order, and whether the file is whole (has its end chunk).
+        `tuple[list[TextChunk], bool]`: The chunks in order, and whether the file is complete (has an end chunk).
 
     Source: PNG specification, 11.3.3 (textual information).
     """
@@ -73,16 +73,16 @@ def read_chunk(file: BinaryIO, chunk: TextChunk) -> bytes:
     """The text of a chunk.
 
     Raises:
-        `SceneError`: If it is cut short, damaged, or larger than [`MAX_CHUNK`].
+        `SceneError`: If it is truncated, damaged, or larger than [`MAX_CHUNK`].
     """
     if chunk.length > MAX_CHUNK:
-        raise _problem(chunk, f"has {chunk.length:,} bytes; text chunks over {MAX_CHUNK:,} bytes are not read.")
+        raise _problem(chunk, f"has {chunk.length:,} bytes, more than the maximum of {MAX_CHUNK:,}; shorten the card.")
     file.seek(chunk.at)
     content, checksum = file.read(chunk.length), file.read(4)
     if len(content) < chunk.length or len(checksum) < 4:
-        raise _problem(chunk, "ends with the file before its own end; the file is cut short, get it again.")
+        raise _problem(chunk, "is truncated, as the file ends within it; download the file again.")
     if zlib.crc32(chunk.kind + content) != struct.unpack(">I", checksum)[0]:
-        raise _problem(chunk, f"is damaged (wrong checksum at byte {chunk.at}); get the file again.")
+        raise _problem(chunk, f"is damaged (wrong checksum at byte {chunk.at}); download the file again.")
     body = content.partition(b"\0")[2]
     match chunk.kind:
         case b"zTXt":
@@ -90,7 +90,7 @@ def read_chunk(file: BinaryIO, chunk: TextChunk) -> bytes:
         case b"iTXt":
             parts = body[2:].split(b"\0", 2)  # language, translated keyword, text
             if len(body) < 2 or len(parts) < 3:
-                raise _problem(chunk, "is no whole iTXt chunk; export the card again.")
+                raise _problem(chunk, "is not a complete iTXt chunk; export the card again.")
             return _inflated(chunk, body[1:2], parts[2]) if body[0] else parts[2]
     return body
 
@@ -102,9 +102,9 @@ def _inflated(chunk: TextChunk, method: bytes, data: bytes) -> bytes:
     except zlib.error as error:
         raise _problem(chunk, f"cannot be inflated ({error}); export the card again.") from error
     if len(text) > MAX_CHUNK:
-        raise _problem(chunk, f"grows to more than {MAX_CHUNK:,} bytes; such text is not read.")
+        raise _problem(chunk, f"inflates to more than the maximum of {MAX_CHUNK:,} bytes; shorten the card.")
     if not inflater.eof:
-        raise _problem(chunk, "is not compressed as PNG has it, or not whole; export the card again.")
+        raise _problem(chunk, "is not a complete zlib stream as PNG requires; export the card again.")
     return text
 
 

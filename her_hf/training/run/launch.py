@@ -36,7 +36,8 @@ def launch(run: Callable[..., dict[str, Any]]) -> int:
     for client in ("httpx", "httpx2"):
         logging.getLogger(client).setLevel(logging.WARNING)
     try:
-        parsed = TrlParser(settings_of(run)).parse_args_and_config()
+        # Abbreviations would make a mistyped option another one: --one_pas of --one_pass.
+        parsed = TrlParser(settings_of(run), allow_abbrev=False).parse_args_and_config()
         _warn_of_idle_cores(parsed[-1])
         results = run(*parsed)
     except yaml.YAMLError as error:

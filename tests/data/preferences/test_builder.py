@@ -551,3 +551,14 @@ def test_shares_on_the_command_line() -> None:
     for text in ("rm_sft", "rm_sft=half", "", "rm_sft=nan", "test=1,test=2"):
         with pytest.raises(ValueError, match="shares must look like"):
             read_shares(text)
+
+
+@pytest.mark.parametrize("shares", ["rm_stf=0.5,test=0.5", "test=0.0", "test=half"])
+def test_shares_are_checked_before_any_model_is_called(shares: str) -> None:
+    with pytest.raises(ValueError, match="shares must"):
+        PairSettings(shares=shares)
+
+
+def test_candidates_without_temperature_would_be_equal() -> None:
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        PolicySettings(temperature=0.0)

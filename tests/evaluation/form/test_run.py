@@ -197,7 +197,7 @@ def test_styles_say_how_a_model_is_spoken_to(tmp_path: Path) -> None:
     (asked,) = model_of(model).asked
     assert asked[2] is False and asked[1].max_tokens == 512 and "blue letter" not in str(asked[0])
     assert found["figures"]["patterns"]["top"] == "TAS" and found["figures"]["well_formed"] == 0
-    assert "asks for no system thinking" in write_form_report(found, tmp_path).read_text(encoding="utf-8")
+    assert "does not request system thinking" in write_form_report(found, tmp_path).read_text(encoding="utf-8")
 
 
 def test_what_is_chosen() -> None:
@@ -213,8 +213,8 @@ def test_what_is_chosen() -> None:
     ("scenes", "count", "message"),
     [
         ([scene()], 0, "at least 1, got 0"),
-        ([scene(), scene()], 5, "come more than once"),
-        ([scene(dialogue=[])], 5, "no turn to reply to: none of 1 scenes"),
+        ([scene(), scene()], 5, "repeated"),
+        ([scene(dialogue=[])], 5, "no turn to reply to: in none of 1 scenes"),
     ],
 )
 def test_what_cannot_be_chosen(scenes: list[Scene], count: int, message: str) -> None:
@@ -257,6 +257,11 @@ def test_dialogues_of_an_evaluation_have_the_form_that_it_reports(tmp_path: Path
     assert "--dialogues" in text and "![Shares with intervals, and patterns](form.png)" in text
     into_the_run = command("--dialogues", dialogues, "--scenes", file, "--out", out)
     assert isinstance(into_the_run.exception, OtherRunError)
+    first, *others = dialogues.read_text(encoding="utf-8").splitlines(keepends=True)
+    dialogues.write_text("".join(others) or first.replace('"ended_by": "rounds"', '"ended_by": "end_chat"'))
+    changed = command("--dialogues", dialogues, "--scenes", file, "--out", tmp_path / "form")
+    assert isinstance(changed.exception, FileExistsError) and "holds another run" in str(changed.exception)
+    dialogues.write_text(first + "".join(others), encoding="utf-8")
     without = command("--dialogues", dialogues, "--out", tmp_path / "without")
     assert without.exit_code == 0
     assert results(tmp_path / "without")["figures"]["leaks"]["known_secrets"] is None
@@ -280,7 +285,7 @@ def test_what_of_a_dialogue_is_scored() -> None:
         "by_cause": {"timeout": 1},
         "failures": [{"key": ["The Mill", 0, 1], "cause": "timeout", "detail": "slow"}],
     }
-    with pytest.raises(ValueError, match=r"must hold `cause` and `detail`, got .*An older her_hf wrote it"):
+    with pytest.raises(ValueError, match=r"must have `cause` and `detail`, got .*An older her_hf wrote it"):
         score_played([row(ended_by="failed", failure={"kind": "timeout", "message": "slow"})], None, {})
 
 
@@ -288,9 +293,9 @@ def test_what_of_a_dialogue_is_scored() -> None:
     ("rows", "message"),
     [
         ([row(key=["Other", 0, 0])], r"\('Other', 0, 0\) is not among the 1 scenes"),
-        ([row(turns=[{"name": "Ann"}])], "turn 0: needs `name` and `text`, got"),
-        ([row(turns=[{"name": ENVIRONMENT, "text": "Rain."}])], "nothing to score"),
-        ([{"turns": []}], "a row needs `key`"),
+        ([row(turns=[{"name": "Ann"}])], "turn 0: must have `name` and `text`, got"),
+        ([row(turns=[{"name": ENVIRONMENT, "text": "Rain."}])], "no turn to score"),
+        ([{"turns": []}], "a row must have `key`"),
     ],
 )
 def test_dialogues_that_cannot_be_scored(rows: list[dict[str, Any]], message: str) -> None:
@@ -318,7 +323,7 @@ def test_reading_dialogues_leaves_the_file_alone(tmp_path: Path) -> None:
         ((), "give either a model to ask"),
         (("--model", "http://127.0.0.1:9", "--dialogues", "x"), "give either a model to ask"),
         (("--model", "http://127.0.0.1:9"), "give scenes"),
-        (("--dialogues", "nowhere.jsonl"), "There is no file nowhere.jsonl"),
+        (("--dialogues", "nowhere.jsonl"), "nowhere.jsonl does not exist"),
     ],
 )
 def test_the_command_refuses(options: tuple[str, ...], message: str, tmp_path: Path) -> None:

@@ -291,11 +291,11 @@ def test_models_side_by_side_and_on_the_card(tmp_path: Path, backend: Judge) -> 
     given = [*words, "--model", str(checkpoint), "--out", str(tmp_path / "rm"), "--name", "RM-SFT", "--write-card"]
     said = CliRunner().invoke(app, [*given, "--compare-with", f"base={tmp_path / 'base'}"])
     assert said.exit_code == 0, said.output
-    assert "| base | the answer it writes, thinking first | 75.0%" in (tmp_path / "rm" / "models.md").read_text()
+    assert "| base | generated answer, with reasoning | 75.0%" in (tmp_path / "rm" / "models.md").read_text()
     assert CliRunner().invoke(app, [*given, "--compare-with", f"base={tmp_path / 'base'}"]).exit_code == 0
     card = (checkpoint / "README.md").read_text()
     assert card.startswith("# card\n") and card.count("Measured on labelled pairs") == 1
-    assert "| RM-SFT | the answer it writes, thinking first | 75.0%" in card and (checkpoint / "models.png").exists()
+    assert "| RM-SFT | generated answer, with reasoning | 75.0%" in card and (checkpoint / "models.png").exists()
     wrong = CliRunner().invoke(app, [*given, "--compare-with", str(tmp_path / "base")])
     assert isinstance(wrong.exception, ValueError) and "NAME=DIR" in str(wrong.exception)
     other = CliRunner().invoke(app, [*given, "--compare-with", f"other={tmp_path / 'other'}"])
@@ -305,7 +305,7 @@ def test_models_side_by_side_and_on_the_card(tmp_path: Path, backend: Judge) -> 
 def test_a_card_that_is_not_there_is_told_before_anything_is_judged(tmp_path: Path, backend: Judge) -> None:
     words = ["eval", "reward", "--model", str(tmp_path), "--pairs", str(write_pairs(tmp_path / "p.jsonl"))]
     said = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out"), "--write-card"])
-    assert isinstance(said.exception, FileNotFoundError) and "no card" in str(said.exception)
+    assert isinstance(said.exception, FileNotFoundError) and "no model card" in str(said.exception)
     assert backend.calls == []
 
 

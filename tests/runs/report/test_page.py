@@ -116,7 +116,7 @@ def test_flaws_stand_beside_the_turns_that_they_quote_and_thinking_is_folded(tmp
     assert page.inside("failure") == ["status: the server is on fire"]
     assert {"SQ 68.00", "avg 92.00"} <= set(page.inside("chip"))
     shown = " ".join(text for _, text in page.texts)
-    assert "Flaws by kind and severity" in shown and "33.3% of 12 judgements" in shown
+    assert "Flaws by type and severity" in shown and "33.3% of 12 judgements" in shown
 
 
 def test_a_page_needs_nothing_from_anywhere_and_hostile_text_stays_text(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_the_report_says_which_run_it_is(tmp_path: Path) -> None:
 
 
 def test_only_the_worst_are_in_the_page_and_the_rest_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transcripts, "MOST", 1)
+    monkeypatch.setattr(transcripts, "LIMIT", 1)
     write_coser_report(coser_folder(tmp_path), tmp_path)
     page = Page(tmp_path / "report.html")
     assert page.inside("title") == ["The Mill · 1/0"]

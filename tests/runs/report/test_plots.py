@@ -47,7 +47,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, int]]:
             minimax_run(3, broken=1),
             write_minimax_report,
             {"pillars.png", "curve.png"},
-            ("her-sft-32b", "judge-a", "style her, 100 turns, 3 runs a seed", "of 45 judgements"),
+            ("her-sft-32b", "judge-a", "style her, 100 turns, 3 runs per seed", "of 45 judgements"),
         ),
         (form_run(), write_form_report, {"form.png"}, ("her-sft-32b", "style her", "14.3% of 7 replies")),
         (reward_run(), write_reward_report, {"reward.png"}, ("judge-a", "pairwise, read as text", "of 8 judgements")),

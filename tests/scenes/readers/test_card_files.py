@@ -130,7 +130,7 @@ def test_a_fault_in_another_chunk_does_not_matter(tmp_path: Path, other: bytes) 
     card = chunk(b"tEXt", b"chara\0" + ENCODED.encode())
     assert name_in(made(tmp_path / "a.png", other, card, END)) == "Mira?>~ÿ"
     assert name_in(made(tmp_path / "b.png", card, other, END)) == "Mira?>~ÿ"
-    assert name_in(made(tmp_path / "c.png", card, other[:-6])) == "Mira?>~ÿ"  # cut short behind the card
+    assert name_in(made(tmp_path / "c.png", card, other[:-6])) == "Mira?>~ÿ"  # truncated after the card
 
 
 def test_the_size_of_another_chunk_does_not_matter(tmp_path: Path) -> None:
@@ -145,16 +145,19 @@ def test_the_size_of_another_chunk_does_not_matter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "match"),
     [
-        ((b"\0\0",), "is a truncated picture without a character card"),
-        ((struct.pack(">I", 2**31) + b"tEXt",), "is a truncated picture"),
-        ((chunk(b"tEXt", b"chara\0" + ENCODED.encode())[:-20],), "field 'chara': ends with the file"),
+        ((b"\0\0",), "is a truncated image without a character card"),
+        ((struct.pack(">I", 2**31) + b"tEXt",), "is a truncated image"),
+        ((chunk(b"tEXt", b"chara\0" + ENCODED.encode())[:-20],), "field 'chara': is truncated"),
         ((chunk(b"tEXt", b"chara\0" + ENCODED.encode(), crc=1), END), "field 'chara': is damaged"),
         ((chunk(b"zTXt", b"chara\0\0" + b"no zlib"), END), "cannot be inflated"),
-        ((chunk(b"zTXt", b"chara\0\0" + zlib.compress(ENCODED.encode())[:-8]), END), "not whole"),
-        ((chunk(b"zTXt", b"chara\0\x07" + zlib.compress(ENCODED.encode())), END), "not compressed as PNG has it"),
-        ((chunk(b"zTXt", b"chara"), END), "not compressed as PNG has it"),
-        ((chunk(b"iTXt", b"chara\0"), END), "is no whole iTXt chunk"),
-        ((chunk(b"iTXt", b"chara\0\0\0en\0x"), END), "is no whole iTXt chunk"),
+        ((chunk(b"zTXt", b"chara\0\0" + zlib.compress(ENCODED.encode())[:-8]), END), "not a complete zlib stream"),
+        (
+            (chunk(b"zTXt", b"chara\0\x07" + zlib.compress(ENCODED.encode())), END),
+            "not a complete zlib stream as PNG requires",
+        ),
+        ((chunk(b"zTXt", b"chara"), END), "not a complete zlib stream as PNG requires"),
+        ((chunk(b"iTXt", b"chara\0"), END), "is not a complete iTXt chunk"),
+        ((chunk(b"iTXt", b"chara\0\0\0en\0x"), END), "is not a complete iTXt chunk"),
         ((END, chunk(b"tEXt", b"chara\0" + ENCODED.encode())), "without a character card: it has no text chunk ccv3"),
         ((chunk(b"tEXt", b"chara\0" + base64.b64encode(b"[" * 100_000)), END), "nested too deep"),
         ((chunk(b"tEXt", b"chara\0" + base64.b64encode(b"\xff\xfe")), END), "field 'chara': is not a JSON card"),
@@ -171,14 +174,14 @@ def test_hostile_pictures(tmp_path: Path, data: tuple[bytes, ...], match: str) -
 def test_text_that_grows_without_end_is_refused(tmp_path: Path, kind: bytes) -> None:
     bomb = zlib.compress(b"A" * (png.MAX_CHUNK + 1), 9)
     head = b"chara\0\0" if kind == b"zTXt" else b"chara\0\1\0\0\0"
-    with pytest.raises(SceneError, match=f"grows to more than {png.MAX_CHUNK:,} bytes"):
+    with pytest.raises(SceneError, match=f"inflates to more than the maximum of {png.MAX_CHUNK:,} bytes"):
         card_in_png(made(tmp_path / "a.png", chunk(kind, head + bomb), END))
 
 
 def test_a_card_has_a_largest_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = picture(tmp_path / "card.png", ("chara", ENCODED))
     monkeypatch.setattr(png, "MAX_CHUNK", 100)
-    with pytest.raises(SceneError, match="text chunks over 100 bytes are not read"):
+    with pytest.raises(SceneError, match="more than the maximum of 100; shorten the card"):
         load_scenes(path)
 
 
@@ -211,7 +214,7 @@ def test_a_card_in_an_archive(tmp_path: Path, name: str, file: str) -> None:
 
 
 def test_archives_that_hold_no_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ForeignData, match=r"a\.charx: is a zip archive without card\.json: it holds 'x\.txt'"):
+    with pytest.raises(ForeignData, match=r"a\.charx: is a zip archive without card\.json: it has 'x\.txt'"):
         load_scenes(archive(tmp_path / "a.charx", x__txt="x"))
     with pytest.raises(SceneError, match=r"field 'card\.json': is not a JSON card"):
         load_scenes(archive(tmp_path / "b.charx", card__json="{"))
@@ -221,7 +224,7 @@ def test_archives_that_hold_no_card(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(SceneError, match=r"c\.charx: is not a readable zip archive"):
             load_scenes(tmp_path / "c.charx")
     monkeypatch.setattr(card_files, "MAX_CHUNK", 100)
-    with pytest.raises(SceneError, match=r"has more than 100 bytes"):
+    with pytest.raises(SceneError, match=r"has more than the maximum of 100 bytes"):
         load_scenes(archive(tmp_path / "d.charx", card__json=json.dumps(NEWER)))
 
 

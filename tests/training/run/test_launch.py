@@ -67,3 +67,17 @@ def test_each_script_offers_the_settings_of_its_run(
 
 def test_the_settings_of_a_run_are_its_parameters_in_order() -> None:
     assert settings_of(run_sft) == (SFTDataConfig, ModelConfig, OnePassConfig)
+
+
+def test_an_abbreviated_option_is_an_unknown_one(
+    base: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        word
+        for name, value in sft_values(base, scenes, tmp_path / "out").items()
+        for word in (f"--{name}", str(value))
+    ]
+    monkeypatch.setattr(sys, "argv", ["sft.py", *words, "--one_pas", "false"])
+    assert launch(run_sft) == 1
+    assert "--one_pas" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
