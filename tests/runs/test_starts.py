@@ -24,7 +24,7 @@ def test_a_line_a_start_and_one_that_was_cut_is_left_out(tmp_path: Path) -> None
     ("line", "said"),
     [
         ("x", "JSONDecodeError"),
-        ("[]", "no JSON object"),
+        ("[]", "not a JSON object"),
         ('{"ended": "today"}', "version: Field required"),
         ('{"tokens": 3}', "Field required"),
     ],
