@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
+from her_hf.extras import missing_library
+
 from .caller import Caller, Retries
 from .inline import InlineText
 from .interface import Messages, ModelError, Prompt, Reply, Sampling, Schema, Usage
@@ -24,10 +26,7 @@ try:
     )
     from inspect_ai.util import JSONSchema, LimitExceededError
 except ImportError as error:
-    raise ImportError(
-        f"Models of inspect-ai need inspect-ai, which is missing ({error}). Install it with: "
-        "pip install 'her_hf[inspect]'"
-    ) from error
+    raise missing_library("A model of inspect-ai", error, module="inspect_ai") from error
 
 _MESSAGES = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
 _FINISH = {"max_tokens": "length", "model_length": "length"}
