@@ -48,7 +48,7 @@ def verdicts(pairs: list[Any], file: Path, rule: Rule = right, name: str = "judg
 def test_a_file_of_something_else_is_not_touched(text: str, tmp_path: Path) -> None:
     file = tmp_path / "p.jsonl"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(OtherRunError, match="is there already"):
+    with pytest.raises(OtherRunError, match="was not written by this command"):
         verdicts([a_pair()], file)
     assert file.read_text(encoding="utf-8") == text and [entry.name for entry in tmp_path.iterdir()] == ["p.jsonl"]
 
@@ -59,7 +59,7 @@ def test_verdicts_of_another_judge_are_never_adopted(tmp_path: Path) -> None:
     with pytest.raises(OtherRunError, match="model"):
         verdicts([a_pair()], file, name="other")
     note.unlink()
-    with pytest.raises(OtherRunError, match="is there already"):
+    with pytest.raises(OtherRunError, match="was not written by this command"):
         verdicts([a_pair()], file, name="other")
 
 

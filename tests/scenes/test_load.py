@@ -736,7 +736,7 @@ def test_cards_called_as_the_visitor_are_passed_over(
 def test_a_folder_without_any_scene_says_what_is_there(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "portrait.png")
     write(tmp_path / "settings.json", {"theme": "dark"})
-    with pytest.raises(SceneError, match=r"(?s)2 bad rows.*picture without a character card.*of an unknown kind"):
+    with pytest.raises(SceneError, match=r"(?s)2 bad rows.*image without a character card.*of an unknown kind"):
         load_scenes(tmp_path)
 
 

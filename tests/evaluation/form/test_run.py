@@ -315,9 +315,9 @@ def test_reading_dialogues_leaves_the_file_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "give either a model to ask"),
-        (("--model", "http://127.0.0.1:9", "--dialogues", "x"), "give either a model to ask"),
-        (("--model", "http://127.0.0.1:9"), "give scenes"),
+        ((), "give either a model"),
+        (("--model", "http://127.0.0.1:9", "--dialogues", "x"), "give either a model"),
+        (("--model", "http://127.0.0.1:9"), "give --scenes"),
         (("--dialogues", "nowhere.jsonl"), "nowhere.jsonl does not exist"),
     ],
 )
