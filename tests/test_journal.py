@@ -110,7 +110,7 @@ def test_processes_that_add_and_settle_lose_nothing(tmp_path: Path) -> None:
     assert set(Journal(file, key=by_key)) == {f"{name}{number}" for name in "ab" for number in range(60)}
 
 
-def test_a_line_that_another_process_left_half_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_a_truncated_line_of_another_process_is_not_continued(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     journal = Journal(file, key=by_key)
     journal.add({"key": 1})
@@ -181,7 +181,7 @@ def test_rows_are_read_as_they_stand_and_the_file_is_not_touched(tmp_path: Path)
         list(read_rows(file, key=by_key, shape=Shape, what="a unit"))
 
 
-def test_a_row_that_could_not_be_gone_on_with_is_not_written(tmp_path: Path) -> None:
+def test_a_row_that_could_not_be_resumed_from_is_not_written(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "units.jsonl", key=by_key, shape=Shape, same={"settings": ["now"]})
     for row in ({"key": 1, "settings": ["now"]}, {"key": 1, "failure": None, "settings": []}):
         with pytest.raises(ValueError, match=r"units\.jsonl, a new row: "):

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 CAUSES = {
     "pair": "the two sides cannot be compared: one is empty, they are the same, or the context is missing",
-    "dialogue": "the dialogue that was to be judged could not be played to its end",
+    "dialogue": "the dialogue to be judged failed",
     "request": "the request failed, after all retries",
     "cut": "the answer ended early: at the token limit, or before its JSON was closed",
     "no_json": "the answer holds no JSON object that can be read, not even after a repair",

@@ -80,7 +80,7 @@ def records(path: Path) -> list[dict[str, Any]]:
 # -- a whole talk through a pipe
 
 
-def test_a_talk_is_shown_and_logged(server: StandIn, scenes: Path, home: Path) -> None:
+def test_a_chat_is_shown_and_logged(server: StandIn, scenes: Path, home: Path) -> None:
     done = talk(server.url, "--scenes", scenes, "--scene", 1, lines="(bows) Good day.\nThank you.\n/quit\nnot read\n")
     assert done.exit_code == 0, done.output
     assert "You are Mr. Bell; the model plays Ann." in done.output
@@ -165,7 +165,9 @@ def test_commands(server: StandIn, scenes: Path, home: Path) -> None:
         ("/save /proc/none/x", "none"),
     ],
 )
-def test_a_wrong_command_says_so_and_the_talk_goes_on(server: StandIn, scenes: Path, line: str, words: str) -> None:
+def test_a_wrong_command_is_reported_and_the_chat_continues(
+    server: StandIn, scenes: Path, line: str, words: str
+) -> None:
     done = talk(server.url, "--scenes", scenes, lines=f"Good day.\n{line}\nStill there?\n")
     assert words in done.output.replace("\n", " ")
     assert done.exit_code == 0
@@ -180,7 +182,7 @@ def test_an_empty_line_lets_the_character_begin_but_not_go_on(server: StandIn, s
     assert "Ann has spoken" in done.output
 
 
-def test_a_failed_request_is_shown_and_the_talk_goes_on(server: StandIn, scenes: Path, home: Path) -> None:
+def test_a_failed_request_is_shown_and_the_chat_continues(server: StandIn, scenes: Path, home: Path) -> None:
     server.errors = [(500, "engine on fire")]
     done = talk(server.url, "--scenes", scenes, lines="Good day.\n/regenerate\n")
     assert "engine on fire" in done.output
@@ -317,7 +319,7 @@ def test_a_long_name_still_gets_a_log(server: StandIn, tmp_path: Path, home: Pat
     assert len(log.name.encode()) < 143 and log.stat().st_size
 
 
-def test_what_a_card_holds_but_does_not_use_is_told(
+def test_unused_parts_of_a_card_are_reported(
     server: StandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     book = {"entries": [{"keys": ["sea"], "content": "Deep."}, {"constant": True, "content": "{{char}} is lame."}]}
@@ -368,7 +370,7 @@ def test_scenes_are_listed(server: StandIn, scenes: Path, home: Path) -> None:
     assert "61  The Drawer" in talk(server.url, "--scenes", scenes, "--list-scenes").output
 
 
-def test_a_talk_goes_on(server: StandIn, scenes: Path, home: Path) -> None:
+def test_a_chat_resumes(server: StandIn, scenes: Path, home: Path) -> None:
     talk(server.url, "--scenes", scenes, "--me", "Orlok", "--max-tokens", 77, lines="Good day.\n")
     (log,) = logs(home)
     done = talk(server.url, "--continue", log, "--temperature", 0.1, lines="And?\n")
@@ -388,7 +390,7 @@ def test_a_talk_goes_on(server: StandIn, scenes: Path, home: Path) -> None:
 @pytest.mark.parametrize(
     "option", [["--start", "0"], ["--about-me", "A guest."], ["--list-scenes"], ["--role", "Ann"], ["--log", "x"]]
 )
-def test_a_talk_that_goes_on_has_its_scene_already(server: StandIn, option: list[str]) -> None:
+def test_a_resumed_chat_has_its_scene_already(server: StandIn, option: list[str]) -> None:
     done = talk(server.url, "--continue", "x.jsonl", *option)
     assert isinstance(done.exception, ValueError)
     assert str(done.exception).endswith(f"leave out {option[0]}.")
@@ -431,7 +433,7 @@ def test_a_scene_with_nobody_in_it(server: StandIn, scenes: Path) -> None:
     assert "no character in the cast of this scene of 'The Storm'" in str(done.exception)
 
 
-def test_a_server_that_is_not_there_is_known_at_once(home: Path) -> None:
+def test_a_missing_server_is_reported_immediately(home: Path) -> None:
     with serving() as server:
         gone = server.url
     done = talk(gone, lines="Good day.\n")
@@ -463,7 +465,7 @@ def test_names_of_logs_do_not_collide(home: Path) -> None:
     assert "mr-bell" in second.name
 
 
-def test_a_state_folder_that_cannot_be_written_is_known_at_once(server: StandIn, home: Path) -> None:
+def test_an_unwritable_state_folder_is_reported_immediately(server: StandIn, home: Path) -> None:
     (home / "state").write_text("no folder", encoding="utf-8")
     done = talk(server.url, lines="Good day.\n")
     assert isinstance(done.exception, OSError)
@@ -577,7 +579,7 @@ def test_the_benchmark_looks_for_its_data_before_it_writes_a_base(
 # -- in process
 
 
-def test_a_folder_is_talked_to(tmp_path: Path, scenes: Path) -> None:
+def test_a_chat_with_a_model_folder(tmp_path: Path, scenes: Path) -> None:
     from tests.inference.test_interface import tiny_checkpoint
 
     folder = tiny_checkpoint(tmp_path / "tiny", "smollm2")

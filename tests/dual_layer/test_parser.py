@@ -956,7 +956,7 @@ def test_streams_do_not_share_events() -> None:
     assert other.last_events == []
 
 
-def test_stream_is_prefilled_unless_told() -> None:
+def test_stream_is_prefilled_by_default() -> None:
     stream = TurnStream()
     stream.feed("plan</system_thinking>Hi")
     assert stream.close().system_thinking == "plan"

@@ -269,7 +269,7 @@ def test_the_order_of_judges_does_not_matter(tmp_path: Path) -> None:
     assert compare_runs(a, b, resamples=100)["objections"] == []
 
 
-def test_other_settings_are_told_but_do_not_refuse(tmp_path: Path) -> None:
+def test_other_settings_that_differ_are_reported_and_allowed(tmp_path: Path) -> None:
     a, b = folder(tmp_path / "a", coser_run(4)), folder(tmp_path / "b", coser_run(4, rounds=20, top_p=0.5))
     assert compare_runs(a, b, resamples=100)["other_settings"] == {"rounds": [10, 20], "top_p": [0.9, 0.5]}
 

@@ -165,7 +165,7 @@ def test_a_refused_prompt_is_no_refused_key() -> None:
         ask(later, 2)
 
 
-def test_notes_of_the_model_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_notes_of_the_model_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     model = Rule(lambda _: "yes")
     model.notes.append("m does not take the field seed: requests go without it.")
     caller = Caller(model)
@@ -211,7 +211,7 @@ def test_a_server_that_always_says_to_come_back_now_is_not_stormed() -> None:
     assert len(model.calls) == 4 and time.monotonic() - begun >= 0.35
 
 
-def test_a_limit_on_calls_at_once() -> None:
+def test_a_limit_on_concurrent_calls() -> None:
     model = Rule(lambda call: str(call), pause=0.005)
     ask(Caller(model, concurrency=3), *range(20))
     assert model.most_busy == 3
@@ -392,7 +392,7 @@ def _open(file: str) -> None:
         ledger.get("0")
 
 
-def test_processes_that_begin_one_ledger_at_once(tmp_path: Path) -> None:
+def test_processes_that_create_one_ledger_concurrently(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     for attempt in range(12):
         file = str(tmp_path / f"{attempt}.sqlite")

@@ -95,7 +95,7 @@ def test_what_a_call_asks_for() -> None:
 
 @needs_inspect
 @pytest.mark.parametrize(("provider", "told"), [("vllm", True), ("openai-api", True), ("mockllm", False)])
-def test_only_servers_that_render_templates_are_told_of_thinking(
+def test_only_servers_that_render_templates_get_the_thinking_switch(
     monkeypatch: pytest.MonkeyPatch, provider: str, told: bool
 ) -> None:
     from her_hf.inference.inspect_ai import InspectModel

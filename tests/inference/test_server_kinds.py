@@ -280,7 +280,7 @@ def sends(*names: str) -> Callable[[dict[str, Any]], bool]:
         ([(COMPLETION, sends("max_tokens"))], {"max_tokens"}, {"max_completion_tokens", "temperature"}),
     ],
 )
-def test_what_is_refused_is_left_out_once_and_told_once(
+def test_a_rejected_field_is_omitted_and_logged_once(
     refusals: list[tuple[str, Callable[[dict[str, Any]], bool]]], gone: set[str], left: set[str]
 ) -> None:
     async def three_times(model: ServerModel) -> None:
@@ -303,7 +303,7 @@ def test_a_value_out_of_range_is_no_refusal_of_its_field(said: str) -> None:
         run(whole(ServerModel(server.url)))
 
 
-def test_what_a_server_says_of_itself_is_told_without_its_address() -> None:
+def test_errors_of_a_server_are_reported_without_its_address() -> None:
     def rule(_: dict[str, Any]) -> Said:
         port = server.url.rpartition(":")[2]
         return 500, JSON, json.dumps({"error": {"message": f"127.0.0.1 and 127.0.0.1:{port} and 127.0.0.11 broke"}})
@@ -419,7 +419,7 @@ def test_an_error_that_is_null_is_none_and_signs_of_life_are_no_events() -> None
 
 
 @pytest.mark.parametrize("error", [{"code": 0, "message": ""}, {"message": None}, {}, "", 0])
-def test_an_error_that_says_nothing_is_none(error: Any) -> None:
+def test_an_empty_error_is_not_an_error(error: Any) -> None:
     def rule(body: dict[str, Any]) -> Said:
         if not body["stream"]:
             status, kind, said = in_one({"content": BODY})

@@ -233,7 +233,7 @@ def test_adapter_is_a_model_of_its_own(
         assert answer["choices"][0]["token_ids"] == [logprobs.index(best[0])]
 
 
-def test_our_client_talks_to_it(server: Server, contexts: list[Messages], tokenizer: Any) -> None:
+def test_our_client_gets_replies_from_it(server: Server, contexts: list[Messages], tokenizer: Any) -> None:
     from her_hf.inference import ModelError, Reply, Sampling, open_model
 
     sampling = Sampling(max_tokens=120, temperature=0, top_p=1.0, seed=7)

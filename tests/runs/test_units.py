@@ -39,7 +39,7 @@ def stage_of(
 
 
 @pytest.mark.parametrize("window", [1, 3, 100])
-def test_at_most_a_window_is_in_hand_and_every_unit_is_done(window: int) -> None:
+def test_at_most_a_window_is_in_progress_and_every_unit_is_finished(window: int) -> None:
     begun: list[int] = []
     busy = most = 0
 

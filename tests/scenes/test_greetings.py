@@ -11,7 +11,9 @@ from tests.scenes.readers.test_conversations import asked, base, said, train, wr
 __all__ = ["base"]
 
 
-def test_what_of_a_chat_is_not_trained_is_told(base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_of_a_chat_is_not_trained_is_reported(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     greeting = said("Bel: <role_action>waves</role_action> You are early.")
     stray = said("Bel: Well <think>she lies</think> then.")
     data = write(tmp_path / "chats.jsonl", {"messages": [asked(), said()]}, {"messages": [greeting, asked(), stray]})

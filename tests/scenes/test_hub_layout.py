@@ -168,7 +168,7 @@ def test_data_that_is_not_read_is_named(entry: str, split: str | None, found: li
         wanted(["a.zip"])
 
 
-def test_data_that_is_not_read_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_data_that_is_not_read_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert books(tree(tmp_path, {"train.jsonl": scene("A"), "test.jsonl.gz": ""})) == ["A"]
     assert f"{tmp_path}: files that may be data are not read; unpack them" in caplog.text
     assert caplog.text.rstrip().endswith("'test.jsonl.gz'")
@@ -335,7 +335,7 @@ def test_only_the_files_of_the_split_are_downloaded(stand_in: StandIn, tmp_path:
     assert sorted(stand_in.fetched) == ["train/big [1].json", "train/big2.json"]
 
 
-def test_a_download_that_broke_off_is_no_whole_split(stand_in: StandIn, tmp_path: Path) -> None:
+def test_an_incomplete_download_is_not_a_complete_split(stand_in: StandIn, tmp_path: Path) -> None:
     shards = [f"data/train-{index:05}-of-00002{mark}.json" for index, mark in ((0, "-a1"), (1, "-b2"))]
     head = "configs:\n- data_files: [{split: train, path: data/train-*}]\n"
     stand_in.files = {name: scene("A").encode() for name in shards}

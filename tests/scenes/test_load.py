@@ -736,11 +736,11 @@ def test_cards_called_as_the_visitor_are_passed_over(
 def test_a_folder_without_any_scene_says_what_is_there(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "portrait.png")
     write(tmp_path / "settings.json", {"theme": "dark"})
-    with pytest.raises(SceneError, match=r"(?s)2 bad rows.*picture without a character card.*of an unknown kind"):
+    with pytest.raises(SceneError, match=r"(?s)2 bad rows.*image without a character card.*of an unknown kind"):
         load_scenes(tmp_path)
 
 
-def test_two_spellings_of_a_title_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_two_spellings_of_a_title_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     titles = ("The Miller's Tale", "The Miller’s Tale", "the millers  tale", "The Mill")
     write(tmp_path / "a.json", [coser_data(book=title) for title in titles])
     assert len(load_scenes(tmp_path / "a.json")) == 4
@@ -769,7 +769,7 @@ def test_a_parquet_file_damaged_anywhere_is_a_scene_error_or_rows(tmp_path: Path
         assert refused > 20
 
 
-def test_kinds_are_told_from_content_not_from_names(tmp_path: Path) -> None:
+def test_kinds_follow_from_content_not_from_names(tmp_path: Path) -> None:
     scene = one(coser_data())
     lines = [json.dumps(row) for row in (coser_data(), her_data(), json.loads(scene.model_dump_json()))]
     path = write(tmp_path / "mixed.txt", "\ufeff" + "\n".join(lines))

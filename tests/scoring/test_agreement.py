@@ -52,7 +52,7 @@ def test_full_agreement_and_its_opposite() -> None:
         [[5, 5, None], [5, 5, 7]],  # no two values among the units that count: chance cannot disagree
     ],
 )
-def test_where_alpha_is_undefined_it_is_none(table: Any) -> None:
+def test_an_undefined_alpha_is_none(table: Any) -> None:
     assert krippendorff_alpha(table) is None
 
 

@@ -463,7 +463,7 @@ def test_clear_brings_back_an_opening_that_was_changed(tmp_path: Path) -> None:
 # -- the log
 
 
-def test_every_change_is_on_disk_at_once_and_can_be_gone_on_from(tmp_path: Path) -> None:
+def test_every_change_is_saved_immediately_and_can_be_resumed_from(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "log.jsonl"
     scene = small_scene()
     session = session_of(*[FULL] * 4, opening=scene.dialogue, visitor="Orlok", log=path, sampling=Sampling(seed=3))

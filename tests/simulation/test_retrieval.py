@@ -134,7 +134,7 @@ def test_experiences_are_the_speakers_own_and_the_summary_only_finds_them(tmp_pa
     assert memory(scenes[0], heard, "Cid") == []
 
 
-def test_no_thought_of_another_conversation_is_told(tmp_path: Path) -> None:
+def test_thoughts_of_another_conversation_are_not_retrieved(tmp_path: Path) -> None:
     said = [("Bob", "[The key is in my boot.] (smiles) What key?"), ("Ann", "[He lies.] That key.")]
     file, scenes = shelve(tmp_path, PLAYED, plot(said=said))
     found = opened(file, scenes)(scenes[0], turns("Cid: The key, the boot?"), "Ann")
@@ -397,7 +397,7 @@ def test_a_scene_that_was_not_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "module"), [("bm25", "bm25s"), ("embeddings", "sentence_transformers")])
-def test_a_missing_package_is_told_before_anything_is_played(
+def test_a_missing_package_is_an_error_before_playing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, module: str
 ) -> None:
     file, scenes = shelve(tmp_path, PLAYED)

@@ -79,7 +79,7 @@ class StandIn:
         return [body for path, body, _ in self.requests if path.endswith("/chat/completions")]
 
     def asked(self, path: str) -> int:
-        """How often this path was asked for."""
+        """The number of requests of this path."""
         return sum(path == asked for asked, *_ in self.requests)
 
     def parts(self, body: dict[str, Any]) -> tuple[str, str]:
@@ -207,7 +207,7 @@ def serving(**script: Any) -> Iterator[StandIn]:
 
 
 class ScriptedModel:
-    """A [`ChatModel`] that says what it is told: a text, a [`Reply`], or a [`ModelError`] after some text.
+    """A [`ChatModel`] with scripted replies: a text, a [`Reply`], or a [`ModelError`] after some text.
 
     One token a character; `asked` keeps messages, sampling and thinking of every call.
     """
@@ -255,7 +255,7 @@ class ScriptedModel:
 
 
 def total(pieces: Sequence[str | Reply]) -> str:
-    """The texts of a stream, put together."""
+    """The concatenated texts of a stream."""
     return "".join(piece for piece in pieces if isinstance(piece, str))
 
 

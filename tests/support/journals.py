@@ -1,4 +1,4 @@
-"""For the tests of whoever keeps a journal: lines that a run must not go on with."""
+"""For the tests of all users of a journal: lines that a run must not resume from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def check_refusals(file: Path, start: Callable[[], object], *, needs: str) -> None:
-    """A second line without a field that is needed, or of other settings, ends the start, and nothing is touched.
+    """A second line without a required field, or of other settings, is an error, and no file is changed.
 
     Args:
         file (`Path`): The journal that a whole run has left.

@@ -1,4 +1,4 @@
-"""For the tests of reenactment: a model that answers by rule, a judge that finds what was planted, all as a server."""
+"""For the tests of minimax: a model that answers by rule, a judge that finds planted errors, all as a server."""
 
 from __future__ import annotations
 
@@ -91,13 +91,13 @@ def model_of(one: Caller) -> RuleModel:
 
 
 def says(*texts: str) -> Rule:
-    """These texts in turn, then the last for ever."""
+    """These texts in turn, then the last one repeatedly."""
     left = list(texts)
     return lambda *_: left.pop(0) if len(left) > 1 else left[0]
 
 
 def refuses(*_: Any) -> str:
-    """No reply, and no use in trying again."""
+    """Fails with an error that is not retryable."""
     raise ModelError("the server is on fire", kind="status", status=400)
 
 
@@ -144,7 +144,7 @@ def _name(messages: Messages) -> str:
 
 
 def everything(messages: Messages, sampling: Sampling | None) -> str:
-    """All roles behind one address, told apart by their prompts."""
+    """All roles behind one address, distinguished by their prompts."""
     system = messages[0]["content"]
     if "You check long role-plays" in system or "你负责检查" in system:
         return planted(messages)
@@ -155,7 +155,7 @@ def everything(messages: Messages, sampling: Sampling | None) -> str:
 
 @contextmanager
 def serving_rule(rule: Callable[[Messages, Sampling], str] = everything) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The rule as an OpenAI-compatible server on loopback: its URL, and the bodies it was sent."""
+    """The rule as an OpenAI-compatible server on loopback: its URL, and the request bodies."""
     bodies: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,6 +1,6 @@
-"""Results of each evaluation out of hand-made rows.
+"""Results of each evaluation from handwritten rows.
 
-`python -m tests.support.results` writes the golden files and the JSON schema anew.
+`python -m tests.support.results` rewrites the golden files and the JSON schema.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ def reward_run(pairs: int = 8) -> Row:
 
 
 def golden() -> dict[str, Row]:
-    """By evaluation what its golden file holds."""
+    """The contents of the golden file of each evaluation."""
     return {
         "coser": coser_run(4, judges=("judge-a", "judge-b"), broken=1),
         "minimax": minimax_run(2, runs=1, broken=1),

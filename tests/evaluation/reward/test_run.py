@@ -302,7 +302,7 @@ def test_models_side_by_side_and_on_the_card(tmp_path: Path, backend: Judge) -> 
     assert other.exit_code == 0 or "different pairs" in str(other.exception)
 
 
-def test_a_card_that_is_not_there_is_told_before_anything_is_judged(tmp_path: Path, backend: Judge) -> None:
+def test_a_missing_card_is_an_error_before_judging(tmp_path: Path, backend: Judge) -> None:
     words = ["eval", "reward", "--model", str(tmp_path), "--pairs", str(write_pairs(tmp_path / "p.jsonl"))]
     said = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out"), "--write-card"])
     assert isinstance(said.exception, FileNotFoundError) and "no model card" in str(said.exception)

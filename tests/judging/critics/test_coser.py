@@ -233,7 +233,7 @@ def test_after_the_last_attempt_the_judgement_is_missing() -> None:
     assert found == Missing("request", "gone")
 
 
-def test_samples_of_one_judge_are_drawn_apart() -> None:
+def test_samples_of_one_judge_have_different_seeds() -> None:
     _, first = judged(FLAWS)
     _, second = judged(FLAWS, sample=1)
     assert first.sampling[0].seed != second.sampling[0].seed

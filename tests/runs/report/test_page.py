@@ -162,7 +162,9 @@ def test_the_report_says_which_run_it_is(tmp_path: Path) -> None:
         assert said in text, said
 
 
-def test_only_the_worst_are_in_the_page_and_the_rest_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_worst_are_in_the_page_and_the_rest_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(transcripts, "LIMIT", 1)
     write_coser_report(coser_folder(tmp_path), tmp_path)
     page = Page(tmp_path / "report.html")
