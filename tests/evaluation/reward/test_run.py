@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from her_hf.cli.main import app
 from her_hf.durable import OtherRunError
-from her_hf.evaluation.reward.report import comparison_table, draw_models, write_reward_report
+from her_hf.evaluation.reward.plots import draw_models
+from her_hf.evaluation.reward.report import comparison_table, write_reward_report
 from her_hf.evaluation.reward.results import length_group, reward_results
 from her_hf.evaluation.reward.run import RewardRun, judge_file_now, run_reward_now
 from her_hf.inference import AccessRefused, Caller, Ledger, ModelError, Retries
