@@ -29,7 +29,7 @@ class OtherRunError(FileExistsError):
 def digest(value: Any) -> str:
     """A digest of a JSON value that does not depend on the order of keys.
 
-    Example:
+    Example (not run: it needs rows to write):
 
     ```python
     >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})

@@ -44,7 +44,7 @@ def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_pr
             has tokens without embeddings, or if the method cannot be attached; see [`HERProcessor.attach`].
         `FileNotFoundError`: If the base has weights, but not as safetensors.
 
-    Example:
+    Example (not run: it needs a model from the Hub):
 
     ```python
     >>> attach_model("HuggingFaceTB/SmolLM2-135M-Instruct", "outputs/smollm2-her")
