@@ -29,7 +29,7 @@ class OtherRunError(FileExistsError):
 def digest(value: Any) -> str:
     """A digest of a JSON value that does not depend on the order of keys.
 
-    Example (not run: it needs rows to write):
+    Example:
 
     ```python
     >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
@@ -78,7 +78,7 @@ def new_contents(file: str | Path) -> Iterator[IO[bytes]]:
     Args:
         file (`str` or `Path`): The file; it need not exist.
 
-    Example (not run: it writes a file):
+    Example (not run: it needs rows to write):
 
     ```python
     >>> with new_contents("outputs/rows.jsonl") as stream:
