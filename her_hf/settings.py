@@ -45,9 +45,9 @@ def setting(
     >>> from dataclasses import dataclass, fields
     >>> @dataclass(frozen=True)
     ... class Drawing:
-    ...     seed: int = setting(42, help="Every call derives its own seed from this.")
+    ...     seed: int = setting(42, help="Seed of all sampling and drawing; every call derives its own from it.")
     >>> Drawing().seed, fields(Drawing)[0].metadata["help"]
-    (42, 'Every call derives its own seed from this.')
+    (42, 'Seed of all sampling and drawing; every call derives its own from it.')
     ```
     """
     metadata = {"help": help, "min": min, "max": max, "choices": choices, "metavar": metavar, "option": option}

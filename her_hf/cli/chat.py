@@ -95,7 +95,7 @@ def chat(
             min=0,
             max=1,
             metavar="P",
-            help=f"Probability mass that is sampled from. {_default(Sampling().top_p)}",
+            help=f"Nucleus sampling: the probability mass to keep. {_default(Sampling().top_p)}",
             rich_help_panel=_MODEL,
         ),
     ] = None,

@@ -73,7 +73,7 @@ class Answer:
         help="Form of prompt and answer; by default that of the checkpoint, else published.",
     )
     reasoning: bool | None = setting(
-        None, help="Whether the judge reasons before its verdict; by default as in the checkpoint, else yes."
+        None, help="Reason before the verdict; by default as in the checkpoint's reward_model.json, else yes."
     )
     read: str = setting(
         "text",

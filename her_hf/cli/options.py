@@ -73,7 +73,9 @@ class ModelReference:
     model: str | None = setting(
         None, help="A URL (several, separated by commas), a folder or a Hub id.", metavar="MODEL", option="{prefix}"
     )
-    name: str | None = setting(None, help="Its name on the server.", metavar="NAME", option="{prefix}-name")
+    name: str | None = setting(
+        None, help="Its name on the server, if the server has several.", metavar="NAME", option="{prefix}-name"
+    )
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,10 @@ class Output:
     """
 
     out: Path = setting(help="Output folder; the same command resumes there.", metavar="DIR")
-    resume: bool = setting(True, help="Resume an existing run; otherwise an existing run is an error.")
-    max_missing: float = setting(0.1, help="Exit with 3 if a larger share of the results is missing.", min=0, max=1)
+    resume: bool = setting(True, help="Resume the run in --out; with --no-resume, an existing run is an error.")
+    max_missing: float = setting(
+        0.1, help="Exit with code 3 if a larger share of the results is missing.", min=0, max=1
+    )
 
     def refuse_a_run(self) -> None:
         """With `--no-resume`, raises an error if the output has a run; nothing is ever deleted.
@@ -183,7 +187,7 @@ class Seed:
         seed (`int`, *optional*, defaults to 42): Every call derives its own seed from this.
     """
 
-    seed: int = setting(42, help="Every call derives its own seed from this.")
+    seed: int = setting(42, help="Seed of all sampling and drawing; every call derives its own from it.")
 
 
 def help_of(kind: type, name: str) -> str:

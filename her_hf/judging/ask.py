@@ -41,12 +41,14 @@ class AskSettings:
         `ValueError`: If there is not at least one attempt.
     """
 
-    attempts: int = setting(3, help="How many times an answer that cannot be read is requested.", min=1)
-    temperature: float = setting(0.0, help="Of the first attempt.", min=0)
+    attempts: int = setting(3, help="Maximum attempts to get a readable answer.", min=1)
+    temperature: float = setting(0.0, help="Sampling temperature of the first attempt.", min=0)
     retry_temperature: float = setting(
-        1.0, help="Of later attempts, which would repeat the first one otherwise.", min=0
+        1.0, help="Sampling temperature of retries; above 0, so that they can differ.", min=0
     )
-    seed: int = setting(42, help="Every call derives its own seed from this.", option="seed")
+    seed: int = setting(
+        42, help="Seed of all sampling and drawing; every call derives its own from it.", option="seed"
+    )
 
     def __post_init__(self) -> None:
         if self.attempts < 1:

@@ -59,14 +59,18 @@ class CoserSettings(ActorSettings):
     """
 
     rounds: int | None = setting(
-        None, help="Maximum turns of a scene, those of the original included; else 10 for her, 20 for others.", min=1
+        None,
+        help="Maximum turns of a scene, those of the original included; by default 10 for her, 20 for others.",
+        min=1,
     )
     continue_from: int = setting(0, help="How many opening turns come from the original.", min=0)
     world_tokens: int = setting(
         256, help="Maximum tokens of a turn of Environment.", min=1, option="environment-max-tokens"
     )
-    world_temperature: float = setting(0.7, help="Of Environment.", min=0, option="environment-temperature")
-    attempts: int = setting(3, help="How many times a turn without anything visible is requested.", min=1)
+    world_temperature: float = setting(
+        0.7, help="Sampling temperature of Environment.", min=0, option="environment-temperature"
+    )
+    attempts: int = setting(3, help="Maximum attempts at a turn of which nothing is visible.", min=1)
 
     def __post_init__(self) -> None:
         if self.attempts < 1:

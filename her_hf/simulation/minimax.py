@@ -62,15 +62,20 @@ class MinimaxSettings:
         `ValueError`: If the style is unknown or a number is out of range.
     """
 
-    style: str = setting(choices=("her", "plain"), help="How the character's model is prompted; never guessed.")
+    style: str = setting(
+        choices=("her", "plain"),
+        help="Prompt format of the character's model: her (HER checkpoints) or plain (any other).",
+    )
     turns: int = setting(100, help="Turns that are generated, of both sides together.", min=1)
-    seed: int = setting(42, help="Every call derives its own seed from this.")
-    npc_temperature: float = setting(0.8, help="Of the character's turns.", min=0)
+    seed: int = setting(42, help="Seed of all sampling and drawing; every call derives its own from it.")
+    npc_temperature: float = setting(0.8, help="Sampling temperature of the character's turns.", min=0)
     npc_tokens: int = setting(512, help="Maximum tokens of a turn of the character.", min=1, option="npc-max-tokens")
-    thinking_tokens: int = setting(1024, help="Tokens on top of that for the system thinking of a her model.", min=0)
-    user_temperature: float = setting(1.0, help="Of the user's turns.", min=0)
+    thinking_tokens: int = setting(
+        1024, help="Extra tokens for system thinking, added to --npc-max-tokens (style her only).", min=0
+    )
+    user_temperature: float = setting(1.0, help="Sampling temperature of the user's turns.", min=0)
     user_tokens: int = setting(200, help="Maximum tokens of a turn of the user.", min=1, option="user-max-tokens")
-    attempts: int = setting(3, help="How many times a turn without anything visible is requested.", min=1)
+    attempts: int = setting(3, help="Maximum attempts at a turn of which nothing is visible.", min=1)
 
     def __post_init__(self) -> None:
         if self.style not in STYLES:

@@ -77,11 +77,19 @@ class ActorSettings:
         `ValueError`: If the style is unknown.
     """
 
-    style: str = setting("her", choices=tuple(STYLES), help="How the model is prompted; never guessed.")
-    max_tokens: int | None = setting(None, help="Maximum tokens of a turn; else 4096 for her, 512 for others.", min=1)
-    temperature: float | None = setting(None, help="Else 0 for coser, 0.7 for others.", min=0)
-    top_p: float = setting(0.9, help="Probability mass that is sampled from.", min=0, max=1)
-    seed: int = setting(42, help="Every call derives its own seed from this.")
+    style: str = setting(
+        "her",
+        choices=tuple(STYLES),
+        help="Prompt format of the model: her (HER checkpoints), coser (CoSER checkpoints) or plain (any other).",
+    )
+    max_tokens: int | None = setting(
+        None, help="Maximum tokens of a turn, thinking included; by default 4096 for her, 512 for others.", min=1
+    )
+    temperature: float | None = setting(
+        None, help="Sampling temperature; by default 0 for coser, 0.7 for others.", min=0
+    )
+    top_p: float = setting(0.9, help="Nucleus sampling: the probability mass to keep.", min=0, max=1)
+    seed: int = setting(42, help="Seed of all sampling and drawing; every call derives its own from it.")
 
     @property
     def how(self) -> Style:

@@ -26,7 +26,7 @@ from tests.support.paths import ROOT
 class Drawing:
     style: str = setting(choices=("plain", "her"), help="How.")
     temperature: float = setting(0.5, help="Of the draw.", min=0)
-    seed: int = setting(42, help="Every call derives its own seed from this.")
+    seed: int = setting(42, help="Seed of all sampling and drawing; every call derives its own from it.")
 
 
 def invoked(command: Any, *words: str) -> tuple[list[Any], Any]:

@@ -295,7 +295,7 @@ def test_nothing_else_imports_inspect() -> None:
 
 @pytest.mark.parametrize(
     ("module", "needing"),
-    [("evaluation.inspect_task", "CoSER's task needs"), ("inference.inspect_ai", "Models of inspect-ai need")],
+    [("evaluation.inspect_task", "CoSER's task needs"), ("inference.inspect_ai", "A model of inspect-ai needs")],
 )
 def test_without_inspect_the_error_gives_the_install_line(module: str, needing: str) -> None:
     done = run(f"import sys\nsys.modules['inspect_ai'] = None\nimport her_hf.{module}")

@@ -343,7 +343,7 @@ def test_minimax_from_turns_and_from_judged_chunks() -> None:
     assert turns["cases"][0]["logic_score"] == chunks["cases"][0]["logic_score"] == 92.5
     assert turns["missing_by_cause"] == {"no_json": 1, "not_given": 1} and turns["missing_sessions"] == 1
     assert (turns["seeds"], turns["sessions"], turns["logic_score"]) == (1, 2, 96.25)
-    assert turns["overall"] == pytest.approx(0.5 * turns["worlds"] + 50) and "never with published" in turns["scale"]
+    assert turns["overall"] == pytest.approx(0.5 * turns["worlds"] + 50) and "not with published" in turns["scale"]
     assert [point["n"] for point in turns["curve"]] == [2, 1, 1] and turns["curve"][-1]["last_turn"] == 41
     assert turns["intervals"]["overall"] is None
     assert chunks["seeds"] == 2 and chunks["intervals"]["overall"] and chunks["missing"] == 2

@@ -58,7 +58,9 @@ class PairSettings:
     """
 
     pairing: str = setting(
-        "adjacent", choices=("adjacent", "all"), help="Which candidates meet: (0,1)(2,3)… as in HER, or every two."
+        "adjacent",
+        choices=("adjacent", "all"),
+        help="Which candidates are paired: adjacent (0,1)(2,3)…, as in HER, or all pairs.",
     )
     max_replies: int | None = setting(None, help="Maximum turns to reply to, spread over all scenes.", min=1)
     well_formed: bool = setting(False, help="Leave out pairs with an ill-formed side.")
@@ -76,7 +78,7 @@ class PairSettings:
     both_share: float | None = setting(
         BOTH_SHARE, help="Share of rm_sft in which both sides win principles.", min=0, max=1
     )
-    seed: int = setting(42, help="Every call derives its own seed from this.")
+    seed: int = setting(42, help="Seed of all sampling and drawing; every call derives its own from it.")
 
     def __post_init__(self) -> None:
         check_shares(read_shares(self.shares))

@@ -72,8 +72,10 @@ class PolicySettings(ActorSettings):
         `ValueError`: If there are fewer than two candidates.
     """
 
-    temperature: float | None = setting(1.0, help="Of the policy; above 0, as replies must differ.", min=0)
-    top_p: float = setting(1.0, help="Probability mass that is sampled from.", min=0, max=1)
+    temperature: float | None = setting(
+        1.0, help="Sampling temperature of the policy; above 0, as replies must differ.", min=0
+    )
+    top_p: float = setting(1.0, help="Nucleus sampling: the probability mass to keep.", min=0, max=1)
     candidates: int = setting(CANDIDATES, help="Replies to a turn.", min=2)
 
     def __post_init__(self) -> None:

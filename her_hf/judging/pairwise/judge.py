@@ -60,7 +60,7 @@ class PairJudging(AskSettings):
     comparison: str = setting(
         "pairwise", choices=("pairwise", "pointwise"), help="Both replies together, or each rated by itself."
     )
-    reasoning: bool = setting(True, help="Whether the judge reasons before its verdict.")
+    reasoning: bool = setting(True, help="Reason before the verdict.")
     read: str = setting(
         "text",
         choices=("text", "probability"),
