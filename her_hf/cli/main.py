@@ -36,7 +36,7 @@ COMMANDS = {
         "her_hf.cli.judge:judge",
         "Judge pairs of replies: which plays the role better, and by which principles.",
     ),
-    "eval": ("her_hf.cli.evaluate:app", "Evaluate models; show a run, compare two."),
+    "eval": ("her_hf.cli.eval_commands:app", "Evaluate models; show a run, compare two."),
 }
 
 app = group_of(COMMANDS, "Dual-layer role-play (HER) with Hugging Face tools.", completion=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from her_hf.scoring.coser import DIMENSIONS
+from her_hf.scoring.coser_dimensions import DIMENSIONS
 from her_hf.scoring.minimax import COLUMNS, PILLARS, Columns, overall, pillars, seed_columns
 
 from .rows import Row, scene_key

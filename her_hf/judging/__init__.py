@@ -1,6 +1,6 @@
 """Judges: critics, pairwise judges and reward models, with prompts in files and one loop that asks them."""
 
-from her_hf.scoring.coser import DIMENSIONS
+from her_hf.scoring.coser_dimensions import DIMENSIONS
 from her_hf.scoring.missing import Missing
 
 from .critics.coser import CoserJudgement, Judging, critic_messages, judge_dialogue, parse_flaws

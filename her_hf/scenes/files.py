@@ -10,7 +10,7 @@ from typing import Any
 from her_hf.extras import missing_library
 
 from .errors import SceneError
-from .readers.card_files import ZIP, card_in_png, card_in_zip
+from .readers.card_containers import ZIP, card_in_png, card_in_zip
 from .readers.png import SIGNATURE
 
 SUFFIXES = (".json", ".jsonl", ".parquet", ".png", ".charx")

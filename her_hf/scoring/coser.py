@@ -9,28 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from .coser_dimensions import DIMENSIONS
 from .keys import read_number, stray_keys, with_known_keys
-
-DIMENSIONS = {
-    "SC": "Storyline Consistency",
-    "AN": "Anthropomorphism",
-    "CF": "Character Fidelity",
-    "SQ": "Storyline Quality",
-}
-"""Code and name of each dimension, in the order of tables."""
-
-FLAW_TYPES: dict[str, tuple[str, ...]] = {
-    "SC": ("Storyline Consistency",),
-    "AN": ("Self-identity", "Emotional Depth", "Persona Coherence", "Social Interaction"),
-    "CF": (
-        "Character Language",
-        "Knowledge & Background",
-        "Personality & Behavior",
-        "Relationship & Social Status",
-    ),
-    "SQ": ("Flow & Progression", "Logical Consistency"),
-}
-"""Types of flaws that a judge looks for in each dimension."""
 
 ABSENT_SEVERITY = 1.0
 MAX_SEVERITY = 10

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig
 
 from her_hf.dual_layer import parse_turn
-from her_hf.hub.cards import ModelCard
+from her_hf.hub.card_layout import ModelCard
 from her_hf.processing import HERProcessor
 from her_hf.processing.rows import RowReport
 from her_hf.scenes import ChatSample, Scene, SceneError, load_samples
@@ -23,8 +23,8 @@ from her_hf.scenes import ChatSample, Scene, SceneError, load_samples
 from .conversations import Conversation, RowSettings, conversations, make_rows, replies_of
 from .one_pass.config import OnePassConfig
 from .run.base import open_base, window_of
-from .run.cards import training_card
 from .run.job import one_pass_job, run_job
+from .run.model_card import training_card
 from .run.tokenizers import her_tokenizer
 
 logger = get_logger(__name__)

@@ -20,7 +20,7 @@ from her_hf.metrics.apps import (
     result_table,
 )
 from her_hf.scenes import scenes_in
-from her_hf.scoring.coser import DIMENSIONS
+from her_hf.scoring.coser_dimensions import DIMENSIONS
 
 ABOUT = """
 # CoSER, given-circumstance acting

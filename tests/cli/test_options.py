@@ -15,7 +15,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import her_hf
-from her_hf.cli import evaluate
+from her_hf.cli import eval_commands
 from her_hf.cli.main import COMMANDS, app
 from her_hf.cli.options import Calls, Group, ModelReference, Output, Seed, with_options
 from her_hf.settings import setting
@@ -173,7 +173,7 @@ def test_an_option_has_one_meaning() -> None:
 def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
     for group, words in (
         (get_command(app), "her-hf"),
-        (get_command(evaluate.app), "her-hf eval"),
+        (get_command(eval_commands.app), "her-hf eval"),
     ):
         assert isinstance(group, TyperGroup)
         listed = group.commands_at  # type: ignore[attr-defined]

@@ -21,7 +21,8 @@ from her_hf.evaluation.form.results import form_results
 from her_hf.evaluation.form.run import FormRun, run_form_now, score_played
 from her_hf.inference import ModelError
 from her_hf.scenes import Character, Scene
-from her_hf.scoring.coser import DIMENSIONS, summarize_cases
+from her_hf.scoring.coser import summarize_cases
+from her_hf.scoring.coser_dimensions import DIMENSIONS
 from her_hf.scoring.minimax import overall
 from her_hf.scoring.statistics import paired_permutation_test
 from tests.support.minimax import caller

@@ -18,7 +18,8 @@ import pytest
 from her_hf.dual_layer import parse_turn
 from her_hf.inference import Caller
 from her_hf.scenes import Character, Scene
-from her_hf.scoring.coser import DIMENSIONS, FLAW_TYPES, coser_score
+from her_hf.scoring.coser import coser_score
+from her_hf.scoring.coser_dimensions import DIMENSIONS, FLAW_TYPES
 from her_hf.simulation.coser import CoserSettings, Troupe, play_scene
 from tests.support.paths import ROOT
 

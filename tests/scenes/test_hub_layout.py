@@ -17,7 +17,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from her_hf.hub.cards import hub_id
+from her_hf.hub.card_layout import hub_id
 from her_hf.scenes import SceneError, load_scenes
 from her_hf.scenes.layout import wanted_files
 from tests.support.paths import ROOT

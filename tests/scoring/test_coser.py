@@ -10,15 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import her_hf.scoring
-from her_hf.scoring.coser import (
-    DIMENSIONS,
-    FLAW_TYPES,
-    case_score,
-    coser_score,
-    group_means,
-    read_severity,
-    summarize_cases,
-)
+from her_hf.scoring.coser import case_score, coser_score, group_means, read_severity, summarize_cases
+from her_hf.scoring.coser_dimensions import DIMENSIONS, FLAW_TYPES
 from tests.support.paths import ROOT
 
 SEVERITIES = st.lists(st.integers(1, 10), max_size=30)

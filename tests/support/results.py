@@ -18,7 +18,7 @@ from her_hf.evaluation.reward.results import reward_results
 from her_hf.judging import DIMENSIONS
 from her_hf.runs.envelope import results_schema
 from her_hf.scenes import Character, Scene
-from her_hf.scoring.coser import FLAW_TYPES
+from her_hf.scoring.coser_dimensions import FLAW_TYPES
 from her_hf.scoring.minimax import COLUMNS
 from her_hf.scoring.replies import SampledReply
 from her_hf.simulation.coser import CoserSettings

@@ -32,7 +32,7 @@ from her_hf.runs.report.shared import (
     reproduce_section,
     write_report,
 )
-from her_hf.scoring.coser import DIMENSIONS
+from her_hf.scoring.coser_dimensions import DIMENSIONS
 from her_hf.scoring.published import PUBLISHED, SOURCE, CoserScores
 
 from .transcripts import coser_transcripts

@@ -9,7 +9,8 @@ from typing import Any
 from her_hf.runs.report.markdown import points
 from her_hf.runs.report.transcripts import Flaw, Move, Transcript, layers_of, place_flaws, rows_in, worst
 from her_hf.scenes import read_turn
-from her_hf.scoring.coser import DIMENSIONS, read_severity
+from her_hf.scoring.coser import read_severity
+from her_hf.scoring.coser_dimensions import DIMENSIONS
 
 from ..rows import DialogueShape, JudgementShape, Row, SceneKey, failure_in, scene_key
 from .run import DIALOGUES, JUDGEMENTS

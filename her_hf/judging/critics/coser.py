@@ -14,7 +14,8 @@ from her_hf.dual_layer import Turn, View
 from her_hf.durable import digest
 from her_hf.inference import Caller, Message, Schema
 from her_hf.scenes import Scene
-from her_hf.scoring.coser import DIMENSIONS, FLAW_KEYS, FLAW_TYPES, read_severity
+from her_hf.scoring.coser import FLAW_KEYS, read_severity
+from her_hf.scoring.coser_dimensions import DIMENSIONS, FLAW_TYPES
 from her_hf.scoring.keys import stray_keys, with_known_keys
 from her_hf.scoring.missing import Missing
 from her_hf.settings import setting

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, model_validator
 
-from her_hf.scoring.coser import DIMENSIONS
+from her_hf.scoring.coser_dimensions import DIMENSIONS
 
 from .form import DialogueForm
 from .parts import Counts, Envelope, Interval, Part, Row, Scores, each

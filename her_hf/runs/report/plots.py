@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from her_hf.scoring.coser import DIMENSIONS
+from her_hf.scoring.coser_dimensions import DIMENSIONS
 from her_hf.scoring.minimax import PILLARS
 from her_hf.scoring.published import PUBLISHED
 from her_hf.scoring.statistics import bootstrap_interval

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, TrainerCallback
 from trl import ModelConfig, get_peft_config
 
 from her_hf.durable import digest
-from her_hf.hub.cards import ModelCard
+from her_hf.hub.card_layout import ModelCard
 from her_hf.judging.pairwise.prompts import prompts_used
 from her_hf.judging.pairwise.reward_model import write_reward_settings
 
@@ -22,8 +22,8 @@ from ..internals import AnswerHeadTrainer
 from ..run.base import open_base, positions_of
 from ..run.job import Job, run_job
 from ..run.tokenizers import plain_tokenizer
-from .cards import reward_card
 from .config import RewardRLConfig, RewardRLDataConfig
+from .model_card import reward_card
 from .prompts import fitting_pairs, prompt_rows, select_pairs
 from .rewards import VerdictReward
 from .rows import PairReport, labelled_pairs

@@ -14,15 +14,15 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl import ModelConfig
 
-from her_hf.hub.cards import ModelCard
+from her_hf.hub.card_layout import ModelCard
 from her_hf.judging.pairwise.reward_model import write_reward_settings
 
 from ..one_pass.config import OnePassConfig
 from ..run.base import open_base, window_of
 from ..run.job import one_pass_job, run_job
 from ..run.tokenizers import plain_tokenizer
-from .cards import reward_card
 from .config import RewardDataConfig
+from .model_card import reward_card
 from .rows import PARTS, PairReport, labelled_pairs, reward_rows
 
 logger = get_logger(__name__)

@@ -16,7 +16,7 @@ from trl import ModelConfig, get_peft_config
 
 from her_hf.devices import describe_device
 from her_hf.durable import claim, read_json, write_json
-from her_hf.hub.cards import ModelCard, hub_id, write_card
+from her_hf.hub.card_layout import ModelCard, hub_id, write_card
 from her_hf.hub.push import push_folder
 from her_hf.runs.origin import source_commit
 
@@ -50,7 +50,7 @@ class Job:
         settings (`Mapping`): What identifies the run beside model, trainer settings and base weights: the settings of
             the data, and its digest.
         results (`Mapping`): Entries of `results.json` that come before the figures of training.
-        card (`Callable`): From the results and the user's token to the [`~her_hf.hub.cards.ModelCard`].
+        card (`Callable`): From the results and the user's token to the [`~her_hf.hub.card_layout.ModelCard`].
         save (`Callable`): Completes the folder of the trained model.
         measure (`Callable`): From the trained trainer to the figures that are measured at its end.
         message (`str`): Commit message on the Hub.

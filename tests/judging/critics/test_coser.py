@@ -23,7 +23,7 @@ from her_hf.judging import (
 )
 from her_hf.judging.critics.coser import flaw_schema, majors_of
 from her_hf.scenes import Character, Scene, load_scenes
-from her_hf.scoring.coser import FLAW_TYPES
+from her_hf.scoring.coser_dimensions import FLAW_TYPES
 from tests.support.paths import SHARED
 
 

@@ -1,4 +1,4 @@
-"""Character cards: V1 to V3, lorebooks, macros, greetings, visitors. Pictures and archives: test_card_files.py."""
+"""Character cards: V1 to V3, lorebooks, macros, greetings, visitors. Containers: test_card_containers.py."""
 
 from __future__ import annotations
 

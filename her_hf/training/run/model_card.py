@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from transformers import TrainingArguments
 from trl import ModelConfig
 
-from her_hf.hub.cards import ModelCard
+from her_hf.hub.card_layout import ModelCard
 
 
 class CardData(Protocol):
@@ -40,10 +40,10 @@ def training_card(
         results (`Mapping`): Contents of `results.json`.
         token (`str`, *optional*): The user's token, which must not appear in the command.
         settings (`Mapping`): Further settings of this recipe.
-        **parts: Further parts of [`~her_hf.hub.cards.ModelCard`], such as `method` and `data`.
+        **parts: Further parts of [`~her_hf.hub.card_layout.ModelCard`], such as `method` and `data`.
 
     Returns:
-        [`~her_hf.hub.cards.ModelCard`]: The card.
+        [`~her_hf.hub.card_layout.ModelCard`]: The card.
     """
     return ModelCard(
         name=str(args.hub_model_id.split("/")[-1] if args.hub_model_id else Path(args.output_dir).name),

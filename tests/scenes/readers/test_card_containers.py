@@ -16,8 +16,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from her_hf.scenes import SceneError, load_scenes
 from her_hf.scenes.errors import ForeignData
-from her_hf.scenes.readers import card_files, png
-from her_hf.scenes.readers.card_files import card_in_png
+from her_hf.scenes.readers import card_containers, png
+from her_hf.scenes.readers.card_containers import card_in_png
 
 CARD = {"spec": "chara_card_v2", "data": {"name": "Mira?>~ÿ", "first_mes": "*nods* Hm.", "description": "米拉" * 9}}
 NEWER = {"spec": "chara_card_v3", "data": {**CARD["data"], "name": "Mira Three"}}  # type: ignore[dict-item]
@@ -223,7 +223,7 @@ def test_archives_that_hold_no_card(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (tmp_path / "c.charx").write_bytes(data[:cut])
         with pytest.raises(SceneError, match=r"c\.charx: is not a readable zip archive"):
             load_scenes(tmp_path / "c.charx")
-    monkeypatch.setattr(card_files, "MAX_CHUNK", 100)
+    monkeypatch.setattr(card_containers, "MAX_CHUNK", 100)
     with pytest.raises(SceneError, match=r"has more than the maximum of 100 bytes"):
         load_scenes(archive(tmp_path / "d.charx", card__json=json.dumps(NEWER)))
 

@@ -8,9 +8,9 @@ from typing import Any
 from transformers import TrainingArguments
 from trl import ModelConfig
 
-from her_hf.hub.cards import DIRECT_ANSWERS_USE, REWARD_USE, ModelCard
+from her_hf.hub.card_layout import DIRECT_ANSWERS_USE, REWARD_USE, ModelCard
 
-from ..run.cards import training_card
+from ..run.model_card import training_card
 from .config import RewardDataConfig, RewardRLDataConfig
 
 _METHOD = (
@@ -37,7 +37,7 @@ def reward_card(
     Args:
         data ([`~her_hf.training.reward_model.config.RewardDataConfig`] or
             [`~her_hf.training.reward_model.config.RewardRLDataConfig`]): Settings of the data.
-        model_config, args, results, token, settings: See [`~her_hf.training.run.cards.training_card`].
+        model_config, args, results, token, settings: See [`~her_hf.training.run.model_card.training_card`].
         stage (`str`): Which stage this is and how it trains.
         direct (`bool`): Whether it was trained on answers without thinking.
         counts (`Mapping`): Further counts of the data.

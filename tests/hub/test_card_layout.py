@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from her_hf.hub.cards import ModelCard, hub_id, render_card
+from her_hf.hub.card_layout import ModelCard, hub_id, render_card
 
 
 def test_card_claims_only_what_is_known() -> None:
