@@ -278,7 +278,7 @@ def test_an_evaluation_runs_on_it_from_scenes_to_results(server: Server, scene: 
     scenes.write_text(json.dumps([coser_row(scene)], ensure_ascii=False), encoding="utf-8")
     command = [sys.executable, "-m", "her_hf.cli.main", "eval", "coser", "--scenes", str(scenes), "--out", str(out)]
     for role in ("--actor", "--judge"):
-        command += [role, server.root, f"{role}-model", server.model]
+        command += [role, server.root, f"{role}-name", server.model]
     command += ["--rounds", "3", "--max-tokens", "160", "--judge-max-tokens", "120", "--max-missing", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -128,7 +128,7 @@ def test_an_evaluation_asks_a_server_without_torch(evaluating: Path, tmp_path: P
             str(HER_MINI),
             "--split",
             "test",
-            "--replies",
+            "--max-replies",
             "2",
             "--max-tokens",
             "256",
