@@ -221,7 +221,7 @@ def test_a_scene_that_cannot_be_played_is_unscored_and_the_others_go_on(scenes: 
     first, second = (sample.scores["coser_critics"] for sample in log.samples)
     assert all(map(math.isnan, first.value.values())) and first.reason == "scoring_failed"
     assert first.explanation == (
-        "All dimensions unscored: not played to its end (protocol): mockllm/model gave no reply (RuntimeError: out of "
+        "All dimensions unscored: the dialogue failed (protocol): mockllm/model gave no reply (RuntimeError: out of "
         "order)"
     )
     assert not any(map(math.isnan, second.value.values())) and len(grader.asked) == 4
@@ -241,7 +241,7 @@ def test_the_critics_judge_only_what_was_played(scenes: str, tmp_path: Path) -> 
 
     how = {"model_roles": {"grader": model(critic)}, "solver": generate()}
     log = evaluated(scenes, tmp_path, model(plain), how)
-    assert log.status == "error" and "judges what coser_play has played" in log.error.message
+    assert log.status == "error" and "needs the dialogue of coser_play" in log.error.message
 
 
 @needs_inspect
