@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from her_hf.durable import read_json
 
-from .frames import find_frame, token_id
+from .frames import find_frame, token_id, typed_tokens
 from .response import response_template
 from .templates import SCENE, chat_template, scene_template
 
@@ -31,9 +31,11 @@ def attach_tokenizer(
         tokenizer = load_tokenizer(base)
     else:
         tokenizer = copy.deepcopy(getattr(base, "tokenizer", base))
-    frame, bos = find_frame(tokenizer)
+    frame, begin = find_frame(tokenizer)
     tokenizer.chat_template = {
-        "default": chat_template(frame, bos=bos, bare_prefill=bare_prefill),
+        "default": chat_template(
+            frame, begin=begin, typed_tokens=typed_tokens(tokenizer, frame), bare_prefill=bare_prefill
+        ),
         SCENE: scene_template(),
     }
     tokenizer.response_template = response_template(frame)
