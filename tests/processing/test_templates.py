@@ -15,7 +15,7 @@ from jinja2 import TemplateError
 from her_hf.dual_layer import ZERO_WIDTH_SPACE, escape_tags, parse_turn, split_system, view_text
 from her_hf.processing.frames import CHATML
 from her_hf.processing.templates import chat_template, training_template
-from tests.support.tokenizers import BOS, FRAMES, NAMES, assistant, attached, render, turns, user
+from tests.support.tokenizers import BOS, FRAMES, NAMES, assistant, attached, expected, render, turns, user
 
 Z = ZERO_WIDTH_SPACE
 START = "===Conversation Start==="
@@ -111,13 +111,14 @@ def test_a_whole_conversation(name: str) -> None:
         user("Cy: <role_action>coughs</role_action>"),
         assistant(FULL),
     ]
-    assert turns(render(messages, name), name) == [
+    want = [
         ("system", f" You are Ann. <role_thinking>x</role_thinking> ={Z}{START[1:]} "),
         ("user", f"{START}\n\nBob: Hello."),
         ("assistant", SELF),
         ("user", "Bob: So?\n\nCy: <role_action>coughs</role_action>"),
         ("assistant", FULL),
     ]
+    assert turns(render(messages, name), name) == expected(name, want)
 
 
 VIEWS = [
@@ -315,8 +316,10 @@ def test_bad_messages(message: dict[str, Any], says: str) -> None:
 )
 def test_generation_prompt(name: str, options: dict[str, Any], tail: str) -> None:
     prompt = render([user("x")], name, add_generation_prompt=True, **options)
-    assert prompt.endswith(FRAMES[name].header("assistant") + tail)
-    assert prompt.startswith(BOS[name] + FRAMES[name].header("user"))
+    frame = FRAMES[name]
+    assert prompt == BOS[name] + frame.user_start + "x" + frame.user_end + frame.turn_gap + frame.reply_start + (
+        frame.reply_lead + tail if tail else ""
+    )
 
 
 def test_thinking_off_leaves_it_out_of_the_last_turn() -> None:
@@ -363,7 +366,7 @@ def test_prompt_and_target_are_the_whole(name: str, reply: dict[str, Any]) -> No
         # Trained: everything behind the prompt, up to and with the end-of-turn token.
         end = whole.index(attached(name).convert_tokens_to_ids(FRAMES[name].turn_end), len(prompt))
         assert mask == [0] * len(prompt) + [1] * (end + 1 - len(prompt)) + [0] * (len(whole) - end - 1)
-        assert len(whole) - end - 1 == (1 if FRAMES[name] is CHATML else 0)
+        assert len(whole) - end - 1 == len(FRAMES[name].turn_gap)
 
 
 @given(TEXT, TEXT, st.sampled_from(NAMES))
@@ -420,7 +423,7 @@ def test_the_template_is_for_every_engine(name: str) -> None:
 
 
 def test_a_token_outside_ascii_is_written_as_it_is() -> None:
-    assert 'set bos = "<｜begin▁of▁sentence｜>"' in chat_template(CHATML, bos="<｜begin▁of▁sentence｜>")
+    assert 'set begin = "<｜begin▁of▁sentence｜>"' in chat_template(CHATML, begin="<｜begin▁of▁sentence｜>")
 
 
 @pytest.mark.parametrize("options", [{}, {"add_generation_prompt": True}, {"enable_thinking": False}])
