@@ -40,7 +40,8 @@ def attach_tokenizer(
     }
     tokenizer.response_template = response_template(frame)
     if tokenizer.pad_token is None:
-        spare = next((token for token in frame.other_ends if token_id(tokenizer, token) is not None), frame.turn_end)
+        spares = (*frame.other_ends, "<pad>")
+        spare = next((token for token in spares if token_id(tokenizer, token) is not None), frame.turn_end)
         tokenizer.pad_token = spare
     tokenizer.eos_token = frame.turn_end
     tokenizer._set_processor_class("HERProcessor")  # kept when a trainer saves only the tokenizer
@@ -57,7 +58,10 @@ def load_tokenizer(base: str | PathLike[str], revision: str | None = None) -> Pr
     from transformers.utils import cached_file
 
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, revision=revision)
+        # Where mistral-common is installed, a folder with tekken.json would give its tokenizer, which has no template.
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            base, revision=revision, mistral_format=False
+        )
         legacy = None
         if tokenizer.chat_template is None:
             legacy = cached_file(base, _LEGACY, revision=revision, _raise_exceptions_for_missing_entries=False)

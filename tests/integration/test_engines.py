@@ -16,6 +16,7 @@ from tests.integration.engines.gguf_file import write_gguf
 from tests.integration.venvs import INTEGRATION, ROOT, clean_environment, ensure_venv
 from tests.integration.vllm_venv import why_not_here
 from tests.support.paths import FIXTURES
+from tests.support.tokenizers import FRAMES as FIXTURE_FRAMES
 from tests.support.tokenizers import attached, render
 
 pytestmark = pytest.mark.integration
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.integration
 HERE = INTEGRATION / "engines"
 VENV = ROOT / ".venv-engines"
 WORK = ROOT / "outputs" / "integration" / "engines"
-FRAMES = {"chatml": "qwen3", "llama3": "llama3"}
+FRAMES = {frame.name: name for name, frame in FIXTURE_FRAMES.items() if name != "smollm2"}
 """Frame, and the fixture tokenizer that has it."""
 
 ENGINES = [
