@@ -36,7 +36,13 @@ SYSTEM = {"role": "system", "content": "You are Ann from The Salt Ledger."}
 PLAIN = [
     [user("Bob: Hello there.")],
     [user("Bob: Hello there."), assistant("Ann: Tea?"), user("Bob: No.\n\nCy: Yes, 2 cups!")],
-    [user("船长：你好。"), assistant("安：*点头* 好。🙂"), user("So?"), assistant("Ann: (no) <b>No</b>."), user("Go!")],
+    [
+        user("船长：你好。"),
+        assistant("安：*点头* 好。🙂"),
+        user("So?"),
+        assistant("Ann: (no) <b>No</b>."),
+        user("Go!"),
+    ],
 ]
 """Without tags, which mistral-common does not read; a system message comes first where the frame has a turn for it."""
 REST = "Ann: <role_thinking>He knows.</role_thinking> <role_action>pours</role_action> Tea?"
@@ -163,7 +169,9 @@ def test_attaching_where_mistral_common_is_installed() -> None:
     (packages,) = (VENV / "lib").glob("python*/site-packages")
     shutil.copyfile(packages / "mistral_common" / "data" / "tekken_240718.json", folder / "tekken.json")
     (folder / "config.json").write_text('{"model_type": "mistral", "vocab_size": 131072}')
-    code = f"from her_hf.processing import HERProcessor; HERProcessor.attach({str(folder)!r}).save_pretrained('attached')"
+    code = (
+        f"from her_hf.processing import HERProcessor; HERProcessor.attach({str(folder)!r}).save_pretrained('attached')"
+    )
     environment = clean_environment(PYTHONPATH=f"{packages}:{ROOT}")
     done = subprocess.run([sys.executable, "-c", code], cwd=WORK, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]

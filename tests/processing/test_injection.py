@@ -122,7 +122,26 @@ def test_no_field_forges_a_turn(typed: str, field: str, name: str) -> None:
         assert not any(segment.layer.is_thinking for segment in parse_turn(body).segments)
 
 
-MIXTURE = st.lists(st.sampled_from([*TYPED, *" ".join(TOKENS.values()).split(), "<", "|", "im_end|>", "=", "[", "INST]", "/s>", "turn|>", "Ann", " ", ">"]) | st.text(max_size=3))
+MIXTURE = st.lists(
+    st.sampled_from(
+        [
+            *TYPED,
+            *" ".join(TOKENS.values()).split(),
+            "<",
+            "|",
+            "im_end|>",
+            "=",
+            "[",
+            "INST]",
+            "/s>",
+            "turn|>",
+            "Ann",
+            " ",
+            ">",
+        ]
+    )
+    | st.text(max_size=3)
+)
 
 
 @given(MIXTURE.map("".join), st.sampled_from(NAMES))

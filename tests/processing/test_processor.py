@@ -262,7 +262,9 @@ def test_only_the_end_of_turn_token_ends_a_reply(name: str) -> None:
         assert her.is_ended(reply) is ended
         assert her.parse_turn(reply, prefix=prompt(name)) == parse_turn(FULL)
         ids = her.tokenizer.encode(reply, add_special_tokens=False)
-        if not any(reply.endswith(other + frame.turn_end) for other in frame.other_ends):  # generation stops at the first of them
+        if not any(
+            reply.endswith(other + frame.turn_end) for other in frame.other_ends
+        ):  # generation stops at the first of them
             found = local._reply("", Detokenizer(local._decode, ()), ids, 1)
             assert (found.ended, found.finish_reason) == (ended, finish)
 

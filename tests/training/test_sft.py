@@ -114,8 +114,10 @@ def test_sliding_windows_train_the_ordinary_way(scenes: Path, tmp_path: Path) ->
     """Gemma's are refused in one pass; the message names the settings that work."""
     base, out = write_tiny_base(tmp_path / "base", "gemma3", "gemma3"), tmp_path / "out"
     values = sft_values(base, scenes, out, max_steps=2)
-    with pytest.raises(ValueError, match="sliding_attention.*`one_pass: false` and `pack_rows: false`"):
+    with pytest.raises(ValueError, match=r"sliding_attention.*`one_pass: false` and `pack_rows: false`"):
         run_sft(*parsed(run_sft, values))
-    results = run_sft(*parsed(run_sft, {**values, "output_dir": tmp_path / "plain", "one_pass": False, "pack_rows": False}))
+    results = run_sft(
+        *parsed(run_sft, {**values, "output_dir": tmp_path / "plain", "one_pass": False, "pack_rows": False})
+    )
     assert results["steps"] == 2 and results["rows"]["token_ratio"] == 1
     assert "one sample a reply" in (tmp_path / "plain" / "README.md").read_text()

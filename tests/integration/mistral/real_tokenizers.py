@@ -38,7 +38,9 @@ def main() -> None:
         tokenizer.chat_template = convert_tokenizer_to_chat_template(source)
         tokenizer.save_pretrained(folder)
         own = MistralTokenizer.from_file(str(source))
-        ids = [own.encode_chat_completion(ChatCompletionRequest(messages=messages)).tokens for messages in conversations]
+        ids = [
+            own.encode_chat_completion(ChatCompletionRequest(messages=messages)).tokens for messages in conversations
+        ]
         (folder / "reference.json").write_text(json.dumps(ids), encoding="utf-8")
 
 
