@@ -9,7 +9,7 @@ import typer
 
 
 def attach(
-    base: Annotated[str, typer.Argument(help="Base model: a local folder or a Hub id, ChatML or Llama-3 style.")],
+    base: Annotated[str, typer.Argument(help="Base model: a local folder or a Hub id.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; must be empty or new.")],
     bare_prefill: Annotated[
         bool, typer.Option(help="Open replies with the bare tag, without a newline, for the released HER-32B.")

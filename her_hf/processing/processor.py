@@ -76,7 +76,7 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
 
         Args:
             base (`PreTrainedTokenizerBase`, `HERProcessor`, `str` or `PathLike`): A tokenizer (it is not changed), a
-                local folder or a Hub id, with a ChatML or Llama-3 style chat template.
+                local folder or a Hub id, with a chat template of one of [`~her_hf.processing.frames.FRAMES`].
             bare_prefill (`bool`, *optional*, defaults to `False`): Open replies with `<system_thinking>` without a
                 newline, for the released HER-32B.
 
