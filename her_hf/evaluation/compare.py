@@ -14,7 +14,7 @@ from her_hf.durable import digest
 from her_hf.journal import read_rows
 from her_hf.runs.paired import paired_tests
 from her_hf.runs.results import read_results
-from her_hf.runs.scores import KINDS, Kind, shared_judges
+from her_hf.runs.scores import KINDS, Kind, compared_settings, shared_judges
 
 from .rows import Row
 
@@ -28,8 +28,8 @@ def compare_runs(
 ) -> dict[str, Any]:
     """Compares two runs with a paired permutation test for each score.
 
-    A unit is a CoSER scene, identified by (book, i_p, i_c), a minimax seed with the mean over its runs, or, for form,
-    a scene with the replies to its turns.
+    A unit is a CoSER scene, identified by (book, i_p, i_c), a minimax seed with the mean over its runs, for form a
+    scene with the replies to its turns, or for reward a pair.
 
     Args:
         first (`Path`): Output folder of a run.
@@ -66,7 +66,7 @@ def compare_runs(
     shared = [key for key in scores[0] if key in scores[1]]
     if not shared:
         raise ValueError(f"{first} and {second} share no {kind.unit}: compare runs of the same {kind.unit}s.")
-    settings = [_settings(side) for side in sides]
+    settings = [compared_settings(side) for side in sides]
     objections = [*_objections(kind, settings), *_other_texts(kind, (first, second), shared)]
     if objections and not force:
         raise OtherMeasureError(
@@ -109,21 +109,11 @@ def _read(folder: Path) -> Row:
         raise ValueError(
             f"{folder} has no reply: all are missing. Run the evaluation again, which repeats the failed requests."
         )
-    if name != "form" and results["figures"]["scores"] is None:
+    if name in ("coser", "minimax") and results["figures"]["scores"] is None:
         raise ValueError(
             f"{folder} has no scores, because its dialogues were not judged: judge them first (--judge-only)."
         )
     return results
-
-
-def _settings(results: Row) -> Row:
-    """The settings; the data is reduced to its digest, because equal scenes may have another path."""
-    settings = dict(results["settings"])
-    if "data" in settings:
-        settings["data"] = settings["data"]["digest"]
-    if results["evaluation"] == "form":
-        settings["replies"] = "of simulated dialogues" if "dialogues" in settings else "to turns of scenes"
-    return settings
 
 
 def _kind_of(sides: Sequence[Row], folders: Sequence[Path]) -> tuple[str, Kind]:

@@ -1,7 +1,7 @@
 """Paired permutation tests of two runs of one evaluation on the scenes, seeds or pairs that they share.
 
-Scores are estimated as in the reports, but over complete pairs only: CoSER's average is the mean of its dimensions' means
-over scenes, form shares are over replies, minimax scores are means over seeds.
+Scores are estimated as in the reports, but over complete pairs only: CoSER's average is the mean of its dimensions'
+means over scenes, form shares are over replies, minimax scores are means over seeds.
 """
 
 from __future__ import annotations
@@ -15,26 +15,34 @@ from her_hf.scoring.statistics import bootstrap_interval, paired_permutation_tes
 from .scores import Kind, Parts, Row, Scores
 
 
-def paired_tests(kind: Kind, scores: Sequence[Scores], *, resamples: int = 10_000, seed: int = 0) -> Row:
+def paired_tests(
+    kind: Kind,
+    scores: Sequence[Scores],
+    *,
+    names: Sequence[str] | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Row:
     """The paired permutation test of each score of two runs.
 
     Args:
         kind ([`~her_hf.runs.scores.Kind`]): How runs of the evaluation are compared.
         scores (`Sequence[Scores]`): The scores of both runs, see [`~her_hf.runs.scores.Kind`].
+        names (`Sequence[str]`, *optional*): The scores to test; by default all of the evaluation.
         resamples (`int`, *optional*, defaults to 10000): Permutations per test, and bootstrap samples per interval.
         seed (`int`, *optional*, defaults to 0): Random seed of both.
 
     Returns:
-        `dict`: For each score `first`, `second` (estimated over the complete pairs), `difference`, `p_value` (two-sided),
-            `interval` (95%, bootstrap over units), `pairs` and `dropped`. Without enough complete pairs only the counts
-            are numbers.
+        `dict`: For each score `first`, `second` (estimated over the complete pairs), `difference`, `p_value`
+            (two-sided), `interval` (95%, bootstrap over units), `pairs` and `dropped`. Without enough complete pairs
+            only the counts are numbers.
     """
     units = [*scores[0], *(key for key in scores[1] if key not in scores[0])]
     return {
         name: _test(
             [tuple(side.get(unit, {}).get(name, {}) for side in scores) for unit in units], kind, resamples, seed
         )
-        for name in kind.names
+        for name in names or kind.names
     }
 
 

@@ -179,3 +179,16 @@ KINDS = {
     ),
 }
 """Kinds by evaluation."""
+
+
+def compared_settings(results: Row) -> Row:
+    """The settings of a run as they are compared with those of another.
+
+    The data is reduced to its digest, because equal scenes may have another path.
+    """
+    settings = dict(results["settings"])
+    if "data" in settings:
+        settings["data"] = settings["data"]["digest"]
+    if results["evaluation"] == "form":
+        settings["replies"] = "of simulated dialogues" if "dialogues" in settings else "to turns of scenes"
+    return settings
