@@ -52,7 +52,7 @@ def build_leaderboard(
     Raises:
         `ValueError`: If there is no run, or a model has two runs in one table.
 
-    Example:
+    Example (not run: it needs runs):
 
     ```python
     >>> build_leaderboard(find_entries([Path("outputs")]), "outputs/leaderboard")
