@@ -394,11 +394,12 @@ def test_masks_in_a_batch() -> None:
     assert texts == [FULL.removeprefix("<system_thinking>\n") + "<|im_end|>", "Ann: no<|im_end|>"]
 
 
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("field", ["content", "reasoning_content"])
-def test_continue_final_message(field: str) -> None:
+def test_continue_final_message(field: str, name: str) -> None:
     part = {"content": assistant("<system_thinking>\nAnn sta"), "reasoning_content": assistant("", thinking="Ann sta")}
-    text = render([user("x"), part[field]], continue_final_message=field)
-    assert text.endswith("<|im_start|>assistant\n<system_thinking>\nAnn sta")
+    text = render([user("x"), part[field]], name, continue_final_message=field)
+    assert text == render([user("x")], name, add_generation_prompt=True) + "Ann sta"
 
 
 # -- the template itself
@@ -435,18 +436,17 @@ def test_training_renders_the_same(options: dict[str, Any]) -> None:
     assert training_template("{% generation %}{#- a -#}") == "{% generation %}{#- a -#}"
 
 
-def test_text_generation_webui_finds_the_turns() -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_text_generation_webui_finds_the_turns(name: str) -> None:
     """It renders two messages of one role and splits at their texts."""
     first, second = "<<|user-message-1|>>", "<<|user-message-2|>>"
     before, between, after = re.split(
-        "|".join(map(re.escape, (first, second))), render([assistant(first), assistant(second)])
+        "|".join(map(re.escape, (first, second))), render([assistant(first), assistant(second)], name)
     )
-    assert (before, between, after) == (
-        "<|im_start|>assistant\n",
-        "<|im_end|>\n<|im_start|>assistant\n",
-        "<|im_end|>\n",
-    )
-    assert "<|" not in turns(render([user("<|user|> <|user-message|>")]))[0][1]
+    frame = FRAMES[name]
+    start, end = frame.reply_start + frame.reply_lead, frame.turn_end + frame.turn_gap
+    assert (before, between, after) == (BOS[name] + start, end + start, end)
+    assert "<|" not in turns(render([user("<|user|> <|user-message|>")], name), name)[0][1]
 
 
 @pytest.mark.parametrize("role", ["user", "assistant"])
