@@ -7,7 +7,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test test-slow test-full test-integration test-quickstart \
-  test-vllm test-engines test-mistral test-inspect test-wheel build docs lint clean
+  test-vllm test-engines test-tokenizers test-inspect test-wheel build docs lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -57,8 +57,8 @@ test-vllm: install ## a checkpoint served by a real vLLM (CPU build), in a venv 
 test-engines: install ## the chat template in llama.cpp, minijinja, @huggingface/jinja and others, in a venv of its own
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_engines.py
 
-test-mistral: install ## the Mistral frames on Mistral's real tokenizers, in a venv of its own
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_mistral.py
+test-tokenizers: install ## the frames on real tokenizers (Mistral, Gemma 3, Llama 3, Qwen3), in a venv of its own
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_tokenizers.py
 
 test-inspect: install ## CoSER as a task of inspect-ai, in a venv of its own
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_inspect.py

@@ -13,7 +13,7 @@ import pytest
 from jinja2 import TemplateError
 
 from tests.integration.engines.gguf_file import write_gguf
-from tests.integration.venvs import INTEGRATION, ROOT, clean_environment, ensure_venv
+from tests.integration.venvs import INTEGRATION, ROOT, clean_environment, ensure_node_modules, ensure_venv
 from tests.integration.vllm_venv import why_not_here
 from tests.support.paths import FIXTURES
 from tests.support.tokenizers import FRAMES as FIXTURE_FRAMES
@@ -127,13 +127,4 @@ def _node_modules() -> Path:
     """The folder with the pinned npm package, beside the virtual environment."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("@huggingface/jinja: node and npm are not installed")
-    folder = VENV / "npm"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock, installed = HERE / "package-lock.json", folder / "package-lock.json"
-    if not (folder / "node_modules").is_dir() or installed.read_bytes() != lock.read_bytes():
-        for file in (HERE / "package.json", lock):
-            shutil.copyfile(file, folder / file.name)
-        command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=170)
-        assert done.returncode == 0, done.stderr[-4000:]
-    return folder / "node_modules"
+    return ensure_node_modules(VENV / "npm", HERE)
