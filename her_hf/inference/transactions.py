@@ -119,9 +119,7 @@ class Transactions:
         return found
 
 
-def _outcome(
-    work: Callable[[sqlite3.Connection], Any], database: sqlite3.Connection
-) -> tuple[Any, Exception | None]:
+def _outcome(work: Callable[[sqlite3.Connection], Any], database: sqlite3.Connection) -> tuple[Any, Exception | None]:
     try:
         return work(database), None
     except sqlite3.Error:

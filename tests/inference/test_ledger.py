@@ -74,7 +74,11 @@ def test_a_call_that_is_cancelled_while_it_is_claimed_is_free_for_others(tmp_pat
         blocking.execute("COMMIT")
         return await asyncio.wait_for(others.once(KEY, answer), 20)
 
-    with Ledger(file) as mine, Ledger(file) as others, closing(sqlite3.connect(file, isolation_level=None)) as blocking:
+    with (
+        Ledger(file) as mine,
+        Ledger(file) as others,
+        closing(sqlite3.connect(file, isolation_level=None)) as blocking,
+    ):
         assert asyncio.run(main())[1]
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from her_hf.concurrency import WINDOW
 from her_hf.durable import claim, digest, replace_text, write_json
 from her_hf.evaluation.reward.run import LEDGER_FILES
 from her_hf.inference import Caller
@@ -27,7 +28,7 @@ from her_hf.judging.pairwise.pairs import Compared
 from her_hf.judging.pairwise.verdicts import MIN_COMPARED
 from her_hf.runs.progress import Progress
 from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
-from her_hf.runs.units import WINDOW, Cause, Stage, run_units
+from her_hf.runs.units import Cause, Stage, run_units
 from her_hf.scenes import Scene
 from her_hf.scoring.missing import Missing
 from her_hf.settings import setting

@@ -9,13 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from her_hf.concurrency import WINDOW
 from her_hf.dual_layer import ENVIRONMENT, View
 from her_hf.durable import derive_seed, digest
 from her_hf.inference import Caller, ModelError
 from her_hf.inference.window import WindowFull
 from her_hf.journal import Journal, Row
 from her_hf.runs.progress import Progress
-from her_hf.runs.units import WINDOW, Cause, Stage, run_units
+from her_hf.runs.units import Cause, Stage, run_units
 from her_hf.scenes import Scene
 from her_hf.settings import setting
 from her_hf.simulation.styles import ActorSettings, actor_messages

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from her_hf.concurrency import WINDOW, each
 from her_hf.dual_layer import Turn
 from her_hf.durable import claim, digest
 from her_hf.inference import Caller
@@ -24,7 +25,7 @@ from her_hf.runs.addresses import missing_row
 from her_hf.runs.progress import Progress
 from her_hf.runs.results import data_of, write_results
 from her_hf.runs.starts import Clock, by_first_role, keep_notes, note_start, run_now
-from her_hf.runs.units import WINDOW, Cause, Stage, each
+from her_hf.runs.units import Cause, Stage
 from her_hf.scenes import Scene
 from her_hf.simulation.coser import CoserSettings, Memory, Performance, Troupe, play_scene
 

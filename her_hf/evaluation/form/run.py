@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from her_hf.concurrency import WINDOW
 from her_hf.dual_layer import ENVIRONMENT, Turn
 from her_hf.durable import claim, derive_seed, digest
 from her_hf.inference import Caller, ModelError
@@ -23,7 +24,7 @@ from her_hf.runs.addresses import failure_of
 from her_hf.runs.progress import Progress
 from her_hf.runs.results import data_of, write_results
 from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
-from her_hf.runs.units import WINDOW, Cause, Stage, run_units
+from her_hf.runs.units import Cause, Stage, run_units
 from her_hf.scenes import Scene, read_turn
 from her_hf.scoring.dialogues import SampledDialogue
 from her_hf.scoring.leaks import known_secrets

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from her_hf.concurrency import WINDOW, each
 from her_hf.durable import claim, derive_seed, write_json
 from her_hf.inference import Caller
 from her_hf.judging.critics.minimax import OPENING_TURNS, ChunkJudging, chunks_of
 from her_hf.runs.results import missing_part
 from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
-from her_hf.runs.units import WINDOW, each
 from her_hf.scenes.errors import SceneError
 from her_hf.scenes.fields import needed_items, needed_text
 from her_hf.scenes.load import read_file

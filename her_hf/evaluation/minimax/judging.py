@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from her_hf.concurrency import each
 from her_hf.durable import digest
 from her_hf.inference import Caller
 from her_hf.journal import Journal
@@ -16,7 +17,7 @@ from her_hf.judging.critics.minimax import Chunk, ChunkJudgement, ChunkJudging, 
 from her_hf.runs.addresses import missing_row
 from her_hf.runs.progress import Progress
 from her_hf.runs.starts import keep_notes
-from her_hf.runs.units import Cause, Stage, each
+from her_hf.runs.units import Cause, Stage
 from her_hf.scenes.seeds import Seed
 from her_hf.scoring.minimax import chunk_scores
 from her_hf.scoring.missing import Missing

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from her_hf.concurrency import WINDOW, each
 from her_hf.durable import RUN_FILE, claim, digest, read_json
 from her_hf.inference import Caller
 from her_hf.journal import Journal
@@ -23,7 +24,7 @@ from her_hf.judging.critics.minimax import OPENING_TURNS, ChunkJudging
 from her_hf.runs.progress import Progress
 from her_hf.runs.results import RESULTS, data_of, write_results
 from her_hf.runs.starts import NOTES, SESSIONS, Clock, by_first_role, keep_notes, note_start, run_now
-from her_hf.runs.units import WINDOW, Cause, Stage, each
+from her_hf.runs.units import Cause, Stage
 from her_hf.scenes.seeds import Seed
 from her_hf.simulation.minimax import RUNS, MinimaxSettings, Session, play_session
 

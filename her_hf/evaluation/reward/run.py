@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from her_hf.concurrency import WINDOW
 from her_hf.durable import RUN_FILE, OtherRunError, claim, digest, replace_text
 from her_hf.inference import Caller
 from her_hf.inference.wire import whole_characters
@@ -24,7 +25,7 @@ from her_hf.runs.addresses import missing_row
 from her_hf.runs.progress import Progress
 from her_hf.runs.results import data_of, write_results
 from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
-from her_hf.runs.units import WINDOW, Cause, Stage, run_units
+from her_hf.runs.units import Cause, Stage, run_units
 
 from ..rows import Row
 from .results import reward_results
