@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -153,15 +154,9 @@ class Journal:
                 row = self._read(key)
         return row
 
-    def rows(self, keys: Iterable[Hashable] | None = None) -> Iterator[Row]:
-        """The existing rows of these units in this order; by default of all units.
-
-        Rows are read one at a time.
-        """
-        for key in self if keys is None else keys:
-            row = self.get(key)
-            if row is not None:
-                yield row
+    def rows(self, keys: Iterable[Hashable] | None = None) -> Rows:
+        """The existing rows of these units in this order; by default of all units."""
+        return Rows(self, tuple(self if keys is None else keys))
 
     def add(self, *rows: Row) -> None:
         """Writes rows of finished units and returns when they are on disk.
@@ -266,6 +261,25 @@ class Journal:
                 end = start
             if end != size:
                 stream.truncate(end)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of units, read from the file one at a time, and again whenever they are iterated.
+
+    Args:
+        journal ([`Journal`]): Their journal.
+        keys (`tuple[Hashable, ...]`): Their keys, in order; those without a row are left out.
+    """
+
+    journal: Journal
+    keys: tuple[Hashable, ...]
+
+    def __iter__(self) -> Iterator[Row]:
+        for key in self.keys:
+            row = self.journal.get(key)
+            if row is not None:
+                yield row
 
 
 def _short(value: Any) -> str:

@@ -8,7 +8,7 @@ row with the cause. An exception is not a failed unit; it ends the run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from her_hf.concurrency import WINDOW, each
-from her_hf.journal import Journal, Row
+from her_hf.journal import Journal, Row, Rows
 
 from .progress import Progress
 
@@ -95,7 +95,7 @@ class Stage(Generic[U]):
         await asyncio.to_thread(self.journal.settle, order)
 
 
-async def run_units(units: Iterable[U], stage: Stage[U], *, window: int = WINDOW) -> Iterator[Row]:
+async def run_units(units: Iterable[U], stage: Stage[U], *, window: int = WINDOW) -> Rows:
     """Runs a stage over all units and sorts the journal in their order.
 
     Args:
@@ -104,7 +104,7 @@ async def run_units(units: Iterable[U], stage: Stage[U], *, window: int = WINDOW
         window (`int`, *optional*, defaults to 256): Maximum units in progress.
 
     Returns:
-        `Iterator[dict]`: The rows in the order of the units, read from the file one at a time.
+        [`~her_hf.journal.Rows`]: The rows in the order of the units, read from the file one at a time.
 
     Raises:
         `ValueError`: If two units have the same key.

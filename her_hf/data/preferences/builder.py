@@ -27,7 +27,7 @@ from her_hf.judging import Pair, PairVerdict, PairwiseJudge
 from her_hf.judging.pairwise.pairs import Compared
 from her_hf.judging.pairwise.verdicts import MIN_COMPARED
 from her_hf.runs.progress import Progress
-from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
+from her_hf.runs.starts import Clock, Notes, note_start, notes_in, run_now
 from her_hf.runs.units import Cause, Stage, run_units
 from her_hf.scenes import Scene
 from her_hf.scoring.missing import Missing
@@ -150,6 +150,7 @@ async def build_pairs(run: PairRun) -> Row:
             both_share=run.settings.both_share,
             seed=run.settings.seed,
         )
+        await Notes(run.out, _callers(run)).keep()
         asked, verdicts = candidate_counts(rows, candidates), judged_counts(judged)
         report = {
             "settings": settings,
@@ -161,7 +162,7 @@ async def build_pairs(run: PairRun) -> Row:
             "left_out": dict(sorted(left_out.items())),
             "buckets": dict(sorted(buckets.items())),
             "allocated": {"left_out": allocated.left_out, "sets": allocated.figures()},
-            "notes": keep_notes(run.out, _callers(run)),
+            "notes": notes_in(run.out),
         }
         _write_results(run.out, allocated, report)
         clock.lap("allocating")
