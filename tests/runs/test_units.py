@@ -20,6 +20,7 @@ from her_hf.durable import whole_lines
 from her_hf.journal import Journal
 from her_hf.runs.progress import Progress
 from her_hf.runs.units import Stage, run_units
+from tests.support.memory import peak_of
 from tests.support.paths import ROOT
 
 
@@ -177,6 +178,22 @@ def test_of_twenty_thousand_units_a_window_is_alive(tmp_path: Path) -> None:
     rows = asyncio.run(run_units(units(), stage, window=window))
     assert most == window and len(alive) == 0
     assert [row["key"] for row in rows] == list(range(20_000))
+
+
+def test_memory_does_not_grow_with_the_number_of_large_rows(tmp_path: Path) -> None:
+    size, counts = 20_000, (500, 2000)
+
+    async def make(unit: int) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return {"key": unit, "failure": None, "text": f"{unit:05}" * (size // 5)}
+
+    def work(count: int) -> None:
+        stage = stage_of(tmp_path / f"{count}.jsonl", make)
+        rows = asyncio.run(run_units(iter(range(count)), stage, window=16))
+        assert sum(len(row["text"]) for row in rows) == size * count
+
+    few, many = (peak_of(lambda count=count: work(count)) for count in counts)
+    assert many - few < 0.05 * size * (counts[1] - counts[0])
 
 
 # -- kills
