@@ -104,6 +104,8 @@ def _check_kinds(unseen: Sequence[str], pairs: PairFile) -> None:
     """Raises an error for a kind that no pair has: a mistyped one would silently count as seen."""
     from her_hf.judging import Pair
 
+    if not unseen:
+        return
     known = {str(pair.extra["kind"]) for pair in pairs if isinstance(pair, Pair) and pair.extra.get("kind")}
     if unknown := sorted(set(unseen) - known):
         raise ValueError(f"--unseen must be one of the kinds {sorted(known)} of the pairs, got {unknown}")

@@ -94,8 +94,8 @@ def test_evaluating_pairs_of_a_file_keeps_a_case_of_each(tmp_path: Path) -> None
             run = RewardRun(PairFile(files[count]), out, judging(ledger), window=16, show=False)
             assert run_reward_now(run)["counts"]["pairs"] == count
 
-    files = {count: pair_file(tmp_path / f"{count}.jsonl", count) for count in (50, 200, 800)}
-    assert growth(work, 200) < 0.5 * SIZE
+    files = {count: pair_file(tmp_path / f"{count}.jsonl", count) for count in (25, 100, 400)}
+    assert growth(work, 100) < 0.5 * SIZE
 
 
 def test_evaluating_dialogues_keeps_no_transcript(tmp_path: Path) -> None:
@@ -116,4 +116,4 @@ def test_evaluating_dialogues_keeps_no_transcript(tmp_path: Path) -> None:
             )
             assert run_minimax_now(run)["counts"]["judged"]["sessions"] == 2 * runs
 
-    assert growth(work, 40) < 2 * 0.5 * SIZE  # of two dialogues, one with each seed
+    assert growth(work, 20) < 2 * 0.5 * SIZE  # of two dialogues, one with each seed

@@ -167,8 +167,8 @@ async def sample_candidates(
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
-        [`~her_hf.journal.Rows`]: `key` (that of the moment, and the number of the candidate), `asked`, `text` (`None` if there is
-            none), `ended` (whether the model itself ended it), `failure`; in order of moments and numbers.
+        [`~her_hf.journal.Rows`]: `key` (that of the moment, and the number of the candidate), `asked`, `text` (`None`
+            if there is none), `ended` (whether the model itself ended it), `failure`; in order of moments and numbers.
     """
     units = ((moment, number) for moment in moments for number in range(policy.settings.candidates))
 
