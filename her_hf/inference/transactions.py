@@ -114,7 +114,8 @@ class Transactions:
             found = [_outcome(one.work, database) for one in batch]
             database.execute("COMMIT")
         except BaseException:
-            database.execute("ROLLBACK")
+            if database.in_transaction:  # a full disk, for one, has ended it already
+                database.execute("ROLLBACK")
             raise
         return found
 
