@@ -306,7 +306,7 @@ def _coser_commands(results: Results) -> str:
     if is_judged(results):
         for number, one in enumerate(settings.get("judges", ()), start=1):
             judge += model_flags("judge", one, f"JUDGE_{number}_URL")
-        options = {"judge_thoughts": "--thoughts", "judge_samples": "--judge-samples"}
+        options = {"judge_thoughts": "--judge-thoughts", "judge_samples": "--judge-samples"}
         judge += option_flags(settings, {**options, "judge_max_tokens": "--judge-max-tokens"})
     where: list[Flag] = [("--scenes", "SCENES"), ("--limit", results["counts"]["scenes"]), ("--out", "DIR")]
     seeds = settings.get("seed"), settings.get("judge_seed")

@@ -212,7 +212,7 @@ def _minimax_commands(results: Results) -> str:
         play += [*model_flags("user", settings.get("user")), *option_flags(settings, {"turns": "--turns"})]
     if is_judged(results):
         judge = model_flags("judge", settings.get("judge"))
-        judge += option_flags(settings, {"judge_chunk": "--chunk", "judge_max_tokens": "--judge-max-tokens"})
+        judge += option_flags(settings, {"judge_chunk": "--judge-chunk", "judge_max_tokens": "--judge-max-tokens"})
     where: list[Flag] = [("--seeds", "SEEDS"), ("--limit", results["counts"]["seeds"])]
     where += [*option_flags(settings, {"runs": "--runs"}), ("--out", "DIR")]
     seeds = settings.get("seed"), settings.get("judge_seed")

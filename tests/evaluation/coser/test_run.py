@@ -194,7 +194,7 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
         before = files_of(out)
         refused = run(url, out, scenes, "--rounds", "3", check=False)
         assert refused.returncode == 1 and "rounds: 2 there, 3 now" in refused.stderr
-        refused = run(url, out, scenes, "--rounds", "2", "--thoughts", "her", check=False)
+        refused = run(url, out, scenes, "--rounds", "2", "--judge-thoughts", "her", check=False)
         assert refused.returncode == 1 and "judge_thoughts" in refused.stderr
     assert files_of(out) == before
 
