@@ -7,6 +7,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from her_hf.durable import read_json
+from her_hf.references import check_model
 
 from .frames import find_frame, token_id
 from .response import response_template
@@ -49,11 +50,13 @@ def load_tokenizer(base: str | PathLike[str], revision: str | None = None) -> Pr
     """Loads the tokenizer of a folder or Hub id, with the chat template that older processors keep in a separate file.
 
     Raises:
+        `FileNotFoundError`: If there is no such folder, nor a model of that name on the Hub.
         `ValueError`: If no tokenizer can be loaded.
     """
     from transformers import AutoTokenizer
     from transformers.utils import cached_file
 
+    check_model(base)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, revision=revision)
         legacy = None

@@ -526,7 +526,7 @@ def test_a_scene_file_does_not_steer_the_terminal(
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["base", "OUT", "--base", "/nonexist"], "There is no folder /nonexist to take the base from"),
+        (["base", "OUT", "--base", "/nonexist"], "There is no folder /nonexist here"),
         (["base", "OUT", "--base", "nobody/nothing"], "looking for it on the Hugging Face Hub"),
         (["chat", "nobody/nothing"], "looking for it on the Hugging Face Hub"),
         (["chat", "MODEL", "--device", "bogus"], "cannot use the device 'bogus'"),
