@@ -1,4 +1,4 @@
-"""Loads prompts and chat templates from the `templates/` folders of packages."""
+"""Loads prompts, pages and chat templates from the `templates/` folders of packages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def template_source(package: str, name: str) -> str:
     return (files(package) / "templates" / name).read_text(encoding="utf-8")
 
 
-def load_template(package: str, name: str) -> Template:
+def load_template(package: str, name: str, *, autoescape: bool = False) -> Template:
     """A file in a package's `templates/` as a compiled Jinja template; it may include files of the same folder.
 
     Values are inserted verbatim and never parsed as a template. An undefined variable is an error, because a model
@@ -31,6 +31,7 @@ def load_template(package: str, name: str) -> Template:
 
     Args:
         package, name: See [`template_source`].
+        autoescape (`bool`, *optional*, defaults to `False`): Whether values are escaped for HTML, for pages.
 
     Raises:
         `jinja2.TemplateNotFound`: If the file does not exist.
@@ -42,14 +43,15 @@ def load_template(package: str, name: str) -> Template:
     'Which reply plays the role better: cand_1, cand_2 or tie? ...'
     ```
     """
-    return _environment(package).get_template(name)
+    return _environment(package, autoescape).get_template(name)
 
 
 @cache
-def _environment(package: str) -> Environment:
+def _environment(package: str, autoescape: bool) -> Environment:
     # Blocks are trimmed as transformers does when it compiles the same file as a tokenizer's chat template.
     return ImmutableSandboxedEnvironment(
         loader=PackageLoader(package),
+        autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -295,8 +295,7 @@ class _Play:
         while True:
             asked = next_speaker_messages(self._stage, newest, self._names, may_end=may_end)
             try:
-                fitted, _ = await self._troupe.next_speaker.fit(asked, max_tokens=max_tokens, thinking=False)
-                return fitted
+                return (await self._troupe.next_speaker.fit(asked, max_tokens=max_tokens, thinking=False)).messages
             except WindowFull:
                 if len(newest) == 1:
                     raise

@@ -44,7 +44,7 @@ def judged_counts(rows: Sequence[Row]) -> Row:
         "disagreeing_orders": sum(row["agreed"] is False for row in rows),
         "against_its_principles": sum(map(_contradicts, rows)),
         "repaired_answers": sum(one["repaired"] for one in orders),
-        "asked_again": sum(one["attempts"] - 1 for one in orders),
+        "repeated_calls": sum(one["attempts"] - 1 for one in orders),
     }
 
 
@@ -102,7 +102,7 @@ def _steps(report: Mapping[str, Any]) -> list[list[object]]:
         *([f"· verdict {verdict}", count] for verdict, count in judged["verdicts"].items()),
         ["· orders disagree (a tie)", judged["disagreeing_orders"]],
         ["· verdict against its own principles", judged["against_its_principles"]],
-        ["· answers repaired / asked again", f"{judged['repaired_answers']} / {judged['asked_again']}"],
+        ["· answers repaired / asked again", f"{judged['repaired_answers']} / {judged['repeated_calls']}"],
         *([f"left out: {cause.replace('_', ' ')}", count] for cause, count in report["left_out"].items()),
         *([f"bucket: {bucket}", count] for bucket, count in report["buckets"].items()),
     ]

@@ -88,7 +88,7 @@ def _played(dialogues: Sequence[Row]) -> Row:
         "empty_turns": {
             role: sum(turn["role"] == role and not turn["text"] for turn in generated) for role in (NPC, USER)
         },
-        "asked_again": sum(row["asked_again"] for row in dialogues),
+        "repeated_calls": sum(row["repeated_calls"] for row in dialogues),
         "sessions_with_dropped_turns": {
             role: sum(row["dropped_turns"][role] > 0 for row in dialogues) for role in (NPC, USER)
         },

@@ -241,7 +241,7 @@ def test_empty_turns_are_judged_as_silence(tmp_path: Path) -> None:
         return '{"errors": []}'
 
     results = evaluate(tmp_path, npc=lambda *_: "", judge=judge, seeds=[ANN], runs=1)
-    assert results["counts"]["empty_turns"] == {"ai": 4, "user": 0} and results["counts"]["asked_again"] == 8
+    assert results["counts"]["empty_turns"] == {"ai": 4, "user": 0} and results["counts"]["repeated_calls"] == 8
     assert "[2] Ann: (no reply)" in seen[0]
 
 
