@@ -10,6 +10,7 @@ from her_hf.durable import read_json
 from her_hf.references import check_model
 
 from .frames import find_frame, token_id
+from .internals import keep_processor_class, optional_file
 from .response import response_template
 from .templates import SCENE, chat_template, scene_template
 
@@ -42,7 +43,7 @@ def attach_tokenizer(
         spare = next((token for token in frame.other_ends if token_id(tokenizer, token) is not None), frame.turn_end)
         tokenizer.pad_token = spare
     tokenizer.eos_token = frame.turn_end
-    tokenizer._set_processor_class("HERProcessor")  # kept when a trainer saves only the tokenizer
+    keep_processor_class(tokenizer, "HERProcessor")
     return tokenizer
 
 
@@ -54,14 +55,13 @@ def load_tokenizer(base: str | PathLike[str], revision: str | None = None) -> Pr
         `ValueError`: If no tokenizer can be loaded.
     """
     from transformers import AutoTokenizer
-    from transformers.utils import cached_file
 
     check_model(base)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, revision=revision)
         legacy = None
         if tokenizer.chat_template is None:
-            legacy = cached_file(base, _LEGACY, revision=revision, _raise_exceptions_for_missing_entries=False)
+            legacy = optional_file(base, _LEGACY, revision)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"no tokenizer could be loaded from {str(base)!r}: name a local folder with tokenizer files, or the id of "

@@ -436,7 +436,7 @@ class Windowed(Rule):
 def turns(*lengths: int) -> Messages:
     """A system message and turns of these lengths, from the user and the assistant in turn."""
     roles = ["system", *(["user", "assistant"] * len(lengths))]
-    return [{"role": role, "content": "x" * length} for role, length in zip(roles, lengths, strict=False)]
+    return [{"role": role, "content": "茶" * length} for role, length in zip(roles, lengths, strict=False)]
 
 
 @pytest.mark.parametrize(
@@ -446,7 +446,7 @@ def turns(*lengths: int) -> Messages:
         (100, (10, 20), 0, 70),  # nothing would be left for the prompt
         (4096, (10, 20), 0, 70),
         (60, (10, 40), 0, 50),  # the newest exchange leaves less, but enough
-        (100, (10, 30, 30, 30), 2, 60),  # the oldest turns are dropped first
+        (100, (10, 30, 30, 30), 1, 30),  # the oldest turns are dropped first
         (100, (10, 65), 0, 25),  # a quarter of the window
     ],
 )
