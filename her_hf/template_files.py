@@ -1,12 +1,15 @@
-"""Loads prompts, pages and chat templates from the `templates/` folders of packages."""
+"""Loads prompts and chat templates from the `templates/` folders of packages."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+Filters = tuple[tuple[str, Callable[..., object]], ...]
 
 
 @cache
@@ -23,15 +26,15 @@ def template_source(package: str, name: str) -> str:
     return (files(package) / "templates" / name).read_text(encoding="utf-8")
 
 
-def load_template(package: str, name: str, *, autoescape: bool = False) -> Template:
+def load_template(package: str, name: str, *, filters: Filters = ()) -> Template:
     """A file in a package's `templates/` as a compiled Jinja template; it may include files of the same folder.
 
-    Values are inserted verbatim and never parsed as a template. An undefined variable is an error, because a model
-    would also answer a prompt with missing parts.
+    Values are never parsed as a template, and inserted verbatim; in a page (`.html.jinja`) they are escaped. An
+    undefined variable is an error, because a model would also answer a prompt with missing parts.
 
     Args:
         package, name: See [`template_source`].
-        autoescape (`bool`, *optional*, defaults to `False`): Whether values are escaped for HTML, for pages.
+        filters (`tuple[tuple[str, Callable], ...]`, *optional*): Filters of the template's own, by name.
 
     Raises:
         `jinja2.TemplateNotFound`: If the file does not exist.
@@ -43,17 +46,19 @@ def load_template(package: str, name: str, *, autoescape: bool = False) -> Templ
     'Which reply plays the role better: cand_1, cand_2 or tie? ...'
     ```
     """
-    return _environment(package, autoescape).get_template(name)
+    return _environment(package, name.endswith(".html.jinja"), filters).get_template(name)
 
 
 @cache
-def _environment(package: str, autoescape: bool) -> Environment:
+def _environment(package: str, escaped: bool, filters: Filters) -> Environment:
     # Blocks are trimmed as transformers does when it compiles the same file as a tokenizer's chat template.
-    return ImmutableSandboxedEnvironment(
+    environment = ImmutableSandboxedEnvironment(
         loader=PackageLoader(package),
-        autoescape=autoescape,
         undefined=StrictUndefined,
+        autoescape=escaped,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
     )
+    environment.filters.update(filters)
+    return environment

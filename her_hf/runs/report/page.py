@@ -64,8 +64,7 @@ def write_page(
     before, after = (render_markdown("\n\n".join(parts), out) for parts in (opening, closing))
     heading, mark, before = before.partition("</h1>")
     called, said = _VERDICTS if results["evaluation"] == "reward" else _TRANSCRIPTS
-    text = load_template(__package__, "report.html.jinja", autoescape=True).render(
-        plain=plain,
+    text = load_template(__package__, "report.html.jinja", filters=(("plain", plain),)).render(
         heading=heading + mark,
         title=f"{TITLES[results['evaluation']]}: {player_of(results)}",
         facts=facts(results),
