@@ -36,7 +36,7 @@ class Comparison:
     compare_with: list[str] | None = setting(
         None, help="Another run on the same pairs; may be repeated. Writes models.md.", metavar="NAME=DIR"
     )
-    name: str = setting("this model", help="Name of this model in comparisons and on its card.")
+    name: str = setting("this model", help="Name of this model in comparisons and on its card.", metavar="NAME")
     write_card: bool = setting(False, help="Write the figures into the model card of the checkpoint (a folder).")
 
 

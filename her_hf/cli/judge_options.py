@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from her_hf.settings import setting
 
-from .options import Calls, Group, ModelReference
+from .options import MODEL, Calls, Group, ModelReference
 
 if TYPE_CHECKING:
     from her_hf.inference import Ledger
@@ -18,7 +18,7 @@ JUDGE = Group(
     PANEL,
     "model",
     required=("model",),
-    help={"model": "The judge: a URL (several, separated by commas), a folder or a Hub id."},
+    help={"model": f"The judge: {MODEL}"},
 )
 JUDGING = Group(PANEL, without=("form", "reasoning", "read"))
 
@@ -35,7 +35,7 @@ class Pairs:
     """
 
     pairs: str = setting(help="JSONL file of pairs, or a preference dataset (folder, Hub id).", metavar="SOURCE")
-    split: str | None = setting(None, help="Split of a preference dataset; by default test.")
+    split: str | None = setting(None, help="Split of a preference dataset; by default test.", metavar="NAME")
     scenes: str | None = setting(
         None,
         help="Scenes that provide the circumstances of pairs without any, by scene_key.",
@@ -69,10 +69,13 @@ class Answer:
     form: str | None = setting(
         None,
         choices=("published", "compact"),
-        help="Form of prompt and answer; by default that of the checkpoint, else published.",
+        help="Form of prompt and answer: published or compact; by default that of the checkpoint, else published.",
+        metavar="FORM",
     )
     reasoning: bool | None = setting(
-        None, help="Reason before the verdict; by default as in the checkpoint's reward_model.json, else yes."
+        None,
+        help="Reason before the verdict; by default as in the checkpoint's reward_model.json, else yes.",
+        off="answer immediately",
     )
     read: str = setting(
         "text",

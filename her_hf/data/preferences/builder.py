@@ -70,6 +70,7 @@ class PairSettings:
     shares: str = setting(
         "rm_sft=0.5,rm_rl=0.4,test=0.1",
         help="What each set gets: a share with a point, or a whole number of pairs (test=200).",
+        metavar="NAME=N,…",
     )
     max_length_bias: float = setting(
         MAX_LENGTH_BIAS,

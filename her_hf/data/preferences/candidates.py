@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -202,8 +202,9 @@ async def _reply(policy: Policy, moment: Moment, messages: list[dict[str, Any]],
     thinking = policy.settings.how.thinking
     try:
         names = [member.name for member in moment.scene.cast]
-        fitted, _ = await policy.model.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)
-        reply = await policy.model.ask(fitted, sampling=sampling, thinking=thinking)
+        room = await policy.model.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)
+        drawn = replace(sampling, max_tokens=room.max_tokens)
+        reply = await policy.model.ask(room.messages, sampling=drawn, thinking=thinking)
     except (ModelError, WindowFull) as error:
         cause = error.kind if isinstance(error, ModelError) else "window"
         return {"text": None, "failure": {"cause": cause, "detail": str(error)}}

@@ -62,7 +62,7 @@ def judged_counts(rows: Iterable[Row]) -> Row:
         counts["disagreeing_orders"] += row["agreed"] is False
         counts["against_its_principles"] += _contradicts(row)
         counts["repaired_answers"] += sum(one["repaired"] for one in row["per_order"])
-        counts["asked_again"] += sum(one["attempts"] - 1 for one in row["per_order"])
+        counts["repeated_calls"] += sum(one["attempts"] - 1 for one in row["per_order"])
     return {
         "pairs": counts["pairs"],
         "missing": causes.total(),
@@ -73,7 +73,7 @@ def judged_counts(rows: Iterable[Row]) -> Row:
     }
 
 
-_OF_ANSWERS = ("disagreeing_orders", "against_its_principles", "repaired_answers", "asked_again")
+_OF_ANSWERS = ("disagreeing_orders", "against_its_principles", "repaired_answers", "repeated_calls")
 
 
 def missing_shares(candidates: Row, judged: Row) -> Row:
@@ -130,7 +130,7 @@ def _steps(report: Mapping[str, Any]) -> list[list[object]]:
         *([f"· verdict {verdict}", count] for verdict, count in judged["verdicts"].items()),
         ["· orders disagree (a tie)", judged["disagreeing_orders"]],
         ["· verdict against its own principles", judged["against_its_principles"]],
-        ["· answers repaired / asked again", f"{judged['repaired_answers']} / {judged['asked_again']}"],
+        ["· answers repaired / asked again", f"{judged['repaired_answers']} / {judged['repeated_calls']}"],
         *([f"left out: {cause.replace('_', ' ')}", count] for cause, count in report["left_out"].items()),
         *([f"bucket: {bucket}", count] for bucket, count in report["buckets"].items()),
     ]

@@ -96,7 +96,7 @@ def _played(row: Row) -> Row:
             "next_speaker_named": row.get("named", 0),
             "next_speaker_drawn": row.get("drawn", 0),
             "empty_turns": sum(not turn["text"].strip() for turn in models),
-            "asked_again": sum(turn.get("attempts", 1) - 1 for turn in models),
+            "repeated_calls": sum(turn.get("attempts", 1) - 1 for turn in models),
             "cut_where_another_speaks": sum(bool(turn.get("cut")) for turn in models),
             "turns_dropped_to_fit": sum(turn.get("dropped", 0) for turn in models),
             "not_ended_by_model": sum(not turn.get("ended", True) for turn in models),

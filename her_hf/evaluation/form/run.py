@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -204,15 +204,16 @@ async def _reply(run: FormRun, unit: Unit, messages: list[dict[str, Any]]) -> Ro
     thinking = run.settings.how.thinking
     try:
         names = [member.name for member in unit[0].cast]
-        fitted, dropped = await run.model.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)
-        reply = await run.model.ask(fitted, sampling=sampling, thinking=thinking)
+        room = await run.model.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)
+        drawn = replace(sampling, max_tokens=room.max_tokens)
+        reply = await run.model.ask(room.messages, sampling=drawn, thinking=thinking)
     except (ModelError, WindowFull) as error:
         return {"text": None, "failure": failure_of(error)}
     return {
         "text": reply.text,
         "ended": reply.ended,
         "tokens": reply.usage.completion_tokens,
-        "dropped": dropped,
+        "dropped": room.dropped,
         "failure": None,
     }
 

@@ -84,7 +84,7 @@ def _played(row: Row) -> Row:
     generated = row["turns"][OPENING_TURNS:]
     empty = Counter(turn["role"] for turn in generated if not turn["text"])
     return {
-        **{name: row[name] for name in ("language", "seed_id", "run", "ended_by", "asked_again", "dropped_turns")},
+        **{name: row[name] for name in ("language", "seed_id", "run", "ended_by", "repeated_calls", "dropped_turns")},
         "failure": row.get("failure"),
         "turns": len(row["turns"]),
         "generated": len(generated),
@@ -99,7 +99,7 @@ def _counts(dialogues: Sequence[Row]) -> Row:
         "turns": sum(row["generated"] for row in dialogues),
         "ended_by": dict(sorted(Counter(str(row["ended_by"]) for row in dialogues).items())),
         "empty_turns": {role: sum(row["empty"][role] for row in dialogues) for role in (NPC, USER)},
-        "asked_again": sum(row["asked_again"] for row in dialogues),
+        "repeated_calls": sum(row["repeated_calls"] for row in dialogues),
         "sessions_with_dropped_turns": {
             role: sum(row["dropped_turns"][role] > 0 for row in dialogues) for role in (NPC, USER)
         },

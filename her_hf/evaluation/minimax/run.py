@@ -271,7 +271,7 @@ def _dialogue_row(unit: Unit, session: Session, made_with: str) -> Row:
         "ended_by": "failed" if session.failure else "turns",
         "failure": session.failure,
         "dropped_turns": session.dropped_turns,
-        "asked_again": session.asked_again,
+        "repeated_calls": session.repeated_calls,
         "seed_digest": _digest(seed),
         "settings": made_with,
     }

@@ -26,6 +26,7 @@ from her_hf.hub.push import IGNORED
 from her_hf.inference.loading import ADAPTER_CONFIG, adapter_config, base_not_found
 from her_hf.processing import HERProcessor, check_embeddings
 from her_hf.processing.companions import companions_of, copy_companions, knows_more_than_text
+from her_hf.references import check_model
 
 from .tokenizers import has_her_template
 
@@ -98,6 +99,7 @@ def _adapter_folder(adapter: str | Path) -> Path:
     """The adapter's files on this machine."""
     folder = Path(adapter)
     if not folder.exists():
+        check_model(adapter)
         try:
             folder = Path(snapshot_download(str(adapter), ignore_patterns=IGNORED))
         except (OSError, ValueError) as error:

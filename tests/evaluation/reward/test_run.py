@@ -28,7 +28,7 @@ COMPACT = PairJudging(form="compact", attempts=2)
 
 
 def pairs() -> list[Pair | BadPair]:
-    """Twelve good pairs of two kinds, the better side at either place, and a row that is none."""
+    """Twelve good pairs of two kinds, the better side at either place, and a row that is not a pair."""
     found: list[Pair | BadPair] = []
     for number in range(12):
         pair = a_pair(number, kind="lecture" if number % 3 == 0 else "anachronism", source="written")
@@ -120,7 +120,7 @@ def test_a_refused_key_ends_the_run(tmp_path: Path) -> None:
     refused = ModelError("The key was refused (401).", kind="status", status=401)
     with pytest.raises(AccessRefused, match="refused"):
         run(tmp_path / "out", Judge(lambda *_: refused))
-    assert '"request"' not in (tmp_path / "out" / "judged.jsonl").read_text()  # a pair that is none needs no judge
+    assert '"request"' not in (tmp_path / "out" / "judged.jsonl").read_text()  # what is not a pair needs no judge
     assert not (tmp_path / "out" / "results.json").exists()
     run(tmp_path / "out", Judge(rule))
     run(tmp_path / "whole", Judge(rule))

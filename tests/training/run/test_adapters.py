@@ -170,7 +170,7 @@ def test_adapters_that_cannot_be_merged(adapter: Path, tmp_path: Path) -> None:
     error = run(str(unfinished), str(tmp_path / "out")).exception
     assert isinstance(error, ValueError) and "no weights" in str(error)
     error = run("nobody/nothing", str(tmp_path / "out")).exception
-    assert isinstance(error, ValueError) and "not an adapter on the Hub that can be reached" in str(error)
+    assert isinstance(error, FileNotFoundError) and "There is no folder nobody/nothing here" in str(error)
     assert not (tmp_path / "out").exists()
 
 
