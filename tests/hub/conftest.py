@@ -20,6 +20,7 @@ def hub() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def waits(hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def waits(hub: StandIn, tmp_path: Path) -> Iterator[list[float]]:
     """This process uses the Hub as its writer; holds the waits between retries, which are not waited."""
-    return use(hub, tmp_path / "home", monkeypatch)
+    with use(hub, tmp_path / "home") as found:
+        yield found
