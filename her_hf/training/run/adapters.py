@@ -22,7 +22,7 @@ from transformers import (
 
 from her_hf.devices import torch_dtype
 from her_hf.durable import new_folder
-from her_hf.hub.push import IGNORED
+from her_hf.hub.listing import IGNORED
 from her_hf.inference.loading import ADAPTER_CONFIG, adapter_config, base_not_found
 from her_hf.processing import HERProcessor, check_embeddings
 from her_hf.processing.companions import companions_of, copy_companions, knows_more_than_text

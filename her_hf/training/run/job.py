@@ -17,7 +17,7 @@ from trl import ModelConfig, get_peft_config
 from her_hf.devices import describe_device
 from her_hf.durable import claim, read_json, write_json
 from her_hf.hub.card_layout import ModelCard, hub_id, write_card
-from her_hf.hub.push import push_folder
+from her_hf.hub.push import push
 from her_hf.runs.origin import source_commit
 
 from ..one_pass.config import OnePassConfig
@@ -91,11 +91,14 @@ def run_job(job: Job, model_config: ModelConfig, args: TrainingArguments) -> dic
     }
     with PartialState().main_process_first():
         claim(folder, identity, has_results=has_started)
-    push, args.push_to_hub = args.push_to_hub, False  # once, at the end, with card and results; not by the trainer
+    wants_push, args.push_to_hub = (
+        args.push_to_hub,
+        False,
+    )  # once, at the end, with card and results; not by the trainer
     token, args.hub_token = args.hub_token, None  # the trainer would save it with its arguments, in clear
     if (folder / RESULTS_FILE).exists():
         logger.info(f"{folder} holds the finished run already; nothing is trained again.")
-        if push:
+        if wants_push:
             _push(folder, args, job, token)
         return read_json(folder / RESULTS_FILE)
 
@@ -131,7 +134,7 @@ def run_job(job: Job, model_config: ModelConfig, args: TrainingArguments) -> dic
         write_card(folder, job.card(results, token))
         write_json(folder / RESULTS_FILE, results)
     trainer.accelerator.wait_for_everyone()
-    if push:
+    if wants_push:
         _push(folder, args, job, token)
     return results
 
@@ -205,16 +208,16 @@ def one_pass_job(
 def _push(folder: Path, args: TrainingArguments, job: Job, token: str | None) -> None:
     """Pushes a finished folder, from one process."""
     if PartialState().is_main_process:
-        name = args.hub_model_id or folder.name
-        address = push_folder(
+        pushed = push(
+            "model",
             folder,
-            name,
-            base=hub_id(job.base.name),
-            private=args.hub_private_repo,
+            args.hub_model_id or folder.name,
+            public=args.hub_private_repo is False,
             token=token,
             message=job.message,
+            base=hub_id(job.base.name),
         )
-        logger.info(f"pushed to {address}")
+        logger.info(f"pushed to {pushed.address}")
 
 
 def held_out_losses(metrics: Mapping[str, float], layers: Sequence[str]) -> dict[str, Any]:

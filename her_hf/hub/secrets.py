@@ -1,0 +1,97 @@
+"""Secrets and home paths in text that is about to be published: where they are, never what they are."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+SHOWN = 8
+"""How many findings an error lists."""
+
+_KINDS: dict[str, bytes] = {
+    "a Hugging Face token": rb"\b(?:hf_|api_org_)[A-Za-z0-9]{20,}",
+    "an API key": rb"(?<![A-Za-z0-9])sk-(?=[A-Za-z0-9_-]*[0-9])[A-Za-z0-9_-]{20,}",
+    "an AWS key": rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+    "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})",
+    "a Google key": rb"\bAIza[0-9A-Za-z_-]{35}",
+    "a Slack token": rb"\bxox[abprs]-[A-Za-z0-9-]{10,}",
+    "a private key": rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
+    "an Authorization header": rb"""(?i:\bauthorization["']?\s*[:=]\s*["']?(?:bearer|basic)\s+[a-z0-9+/._~-]{12,})""",
+    "a home path": (
+        rb"(?<![\w.~-])(?:/home/(?!user/)[\w.-]+/|/Users/(?!user/)[\w.-]+/|/root/[\w.]|"
+        rb"(?i:[A-Z]:\\{1,2}Users\\{1,2}[\w.-]+\\))"
+    ),
+}
+"""What is looked for. `/home/user/`, the home of every Space, tells nothing and is allowed."""
+
+_PATTERN = re.compile(b"|".join(b"(?P<k%d>%s)" % pair for pair in enumerate(_KINDS.values())))
+_OWN = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HER_HF_API_KEY", "OPENAI_API_KEY")
+_SNIFFED = 8192
+
+
+class Finding(NamedTuple):
+    """A place in a file.
+
+    Args:
+        file (`str`): Path in the repository.
+        line (`int`): Line, from 1.
+        kind (`str`): What it is.
+        start (`str`): Its first characters, which do not reveal it.
+    """
+
+    file: str
+    line: int
+    kind: str
+    start: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}: {self.kind} ({self.start}…)"
+
+
+def find_secrets(name: str, source: Path | bytes, own: Iterable[str] = ()) -> Iterator[Finding]:
+    """Finds tokens, keys and paths of a home folder in a text file; a binary file has none.
+
+    Args:
+        name (`str`): Path in the repository, for the findings.
+        source (`Path` or `bytes`): The file, or its contents.
+        own (`Iterable[str]`, *optional*): Further secrets, of any form, such as the token in use.
+
+    Example:
+
+    ```python
+    >>> [str(found) for found in find_secrets("notes.txt", b"see\\n/home/ann/data/rows.jsonl")]
+    ['notes.txt, line 2: a home path (/home/…)']
+    ```
+    """
+    known = [word.encode() for word in own if len(word) >= 8]
+    for number, line in enumerate(_lines(source), start=1):
+        for word in known:
+            if word in line:
+                yield Finding(name, number, "a secret of this session", word[:3].decode())
+        if found := _PATTERN.search(line):
+            kind = list(_KINDS)[int(str(found.lastgroup)[1:])]
+            shown = 6 if kind in ("a home path", "an Authorization header") else 4
+            yield Finding(name, number, kind, found.group()[:shown].decode("utf-8", "replace"))
+
+
+def own_secrets(token: str | None) -> list[str]:
+    """The secrets of this session: the token in use, and keys in the environment."""
+    return [word for word in (token, *(os.environ.get(name) for name in _OWN)) if word]
+
+
+def _lines(source: Path | bytes) -> Iterable[bytes]:
+    """Lines of a text; nothing for a binary file."""
+    if isinstance(source, bytes):
+        return [] if b"\0" in source[:_SNIFFED] else source.split(b"\n")
+    return _file_lines(source)
+
+
+def _file_lines(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        if b"\0" in stream.read(_SNIFFED):
+            return
+        stream.seek(0)
+        yield from stream
