@@ -20,7 +20,6 @@ def hub() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def waits(hub: StandIn, tmp_path: Path) -> Iterator[list[float]]:
+def waits(hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """This process uses the Hub as its writer; holds the waits between retries, which are not waited."""
-    with use(hub, tmp_path / "home") as found:
-        yield found
+    return use(hub, tmp_path / "home", monkeypatch)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,18 +37,18 @@ def child_environment(hub: StandIn, home: Path, token: str | None = WRITER, **ex
     return inherited | known | quiet | ({"HF_TOKEN": token} if token else {}) | extra
 
 
-@contextmanager
-def use(hub: StandIn, home: Path, token: str | None = WRITER) -> Iterator[list[float]]:
-    """Makes huggingface_hub in this process take `hub` for the Hub, for the length of a `with` block.
+def use(hub: StandIn, home: Path, monkeypatch: pytest.MonkeyPatch, token: str | None = WRITER) -> list[float]:
+    """Makes huggingface_hub in this process take `hub` for the Hub until the test ends.
 
     It reads its environment when it is imported, so its constants are set. Waits between retries are not waited.
 
     Args:
         hub ([`StandIn`]): The Hub.
         home (`Path`): Folder for its cache.
+        monkeypatch (`pytest.MonkeyPatch`): Takes it back.
         token (`str`, *optional*, defaults to that of the writer): HF_TOKEN; `None` for nobody.
 
-    Yields:
+    Returns:
         `list[float]`: The waits that were asked for, in seconds, as they come.
     """
     from huggingface_hub import constants, file_download, hf_api
@@ -65,22 +63,20 @@ def use(hub: StandIn, home: Path, token: str | None = WRITER) -> Iterator[list[f
         "HF_TOKEN_PATH": str(home / "token"),
         "AGENT_HARNESSES_PATH": str(home / "registry.json"),
     }
+    for name, value in known.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr(hf_api.api, "endpoint", hub.url)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     waits: list[float] = []
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in known.items():
-            patch.setattr(constants, name, value)
-        patch.setattr(hf_api.api, "endpoint", hub.url)
-        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-            patch.delenv(name, raising=False)
-        if token:
-            patch.setenv("HF_TOKEN", token)
-        patch.setenv("NO_PROXY", "127.0.0.1")
-        for module in (_http, file_download):
-            patch.setattr(module, "time", SimpleNamespace(sleep=waits.append))
-        patch.setattr(_http, "_GLOBAL_CLIENT_FACTORY", _client)
-        _http.close_session()  # a session made before keeps what it read of the environment
-        yield waits
-    _http.close_session()
+    for module in (_http, file_download):
+        monkeypatch.setattr(module, "time", SimpleNamespace(sleep=waits.append))
+    monkeypatch.setattr(_http, "_GLOBAL_CLIENT_FACTORY", _client)
+    monkeypatch.setattr(_http, "_GLOBAL_CLIENT", None)  # one made before keeps what it read of the environment
+    return waits
 
 
 def _client() -> httpx2.Client:

@@ -53,8 +53,8 @@ def refuse(
     times: int | None = 1,
     headers: Mapping[str, str] | None = None,
 ) -> Fault:
-    """The Hub answers with an error and does nothing."""
-    return Fault(step, "refuse", after, times, status, message or f"refused with {status}", headers or {})
+    """The Hub answers with an error and does nothing; a 5xx without a message comes from a gateway, in HTML."""
+    return Fault(step, "refuse", after, times, status, message, headers or {})
 
 
 def tear_request(step: str, *, after: int = 0, times: int | None = 1, reset: bool = False) -> Fault:

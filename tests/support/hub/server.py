@@ -144,9 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.effect == "refuse":
             # Of an https address, the client takes every 401 about a repository for one that does not exist.
             code = "RepoNotFound" if fault.status == 401 and found and "id" in found[1] else ""
-            refused = answer_error(HubError(fault.status, fault.message, code))
-            if fault.status >= 500:  # those come from in front of the Hub, and in HTML
-                page = f"<html><body><h1>{fault.status} {fault.message}</h1></body></html>".encode()
+            refused = answer_error(HubError(fault.status, fault.message or f"refused with {fault.status}", code))
+            if fault.status >= 500 and not fault.message:  # what stands before the Hub answers in HTML
+                page = f"<html><body><h1>{fault.status}</h1></body></html>".encode()
                 refused = Answer(fault.status, page, {"Content-Type": "text/html"})
             return Answer(refused.status, refused.body, {**refused.headers, **fault.headers})
         if found is None:
