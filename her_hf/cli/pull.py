@@ -11,7 +11,9 @@ from her_hf.hub.client import Kind
 
 
 def pull(
-    kind: Annotated[Kind, typer.Argument(help="What the repository is.")],
+    kind: Annotated[
+        Kind, typer.Argument(metavar="KIND", help="What the repository is: model, dataset, space or metric.")
+    ],
     repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on the Hub.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; must be empty or new.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit; the newest commit if omitted.")] = None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def push(
-    kind: Annotated[Kind, typer.Argument(help="What the folder is.")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What the folder is: model, dataset, space or metric.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder, with its card (README.md).")],
     repo: Annotated[
         str,

@@ -11,6 +11,8 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils._validators import validate_repo_id
 
+from her_hf import __version__
+
 Kind = Literal["model", "dataset", "space", "metric"]
 """What is pushed and pulled; a metric is a Space that `evaluate.load` reads."""
 
@@ -69,7 +71,7 @@ def open_api(token: str | None, *, write: bool) -> HfApi:
             "There is no token to write to the Hub with: log in with `hf auth login`, or set HF_TOKEN to a token of "
             "https://huggingface.co/settings/tokens that may write"
         )
-    return HfApi(token=token, library_name="her_hf")
+    return HfApi(token=token, library_name="her_hf", library_version=__version__)
 
 
 def is_busy(error: Exception) -> bool:

@@ -116,7 +116,8 @@ def _download(api: HfApi, repo_id: str, repo_type: str, commit: str, draft: Path
                 local_dir=draft,
                 token=api.token,
                 endpoint=api.endpoint,
-                library_name="her_hf",
+                library_name=api.library_name,
+                library_version=api.library_version,
             )
             return
         except (HfHubHTTPError, httpx2.HTTPError) as error:

@@ -102,7 +102,7 @@ def test_front_matter_and_requirements(name: str) -> None:
     folder = ROOT / "spaces" / name
     front = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---")[1])
     assert front["sdk"] == "gradio" and {"evaluate", "metric"} <= set(front["tags"]) and front["description"]
-    assert re.fullmatch(r"\d+\.\d+\.\d+", front["sdk_version"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+", front["sdk_version"]) and front["python_version"] == "3.12"
     assert (folder / front["app_file"]).is_file()
     lines = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not line.startswith("#")] == ["her_hf[eval]==0.1.0"]
