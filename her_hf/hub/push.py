@@ -128,6 +128,28 @@ def push(
     return Pushed(address, remote.commit, listing.files, sent, listing.left_out, listing.notes, place)
 
 
+def check_push_beforehand(repo_id: str, license: str | None, token: str | None) -> None:
+    """Checks what would make the push at the end of a long run fail: the name, the licence, the token.
+
+    Args:
+        repo_id (`str`): The repository.
+        license (`str`, *optional*): The licence that the card will state.
+        token (`str`, *optional*): Token; that of HF_TOKEN or of the login if not given.
+
+    Raises:
+        `ValueError`: If the name is no id of a repository, or there is no licence.
+        [`~her_hf.hub.client.HubError`]: If there is no token.
+    """
+    check_repo_id(repo_id)
+    if not license:
+        raise ValueError(
+            "push_to_hub needs a license: the card of a pushed model states under which one it may be used. Set "
+            "license (such as apache-2.0; it follows base and data), or leave push_to_hub out and push later with "
+            "her-hf push model"
+        )
+    open_api(token, write=True)
+
+
 def _open_repository(
     api: HfApi, repo_id: str, repo_type: str, listing: Listing, *, public: bool, force: bool
 ) -> Remote:

@@ -34,7 +34,7 @@ def test_there_and_back(hub: StandIn, tmp_path: Path) -> None:
     assert tried.stdout.splitlines() == [
         "would send              67 bytes  .eval_results/coser.yaml",
         "would send              41 bytes  README.md",
-        "would send              30 bytes  additional_chat_templates/scene.jinja",
+        "would send              23 bytes  additional_chat_templates/scene.jinja",
         "would send              23 bytes  config.json",
         "would send           1,074 bytes  model.safetensors",
         "left out  checkpoint-10/model.safetensors  (a checkpoint of the run)",

@@ -17,7 +17,7 @@ from trl import ModelConfig, get_peft_config
 from her_hf.devices import describe_device
 from her_hf.durable import claim, read_json, write_json
 from her_hf.hub.card_layout import ModelCard, hub_id, write_card
-from her_hf.hub.push import push
+from her_hf.hub.push import check_push_beforehand, push
 from her_hf.runs.origin import source_commit
 
 from ..one_pass.config import OnePassConfig
@@ -79,10 +79,12 @@ def run_job(job: Job, model_config: ModelConfig, args: TrainingArguments) -> dic
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If `output_dir` holds another run.
-        `ValueError`: If the model cannot be trained on such rows, or if the newest checkpoint lacks what an exact
-            continuation needs.
+        `ValueError`: If the model cannot be trained on such rows, if the newest checkpoint lacks what an exact
+            continuation needs, or if it is to be pushed and could not be.
     """
     folder = Path(args.output_dir)
+    if args.push_to_hub:
+        check_push_beforehand(_repository(folder, args), job.settings.get("license"), args.hub_token)
     identity = {
         **job.settings,
         **vars(model_config),
@@ -211,13 +213,17 @@ def _push(folder: Path, args: TrainingArguments, job: Job, token: str | None) ->
         pushed = push(
             "model",
             folder,
-            args.hub_model_id or folder.name,
+            _repository(folder, args),
             public=args.hub_private_repo is False,
             token=token,
             message=job.message,
             base=hub_id(job.base.name),
         )
         logger.info(f"pushed to {pushed.address}")
+
+
+def _repository(folder: Path, args: TrainingArguments) -> str:
+    return str(args.hub_model_id or folder.name)
 
 
 def held_out_losses(metrics: Mapping[str, float], layers: Sequence[str]) -> dict[str, Any]:
