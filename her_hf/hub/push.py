@@ -167,7 +167,10 @@ def _open_repository(
         )
     except RepositoryNotFoundError as error:
         raise HubError(f"Could not {what}: your token may not write there, or there is no such owner") from error
-    remote = look(api, repo_id, repo_type)
+    try:
+        remote = look(api, repo_id, repo_type)
+    except HubError as error:
+        raise HubError(f"{error} {repo_id} is there, without files.") from error
     if remote is None:
         raise HubError(f"{repo_id} was created, but the Hub does not show it: run the same command again")
     remote.new = True

@@ -13,7 +13,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
-from .client import WAITS, HubError, explained, is_busy, patiently, pause
+from .client import WAITS, HubError, explained, is_busy, once, patiently, pause
 from .listing import size_of
 
 COMMIT_FILES = 256
@@ -65,7 +65,7 @@ def look(api: HfApi, repo_id: str, repo_type: str) -> Remote | None:
     try:
         info = patiently(what, api.repo_info, repo_id, repo_type=repo_type)
         commit = str(info.sha)
-        found = patiently(
+        found = once(
             what, lambda: list(api.list_repo_tree(repo_id, recursive=True, revision=commit, repo_type=repo_type))
         )
     except RepositoryNotFoundError:

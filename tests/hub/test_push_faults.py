@@ -12,7 +12,7 @@ from her_hf.hub import upload
 from her_hf.hub.client import HubError
 from her_hf.hub.push import push
 from tests.support.hub import StandIn, refuse, tear_request
-from tests.support.hub.cases import CASES, Case
+from tests.support.hub.cases import PUSHES, Case
 from tests.support.pushed import dataset_folder, model_folder, space_folder, write_files
 
 
@@ -23,7 +23,7 @@ def naps(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waits
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", PUSHES, ids=lambda case: case.name)
 def test_a_fault(hub: StandIn, naps: list[float], tmp_path: Path, case: Case) -> None:
     kind = "space" if case.space else "model"
     folder = (space_folder if case.space else model_folder)(tmp_path / "it")

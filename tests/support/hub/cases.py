@@ -1,4 +1,4 @@
-"""What can go wrong in a push, one fault a case, and how the push must end."""
+"""What can go wrong in a push or a pull, one fault a case, and how it must end."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.support.hub.faults import Fault, lose_answer, refuse, tear_answer, te
 
 @dataclass(frozen=True)
 class Case:
-    """A fault in a push.
+    """A fault in a push or a pull.
 
     Args:
         name (`str`): What goes wrong.
         faults (`Callable`): Makes the faults.
-        error (`str`, *optional*): A pattern of the error; none if the push must succeed all the same.
+        error (`str`, *optional*): A pattern of the error; none if it must succeed all the same.
         space (`bool`, *optional*, defaults to `False`): Whether a Space is pushed; a model otherwise.
     """
 
@@ -33,7 +33,7 @@ def _always(step: str, status: int, error: str) -> Case:
     return Case(f"{status} at {step}, always", lambda: [refuse(step, status, times=None)], error)
 
 
-CASES: tuple[Case, ...] = (
+PUSHES: tuple[Case, ...] = (
     _once("create", 401, "401.*hf auth login"),
     _once("create", 402, "402.*paid account", space=True),
     _once("create", 403, "403.*token may not"),
@@ -60,6 +60,7 @@ CASES: tuple[Case, ...] = (
     _once("commit", 502),
     _once("commit", 503),
     _once("commit", 504),
+    _always("tree", 503, "503.*same command again"),
     _always("commit", 503, "503.*same command again"),
     _always("upload", 500, "500|model.safetensors"),
     _always("preupload", 429, "429.*same command again"),
@@ -82,4 +83,27 @@ CASES: tuple[Case, ...] = (
     ),
     Case("tree torn", lambda: [tear_answer("tree")]),
     Case("slow", lambda: [wait("commit", 0.5), wait("upload", 0.5), wait("preupload", 0.5)]),
+)
+
+PULLS: tuple[Case, ...] = (
+    _once("info", 401, "private and your token may not read it"),
+    _once("info", 403, "403.*gated"),
+    _once("info", 429),
+    _once("info", 503),
+    _once("tree", 500),
+    _once("head", 401, "401.*hf auth login"),
+    _once("head", 404, "404"),
+    _once("head", 503),
+    _once("file", 403, "403.*gated"),
+    _once("file", 429),
+    _once("file", 503),
+    _always("head", 503, "503.*same command again"),
+    _always("file", 503, "503.*same command again"),
+    Case("tree torn", lambda: [tear_answer("tree")]),
+    Case("head torn", lambda: [tear_request("head")]),
+    Case("head reset", lambda: [tear_request("head", reset=True)]),
+    Case("file torn", lambda: [tear_answer("file")]),
+    Case("file reset", lambda: [tear_answer("file", reset=True)]),
+    Case("file torn, always", lambda: [tear_answer("file", times=None)], "could not be reached.*same command again"),
+    Case("slow", lambda: [wait("file", 0.5), wait("tree", 0.5), wait("info", 0.5)]),
 )

@@ -112,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         hub, address = self.server.hub, urlsplit(self.path)
         found = route(self.command, address.path)
         step = found[0].step if found else "unknown"
-        fault = hub.plan.take(step)
+        fault = hub.plan.take(step, self.path)
         user = hub.store.users.get(self.headers.get("Authorization", "").removeprefix("Bearer "))
         try:
             body = self._body(half=bool(fault and fault.effect == "tear request"))
