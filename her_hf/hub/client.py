@@ -108,7 +108,7 @@ def patiently(what: str, call: Callable[..., Found], *given: Any, **named: Any) 
 
 
 def once(what: str, call: Callable[[], Found]) -> Found:
-    """Calls the Hub with a call that its client repeats itself, such as a list in pages. Errors as in [`patiently`]."""
+    """Calls the Hub with a call that its client repeats itself, such as a list in pages; raises as [`patiently`]."""
     try:
         return call()
     except RepositoryNotFoundError:
