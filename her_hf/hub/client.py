@@ -133,7 +133,7 @@ def explained(error: Exception, what: str) -> HubError:
             "same command again: what has arrived is not sent twice."
         )
     status = error.response.status_code
-    said = _short(error.server_message or str(error))
+    said = _short(error.server_message or error.response.reason_phrase)
     return HubError(f"Could not {what}: the Hub said {status} ({said}). {_REMEDIES.get(status, _AGAIN)}")
 
 

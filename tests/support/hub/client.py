@@ -13,7 +13,7 @@ from tests.support.hub.server import WRITER, StandIn
 
 
 def child_environment(hub: StandIn, home: Path, token: str | None = WRITER, **extra: str) -> dict[str, str]:
-    """The environment of a child process that takes `hub` for the Hub, and `home` for its caches.
+    """The environment of a child process that takes `hub` for the Hub, `home` for its caches, and has no PYTHONPATH.
 
     Args:
         hub ([`StandIn`]): The Hub.
@@ -23,6 +23,7 @@ def child_environment(hub: StandIn, home: Path, token: str | None = WRITER, **ex
     """
     # The tests themselves run offline; so must nothing that reaches a Hub only on this machine.
     hidden = {"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE", "HF_TOKEN"}
+    hidden |= {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
     hidden |= {"HF_HUB_CACHE", "HF_DATASETS_CACHE", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"}
     inherited = {name: text for name, text in os.environ.items() if name not in hidden}
     known = {
