@@ -8,9 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from .client import Kind
+from .front_matter import split_card
 from .listing import Listing, read_text, size_of
 from .secrets import SHOWN, find_secrets
 
@@ -61,39 +60,6 @@ def refuse_secrets(listing: Listing, folder: Path, own: Iterable[str]) -> None:
             f"{folder} holds what must not be published; nothing was sent:{listed}{more}\nRemove it from these files, "
             "or move the files out of the folder. A token that may have been seen by others: revoke it."
         )
-
-
-def front_matter(text: str, name: str) -> dict[str, Any]:
-    """The YAML at the top of a card; empty without any.
-
-    Raises:
-        `ValueError`: If it is not YAML, or no mapping.
-    """
-    lines = text.lstrip("\ufeff").splitlines()
-    if not lines or lines[0].strip() != "---":
-        return {}
-    end = next((number for number, line in enumerate(lines[1:], 1) if line.strip() == "---"), None)
-    if end is None:
-        raise ValueError(f"{name}: the YAML at the top has no end: close it with a line ---")
-    try:
-        found = yaml.safe_load("\n".join(lines[1:end]))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{name}: the text between the lines --- is not YAML ({_line(error)})") from error
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        raise ValueError(f"{name}: the YAML at the top must be a mapping, got {type(found).__name__}")
-    return found
-
-
-def title_of(text: str, name: str) -> str | None:
-    """What a card calls its repository: `title`, `pretty_name`, or the first heading."""
-    front = front_matter(text, name)
-    named = front.get("title") or front.get("pretty_name")
-    if named:
-        return str(named).strip()
-    heading = next((line for line in text.splitlines() if line.startswith("# ")), None)
-    return heading.removeprefix("# ").strip() if heading else None
 
 
 def kind_problem(kind: Kind, names: Iterable[str], repo_id: str) -> str | None:
@@ -175,7 +141,7 @@ def _card(listing: Listing, folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"{folder} has no card: write {CARD} with YAML at the top (---, license: …, ---) and what this is"
         )
-    return front_matter(read_text(listing.files[CARD], str(folder / CARD)), str(folder / CARD))
+    return split_card(read_text(listing.files[CARD], str(folder / CARD)), str(folder / CARD))[0]
 
 
 def _check_license(front: Mapping[str, Any], folder: Path, what: str) -> None:

@@ -33,8 +33,8 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
 }
 """Patterns of paths that are not sent, by the reason. `.eval_results/` and `.gitattributes` are sent."""
 
-IGNORED = [pattern for patterns in LEFT_OUT.values() for pattern in patterns]
-"""All these patterns, for `ignore_patterns` of the Hub's client."""
+IGNORED = [pattern for reason, patterns in LEFT_OUT.items() if reason != "hidden" for pattern in patterns]
+"""The patterns without those of hidden files, for `ignore_patterns` of the Hub's client, which know no exception."""
 
 
 @dataclass
@@ -73,7 +73,7 @@ def list_folder(folder: str | Path) -> Listing:
         name = file.relative_to(folder).as_posix()
         if run := next((run for run in runs if run in file.parents), None):
             found.left_out[f"{run.relative_to(folder).as_posix()}/"] = "another run's folder"
-        elif reason := _reason(name):
+        elif reason := why_left_out(name):
             found.left_out[name] = reason
         else:
             found.files[name] = file
@@ -108,7 +108,16 @@ def _files(folder: Path) -> Iterator[Path]:
             raise FileNotFoundError(f"{entry} is a link to a file that is not there: restore it, or remove the link")
 
 
-def _reason(name: str) -> str | None:
+def why_left_out(name: str) -> str | None:
+    """Why a file is not sent, by its path in the folder; `None` if it is.
+
+    Example:
+
+    ```python
+    >>> why_left_out("checkpoint-10/model.safetensors"), why_left_out(".eval_results/coser.yaml")
+    ('a checkpoint of the run', None)
+    ```
+    """
     if any(fnmatchcase(name, pattern) for pattern in _KEPT):
         return None
     for reason, patterns in LEFT_OUT.items():

@@ -13,9 +13,10 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from her_hf.durable import read_json
 
-from .checks import CARD, check_folder, front_matter, refuse_secrets, title_of
+from .checks import CARD, check_folder, refuse_secrets
 from .client import HubError, Kind, check_repo_id, open_api, patiently, repo_type_of
 from .collection import add_to_collection
+from .front_matter import split_card, title_of
 from .listing import Listing, list_folder, read_text
 from .secrets import own_secrets
 from .upload import Remote, look, send
@@ -243,7 +244,7 @@ def _add_wheel(listing: Listing, endpoint: str, repo_id: str, *, public: bool) -
 
 
 def _front(listing: Listing) -> dict[str, Any]:
-    return front_matter(read_text(listing.files[CARD], CARD), CARD)
+    return split_card(read_text(listing.files[CARD], CARD), CARD)[0]
 
 
 def _address(api: HfApi, repo_id: str, repo_type: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from her_hf.hub.checks import check_folder, title_of
+from her_hf.hub.checks import check_folder
 from her_hf.hub.client import Kind
 from her_hf.hub.listing import list_folder
 from tests.support.paths import ROOT
@@ -115,20 +115,6 @@ def test_our_metrics_can_be_pushed(name: str) -> None:
 @pytest.mark.parametrize("name", ["her-mini", "her-mini-preferences"])
 def test_our_datasets_can_be_pushed(name: str) -> None:
     check("dataset", ROOT / "dataset_cards" / name, f"me/{name}")
-
-
-@pytest.mark.parametrize(
-    ("text", "title"),
-    [
-        ("---\ntitle: A page\n---\n# Other\n", "A page"),
-        ("---\npretty_name: Rows\n---\n", "Rows"),
-        ("---\nlicense: mit\n---\n\n# her-small \n\n# More\n", "her-small"),
-        ("\ufeff---\ntitle: A\n---\n", "A"),
-        ("nothing", None),
-    ],
-)
-def test_the_title_of_a_card(text: str, title: str | None) -> None:
-    assert title_of(text, "README.md") == title
 
 
 def test_an_error_text_is_bounded(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_a_secret_is_refused_and_not_shown(hub: StandIn, naps: list[float], tmp_
     with pytest.raises(ValueError) as raised:
         push("model", folder, "me/her-small")
     assert "notes/log.md, line 2: a Hugging Face token (hf_a…)" in str(raised.value)
-    assert "notes/log.md, line 3: a home path (/home/…)" in str(raised.value)
+    assert "notes/log.md, line 3: a home path (/hom…)" in str(raised.value)
     assert secret not in str(raised.value) and not hub.journal
 
 

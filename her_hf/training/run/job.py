@@ -219,7 +219,7 @@ def _push(folder: Path, args: TrainingArguments, job: Job, token: str | None) ->
             message=job.message,
             base=hub_id(job.base.name),
         )
-        logger.info(f"pushed to {pushed.address}")
+        logger.info("; ".join([f"pushed to {pushed.address}", *pushed.notes]))
 
 
 def _repository(folder: Path, args: TrainingArguments) -> str:
