@@ -107,6 +107,16 @@ def patiently(what: str, call: Callable[..., Found], *given: Any, **named: Any) 
     raise AssertionError("unreachable")
 
 
+def once(what: str, call: Callable[[], Found]) -> Found:
+    """Calls the Hub with a call that its client repeats itself, such as a list in pages; raises as [`patiently`]."""
+    try:
+        return call()
+    except RepositoryNotFoundError:
+        raise
+    except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled) as error:
+        raise explained(error, what) from error
+
+
 def pause(error: Exception, wait: float) -> None:
     """Waits as long as the server asks for, or `wait` seconds."""
     asked = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
@@ -123,7 +133,7 @@ def explained(error: Exception, what: str) -> HubError:
             "same command again: what has arrived is not sent twice."
         )
     status = error.response.status_code
-    said = _short(error.server_message or str(error))
+    said = _short(error.server_message or error.response.reason_phrase)
     return HubError(f"Could not {what}: the Hub said {status} ({said}). {_REMEDIES.get(status, _AGAIN)}")
 
 
@@ -131,7 +141,10 @@ _AGAIN = "Run the same command again: what has arrived is not sent twice."
 _REMEDIES = {
     401: "Your token is not valid, or there is none: log in with `hf auth login`, or set HF_TOKEN.",
     402: "It needs a paid account: static Spaces are free, Gradio Spaces are not.",
-    403: "Your token may not do this: it must be able to write to that owner's repositories.",
+    403: (
+        "Your token may not do this: to write, it needs that right for this owner's repositories; to read a gated "
+        "repository, its terms must be accepted."
+    ),
     404: "There is no such repository or revision, or your token may not see it.",
     409: "It conflicts with what is there: look at the repository, then run the same command again.",
     413: "A file is too large.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from huggingface_hub import HfApi
 
-from .client import patiently
+from .client import once, patiently
 
 
 def add_to_collection(api: HfApi, name: str, repo_id: str, repo_type: str, *, private: bool) -> str:
@@ -30,7 +30,7 @@ def add_to_collection(api: HfApi, name: str, repo_id: str, repo_type: str, *, pr
 
 
 def _slug(api: HfApi, title: str, owner: str, what: str, *, private: bool) -> str:
-    known = patiently(what, lambda: list(api.list_collections(owner=owner)))
+    known = once(what, lambda: list(api.list_collections(owner=owner)))
     for one in known:
         if one.title == title:
             return one.slug

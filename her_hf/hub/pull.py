@@ -14,7 +14,19 @@ from huggingface_hub.hf_api import RepoFile
 from her_hf.durable import digest
 
 from .checks import kind_problem
-from .client import WAITS, HubError, Kind, check_repo_id, explained, is_busy, open_api, patiently, pause, repo_type_of
+from .client import (
+    WAITS,
+    HubError,
+    Kind,
+    check_repo_id,
+    explained,
+    is_busy,
+    once,
+    open_api,
+    patiently,
+    pause,
+    repo_type_of,
+)
 
 _CACHE = ".cache"  # where the Hub's client notes what it has downloaded into a folder
 _SHOWN = 5
@@ -78,7 +90,7 @@ def _list(api: HfApi, repo_id: str, repo_type: str, revision: str | None) -> tup
     what = f"read {repo_id}" + (f" at {revision}" if revision else "")
     try:
         commit = str(patiently(what, api.repo_info, repo_id, repo_type=repo_type, revision=revision).sha)
-        found = patiently(
+        found = once(
             what, lambda: list(api.list_repo_tree(repo_id, recursive=True, revision=commit, repo_type=repo_type))
         )
     except RepositoryNotFoundError as error:
@@ -106,7 +118,7 @@ def _check_room(files: dict[str, int], draft: Path) -> None:
 
 
 def _download(api: HfApi, repo_id: str, repo_type: str, commit: str, draft: Path) -> None:
-    what = f"download {repo_id}"
+    what, left = f"download {repo_id}", f" What has arrived is in {draft}."
     for wait in (*WAITS, None):
         try:
             snapshot_download(
@@ -122,15 +134,15 @@ def _download(api: HfApi, repo_id: str, repo_type: str, commit: str, draft: Path
             return
         except (HfHubHTTPError, httpx2.HTTPError) as error:
             if wait is None or not is_busy(error):
-                raise explained(error, what) from error
+                raise HubError(f"{explained(error, what)}{left}") from error
             pause(error, wait)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise _no_room(draft, "no space is left") from error
-            raise HubError(
-                f"Could not {what}: {' '.join(str(error).split())[:300]}. What has arrived is in {draft}: run the "
-                "same command again."
-            ) from error
+            if isinstance(error.__cause__, (HfHubHTTPError, httpx2.HTTPError)):  # the client says only: not found
+                raise HubError(f"{explained(error.__cause__, what)}{left}") from error
+            said = " ".join(str(error).split())[:300]
+            raise HubError(f"Could not {what}: {said}.{left} Run the same command again.") from error
 
 
 def _no_room(draft: Path, said: str) -> HubError:

@@ -116,7 +116,13 @@ def push(
     if extra := sorted(remote.files.keys() - listing.files.keys() - {".gitattributes"}):
         listing.notes.append(f"files there that this folder does not have, which stay: {_some(extra)}")
     if public and remote.private:
-        patiently(f"make {repo_id} public", api.update_repo_settings, repo_id, private=False, repo_type=repo_type)
+        patiently(
+            f"make {repo_id} public (its files are pushed)",
+            api.update_repo_settings,
+            repo_id,
+            private=False,
+            repo_type=repo_type,
+        )
     elif not public and not remote.private:
         listing.notes.append("the repository is public")
     place = collection and add_to_collection(api, collection, repo_id, repo_type, private=not public)
@@ -162,9 +168,13 @@ def _open_repository(
         )
     except RepositoryNotFoundError as error:
         raise HubError(f"Could not {what}: your token may not write there, or there is no such owner") from error
-    remote = look(api, repo_id, repo_type)
+    try:
+        remote = look(api, repo_id, repo_type)
+    except HubError as error:
+        raise HubError(f"{error} {repo_id} is there, without files.") from error
     if remote is None:
         raise HubError(f"{repo_id} was created, but the Hub does not show it: run the same command again")
+    remote.new = True
     return remote
 
 

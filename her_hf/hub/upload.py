@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from json import JSONDecodeError
 from pathlib import Path
 
 import httpx2
@@ -12,7 +13,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
-from .client import WAITS, HubError, explained, is_busy, patiently, pause
+from .client import WAITS, HubError, explained, is_busy, once, patiently, pause
 from .listing import size_of
 
 COMMIT_FILES = 256
@@ -39,6 +40,7 @@ class Remote:
         commit (`str`): Its newest commit.
         private (`bool`): Whether only its owner sees it.
         files (`dict[str, RepoFile]`): Its files.
+        new (`bool`, *optional*, defaults to `False`): Whether it was made for this push.
     """
 
     repo_id: str
@@ -46,6 +48,7 @@ class Remote:
     commit: str
     private: bool
     files: dict[str, RepoFile] = field(default_factory=dict)
+    new: bool = False
 
     def lacks(self, files: Files) -> dict[str, Path | bytes]:
         """Those of `files` that are not there with the same contents."""
@@ -62,7 +65,7 @@ def look(api: HfApi, repo_id: str, repo_type: str) -> Remote | None:
     try:
         info = patiently(what, api.repo_info, repo_id, repo_type=repo_type)
         commit = str(info.sha)
-        found = patiently(
+        found = once(
             what, lambda: list(api.list_repo_tree(repo_id, recursive=True, revision=commit, repo_type=repo_type))
         )
     except RepositoryNotFoundError:
@@ -93,9 +96,12 @@ def send(api: HfApi, remote: Remote, files: Files, message: str) -> tuple[Remote
     if not missing:
         return remote, []
     batches = list(_batches(missing))
+    done, left = 0, f" {remote.repo_id} is there, without files." if remote.new else ""
     for number, batch in enumerate(batches, start=1):
         part = f"{message} (part {number} of {len(batches)})" if len(batches) > 1 else message
-        remote = _commit(api, remote, batch, part)
+        remote = _commit(api, remote, batch, part, left)
+        done += len(batch)
+        left = f" {done} of {len(missing)} files are there."
     if absent := remote.lacks(missing):
         raise HubError(
             f"{remote.repo_id} does not hold {_some(absent)} after the commit: a .gitignore there may exclude them, "
@@ -104,8 +110,8 @@ def send(api: HfApi, remote: Remote, files: Files, message: str) -> tuple[Remote
     return remote, list(missing)
 
 
-def _commit(api: HfApi, remote: Remote, batch: Files, message: str) -> Remote:
-    """One commit on top of `remote`; returns the repository with it."""
+def _commit(api: HfApi, remote: Remote, batch: Files, message: str, left: str) -> Remote:
+    """One commit on top of `remote`; returns the repository with it. `left` says what is there without it."""
     what = f"commit to {remote.repo_id}"
     for wait in (*WAITS, None):
         try:
@@ -116,9 +122,12 @@ def _commit(api: HfApi, remote: Remote, batch: Files, message: str) -> Remote:
                 repo_type=remote.repo_type,
                 parent_commit=remote.commit,
             )
-            return _look_again(api, remote)
-        except (HfHubHTTPError, httpx2.HTTPError) as error:
-            now = _look_again(api, remote)
+        except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as raised:
+            error = _request_error(raised)
+            if error is None:  # the card is not valid, or a file cannot be read
+                kind = ValueError if isinstance(raised, ValueError) else HubError
+                raise kind(f"Could not {what}: {' '.join(str(raised).split())}{left}") from raised
+            now = _look_again(api, remote, "Whether the commit arrived is not known.")
             if now.commit != remote.commit:
                 if now.lacks(batch):
                     raise HubError(
@@ -126,14 +135,43 @@ def _commit(api: HfApi, remote: Remote, batch: Files, message: str) -> Remote:
                         "again: what has arrived is not sent twice."
                     ) from error
                 return now  # it was applied, only its answer was lost
-            if wait is None or not is_busy(error):
-                raise explained(error, what) from error
+            if wait is None or not is_busy(error) or _was_repeated(error):
+                raise HubError(f"{explained(error, what)}{left}") from error
             pause(error, wait)
+        else:
+            return _look_again(api, remote, "The commit itself is done.")
     raise AssertionError("unreachable")
 
 
-def _look_again(api: HfApi, remote: Remote) -> Remote:
-    found = look(api, remote.repo_id, remote.repo_type)
+def _request_error(raised: Exception) -> HfHubHTTPError | httpx2.HTTPError | None:
+    """The failed request behind an error of `create_commit`; `None` if no request failed.
+
+    The client wraps what failed while a large file was uploaded, and reads the answer about the card as JSON before
+    its status, also where something before the Hub answered in HTML.
+    """
+    if isinstance(raised, (HfHubHTTPError, httpx2.HTTPError)):
+        return raised
+    if isinstance(raised, JSONDecodeError):
+        return httpx2.RemoteProtocolError("the answer about the card is not JSON")
+    cause = raised.__cause__ if isinstance(raised, RuntimeError) else None
+    return cause if isinstance(cause, (HfHubHTTPError, httpx2.HTTPError)) else None
+
+
+def _was_repeated(error: HfHubHTTPError | httpx2.HTTPError) -> bool:
+    """Whether the client repeated the request itself, as it does with all of a push but the commit and the card."""
+    try:
+        address = str(error.response.url if isinstance(error, HfHubHTTPError) else error.request.url)
+    except RuntimeError:  # made here, of the answer about the card
+        return False
+    return "/commit/" not in address and "/validate-yaml" not in address
+
+
+def _look_again(api: HfApi, remote: Remote, known: str) -> Remote:
+    """The repository after an attempt to commit; `known` says what is known of that, if the Hub does not answer."""
+    try:
+        found = look(api, remote.repo_id, remote.repo_type)
+    except HubError as error:
+        raise HubError(f"{error} {known}") from error
     if found is None:
         raise HubError(f"{remote.repo_id} is no longer on the Hub, or your token may no longer see it")
     return found

@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import get_session
 
 from tests.support.hub import (
     READER,
@@ -122,7 +123,7 @@ def test_revisions_ranges_and_what_is_missing(api: HfApi, hub: StandIn, tmp_path
     assert names == ["deep/b"]
     large, deep = api.get_paths_info("me/it", ["model.safetensors", "deep", "never"])
     assert (large.path, large.lfs.size, deep.path) == ("model.safetensors", 10, "deep")
-    part = httpx2.get(f"{hub.url}/me/it/resolve/main/model.safetensors", headers={"Range": "bytes=2-4"})
+    part = get_session().get(f"{hub.url}/me/it/resolve/main/model.safetensors", headers={"Range": "bytes=2-4"})
     assert (part.status_code, part.content, part.headers["Content-Range"]) == (206, b"www", "bytes 2-4/10")
 
 
@@ -197,8 +198,8 @@ def test_slow_and_meanwhile(hub: StandIn, waits: list[float]) -> None:
     hub.store.put("model", "me/it", {"a.txt": b"one"})
     hub.plan.add(wait("head", 0.4), meanwhile("file", lambda: hub.store.put("model", "me/it", {"a.txt": b"two"})))
     with pytest.raises(httpx2.ReadTimeout):
-        httpx2.head(f"{hub.url}/me/it/resolve/main/a.txt", timeout=0.1)
-    assert httpx2.get(f"{hub.url}/me/it/resolve/main/a.txt").content == b"two"
+        get_session().head(f"{hub.url}/me/it/resolve/main/a.txt", timeout=0.1)
+    assert get_session().get(f"{hub.url}/me/it/resolve/main/a.txt").content == b"two"
 
 
 def test_a_bad_commit_is_refused(api: HfApi, hub: StandIn) -> None:
@@ -212,6 +213,6 @@ def test_a_bad_commit_is_refused(api: HfApi, hub: StandIn) -> None:
         b"{": "Invalid NDJSON",
     }
     for body, message in bodies.items():
-        answer: Any = httpx2.post(url, content=body, headers=token)
+        answer: Any = get_session().post(url, content=body, headers=token)
         assert answer.status_code == 400 and message in answer.json()["error"]
     assert issubclass(BadRequestError, HfHubHTTPError) and len(hub.repository("me/it").commits) == 1

@@ -17,6 +17,7 @@ from trl import ModelConfig, get_peft_config
 from her_hf.devices import describe_device
 from her_hf.durable import claim, read_json, write_json
 from her_hf.hub.card_layout import ModelCard, hub_id, write_card
+from her_hf.hub.client import HubError
 from her_hf.hub.push import check_push_beforehand, push
 from her_hf.runs.origin import source_commit
 
@@ -208,17 +209,26 @@ def one_pass_job(
 
 
 def _push(folder: Path, args: TrainingArguments, job: Job, token: str | None) -> None:
-    """Pushes a finished folder, from one process."""
+    """Pushes a finished folder, from one process.
+
+    Raises:
+        [`~her_hf.hub.client.HubError`]: If it could not be pushed.
+    """
     if PartialState().is_main_process:
-        pushed = push(
-            "model",
-            folder,
-            _repository(folder, args),
-            public=args.hub_private_repo is False,
-            token=token,
-            message=job.message,
-            base=hub_id(job.base.name),
-        )
+        try:
+            pushed = push(
+                "model",
+                folder,
+                _repository(folder, args),
+                public=args.hub_private_repo is False,
+                token=token,
+                message=job.message,
+                base=hub_id(job.base.name),
+            )
+        except (OSError, ValueError) as error:
+            raise HubError(
+                f"{error} The run is finished and whole in {folder}; the same command pushes it, and trains nothing."
+            ) from error
         logger.info("; ".join([f"pushed to {pushed.address}", *pushed.notes]))
 
 

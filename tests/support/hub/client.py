@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx2
 import pytest
 
 from tests.support.hub.server import WRITER, StandIn
 
 
 def child_environment(hub: StandIn, home: Path, token: str | None = WRITER, **extra: str) -> dict[str, str]:
-    """The environment of a child process that takes `hub` for the Hub, and `home` for its caches.
+    """The environment of a child process that takes `hub` for the Hub, `home` for its caches, and has no PYTHONPATH.
 
     Args:
         hub ([`StandIn`]): The Hub.
@@ -22,6 +23,7 @@ def child_environment(hub: StandIn, home: Path, token: str | None = WRITER, **ex
     """
     # The tests themselves run offline; so must nothing that reaches a Hub only on this machine.
     hidden = {"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE", "HF_TOKEN"}
+    hidden |= {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
     hidden |= {"HF_HUB_CACHE", "HF_DATASETS_CACHE", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"}
     inherited = {name: text for name, text in os.environ.items() if name not in hidden}
     known = {
@@ -73,5 +75,14 @@ def use(hub: StandIn, home: Path, monkeypatch: pytest.MonkeyPatch, token: str | 
     waits: list[float] = []
     for module in (_http, file_download):
         monkeypatch.setattr(module, "time", SimpleNamespace(sleep=waits.append))
-    _http.close_session()  # a session made before keeps what it read of the environment
+    monkeypatch.setattr(_http, "_GLOBAL_CLIENT_FACTORY", _client)
+    monkeypatch.setattr(_http, "_GLOBAL_CLIENT", None)  # one made before keeps what it read of the environment
     return waits
+
+
+def _client() -> httpx2.Client:
+    """The client of huggingface_hub but for certificates, whose reading takes longer than a whole upload here."""
+    from huggingface_hub.utils._http import hf_request_event_hook
+
+    hooks = {"request": [hf_request_event_hook]}
+    return httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=None, verify=False)

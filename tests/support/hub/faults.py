@@ -25,6 +25,7 @@ class Fault:
         reset (`bool`, *optional*, defaults to `False`): Whether a torn connection is reset instead of closed.
         seconds (`float`, *optional*): How long to wait.
         action (`Callable`, *optional*): What somebody else does meanwhile.
+        path (`str`, *optional*): What the path of a request contains that it meets; any, if not given.
     """
 
     step: str
@@ -37,6 +38,7 @@ class Fault:
     reset: bool = False
     seconds: float = 0.0
     action: Callable[[], object] | None = None
+    path: str = ""
 
     @property
     def name(self) -> str:
@@ -53,8 +55,8 @@ def refuse(
     times: int | None = 1,
     headers: Mapping[str, str] | None = None,
 ) -> Fault:
-    """The Hub answers with an error and does nothing."""
-    return Fault(step, "refuse", after, times, status, message or f"refused with {status}", headers or {})
+    """The Hub answers with an error and does nothing; a 5xx without a message comes from a gateway, in HTML."""
+    return Fault(step, "refuse", after, times, status, message, headers or {})
 
 
 def tear_request(step: str, *, after: int = 0, times: int | None = 1, reset: bool = False) -> Fault:
@@ -62,9 +64,9 @@ def tear_request(step: str, *, after: int = 0, times: int | None = 1, reset: boo
     return Fault(step, "tear request", after, times, reset=reset)
 
 
-def tear_answer(step: str, *, after: int = 0, times: int | None = 1, reset: bool = False) -> Fault:
+def tear_answer(step: str, *, after: int = 0, times: int | None = 1, reset: bool = False, path: str = "") -> Fault:
     """The connection ends in the middle of the answer; what was asked for is done."""
-    return Fault(step, "tear answer", after, times, reset=reset)
+    return Fault(step, "tear answer", after, times, reset=reset, path=path)
 
 
 def lose_answer(step: str, *, after: int = 0, times: int | None = 1, reset: bool = False) -> Fault:
@@ -103,11 +105,11 @@ class Plan:
         with self._lock:
             return [fault for fault in self._faults if fault.times]
 
-    def take(self, step: str) -> Fault | None:
-        """The fault that a request of this step meets: the first planned one; others wait for the next request."""
+    def take(self, step: str, path: str) -> Fault | None:
+        """The fault that a request meets: the first planned one; others wait for the next request."""
         with self._lock:
             for fault in self._faults:
-                if fault.step != step or fault.times == 0:
+                if fault.step != step or fault.path not in path or fault.times == 0:
                     continue
                 if fault.after:
                     fault.after -= 1

@@ -100,10 +100,6 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _Torn(Exception):
-    """The connection ends here."""
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -116,28 +112,26 @@ class _Handler(BaseHTTPRequestHandler):
         hub, address = self.server.hub, urlsplit(self.path)
         found = route(self.command, address.path)
         step = found[0].step if found else "unknown"
-        fault = hub.plan.take(step)
+        fault = hub.plan.take(step, self.path)
         user = hub.store.users.get(self.headers.get("Authorization", "").removeprefix("Bearer "))
-        sent, result = 0, "failed here"
         try:
             body = self._body(half=bool(fault and fault.effect == "tear request"))
-            sent = len(body)
-            if fault and fault.effect == "tear request":
-                raise _Torn
-            answer = self._answer(found, body, user, fault)
-            result = str(answer.status)
-            if fault and fault.effect == "lose answer":
-                result += ", answer lost"
-                raise _Torn
-            if fault and fault.effect == "tear answer":
-                result += ", answer torn"
-            self._write(answer, whole=not (fault and fault.effect == "tear answer"))
-        except _Torn:
-            result = "torn" if fault and fault.effect == "tear request" else result
-            self._hang_up(bool(fault and fault.reset))
-        finally:
-            agent, name = self.headers.get("User-Agent", ""), user.name if user else None
-            hub.journal.append(Request(step, self.command, self.path, name, sent, result, agent))
+        except (ConnectionError, ValueError):  # the client has gone while it sent
+            self.close_connection = True
+            return
+        torn = fault and fault.effect == "tear request"
+        answer = None if torn else self._answer(found, body, user, fault)
+        what = "torn" if answer is None else str(answer.status)
+        cut = {"lose answer": ", answer lost", "tear answer": ", answer torn"}.get(fault.effect, "") if fault else ""
+        agent, name = self.headers.get("User-Agent", ""), user.name if user else None
+        hub.journal.append(Request(step, self.command, self.path, name, len(body), what + cut, agent))
+        if answer is None or (fault and fault.effect == "lose answer"):
+            self._hang_up(reset=bool(fault and fault.reset))
+        elif fault and fault.effect == "tear answer":
+            self._write(answer, part=len(answer.body) // 2)
+            self._hang_up(reset=fault.reset)
+        else:
+            self._write(answer)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
 
@@ -148,7 +142,12 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.effect == "meanwhile" and fault.action:
             fault.action()
         if fault and fault.effect == "refuse":
-            refused = answer_error(HubError(fault.status, fault.message))
+            # Of an https address, the client takes every 401 about a repository for one that does not exist.
+            code = "RepoNotFound" if fault.status == 401 and found and "id" in found[1] else ""
+            refused = answer_error(HubError(fault.status, fault.message or f"refused with {fault.status}", code))
+            if fault.status >= 500 and not fault.message:  # what stands before the Hub answers in HTML
+                page = f"<html><body><h1>{fault.status}</h1></body></html>".encode()
+                refused = Answer(fault.status, page, {"Content-Type": "text/html"})
             return Answer(refused.status, refused.body, {**refused.headers, **fault.headers})
         if found is None:
             return answer_json({"error": "Not found"}, 404)
@@ -177,20 +176,18 @@ class _Handler(BaseHTTPRequestHandler):
         size = int(self.headers.get("Content-Length") or 0)
         return self.rfile.read(size // 2 if half else size)
 
-    def _write(self, answer: Answer, *, whole: bool) -> None:
-        if not whole and (self.command == "HEAD" or not answer.body):
-            raise _Torn  # no body whose half could be sent
+    def _write(self, answer: Answer, *, part: int | None = None) -> None:
+        """Sends an answer; of a torn one its head and a part of its body, or nothing where it has no body."""
+        if part is not None and (self.command == "HEAD" or not answer.body):
+            return
         self.send_response(answer.status)
         for name, text in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
             self.send_header(name, text)
         self.end_headers()
-        if self.command == "HEAD":
-            return
-        self.wfile.write(answer.body if whole else answer.body[: len(answer.body) // 2])
-        if not whole:
-            raise _Torn
+        if self.command != "HEAD":
+            self.wfile.write(answer.body[:part])
 
-    def _hang_up(self, reset: bool) -> None:
+    def _hang_up(self, *, reset: bool) -> None:
         """Ends the connection: closed after what was sent, or reset."""
         self.close_connection = True
         if reset:

@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from her_hf.durable import OtherRunError
+from her_hf.hub.client import HubError
 from her_hf.training.one_pass.layers import LAYERS
 from her_hf.training.sft import run_sft
-from tests.support.hub import WRITER, stand_in, use
+from tests.support.hub import WRITER, refuse, stand_in, use
 from tests.support.paths import ROOT
 from tests.support.training import free_port, losses, parsed, run_to_the_kill, sft_values
 
@@ -139,6 +140,23 @@ def test_a_push_reveals_no_secret(
     assert kept == []
     if lora:
         assert json.loads(there.files["adapter_config.json"])["base_model_name_or_path"] == base.name
+
+
+def test_a_push_that_fails_leaves_a_whole_run(
+    base: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    given = {"push_to_hub": True, "hub_model_id": "me/her", "license": "apache-2.0", "save_strategy": "no"}
+    values = sft_values(base, scenes, out, max_steps=1, **given)
+    with stand_in() as hub:
+        use(hub, tmp_path / "home", monkeypatch)
+        hub.plan.add(refuse("commit", 403, "Ask an owner"))
+        with pytest.raises(HubError, match=r"Ask an owner.*The run is finished and whole in .*run; the same command"):
+            run_sft(*parsed(run_sft, values))
+        stamp = (out / "model.safetensors").stat().st_mtime_ns
+        run_sft(*parsed(run_sft, values))
+        assert (out / "model.safetensors").stat().st_mtime_ns == stamp
+        assert hub.repository("me/her").files["model.safetensors"] == (out / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""Every fault in a pull is overcome or said; the folder is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from her_hf.hub.client import HubError
+from her_hf.hub.pull import pull
+from tests.support.hub import StandIn, tear_answer
+from tests.support.hub.cases import PULLS, Case
+from tests.support.pushed import CARD, weights
+
+FILES = {
+    "README.md": CARD.encode(),
+    "config.json": b"{}",
+    "model.safetensors": weights(50_000),
+    "additional_chat_templates/scene.jinja": "世界".encode(),
+}
+
+
+@pytest.fixture
+def naps(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """All waits of a pull, its own and the client's, which are not waited."""
+    monkeypatch.setattr("her_hf.hub.client.time", SimpleNamespace(sleep=waits.append))
+    return waits
+
+
+@pytest.mark.parametrize("case", PULLS, ids=lambda case: case.name)
+def test_a_fault(hub: StandIn, naps: list[float], tmp_path: Path, case: Case) -> None:
+    hub.store.put("model", "me/it", FILES)
+    wanted = hub.repository("me/it").files
+    out, place = tmp_path / "out" / "pulled", tmp_path / "out"
+    hub.plan.add(*case.faults())
+    if case.error:
+        with pytest.raises(HubError, match=case.error) as raised:
+            pull("model", "me/it", out)
+        said = str(raised.value)
+        assert not out.exists() and len(said) < 900 and "\n" not in said
+        left = list(place.iterdir()) if place.exists() else []
+        assert all(str(folder) in said for folder in left), "what has arrived is not left without a word"
+        hub.plan.clear()
+    pull("model", "me/it", out)
+    assert {file.relative_to(out).as_posix(): file.read_bytes() for file in out.rglob("*") if file.is_file()} == wanted
+    assert os.listdir(place) == ["pulled"]
+
+
+def test_a_torn_file_goes_on_where_it_was(
+    hub: StandIn, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
+    hub.store.put("model", "me/it", {**FILES, "model.safetensors": weights(500_000)})
+    hub.plan.add(tear_answer("file", path="model.safetensors"))
+    out = pull("model", "me/it", tmp_path / "out")
+    assert (out / "model.safetensors").read_bytes() == weights(500_000)
+    assert "file 206" in hub.steps("file")
