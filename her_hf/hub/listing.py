@@ -61,7 +61,8 @@ def list_folder(folder: str | Path) -> Listing:
         folder (`str` or `Path`): The folder.
 
     Raises:
-        `NotADirectoryError`, `FileNotFoundError`: If it is none.
+        `NotADirectoryError`, `FileNotFoundError`: If it is none, or has a link to a file that is not there.
+        `ValueError`: If it has a link to a folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -106,6 +107,8 @@ def _files(folder: Path) -> Iterator[Path]:
             yield entry
         elif entry.is_symlink() and not entry.exists():
             raise FileNotFoundError(f"{entry} is a link to a file that is not there: restore it, or remove the link")
+        elif entry.is_symlink():
+            raise ValueError(f"{entry} is a link to a folder, which is not followed: copy the folder, or remove it")
 
 
 def why_left_out(name: str) -> str | None:

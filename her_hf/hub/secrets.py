@@ -40,7 +40,8 @@ of every Space, tells nothing and is allowed."""
 
 _COMPILED = tuple((kind, hint, re.compile(pattern)) for kind, hint, pattern in _PATTERNS)
 _PREFIX = 4
-_OWN = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HER_HF_API_KEY", "OPENAI_API_KEY")
+_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_KEYS = ("HER_HF_API_KEY", "OPENAI_API_KEY")
 _SNIFFED = 8192
 
 
@@ -89,8 +90,14 @@ def find_secrets(name: str, source: Path | bytes, own: Iterable[str] = ()) -> It
 
 
 def own_secrets(token: str | None) -> list[str]:
-    """The secrets of this session: the token in use, and keys in the environment."""
-    return [word for word in (token, *(os.environ.get(name) for name in _OWN)) if word]
+    """The secrets of this session: the token in use, and keys in the environment.
+
+    A key for a server of one's own is often a word such as `EMPTY` or `not-needed`: short ones, and those without a
+    digit, are none.
+    """
+    tokens = [token, *map(os.environ.get, _TOKENS)]
+    keys = [key for key in map(os.environ.get, _KEYS) if key and len(key) >= 16 and any(map(str.isdigit, key))]
+    return [word for word in (*tokens, *keys) if word]
 
 
 def _lines(source: Path | bytes) -> Iterable[bytes]:

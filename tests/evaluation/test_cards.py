@@ -15,6 +15,8 @@ from her_hf.durable import write_json
 from her_hf.evaluation.cards import write_figures, write_section
 from her_hf.hub.checks import refuse_secrets
 from her_hf.hub.listing import list_folder
+from her_hf.hub.push import push
+from tests.support.hub import stand_in, use
 from tests.support.pushed import model_folder
 from tests.support.results import coser_run, form_run, golden, minimax_run, reward_run
 
@@ -88,6 +90,19 @@ def test_paths_of_this_machine_stay_here_and_need_an_id(folder: Path) -> None:
     assert "scenes.json" in card and "- model: her\n" in card
     refuse_secrets(list_folder(folder), folder, [])
     assert write_figures(folder, results, "me/scenes")[1].is_file()
+
+
+def test_the_hub_takes_a_card_with_figures(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, results in RUNS.items():
+        write_figures(folder, with_data(results, "me/her-mini"))
+        if name != "reward":
+            write_section(folder, results)
+    with stand_in() as hub:
+        use(hub, tmp_path / "home", monkeypatch)
+        push("model", folder, "me/her-small")
+        there = hub.repository("me/her-small").files
+    assert {f".eval_results/{name}.yaml" for name in RUNS} <= there.keys()
+    assert there["README.md"] == (folder / "README.md").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["coser", "minimax", "form"])

@@ -38,6 +38,10 @@ def test_links_are_followed_and_broken_ones_are_said(tmp_path: Path) -> None:
     (tmp_path / "blobs/1").unlink()
     with pytest.raises(FileNotFoundError, match=r"b\.txt is a link to a file that is not there"):
         list_folder(tmp_path / "it")
+    (tmp_path / "it/b.txt").unlink()
+    (tmp_path / "it/more").symlink_to("../blobs")
+    with pytest.raises(ValueError, match="more is a link to a folder"):
+        list_folder(tmp_path / "it")
 
 
 def test_what_is_no_folder(tmp_path: Path) -> None:

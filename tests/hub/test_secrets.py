@@ -58,9 +58,13 @@ def test_what_only_looks_alike(text: str) -> None:
 def test_secrets_of_this_session_are_found_in_any_form(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HER_HF_API_KEY", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HER_HF_API_KEY", "open sesame")
-    assert own_secrets(None) == ["open sesame"] and own_secrets("mine") == ["mine", "open sesame"]
-    (found,) = find_secrets("notes.md", b"say open sesame!", own_secrets("mine"))
+    monkeypatch.setenv("OPENAI_API_KEY", "not-needed-at-all")
+    assert own_secrets(None) == []
+    monkeypatch.setenv("HER_HF_API_KEY", "open sesame for 40 thieves")
+    assert own_secrets(None) == ["open sesame for 40 thieves"]
+    monkeypatch.setenv("HF_TOKEN", "of the environment")
+    assert own_secrets("mine") == ["mine", "of the environment", "open sesame for 40 thieves"]
+    (found,) = find_secrets("notes.md", b"say open sesame for 40 thieves!", own_secrets("mine"))
     assert str(found) == "notes.md, line 1: a secret of this session (ope…)"
 
 
