@@ -10,7 +10,7 @@ import pytest
 
 from her_hf.hub.client import HubError
 from her_hf.hub.pull import pull
-from tests.support.hub import StandIn, tear_answer
+from tests.support.hub import StandIn, refuse, tear_answer
 from tests.support.hub.cases import PULLS, Case
 from tests.support.pushed import CARD, weights
 
@@ -57,3 +57,14 @@ def test_a_torn_file_goes_on_where_it_was(
     out = pull("model", "me/it", tmp_path / "out")
     assert (out / "model.safetensors").read_bytes() == weights(500_000)
     assert "file 206" in hub.steps("file")
+
+
+def test_a_list_in_pages_is_read_to_its_end(
+    hub: StandIn, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.support.hub.endpoints.PAGE", 2)
+    hub.store.put("model", "me/it", FILES)
+    hub.plan.add(refuse("tree", 503, after=1))
+    out = pull("model", "me/it", tmp_path / "out")
+    assert all((out / name).read_bytes() == content for name, content in FILES.items())
+    assert len(hub.steps("tree")) > 3
