@@ -45,6 +45,7 @@ COMMANDS = {
         "Pull a model, dataset, Space or metric from the Hub: the folder is there whole, or not at all.",
     ),
     "eval": ("her_hf.cli.eval_commands:app", "Evaluate models; show a run, compare two."),
+    "leaderboard": ("her_hf.cli.leaderboard:app", "Build the leaderboard's Space, check a submission."),
 }
 
 app = group_of(COMMANDS, "Dual-layer role-play (HER) with Hugging Face tools.", completion=True)
