@@ -136,8 +136,8 @@ def _download(api: HfApi, repo_id: str, repo_type: str, commit: str, draft: Path
             if wait is None or not is_busy(error):
                 raise HubError(f"{explained(error, what)}{left}") from error
             pause(error, wait)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
+        except (OSError, RuntimeError) as error:  # xet raises RuntimeError
+            if getattr(error, "errno", None) == errno.ENOSPC:
                 raise _no_room(draft, "no space is left") from error
             if isinstance(error.__cause__, (HfHubHTTPError, httpx2.HTTPError)):  # the client says only: not found
                 raise HubError(f"{explained(error.__cause__, what)}{left}") from error

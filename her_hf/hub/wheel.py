@@ -22,7 +22,7 @@ import her_hf
 _INSTALL = re.compile(r"PATH_TO_CHECKOUT\[(\w+(?:,\w+)*)\]")
 _REQUIRED = re.compile(r"^her[_-]hf(?:\[([\w,]+)\])?[^\n#]*", re.MULTILINE)
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same code gives the same bytes, so that a push without changes sends nothing
-_NOT_PACKED = (".pyc", ".pyo", ".so")
+_NOT_PACKED = (".pyc", ".tmp", ".log")
 _WHEEL = "Wheel-Version: 1.0\nGenerator: her_hf\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 

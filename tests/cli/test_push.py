@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.hub import StandIn, child_environment, stand_in
+from tests.support.hub import StandIn, child_environment, stand_in, wait
 from tests.support.paths import ROOT
 from tests.support.pushed import model_folder
 
@@ -65,3 +66,23 @@ def test_a_refused_push_exits_1_and_has_sent_nothing(hub: StandIn, tmp_path: Pat
     assert done.returncode == 2 and "'paper'" in done.stderr and "metric" in done.stderr
     done = run(hub, home, "pull", "model", "me/none", "out")
     assert done.returncode == 1 and "There is no model me/none on the Hub" in done.stderr
+
+
+def test_a_push_that_is_killed_goes_on(hub: StandIn, tmp_path: Path) -> None:
+    """Killed while the Hub takes its time with the commit, which it makes nevertheless: the next push adds none."""
+    folder, home = model_folder(tmp_path / "it"), tmp_path / "home"
+    words = ["push", "model", str(folder), "me/her-small"]
+    hub.plan.add(wait("commit", 2.0))
+    command = [sys.executable, "-m", "her_hf.cli.main", *words]
+    environment = child_environment(hub, home, PYTHONPATH=str(ROOT))
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while hub.plan.unmet and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()
+    while not hub.steps("commit") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(hub.repository("me/her-small").commits) == 2
+    done = run(hub, home, *words)
+    assert done.returncode == 0 and "nothing was missing there" in done.stdout
+    assert len(hub.repository("me/her-small").commits) == 2

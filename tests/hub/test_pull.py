@@ -157,6 +157,18 @@ def test_a_full_disk(hub: StandIn, waits: list[float], tmp_path: Path, monkeypat
     assert not (tmp_path / "out").exists()
 
 
+def test_what_xet_raises_is_said(
+    hub: StandIn, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> str:
+        raise RuntimeError("Data processing error: CAS service error")
+
+    hub.store.put("model", "me/it", FILES)
+    monkeypatch.setattr(module, "snapshot_download", broken)
+    with pytest.raises(HubError, match=r"CAS service error.*same command again"):
+        pull("model", "me/it", tmp_path / "out")
+
+
 def roomy(_: Path) -> Any:
     return SimpleNamespace(free=10**12)
 
