@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,5 +22,7 @@ def hub() -> Iterator[StandIn]:
 
 @pytest.fixture
 def waits(hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """This process uses the Hub as its writer; holds the waits between retries, which are not waited."""
-    return use(hub, tmp_path / "home", monkeypatch)
+    """This process uses the Hub as its writer; holds our waits and those of its client, which are not waited."""
+    found = use(hub, tmp_path / "home", monkeypatch)
+    monkeypatch.setattr("her_hf.hub.client.time", SimpleNamespace(sleep=found.append))
+    return found

@@ -29,14 +29,6 @@ FILES = {
 }
 
 
-@pytest.fixture
-def naps(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """This process uses the Hub; the waits between attempts, which are not waited."""
-    found: list[float] = []
-    monkeypatch.setattr("her_hf.hub.client.time", SimpleNamespace(sleep=found.append))
-    return found
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
@@ -46,7 +38,7 @@ def without_attributes(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset", "space"])
-def test_what_was_pushed_comes_back(hub: StandIn, naps: list[float], tmp_path: Path, kind: Kind) -> None:
+def test_what_was_pushed_comes_back(hub: StandIn, waits: list[float], tmp_path: Path, kind: Kind) -> None:
     make = {"model": model_folder, "dataset": dataset_folder, "space": space_folder}[kind]
     pushed = push(kind, make(tmp_path / "it"), "me/her-small")
     out = pull(kind, "me/her-small", tmp_path / "out" / "pulled")
@@ -55,7 +47,7 @@ def test_what_was_pushed_comes_back(hub: StandIn, naps: list[float], tmp_path: P
     assert list((tmp_path / "out").iterdir()) == [out]
 
 
-def test_a_revision(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_a_revision(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     first = hub.store.put("model", "me/it", FILES)
     hub.store.put("model", "me/it", {"config.json": b"[]"})
     assert (pull("model", "me/it", tmp_path / "old", revision=first.sha) / "config.json").read_bytes() == b"{}"
@@ -64,7 +56,7 @@ def test_a_revision(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
         pull("model", "me/it", tmp_path / "none", revision="v9")
 
 
-def test_an_empty_folder_is_filled_and_another_is_not(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_an_empty_folder_is_filled_and_another_is_not(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     hub.store.put("model", "me/it", FILES)
     (tmp_path / "empty").mkdir()
     assert without_attributes(pull("model", "me/it", tmp_path / "empty")) == FILES
@@ -82,7 +74,7 @@ def test_an_empty_folder_is_filled_and_another_is_not(hub: StandIn, naps: list[f
     ],
 )
 def test_another_kind_is_refused(
-    hub: StandIn, naps: list[float], tmp_path: Path, kind: Kind, repo_id: str, message: str
+    hub: StandIn, waits: list[float], tmp_path: Path, kind: Kind, repo_id: str, message: str
 ) -> None:
     hub.store.put("model", "me/rows", {"rows.jsonl": b"{}"})
     hub.store.put("space", "me/page", {"app.py": b""})
@@ -93,7 +85,7 @@ def test_another_kind_is_refused(
 
 
 def test_there_is_none_or_it_is_private(
-    hub: StandIn, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: StandIn, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.store.put("model", "me/it", FILES, private=True)
     with pytest.raises(HubError, match="There is no model me/other"):
@@ -110,7 +102,7 @@ def test_there_is_none_or_it_is_private(
     ids=lambda it: it.step,
 )
 def test_a_fault_is_overcome(
-    hub: StandIn, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
+    hub: StandIn, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
     hub.store.put("model", "me/it", FILES)
@@ -119,7 +111,7 @@ def test_a_fault_is_overcome(
 
 
 def test_a_hub_that_stays_down_leaves_a_draft_that_is_gone_on_with(
-    hub: StandIn, naps: list[float], tmp_path: Path
+    hub: StandIn, waits: list[float], tmp_path: Path
 ) -> None:
     hub.store.put("model", "me/it", FILES)
     hub.plan.add(refuse("file", 403, "Not today", after=3, times=None))
@@ -134,7 +126,7 @@ def test_a_hub_that_stays_down_leaves_a_draft_that_is_gone_on_with(
 
 
 def test_a_hub_that_is_gone_does_not_pass_a_half_draft_for_all(
-    hub: StandIn, naps: list[float], tmp_path: Path
+    hub: StandIn, waits: list[float], tmp_path: Path
 ) -> None:
     hub.store.put("model", "me/it", FILES)
     hub.plan.add(refuse("file", 403, after=3, times=None))
@@ -147,13 +139,13 @@ def test_a_hub_that_is_gone_does_not_pass_a_half_draft_for_all(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_commit_in_between_changes_nothing(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_a_commit_in_between_changes_nothing(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     hub.store.put("model", "me/it", FILES)
     hub.plan.add(meanwhile("head", lambda: hub.store.put("model", "me/it", {"config.json": b"[]", "more": b"1"})))
     assert without_attributes(pull("model", "me/it", tmp_path / "out")) == FILES
 
 
-def test_a_full_disk(hub: StandIn, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(hub: StandIn, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.store.put("model", "me/it", FILES)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
     with pytest.raises(HubError, match=r"full \(0\.00 GB are needed.*same command again"):
@@ -186,7 +178,7 @@ def full(*_: Any, **__: Any) -> str:
 
 
 @pytest.mark.parametrize("name", ["../out.txt", "a/../../b", ".cache/huggingface/x"])
-def test_names_that_lead_elsewhere_are_refused(hub: StandIn, naps: list[float], tmp_path: Path, name: str) -> None:
+def test_names_that_lead_elsewhere_are_refused(hub: StandIn, waits: list[float], tmp_path: Path, name: str) -> None:
     hub.store.put("model", "me/it", {**FILES, name: b"x"})
     with pytest.raises(ValueError, match="not pulled"):
         pull("model", "me/it", tmp_path / "out")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from her_hf.hub.client import HubError
 from her_hf.hub.pull import pull
-from tests.support.hub import StandIn, tear_answer
+from tests.support.hub import StandIn, refuse, tear_answer
 from tests.support.hub.cases import PULLS, Case
 from tests.support.pushed import CARD, weights
 
@@ -22,15 +21,8 @@ FILES = {
 }
 
 
-@pytest.fixture
-def naps(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """All waits of a pull, its own and the client's, which are not waited."""
-    monkeypatch.setattr("her_hf.hub.client.time", SimpleNamespace(sleep=waits.append))
-    return waits
-
-
 @pytest.mark.parametrize("case", PULLS, ids=lambda case: case.name)
-def test_a_fault(hub: StandIn, naps: list[float], tmp_path: Path, case: Case) -> None:
+def test_a_fault(hub: StandIn, waits: list[float], tmp_path: Path, case: Case) -> None:
     hub.store.put("model", "me/it", FILES)
     wanted = hub.repository("me/it").files
     out, place = tmp_path / "out" / "pulled", tmp_path / "out"
@@ -49,7 +41,7 @@ def test_a_fault(hub: StandIn, naps: list[float], tmp_path: Path, case: Case) ->
 
 
 def test_a_torn_file_goes_on_where_it_was(
-    hub: StandIn, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: StandIn, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
     hub.store.put("model", "me/it", {**FILES, "model.safetensors": weights(500_000)})
@@ -57,3 +49,14 @@ def test_a_torn_file_goes_on_where_it_was(
     out = pull("model", "me/it", tmp_path / "out")
     assert (out / "model.safetensors").read_bytes() == weights(500_000)
     assert "file 206" in hub.steps("file")
+
+
+def test_a_list_in_pages_is_read_to_its_end(
+    hub: StandIn, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.support.hub.endpoints.PAGE", 2)
+    hub.store.put("model", "me/it", FILES)
+    hub.plan.add(refuse("tree", 503, after=1))
+    out = pull("model", "me/it", tmp_path / "out")
+    assert all((out / name).read_bytes() == content for name, content in FILES.items())
+    assert len(hub.steps("tree")) > 3

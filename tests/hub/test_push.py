@@ -6,7 +6,6 @@ import json
 import zipfile
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -24,21 +23,13 @@ SENT = {
 }
 
 
-@pytest.fixture
-def naps(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """This process uses the Hub; the waits between attempts, which are not waited."""
-    found: list[float] = []
-    monkeypatch.setattr("her_hf.hub.client.time", SimpleNamespace(sleep=found.append))
-    return found
-
-
 def titles(hub: StandIn, repo_id: str, kind: str = "model") -> list[str]:
     return [commit.title for commit in hub.repository(repo_id, kind).commits]
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset", "space"])
 def test_a_folder_goes_in_one_commit_and_is_private(
-    hub: StandIn, naps: list[float], tmp_path: Path, kind: Kind
+    hub: StandIn, waits: list[float], tmp_path: Path, kind: Kind
 ) -> None:
     make = {"model": model_folder, "dataset": dataset_folder, "space": space_folder}[kind]
     pushed = push(kind, make(tmp_path / "it"), "me/her-small", message="The first")
@@ -52,7 +43,7 @@ def test_a_folder_goes_in_one_commit_and_is_private(
     assert pushed.address == f"{hub.url}/{place}me/her-small"
 
 
-def test_results_go_along_and_the_run_stays(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_results_go_along_and_the_run_stays(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "it")
     write_files(folder, {"eval/run.json": "{}", "eval/dialogues.jsonl": "{}\n", "ledger.sqlite": b"\0", ".env": "A=1"})
     write_files(folder, {"model.safetensors.123.tmp": b"half", "training_args.bin": b"\x80", "train.log": "said"})
@@ -70,7 +61,7 @@ def test_results_go_along_and_the_run_stays(hub: StandIn, naps: list[float], tmp
     }
 
 
-def test_again_sends_only_what_is_missing(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_again_sends_only_what_is_missing(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "it")
     first = push("model", folder, "me/her-small")
     again = push("model", folder, "me/her-small")
@@ -92,7 +83,7 @@ def test_again_sends_only_what_is_missing(hub: StandIn, naps: list[float], tmp_p
     ],
 )
 def test_an_adapter_names_its_base_in_the_same_commit(
-    hub: StandIn, naps: list[float], tmp_path: Path, path: str, base: str | None, named: str
+    hub: StandIn, waits: list[float], tmp_path: Path, path: str, base: str | None, named: str
 ) -> None:
     config = json.dumps({"base_model_name_or_path": path, "r": 4})
     folder = model_folder(tmp_path / "it", **{"adapter_config.json": config})
@@ -104,7 +95,7 @@ def test_an_adapter_names_its_base_in_the_same_commit(
     assert len(titles(hub, "me/her-small")) == 2 and (folder / "adapter_config.json").read_text() == config
 
 
-def test_a_metric_carries_the_wheel_and_says_where_it_is(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_a_metric_carries_the_wheel_and_says_where_it_is(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     pushed = push("metric", ROOT / "spaces" / "coser_gca", "me/coser_gca", public=True)
     files = hub.repository("me/coser_gca", "space").files
     (wheel,) = [name for name in files if name.endswith(".whl")]
@@ -119,7 +110,7 @@ def test_a_metric_carries_the_wheel_and_says_where_it_is(hub: StandIn, naps: lis
 
 
 @pytest.mark.parametrize("title", ["HER models", "me/her-models-1"])
-def test_a_collection(hub: StandIn, naps: list[float], tmp_path: Path, title: str) -> None:
+def test_a_collection(hub: StandIn, waits: list[float], tmp_path: Path, title: str) -> None:
     if "/" in title:
         user = hub.store.users["hf_writer"]
         title = hub.store.new_collection("Mine", "me", user, private=True, description=None).slug
@@ -131,11 +122,11 @@ def test_a_collection(hub: StandIn, naps: list[float], tmp_path: Path, title: st
     assert pushed.collection == f"{hub.url}/collections/{found.slug}"
 
 
-def test_a_name_without_owner_is_your_own(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_a_name_without_owner_is_your_own(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     assert push("model", model_folder(tmp_path / "it"), "her-small").address == f"{hub.url}/me/her-small"
 
 
-def test_public_is_asked_for(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_public_is_asked_for(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "it")
     push("model", folder, "me/her-small")
     assert hub.repository("me/her-small").private
@@ -147,7 +138,7 @@ def test_public_is_asked_for(hub: StandIn, naps: list[float], tmp_path: Path) ->
 # -- what is refused
 
 
-def test_a_secret_is_refused_and_not_shown(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_a_secret_is_refused_and_not_shown(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     secret = "hf_" + "aB3" * 11
     folder = model_folder(tmp_path / "it", **{"notes/log.md": f"one\ntwo {secret}\nsee /home/ann/x/y\n"})
     with pytest.raises(ValueError) as raised:
@@ -157,13 +148,13 @@ def test_a_secret_is_refused_and_not_shown(hub: StandIn, naps: list[float], tmp_
     assert secret not in str(raised.value) and not hub.journal
 
 
-def test_the_token_in_use_is_a_secret_of_any_form(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_the_token_in_use_is_a_secret_of_any_form(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "it", **{"notes.md": "with hf_writer it worked\n"})
     with pytest.raises(ValueError, match=r"notes\.md, line 1: a secret of this session"):
         push("model", folder, "me/her-small")
 
 
-def test_another_s_repository_is_not_overwritten(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_another_s_repository_is_not_overwritten(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "it")
     hub.store.put("model", "me/other", {"README.md": b"# Another\n", "config.json": b"{}"})
     with pytest.raises(FileExistsError, match=r"'Another', not 'her-small'.*README\.md, config\.json.*--force"):
@@ -186,7 +177,7 @@ def test_another_s_repository_is_not_overwritten(hub: StandIn, naps: list[float]
     ],
 )
 def test_who_may_not_write(
-    hub: StandIn, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str | None, message: str
+    hub: StandIn, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str | None, message: str
 ) -> None:
     use(hub, tmp_path / "home", monkeypatch, token)
     with pytest.raises(HubError, match=message):
@@ -194,13 +185,13 @@ def test_who_may_not_write(
     assert not hub.store.repositories
 
 
-def test_a_paid_space(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_a_paid_space(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     hub.plan.add(refuse("create", 402, "Payment required"))
     with pytest.raises(HubError, match=r"402.*static Spaces are free"):
         push("space", space_folder(tmp_path / "it"), "me/a-page")
 
 
-def test_a_card_that_the_hub_refuses_stops_the_push(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_a_card_that_the_hub_refuses_stops_the_push(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     card = CARD.replace("license:", "base_model: base\nlicense:")
     with pytest.raises(ValueError, match="base_model"):
         push("model", model_folder(tmp_path / "it", **{"README.md": card}), "me/her-small")
@@ -227,28 +218,28 @@ def test_a_card_that_the_hub_refuses_stops_the_push(hub: StandIn, naps: list[flo
     ids=lambda fault: f"{fault.step} {fault.name}",
 )
 def test_a_fault_is_overcome_without_a_second_commit(
-    hub: StandIn, naps: list[float], tmp_path: Path, fault: Fault
+    hub: StandIn, waits: list[float], tmp_path: Path, fault: Fault
 ) -> None:
     hub.plan.add(fault)
     pushed = push("model", model_folder(tmp_path / "it"), "me/her-small")
     assert hub.repository("me/her-small").files.keys() == {*SENT, ".gitattributes"}
     assert len(titles(hub, "me/her-small")) == 2 and pushed.commit == hub.repository("me/her-small").head.sha
     if fault.headers:
-        assert naps == [7.0]
+        assert waits == [7.0]
 
 
-def test_a_hub_that_stays_down_is_an_error_and_again_goes_on(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_a_hub_that_stays_down_is_an_error_and_again_goes_on(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "it")
     hub.plan.add(refuse("commit", 503, "Down for the night", times=None))
     with pytest.raises(HubError, match=r"503.*Down for the night.*same command again"):
         push("model", folder, "me/her-small")
-    assert naps == [1.0, 2.0, 4.0, 8.0, 16.0] and titles(hub, "me/her-small") == ["initial commit"]
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0] and titles(hub, "me/her-small") == ["initial commit"]
     hub.plan.clear()
     push("model", folder, "me/her-small")
     assert len(titles(hub, "me/her-small")) == 2 and hub.steps("upload") == ["upload 200"]
 
 
-def test_somebody_else_s_commit_in_between_is_said(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_somebody_else_s_commit_in_between_is_said(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "it")
     hub.plan.add(meanwhile("commit", lambda: hub.store.put("model", "me/her-small", {"note.txt": b"mine"})))
     with pytest.raises(HubError, match="somebody else changed it"):
@@ -259,7 +250,7 @@ def test_somebody_else_s_commit_in_between_is_said(hub: StandIn, naps: list[floa
 
 
 def test_many_files_go_in_several_commits_and_go_on(
-    hub: StandIn, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: StandIn, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upload, "COMMIT_FILES", 3)
     folder = dataset_folder(tmp_path / "it")
@@ -274,14 +265,14 @@ def test_many_files_go_in_several_commits_and_go_on(
     assert len(hub.repository("me/scenes", "dataset").files) == 9
 
 
-def test_what_a_gitignore_there_excludes_is_said(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_what_a_gitignore_there_excludes_is_said(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     hub.store.put("model", "me/her-small", {"README.md": CARD.encode(), ".gitignore": b"*.safetensors\n"})
     with pytest.raises(HubError, match=r"does not hold model\.safetensors.*\.gitignore"):
         push("model", model_folder(tmp_path / "it"), "me/her-small")
 
 
 def test_a_dry_run_asks_nobody(
-    hub: StandIn, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: StandIn, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(hub, tmp_path / "home", monkeypatch, None)
     found = push("model", model_folder(tmp_path / "it"), "me/her-small", dry_run=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -16,15 +15,8 @@ from tests.support.hub.cases import PUSHES, Case
 from tests.support.pushed import dataset_folder, model_folder, space_folder, write_files
 
 
-@pytest.fixture
-def naps(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """All waits of a push, its own and the client's, which are not waited."""
-    monkeypatch.setattr("her_hf.hub.client.time", SimpleNamespace(sleep=waits.append))
-    return waits
-
-
 @pytest.mark.parametrize("case", PUSHES, ids=lambda case: case.name)
-def test_a_fault(hub: StandIn, naps: list[float], tmp_path: Path, case: Case) -> None:
+def test_a_fault(hub: StandIn, waits: list[float], tmp_path: Path, case: Case) -> None:
     kind = "space" if case.space else "model"
     folder = (space_folder if case.space else model_folder)(tmp_path / "it")
     hub.plan.add(*case.faults())
@@ -35,7 +27,7 @@ def test_a_fault(hub: StandIn, naps: list[float], tmp_path: Path, case: Case) ->
         assert ("me/her-small is there, without files" in str(raised.value)) == is_empty(hub, kind)
     else:
         push(kind, folder, "me/her-small")
-    assert sum(naps) < 60, "a push that waits longer looks dead"
+    assert sum(waits) < 60, "a push that waits longer looks dead"
     assert len(hub.journal) < 60, "a Hub that is down is not hammered"
     hub.plan.clear()
     again = push(kind, folder, "me/her-small")
@@ -53,7 +45,7 @@ def is_empty(hub: StandIn, kind: str) -> bool:
 
 
 def test_what_a_push_in_parts_left_is_said(
-    hub: StandIn, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: StandIn, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upload, "COMMIT_FILES", 3)
     folder = dataset_folder(tmp_path / "it")
@@ -71,7 +63,7 @@ def test_what_a_push_in_parts_left_is_said(
     assert len(hub.repository("me/scenes", "dataset").files) == 9
 
 
-def test_what_fails_after_the_files_says_that_they_are_there(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_what_fails_after_the_files_says_that_they_are_there(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "it")
     push("model", folder, "me/her-small")
     hub.plan.add(refuse("settings", 403, "Ask an owner"))
@@ -82,13 +74,13 @@ def test_what_fails_after_the_files_says_that_they_are_there(hub: StandIn, naps:
         push("model", folder, "me/her-small", collection="Mine")
 
 
-def test_a_busy_hub_is_asked_as_late_as_it_says(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_a_busy_hub_is_asked_as_late_as_it_says(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     hub.plan.add(refuse("commit", 429, "Slow down", headers={"Retry-After": "7"}))
     push("model", model_folder(tmp_path / "it"), "me/her-small")
-    assert naps == [7.0]
+    assert waits == [7.0]
 
 
-def test_the_token_is_sent_to_the_hub_alone(hub: StandIn, naps: list[float], tmp_path: Path) -> None:
+def test_the_token_is_sent_to_the_hub_alone(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     """The address that a large file is put to is signed; on the Hub it is another host."""
     push("model", model_folder(tmp_path / "it"), "me/her-small")
     assert {request.user for request in hub.journal if request.step == "upload"} == {None}

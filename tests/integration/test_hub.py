@@ -187,7 +187,8 @@ def test_rows_stay_the_same(place: Place) -> None:
 
 
 _METRIC = """
-import evaluate, json
+import evaluate, her_hf, json
+print(her_hf.__file__)
 reply = "<system_thinking>She stalls.</system_thinking>\\nMara: <role_thinking>Not now.</role_thinking> It is lit."
 metric = evaluate.load(SOURCE)
 print(json.dumps(metric.compute(predictions=[reply], references=[{"speaker": "Mara", "names": ["Mara", "Tam"]}])))
@@ -195,9 +196,15 @@ print(json.dumps(metric.compute(predictions=[reply], references=[{"speaker": "Ma
 
 
 def test_a_metric_computes_the_same(place: Place) -> None:
+    """From the Hub, it computes with the wheel that its Space names, without a checkout of ours."""
     place.her_hf("push", "metric", "spaces/dual_layer", METRIC, "--public")
+    lines = place.hub.repository(METRIC, "space").files["requirements.txt"].decode().splitlines()
+    (wheel,) = (line.replace("[eval]", "") for line in lines if line.startswith("her_hf"))
+    install = ("-m", "pip", "install", "--quiet", "--no-deps", "--target", place.folder / "wheel", wheel)
+    place.run(sys.executable, *install, who="pip", token=None, ours=False)
+    where = {METRIC: place.folder / "wheel", str(ROOT / "spaces" / "dual_layer"): ROOT}
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda source: computed(place, source), (METRIC, str(ROOT / "spaces" / "dual_layer"))))
+        found = list(pool.map(lambda source: computed(place, source, where[source]), where))
     assert found[0] == found[1] and found[0]["well_formed"] == 1
 
 
@@ -228,11 +235,14 @@ def keep(name: str, text: str) -> None:
     (OUT / name).write_text(text, encoding="utf-8")
 
 
-def computed(place: Place, source: str) -> dict[str, Any]:
-    """What a metric computes, loaded from the Hub or from a folder."""
+def computed(place: Place, source: str, code: Path) -> dict[str, Any]:
+    """What a metric computes, loaded from the Hub or from a folder, with the her_hf that lies in `code`."""
+    program = f"import sys; sys.path.insert(0, {str(code)!r})\n{_METRIC.replace('SOURCE', repr(source))}"
     who = f"metric-{source.replace('/', '-')}"
-    printed = place.run(sys.executable, "-c", _METRIC.replace("SOURCE", repr(source)), who=who, token=None)
-    return dict(json.loads(printed.splitlines()[-1]))
+    printed = place.run(sys.executable, "-c", program, who=who, token=None, ours=False)
+    *_, where, result = printed.splitlines()
+    assert Path(where).is_relative_to(code)
+    return dict(json.loads(result))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
