@@ -158,7 +158,7 @@ def test_a_full_disk(hub: StandIn, waits: list[float], tmp_path: Path, monkeypat
 
 
 def test_what_xet_raises_is_said(
-    hub: StandIn, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: StandIn, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> str:
         raise RuntimeError("Data processing error: CAS service error")

@@ -279,17 +279,17 @@ def test_a_dry_run_asks_nobody(
     assert found.files.keys() == SENT and found.sent == [] and found.commit is None and not hub.journal
 
 
-def test_offline_is_said(hub: StandIn, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_is_said(hub: StandIn, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(HubError, match="HF_HUB_OFFLINE is set"):
         push("model", model_folder(tmp_path / "it"), "me/her-small")
-    assert naps == [] and not hub.journal
+    assert waits == [] and not hub.journal
 
 
 def test_a_hub_that_cannot_be_reached_is_said(
-    hub: StandIn, naps: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: StandIn, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(HubError, match=r"could not be reached \(ConnectError.*same command again"):
         push("model", model_folder(tmp_path / "it"), "me/her-small")
-    assert naps == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0]
