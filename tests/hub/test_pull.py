@@ -190,3 +190,22 @@ def test_a_bad_name(tmp_path: Path) -> None:
         pull("model", "a/b/c", tmp_path / "out")
     with pytest.raises(ValueError, match="kind must be one of"):
         pull("paper", "a/b", tmp_path / "out")  # type: ignore[arg-type]
+
+
+def test_what_did_not_arrive_whole_is_not_passed_for_whole(
+    hub: StandIn, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = module.snapshot_download
+
+    def cut(*given: Any, local_dir: Path, **named: Any) -> str:
+        found = real(*given, local_dir=local_dir, **named)
+        (local_dir / "model.safetensors").write_bytes(b"half")
+        return found
+
+    hub.store.put("model", "me/it", FILES)
+    monkeypatch.setattr(module, "snapshot_download", cut)
+    with pytest.raises(HubError, match=r"did not arrive whole: model\.safetensors.*same command again"):
+        pull("model", "me/it", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(module, "snapshot_download", real)
+    assert without_attributes(pull("model", "me/it", tmp_path / "out")) == FILES
