@@ -73,11 +73,7 @@ def pull(kind: Kind, repo_id: str, out: str | Path, *, revision: str | None = No
     draft.mkdir(parents=True, exist_ok=True)
     _check_room(files, draft)
     _download(api, repo_id, repo_type, commit, draft)
-    if missing := [name for name, size in files.items() if _size(draft / name) != size]:
-        raise HubError(
-            f"{repo_id} did not arrive whole: {', '.join(missing[:_SHOWN])} of {len(missing)} files are missing or "
-            f"cut short in {draft}. Run the same command again."
-        )
+    _check_whole(repo_id, files, draft)
     shutil.rmtree(draft / _CACHE, ignore_errors=True)
     if out.exists():
         out.rmdir()
@@ -143,6 +139,18 @@ def _download(api: HfApi, repo_id: str, repo_type: str, commit: str, draft: Path
                 raise HubError(f"{explained(error.__cause__, what)}{left}") from error
             said = " ".join(str(error).split())[:300]
             raise HubError(f"Could not {what}: {said}.{left} Run the same command again.") from error
+
+
+def _check_whole(repo_id: str, files: dict[str, int], draft: Path) -> None:
+    """Raises an error if a file is missing or has another size; it is removed, so that it is downloaded again."""
+    wrong = [name for name, size in files.items() if _size(draft / name) != size]
+    for name in wrong:
+        (draft / name).unlink(missing_ok=True)
+    if wrong:
+        raise HubError(
+            f"{len(wrong)} of {len(files)} files of {repo_id} did not arrive whole ({', '.join(wrong[:_SHOWN])}). Run "
+            f"the same command again; the others are in {draft}."
+        )
 
 
 def _no_room(draft: Path, said: str) -> HubError:
