@@ -28,7 +28,7 @@ COMMANDS = {
     ),
     "compare": (
         "her_hf.cli.eval_compare:compare",
-        "Test whether two runs (eval coser, minimax or form) differ on the scenes or seeds that they share.",
+        "Test whether two runs differ on the scenes, seeds or pairs that they share.",
     ),
 }
 
