@@ -59,7 +59,8 @@ def reward(
     her-hf eval reward --model outputs/smollm2-135m-her-rm-sft --pairs dataset_cards/her-mini-preferences \\
         --out outputs/reward
     """
-    from her_hf.evaluation.reward.report import card_of, write_comparison, write_into_card, write_reward_report
+    from her_hf.evaluation.cards import card_of, write_figures
+    from her_hf.evaluation.reward.report import write_comparison, write_into_card, write_reward_report
     from her_hf.evaluation.reward.run import RewardRun, run_reward_now
     from her_hf.inference import Ledger
     from her_hf.runs.report.terminal import print_results
@@ -87,6 +88,7 @@ def reward(
         if others:
             typer.echo(f"Comparison: {write_comparison(models, output.out)}")
         if comparison.write_card:
+            write_figures(folder, results)
             typer.echo(f"Card: {write_into_card(folder, models)}")
     output.exit_if_missing(results)
 

@@ -192,6 +192,10 @@ REWARD_USE = """## Use
 It uses the chat template of its base; `reward_model.json` says which form of prompt and answer it was
 trained on.
 
+her_hf is on no package index yet: install it from a checkout of the project (`pip install '.[train]'`), or from the
+wheel that each Space made by `her-hf push metric` carries
+(`pip install 'her_hf[train] @ https://huggingface.co/spaces/OWNER/NAME/resolve/main/WHEEL'`).
+
 ```python
 from her_hf.judging import HERRewardModel
 

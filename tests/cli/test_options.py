@@ -226,7 +226,7 @@ def test_a_mistyped_command_gets_the_nearest_one(words: list[str], nearest: str)
 @pytest.mark.parametrize("name", ["concurrency", "timeout", "retries", "max-missing", "resume", "seed"])
 def test_whatever_calls_models_in_a_run_has_the_shared_options(name: str) -> None:
     runs = [words for words in ALL if words.split()[1] in ("judge", "pairs") or "eval" in words]
-    runs = [words for words in runs if words.split()[-1] not in ("compare", "show")]
+    runs = [words for words in runs if words.split()[-1] not in ("compare", "show", "card")]
     assert len(runs) == 7
     without = [words for words in runs if option(ALL[words], name) is None]
     assert not without

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from her_hf.cli.main import app
@@ -295,7 +296,14 @@ def test_models_side_by_side_and_on_the_card(tmp_path: Path, backend: Judge) -> 
     assert "| base | generated answer, with reasoning | 75.0%" in (tmp_path / "rm" / "models.md").read_text()
     assert CliRunner().invoke(app, [*given, "--compare-with", f"base={tmp_path / 'base'}"]).exit_code == 0
     card = (checkpoint / "README.md").read_text()
-    assert card.startswith("# card\n") and card.count("Measured on labelled pairs") == 1
+    assert "\n# card\n" in card and card.count("Measured on labelled pairs") == 1
+    (found,) = yaml.safe_load(card.split("---")[1])["model-index"][0]["results"]
+    assert found["metrics"][0] | {"args": None} == {
+        "type": "accuracy",
+        "name": "accuracy",
+        "value": 0.75,
+        "args": None,
+    }
     assert "| RM-SFT | generated answer, with reasoning | 75.0%" in card and (checkpoint / "models.png").exists()
     wrong = CliRunner().invoke(app, [*given, "--compare-with", str(tmp_path / "base")])
     assert isinstance(wrong.exception, ValueError) and "NAME=DIR" in str(wrong.exception)
