@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from her_hf.settings import CONCURRENCY, MAX_RETRIES
 
-from .interface import AccessRefused, ChatModel, Likely, Message, Messages, ModelError, Reply, Sampling, Schema
+from .interface import AccessRefused, ChatModel, Likely, Messages, ModelError, Reply, Sampling, Schema
 from .ledger import Ledger, call_key
-from .window import fit
+from .window import Room, make_room
 from .wire import estimate_tokens
 
 T = TypeVar("T")
@@ -240,8 +240,11 @@ class Caller:
 
     async def fit(
         self, messages: Messages, *, max_tokens: int, thinking: bool = True, names: Sequence[str] = ()
-    ) -> tuple[list[Message], int]:
+    ) -> Room:
         """Drops as few of the oldest turns as necessary to leave room for a reply of `max_tokens` in the window.
+
+        Where not even the newest exchange leaves that room, the reply gets what is left, if that is at least a quarter
+        of the window; this is logged once.
 
         Args:
             messages (`Messages`): The conversation.
@@ -251,21 +254,28 @@ class Caller:
                 individually.
 
         Returns:
-            `tuple[list[dict], int]`: The messages, and how many of the oldest turns were dropped.
+            [`~her_hf.inference.window.Room`]: The messages, how many of the oldest turns were dropped, and the maximum
+                length of the reply.
 
         Raises:
-            `WindowFull`: If not even the newest exchange fits.
+            `WindowFull`: If the newest exchange leaves less than `max_tokens` and less than a quarter of the window.
             `ModelError`: If the length of the prompt cannot be requested.
         """
         model = self._places[0].model
         window = await self._window()
-        limit = None if window is None else window - max_tokens
-        if limit is None or estimate_tokens(messages) <= limit:  # the estimate errs on the high side
-            return [dict(message) for message in messages], 0
-        fitted = await self._patiently(
-            lambda: fit(messages, model, limit, thinking=thinking, names=names), self._retries.max_retries
+        # The estimate errs on the high side.
+        if window is None or estimate_tokens(messages) <= window - max_tokens:
+            return Room([dict(message) for message in messages], 0, max_tokens)
+        room = await self._patiently(
+            lambda: make_room(messages, model, window, max_tokens, thinking=thinking, names=names),
+            self._retries.max_retries,
         )
-        return fitted.messages, fitted.dropped
+        if room.max_tokens < max_tokens:
+            self._tell_once(
+                f"{self.name} has a window of {window} tokens: where a prompt leaves less than the {max_tokens} of "
+                "max_tokens, the reply gets what is left"
+            )
+        return room
 
     async def _window(self) -> int | None:
         """The model's window; requested once, even by concurrent tasks."""
@@ -307,9 +317,12 @@ class Caller:
     def _tell(self) -> None:
         """Logs the models' notes, each once, such as a field that is no longer sent."""
         for note in self.notes:
-            if note not in self._told:
-                self._told.add(note)
-                _log.warning("%s", note)
+            self._tell_once(note)
+
+    def _tell_once(self, note: str) -> None:
+        if note not in self._told:
+            self._told.add(note)
+            _log.warning("%s", note)
 
     async def _once(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
         """The reply to a call, from the ledger if possible, else from one call within the limit."""

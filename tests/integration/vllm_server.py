@@ -22,16 +22,23 @@ READY_SECONDS = 300
 
 @contextmanager
 def vllm_server(
-    python: Path, model: Path, log: Path, *, adapters: Mapping[str, Path], max_model_len: int = 4096
+    python: Path,
+    model: Path | str,
+    log: Path,
+    *,
+    adapters: Mapping[str, Path] | None = None,
+    max_model_len: int = 4096,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Serves a checkpoint on a free port of 127.0.0.1.
 
     Args:
         python (`Path`): The Python that has vLLM.
-        model (`Path`): The checkpoint; the server calls it by its folder's name.
+        model (`Path` or `str`): The checkpoint's folder or its Hub id; the server calls it by the last part of that.
         log (`Path`): File for what the server writes.
-        adapters (`Mapping[str, Path]`): LoRA adapters by the model name they are served under.
+        adapters (`Mapping[str, Path]`, *optional*): LoRA adapters by the model name they are served under.
         max_model_len (`int`, *optional*, defaults to 4096): Most tokens of prompt and reply together.
+        environment (`Mapping[str, str]`, *optional*): Its environment; one without the Hub if not given.
 
     Yields:
         `str`: The server's root URL.
@@ -42,20 +49,22 @@ def vllm_server(
     port = _free_port()
     command = [
         *(str(python), "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--model", str(model), "--served-model-name", model.name, "--dtype", "float32", "--enforce-eager"),
+        *("--model", str(model), "--served-model-name", Path(model).name, "--dtype", "float32", "--enforce-eager"),
         *("--max-model-len", str(max_model_len), "--max-num-seqs", "8", "--reasoning-parser", "hf"),
         # On the CPU, vLLM 0.32 dies of a seeded request whose prompt it reads in several steps.
         *("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(4 * max_model_len)),
         # A grammar that allows white space between JSON tokens lets a small model write nothing else to the very end.
         *("--structured-outputs-config", json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})),
-        *("--enable-lora", "--max-lora-rank", "8", "--lora-modules"),
-        *(f"{name}={path}" for name, path in adapters.items()),
     ]
-    environment = clean_environment(VLLM_CPU_KVCACHE_SPACE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1")
+    if adapters:
+        command += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules"]
+        command += [f"{name}={path}" for name, path in adapters.items()]
+    given = dict(environment or clean_environment())
+    given |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         log.open("wb") as out,
-        child_process(command, output=out, environment=environment, cwd=log.parent) as process,
+        child_process(command, output=out, environment=given, cwd=log.parent) as process,
     ):
         root = f"http://127.0.0.1:{port}"
         _wait_until_ready(process, root, log)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
+from her_hf.concurrency import gathered
 from her_hf.durable import digest
 from her_hf.inference import Caller, Message, ModelError, Schema
 from her_hf.scoring.missing import Missing
@@ -53,20 +54,27 @@ class PairJudging(AskSettings):
         `ValueError`: If a value is unknown, or settings exclude each other.
     """
 
-    form: str = setting("published", choices=("published", "compact"), help="Form of prompt and answer.")
+    form: str = setting(
+        "published",
+        choices=("published", "compact"),
+        help="Form of prompt and answer: published or compact.",
+        metavar="FORM",
+    )
     principles: str = setting(
         "by_case", choices=("by_case", "fixed"), help="by_case: the judge finds its own; fixed: the library is given."
     )
     comparison: str = setting(
         "pairwise", choices=("pairwise", "pointwise"), help="Both replies together, or each rated by itself."
     )
-    reasoning: bool = setting(True, help="Reason before the verdict.")
+    reasoning: bool = setting(True, help="Reason before the verdict.", off="answer immediately")
     read: str = setting(
         "text",
         choices=("text", "probability"),
         help="The verdict in the answer it writes, or the likeliest one without reasoning (a model in this process).",
     )
-    both_orders: bool = setting(True, help="Judge each pair twice, with the sides exchanged.")
+    both_orders: bool = setting(
+        True, help="Judge each pair twice, the second time with the sides exchanged.", off="once"
+    )
     max_tokens: int | None = setting(
         None, help="Maximum tokens of an answer; else 4096, for the compact form 192.", min=1
     )
@@ -203,8 +211,8 @@ class PairwiseJudge:
         return combine(await asyncio.gather(*orders))
 
     async def judge_all(self, pairs: Sequence[Pair | BadPair]) -> list[PairVerdict]:
-        """Judges many pairs concurrently, within the caller's limit."""
-        return list(await asyncio.gather(*(self.judge(pair) for pair in pairs)))
+        """Judges many pairs concurrently, within the caller's limit; at most a window of them is in progress."""
+        return await gathered(pairs, self.judge)
 
     # -- pairwise
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from her_hf.durable import digest, read_json, write_json
 from her_hf.inference import Caller, Ledger, is_url, open_model
+from her_hf.references import is_hub_id
 from her_hf.settings import CONCURRENCY
 
 from .circumstances import Circumstances
@@ -146,7 +147,7 @@ def trained_settings(source: str | Path, **given: Any) -> PairJudging:
 def _settings_file(source: str) -> Path | None:
     """The record in a folder or in a repository on the Hub, if it has one."""
     folder = Path(source)
-    if is_url(source) or folder.exists() or source.count("/") != 1 or source.startswith((".", "/", "~")):
+    if is_url(source) or not is_hub_id(source):
         file = folder / SETTINGS_FILE
         return file if file.is_file() else None
     from huggingface_hub import hf_hub_download

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from her_hf.cli.main import app
@@ -28,7 +29,7 @@ COMPACT = PairJudging(form="compact", attempts=2)
 
 
 def pairs() -> list[Pair | BadPair]:
-    """Twelve good pairs of two kinds, the better side at either place, and a row that is none."""
+    """Twelve good pairs of two kinds, the better side at either place, and a row that is not a pair."""
     found: list[Pair | BadPair] = []
     for number in range(12):
         pair = a_pair(number, kind="lecture" if number % 3 == 0 else "anachronism", source="written")
@@ -120,7 +121,7 @@ def test_a_refused_key_ends_the_run(tmp_path: Path) -> None:
     refused = ModelError("The key was refused (401).", kind="status", status=401)
     with pytest.raises(AccessRefused, match="refused"):
         run(tmp_path / "out", Judge(lambda *_: refused))
-    assert '"request"' not in (tmp_path / "out" / "judged.jsonl").read_text()  # a pair that is none needs no judge
+    assert '"request"' not in (tmp_path / "out" / "judged.jsonl").read_text()  # what is not a pair needs no judge
     assert not (tmp_path / "out" / "results.json").exists()
     run(tmp_path / "out", Judge(rule))
     run(tmp_path / "whole", Judge(rule))
@@ -295,7 +296,14 @@ def test_models_side_by_side_and_on_the_card(tmp_path: Path, backend: Judge) -> 
     assert "| base | generated answer, with reasoning | 75.0%" in (tmp_path / "rm" / "models.md").read_text()
     assert CliRunner().invoke(app, [*given, "--compare-with", f"base={tmp_path / 'base'}"]).exit_code == 0
     card = (checkpoint / "README.md").read_text()
-    assert card.startswith("# card\n") and card.count("Measured on labelled pairs") == 1
+    assert "\n# card\n" in card and card.count("Measured on labelled pairs") == 1
+    (found,) = yaml.safe_load(card.split("---")[1])["model-index"][0]["results"]
+    assert found["metrics"][0] | {"args": None} == {
+        "type": "accuracy",
+        "name": "accuracy",
+        "value": 0.75,
+        "args": None,
+    }
     assert "| RM-SFT | generated answer, with reasoning | 75.0%" in card and (checkpoint / "models.png").exists()
     wrong = CliRunner().invoke(app, [*given, "--compare-with", str(tmp_path / "base")])
     assert isinstance(wrong.exception, ValueError) and "NAME=DIR" in str(wrong.exception)
