@@ -97,7 +97,7 @@ def _answers(engine: str) -> dict[str, list[Any]]:
     request = {"conversations": CONVERSATIONS, "frames": {frame: _carrier(frame) for frame in FRAMES}}
     asked.write_text(json.dumps(request), encoding="utf-8")
     command = [*_program(engine), str(asked), str(answered)]
-    done = subprocess.run(command, cwd=WORK, env=clean_environment(), capture_output=True, text=True, timeout=170)
+    done = subprocess.run(command, cwd=WORK, env=clean_environment(), capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-4000:]
     return dict(json.loads(answered.read_text(encoding="utf-8")))
 
