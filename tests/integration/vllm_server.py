@@ -22,7 +22,13 @@ READY_SECONDS = 300
 
 @contextmanager
 def vllm_server(
-    python: Path, model: Path, log: Path, *, adapters: Mapping[str, Path], max_model_len: int = 4096
+    python: Path,
+    model: Path,
+    log: Path,
+    *,
+    adapters: Mapping[str, Path] | None = None,
+    max_model_len: int = 4096,
+    reasoning: bool = True,
 ) -> Iterator[str]:
     """Serves a checkpoint on a free port of 127.0.0.1.
 
@@ -30,8 +36,10 @@ def vllm_server(
         python (`Path`): The Python that has vLLM.
         model (`Path`): The checkpoint; the server calls it by its folder's name.
         log (`Path`): File for what the server writes.
-        adapters (`Mapping[str, Path]`): LoRA adapters by the model name they are served under.
+        adapters (`Mapping[str, Path]`, *optional*): LoRA adapters by the model name they are served under.
         max_model_len (`int`, *optional*, defaults to 4096): Most tokens of prompt and reply together.
+        reasoning (`bool`, *optional*, defaults to `True`): Whether it sends system thinking separately, which needs a
+            checkpoint with a response template: reward models have none.
 
     Yields:
         `str`: The server's root URL.
@@ -43,14 +51,17 @@ def vllm_server(
     command = [
         *(str(python), "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)),
         *("--model", str(model), "--served-model-name", model.name, "--dtype", "float32", "--enforce-eager"),
-        *("--max-model-len", str(max_model_len), "--max-num-seqs", "8", "--reasoning-parser", "hf"),
+        *("--max-model-len", str(max_model_len), "--max-num-seqs", "8"),
         # On the CPU, vLLM 0.32 dies of a seeded request whose prompt it reads in several steps.
         *("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(4 * max_model_len)),
         # A grammar that allows white space between JSON tokens lets a small model write nothing else to the very end.
         *("--structured-outputs-config", json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})),
-        *("--enable-lora", "--max-lora-rank", "8", "--lora-modules"),
-        *(f"{name}={path}" for name, path in adapters.items()),
     ]
+    if reasoning:
+        command += ["--reasoning-parser", "hf"]
+    if adapters:
+        command += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules"]
+        command += [f"{name}={path}" for name, path in adapters.items()]
     environment = clean_environment(VLLM_CPU_KVCACHE_SPACE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1")
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
