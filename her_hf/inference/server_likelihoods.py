@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from .interface import Messages, ModelError
 from .refusals import error_text, newly_refused
-from .wire import error_of, first_choice, parse_object, thinking_switch
+from .wire import error_of, first_choice, parse_object, thinking_switch, usage_of
 
 TOP_TOKENS = 20
 """How many next tokens are requested; the most that OpenAI's API and vLLM's defaults allow."""
@@ -33,6 +33,23 @@ _AS_TEXT = "Read the answers as text (--read text), or use a server with prompt 
 
 Top = dict[str, float]
 """The likeliest next tokens with their log-probabilities."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What follows a prompt with the beginning of an answer, and its length in tokens."""
+
+    top: Top
+    prompt_tokens: int
+
+    @property
+    def likeliest(self) -> str:
+        return max(self.top, key=lambda token: self.top[token])
+
+    def continuing(self, text: str, at: int) -> str | None:
+        """The longest listed token that continues a text: tokenizers prefer it to its pieces."""
+        fitting = (token for token in self.top if text.startswith(token, at))
+        return max(fitting, key=len, default=None)
 
 
 @dataclass(frozen=True)
@@ -141,40 +158,41 @@ class LikelihoodReader:
     async def _from_next_tokens(self, messages: Messages, continuations: Sequence[str], thinking: bool) -> list[float]:
         """Sums from a common beginning on, token by token; a beginning that answers share is read once."""
         beginning = _beginning(continuations)
-        start = len(beginning)
-        known: dict[str, Top] = {}
+        known: dict[str, _Place] = {}
 
-        async def after(text: str) -> Top:
+        async def after(text: str) -> _Place:
             if text not in known:
                 known[text] = await self._next_tokens(messages, text, thinking)
             return known[text]
 
-        likeliest = _likeliest(await after(beginning))
-        if not any(text.startswith(likeliest, start) for text in continuations):
-            raise ModelError(
-                f"{self._server.url}: after the beginning {beginning!r} of an answer the likeliest token is "
-                f"{likeliest!r}: the server does not continue a final assistant message, or its model does not know "
-                f"this form of answer. {_AS_TEXT}",
-                kind="unlisted",
+        first = await after(beginning)
+        if not any(text.startswith(first.likeliest, len(beginning)) for text in continuations):
+            raise self._unlisted(
+                f"after the beginning {beginning!r} of an answer the likeliest token is {first.likeliest!r}: it does "
+                "not continue a final assistant message, or its model does not know this form of answer"
             )
         sums = []
         for text in continuations:
-            at, total = start, 0.0
+            at, read, total = len(beginning), 0, 0.0
             while at < len(text):
-                top = await after(text[:at])
-                fitting = {token: value for token, value in top.items() if text.startswith(token, at)}
-                if not fitting:
-                    raise ModelError(
-                        f"{self._server.url}: after {text[:at]!r}, no token that continues {text!r} is among the "
-                        f"{len(top)} likeliest, so its probability is not known. {_AS_TEXT}",
-                        kind="unlisted",
+                token = (await after(text[:at])).continuing(text, at)
+                if token is None:
+                    raise self._unlisted(
+                        f"after {text[:at]!r}, no token that continues {text!r} is among the likeliest, so its "
+                        "probability is not known"
                     )
-                token = _likeliest(fitting)
-                at, total = at + len(token), total + fitting[token]
+                total += known[text[:at]].top[token]
+                at, read = at + len(token), read + 1
+                # Were the listed token a piece of the answer's own one, the two would be one token in the prompt.
+                if (await after(text[:at])).prompt_tokens != first.prompt_tokens + read:
+                    raise self._unlisted(
+                        f"{text[:at]!r} has other tokens than those listed on the way to it, so the answer's own ones "
+                        "are not known"
+                    )
             sums.append(total)
         return sums
 
-    async def _next_tokens(self, messages: Messages, beginning: str, thinking: bool) -> Top:
+    async def _next_tokens(self, messages: Messages, beginning: str, thinking: bool) -> _Place:
         """The likeliest tokens after an assistant message that has begun."""
         url = f"{self._server.url}/chat/completions"
         while True:
@@ -204,14 +222,17 @@ class LikelihoodReader:
         }
         return {name: value for name, value in wanted.items() if name not in self._refused}
 
-    def _listed(self, text: str, url: str) -> Top:
+    def _listed(self, text: str, url: str) -> _Place:
         data = parse_object(text, url)
         if error_of(data):
             raise ModelError(f"{url} answered with an error: {error_text(text)}", kind="protocol")
         choice = first_choice(data)
         if choice and not choice.get("logprobs"):
             raise self._unsupported("sends no log-probabilities of tokens")
-        return _tokens(choice, url)
+        usage = usage_of(data)
+        if usage is None or not isinstance(usage.prompt_tokens, int):
+            raise self._unsupported("does not report the length of prompts (usage.prompt_tokens)")
+        return _Place(_tokens(choice, url), usage.prompt_tokens)
 
     def _why_refused(self, answered: Answered, error: ModelError) -> ModelError:
         """The error for a refused request: what the server lacks, if it says so."""
@@ -221,6 +242,9 @@ class LikelihoodReader:
             if _ABOUT_PREFILL.search(error_text(answered.text)):
                 return self._unsupported(f"does not continue a final assistant message ({error})")
         return error
+
+    def _unlisted(self, what: str) -> ModelError:
+        return ModelError(f"{self._server.url}: {what}. {_AS_TEXT}", kind="unlisted")
 
     def _unsupported(self, what: str) -> ModelError:
         self._lacks = ModelError(
@@ -277,10 +301,6 @@ def _tokens(choice: Mapping[str, Any], url: str) -> Top:
     if not found:
         raise ModelError(f"{url} listed no token with a probability: {str(first)[:200]}", kind="protocol")
     return found
-
-
-def _likeliest(top: Top) -> str:
-    return max(top, key=lambda token: top[token])
 
 
 def _logprob(value: Any, url: str) -> float:

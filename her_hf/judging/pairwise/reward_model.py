@@ -152,8 +152,8 @@ def trained_settings(source: str | Path, *, checkpoint: str | Path | None = None
     file = _settings_file(str(source if checkpoint is None else checkpoint))
     if file is None and checkpoint is not None:
         raise FileNotFoundError(
-            f"{checkpoint} has no {SETTINGS_FILE}, which says how a reward model was trained. Name another checkpoint, "
-            "or in its place the form (--form)."
+            f"{checkpoint} has no {SETTINGS_FILE}, which says how a reward model was trained. Name another "
+            "checkpoint, or in its place the form (--form)."
         )
     return replace(_recorded(file) if file is not None else PairJudging(), **chosen)
 
