@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from her_hf.inference import AccessRefused, Caller, Ledger, ModelError, Retries
 from her_hf.inference.openai import ServerModel
-from her_hf.judging import PairJudging, PairwiseJudge
+from her_hf.judging import PairJudging, PairVerdict, PairwiseJudge
 from tests.support.chat import run
 from tests.support.pairs import a_pair
 from tests.support.token_server import ANSWERS, OPENING, PIECES, TokenServer, serving_tokens
@@ -21,17 +22,31 @@ QUICK = Retries(max_retries=3, first=0.001, longest=0.01)
 CHATS, PROMPTS = "/v1/chat/completions", "/v1/completions"
 
 
-def read(server: TokenServer, *, times: int = 1, **how: Any) -> list[float]:
+def read(
+    server: TokenServer, *, times: int = 1, answers: Sequence[str] = ANSWERS, timeout: float = 300
+) -> list[float]:
     """The log-probabilities of the answers, by one client."""
 
     async def ask() -> list[float]:
-        model = ServerModel(server.url, **how)
+        model = ServerModel(server.url, timeout=timeout)
         try:
             for _ in range(times - 1):
-                await model.likelihoods(MESSAGES, ANSWERS)
-            return await model.likelihoods(MESSAGES, ANSWERS)
+                await model.likelihoods(MESSAGES, answers)
+            return await model.likelihoods(MESSAGES, answers)
         finally:
             await model.close()
+
+    return run(ask())
+
+
+def judged(server: TokenServer) -> PairVerdict:
+    """A verdict by probability."""
+
+    async def ask() -> PairVerdict:
+        caller = Caller(ServerModel(server.url), retries=QUICK)
+        found = await PairwiseJudge(caller, BY_PROBABILITY).judge(a_pair())
+        await caller.close()
+        return found
 
     return run(ask())
 
@@ -95,7 +110,7 @@ def test_a_probability_of_zero_is_no_number() -> None:
     with serving_tokens(impossible="tie") as server:
         found = read(server)
         assert found[2] == -math.inf and all(map(math.isfinite, found[:2]))
-        verdict = run(PairwiseJudge(Caller(ServerModel(server.url)), BY_PROBABILITY).judge(a_pair()))
+        verdict = judged(server)
     assert verdict.verdict is None and verdict.missing is not None and verdict.missing.cause == "bad_value"
 
 
@@ -145,8 +160,7 @@ def test_a_token_that_is_not_listed_has_no_number(script: dict[str, Any], said: 
             read(server)
         assert caught.value.kind == "unlisted" and not caught.value.retryable
         before = len(server.requests)
-        judge = PairwiseJudge(Caller(ServerModel(server.url), retries=QUICK), BY_PROBABILITY)
-        verdict = run(judge.judge(a_pair()))
+        verdict = judged(server)
         assert len(server.requests) - before < 30, "it is not asked again"
     assert verdict.verdict is None and verdict.missing is not None and verdict.missing.cause == "request"
 
@@ -174,11 +188,13 @@ def test_a_server_that_lacks_it_ends_the_run(script: dict[str, Any], said: str) 
     with serving_tokens(tokenizes=False, **script) as server:
 
         async def judge_both() -> None:
-            judge = PairwiseJudge(Caller(ServerModel(server.url), retries=QUICK), BY_PROBABILITY)
+            caller = Caller(ServerModel(server.url), retries=QUICK)
+            judge = PairwiseJudge(caller, BY_PROBABILITY)
             for number in range(2):
                 with pytest.raises(ModelError, match=said) as caught:
                     await judge.judge_all([a_pair(number)])
                 assert caught.value.kind == "unsupported" and "--read text" in str(caught.value)
+            await caller.close()
 
         run(judge_both())
         assert len(server.asked(CHATS)) <= 2, "what is known is not asked again"
@@ -201,7 +217,7 @@ def test_one_token_is_asked_for_under_either_name() -> None:
 
 def test_answers_must_begin_alike_for_next_tokens() -> None:
     with serving_tokens(tokenizes=False) as server, pytest.raises(ValueError, match="begin with the same word"):
-        run(ServerModel(server.url).likelihoods(MESSAGES, ["yes", "no"]))
+        read(server, answers=["yes", "no"])
 
 
 # -- through a caller
@@ -233,11 +249,16 @@ def test_a_silent_server_and_a_refused_key_say_so() -> None:
         read(server, timeout=0.2)
     assert caught.value.kind == "timeout"
     with serving_tokens(tokenizes=False) as server:
-        caller = Caller(ServerModel(server.url), retries=QUICK)
-        run(caller.fingerprint())
-        server.errors = [(401, '{"error": "bad key"}')]
-        with pytest.raises(AccessRefused, match="bad key"):
-            run(caller.likelihoods(MESSAGES, ANSWERS))
+
+        async def refused() -> None:
+            caller = Caller(ServerModel(server.url), retries=QUICK)
+            await caller.fingerprint()
+            server.errors = [(401, '{"error": "bad key"}')]
+            with pytest.raises(AccessRefused, match="bad key"):
+                await caller.likelihoods(MESSAGES, ANSWERS)
+            await caller.close()
+
+        run(refused())
 
 
 def test_servers_share_the_calls_and_concurrency_is_bounded() -> None:
