@@ -51,8 +51,8 @@ test-integration: install ## a checkpoint used with transformers alone, in a ven
 test-quickstart: install ## a small quickstart, killed and resumed: plan, resume and report, not quality
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_quickstart_run.py
 
-test-vllm: install ## a checkpoint served by a real vLLM (CPU build), in a venv of its own
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_vllm.py
+test-vllm: install ## checkpoints served by a real vLLM (CPU build), in a venv of its own
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_vllm.py tests/integration/test_vllm_likelihoods.py
 
 test-engines: install ## the chat template in llama.cpp, minijinja, @huggingface/jinja and others, in a venv of its own
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_engines.py
