@@ -200,8 +200,8 @@ found.verdict, found.confidence, found.principles, found.evidence  # both orders
 ```
 
 `her-hf judge --model FOLDER --pairs pairs.jsonl --out verdicts.jsonl` does it for files. `vllm serve FOLDER` serves it
-like any other chat model; ask it there with `--model URL --checkpoint FOLDER`, since the URL does not say which form it
-was trained on. The prompts are in her_hf/judging/pairwise/templates."""
+like any other chat model; ask it there with `--model URL --checkpoint FOLDER`, since the URL does not say how it was
+trained. The prompts are in her_hf/judging/pairwise/templates."""
 
 DIRECT_ANSWERS_USE = """
 

@@ -123,8 +123,5 @@ def test_a_model_at_a_url_is_asked_as_its_checkpoint_says(reward_model: Path, se
     words = ["eval", "reward", "--model", server, "--checkpoint", str(reward_model), "--pairs", str(PAIRS)]
     her_hf(*words, "--limit", "2", "--attempts", "1", "--max-missing", "1", "--out", str(tmp_path / "reward"))
     settings = json.loads((tmp_path / "reward" / "results.json").read_text(encoding="utf-8"))["settings"]
-    assert (settings["form"], settings["reasoning"], settings["read"]) == (
-        "compact",
-        False,
-        "text",
-    )  # its training had no thinking, so it says
+    said = json.loads((reward_model / "reward_model.json").read_text(encoding="utf-8"))
+    assert (settings["form"], settings["reasoning"]) == (said["form"], said["reasoning"]) == ("compact", False)
