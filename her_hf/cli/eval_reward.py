@@ -16,7 +16,7 @@ from .judge_options import JUDGE, JUDGING, PANEL, Answer, Pairs, open_judge
 from .options import Calls, ConfigOption, Group, ModelReference, Output, with_options
 
 if TYPE_CHECKING:
-    from her_hf.judging import BadPair, Pair
+    from her_hf.judging import PairFile
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ def reward(
     _check_kinds(unseen, found)
     with Ledger(output.out / "ledger.sqlite") as ledger:
         asked = open_judge(model, answer, judging, calls, ledger)
-        run = RewardRun(found[: pairs.limit], output.out, asked, unseen=unseen, source=pairs.pairs, split=pairs.split)
+        run = RewardRun(
+            found.first(pairs.limit), output.out, asked, unseen=unseen, source=pairs.pairs, split=pairs.split
+        )
         results = run_reward_now(run)
     report = write_reward_report(results, output.out)
     print_results(results)
@@ -98,10 +100,12 @@ def _named(text: str) -> tuple[str, str]:
     return name.strip(), folder
 
 
-def _check_kinds(unseen: Sequence[str], pairs: Sequence[Pair | BadPair]) -> None:
+def _check_kinds(unseen: Sequence[str], pairs: PairFile) -> None:
     """Raises an error for a kind that no pair has: a mistyped one would silently count as seen."""
     from her_hf.judging import Pair
 
+    if not unseen:
+        return
     known = {str(pair.extra["kind"]) for pair in pairs if isinstance(pair, Pair) and pair.extra.get("kind")}
     if unknown := sorted(set(unseen) - known):
         raise ValueError(f"--unseen must be one of the kinds {sorted(known)} of the pairs, got {unknown}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from .options import Calls, Group, ModelReference
 
 if TYPE_CHECKING:
     from her_hf.inference import Ledger
-    from her_hf.judging import BadPair, Pair, PairJudging, PairwiseJudge
+    from her_hf.judging import PairFile, PairJudging, PairwiseJudge
 
 PANEL = "Asking the judge"
 JUDGE = Group(
@@ -44,17 +43,17 @@ class Pairs:
     )
     limit: int | None = setting(None, help="Use only the first N pairs.", min=1, metavar="N")
 
-    def read(self) -> Sequence[Pair | BadPair]:
-        """All pairs, regardless of the limit.
+    def read(self) -> PairFile:
+        """All pairs, regardless of the limit; each is read when it is its turn.
 
         Raises:
             `FileNotFoundError`: If the file does not exist.
             `ValueError`: If no row is a pair, or the scenes cannot be read.
         """
-        from her_hf.judging import read_pairs
+        from her_hf.judging import PairFile
         from her_hf.scenes import load_scenes
 
-        return read_pairs(self.pairs, split=self.split, scenes=load_scenes(self.scenes) if self.scenes else ())
+        return PairFile(self.pairs, split=self.split, scenes=load_scenes(self.scenes) if self.scenes else ())
 
 
 @dataclass(frozen=True)

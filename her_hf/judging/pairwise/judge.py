@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
+from her_hf.concurrency import gathered
 from her_hf.durable import digest
 from her_hf.inference import Caller, Message, ModelError, Schema
 from her_hf.scoring.missing import Missing
@@ -206,8 +207,8 @@ class PairwiseJudge:
         return combine(await asyncio.gather(*orders))
 
     async def judge_all(self, pairs: Sequence[Pair | BadPair]) -> list[PairVerdict]:
-        """Judges many pairs concurrently, within the caller's limit."""
-        return list(await asyncio.gather(*(self.judge(pair) for pair in pairs)))
+        """Judges many pairs concurrently, within the caller's limit; at most a window of them is in progress."""
+        return await gathered(pairs, self.judge)
 
     # -- pairwise
 
