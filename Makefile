@@ -54,8 +54,8 @@ test-hub: install ## push, pull and use from a stand-in Hub: recipes, transforme
 test-quickstart: install ## a small quickstart, killed and resumed: plan, resume and report, not quality
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_quickstart_run.py
 
-test-vllm: install ## a checkpoint served by a real vLLM (CPU build), in a venv of its own
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_vllm.py
+test-vllm: install ## checkpoints served by a real vLLM (CPU build), in a venv of its own
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_vllm.py tests/integration/test_vllm_likelihoods.py
 
 test-engines: install ## the chat template in llama.cpp, minijinja, @huggingface/jinja and others, in a venv of its own
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_engines.py

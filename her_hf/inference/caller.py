@@ -198,8 +198,12 @@ class Caller:
         if key in self._asking:
             return await asyncio.shield(self._asking[key])
         future = self._asking[key] = asyncio.get_running_loop().create_future()
+
+        async def chat(place: ChatModel) -> Reply:
+            return await place.chat(messages, sampling=sampling, thinking=thinking, schema=schema)
+
         try:
-            reply = await self._answer(key, lambda: self._from_a_place(messages, sampling, thinking, schema))
+            reply = await self._answer(key, lambda: self._from_a_place(chat))
         except BaseException as error:
             future.set_exception(error if isinstance(error, Exception) else ModelError("cancelled", kind="dropped"))
             future.exception()  # marked as retrieved, in case no other task waits for it
@@ -211,31 +215,33 @@ class Caller:
             del self._asking[key]
 
     async def likelihoods(self, messages: Messages, continuations: Sequence[str]) -> list[float]:
-        """Log-probability of each of several complete answers, from the ledger or from a model in process.
+        """Log-probability of each of several complete answers, from the ledger or from a model.
 
         Args:
             messages (`Messages`): A conversation that ends where the answer begins.
             continuations (`Sequence[str]`): The answers.
 
         Raises:
-            `ValueError`: If the backend cannot compute probabilities; servers cannot.
-            `ModelError`: If the model fails.
+            `ValueError`: If the backend cannot compute probabilities.
+            `ModelError`: If there is no answer after all retries, or a server cannot give these probabilities.
+            [`AccessRefused`]: See [`ask`].
         """
         model = self._places[0].model
         if not isinstance(model, Likely):
             raise ValueError(
-                f"{model.name} cannot compute the probability of an answer: read the answer as text, or name a model "
-                "that runs in this process (a folder or Hub id)."
+                f"{model.name} cannot compute the probability of an answer: read the answer as text (--read text), or "
+                "name a server's URL, a folder or a Hub id."
             )
         reading = Sampling(max_tokens=1, temperature=0.0)
         asked = {"likelihoods_of": list(continuations)}
         key = call_key(await self.fingerprint(), messages, sampling=reading, thinking=False, schema=asked)
 
-        async def read() -> Reply:
-            found = await model.likelihoods(messages, continuations)
-            return Reply(text=json.dumps(found), finish_reason="likelihoods", ended=True, model=model.name)
+        async def read(place: ChatModel) -> Reply:
+            assert isinstance(place, Likely)  # all backends are of one kind
+            found = await place.likelihoods(messages, continuations)
+            return Reply(text=json.dumps(found), finish_reason="likelihoods", ended=True, model=place.name)
 
-        reply = await self._once(key, read)
+        reply = await self._answer(key, lambda: self._from_a_place(read))
         return [float(value) for value in json.loads(reply.text)]
 
     async def fit(
@@ -340,14 +346,12 @@ class Caller:
         self.spent.kept += not asked
         return reply
 
-    async def _from_a_place(
-        self, messages: Messages, sampling: Sampling, thinking: bool, schema: Schema | None
-    ) -> Reply:
+    async def _from_a_place(self, call: Callable[[ChatModel], Awaitable[Reply]]) -> Reply:
         now = time.monotonic()
         place = min(self._places, key=lambda place: (place.rests_until > now, place.busy))
         place.busy += 1
         try:
-            reply = await place.model.chat(messages, sampling=sampling, thinking=thinking, schema=schema)
+            reply = await call(place.model)
         except ModelError:
             place.rests_until = time.monotonic() + _REST
             raise
