@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from her_hf.settings import CONCURRENCY, MAX_RETRIES
 
+from .affinity import choose, conversation_key, distinct_names
 from .interface import AccessRefused, ChatModel, Likely, Message, Messages, ModelError, Reply, Sampling, Schema
 from .ledger import Ledger, call_key
 from .window import fit
@@ -100,8 +101,9 @@ class _Place:
 class Caller:
     """A model as used by evaluation, judging and synthesis.
 
-    Several backends of one model (servers behind different URLs) share the calls: the next goes to the least busy one
-    that has not just failed. Each call is looked up in the ledger first, and stored in it when answered; equal calls
+    Several backends of one model (servers behind different URLs) share the calls. Those of one scene and character go
+    to one server, which then reads only what is new of the prompt, unless it has just failed or has much more to do
+    than the others (see [`~her_hf.inference.affinity`]); answers do not depend on it. Each call is looked up in the ledger first, and stored in it when answered; equal calls
     that are pending at the same time are made once.
 
     Args:
@@ -109,6 +111,8 @@ class Caller:
         ledger ([`Ledger`], *optional*): Stores answers; without it none are stored.
         concurrency (`int`, *optional*, defaults to 16): Maximum number of calls in flight, over all backends.
         retries ([`Retries`], *optional*): How transient failures are retried.
+        affinity (`bool`, *optional*, defaults to `True`): Whether calls of one scene and character go to one server;
+            otherwise the next call goes to the least busy one that has not just failed.
 
     Raises:
         `ValueError`: If there is no model or `concurrency` is below 1.
@@ -128,6 +132,7 @@ class Caller:
         ledger: Ledger | None = None,
         concurrency: int = CONCURRENCY,
         retries: Retries | None = None,
+        affinity: bool = True,
     ) -> None:
         found = list(models) if isinstance(models, Sequence) else [models]
         if not found:
@@ -135,6 +140,8 @@ class Caller:
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, got {concurrency}")
         self._places = [_Place(model) for model in found]
+        self._place_names = distinct_names([model.name for model in found])  # now: a server's own name is asked later
+        self._affinity = affinity
         self._ledger = ledger
         self._retries = retries or Retries()
         self._limit = asyncio.Semaphore(concurrency)
@@ -330,8 +337,7 @@ class Caller:
     async def _from_a_place(
         self, messages: Messages, sampling: Sampling, thinking: bool, schema: Schema | None
     ) -> Reply:
-        now = time.monotonic()
-        place = min(self._places, key=lambda place: (place.rests_until > now, place.busy))
+        place = self._place_for(messages)
         place.busy += 1
         try:
             reply = await place.model.chat(messages, sampling=sampling, thinking=thinking, schema=schema)
@@ -341,6 +347,15 @@ class Caller:
         finally:
             place.busy -= 1
         return reply
+
+    def _place_for(self, messages: Messages) -> _Place:
+        """The backend of a call."""
+        now = time.monotonic()
+        resting = [place.rests_until > now for place in self._places]
+        busy = [place.busy for place in self._places]
+        if self._affinity:
+            return self._places[choose(conversation_key(messages), self._place_names, busy, resting)]
+        return self._places[min(range(len(busy)), key=lambda at: (resting[at], busy[at]))]
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]], limit: int = _FIRST_RETRIES) -> T:
         """Makes a call about the model or a prompt; with few retries by default, to report a wrong URL early."""
