@@ -103,8 +103,8 @@ class Caller:
 
     Several backends of one model (servers behind different URLs) share the calls. Those of one scene and character go
     to one server, which then reads only what is new of the prompt, unless it has just failed or has much more to do
-    than the others (see [`~her_hf.inference.affinity`]); answers do not depend on it. Each call is looked up in the ledger first, and stored in it when answered; equal calls
-    that are pending at the same time are made once.
+    than the others (see [`~her_hf.inference.affinity`]); answers do not depend on it. Each call is looked up in the
+    ledger first, and stored in it when answered; equal calls that are pending at the same time are made once.
 
     Args:
         models (`ChatModel` or `Sequence[ChatModel]`): Backends of the same model.

@@ -16,7 +16,7 @@ from her_hf.settings import setting
 from .model import ServedModel
 from .programs import find_program, python_at, python_of, versions
 from .vllm import NAMES as VLLM_NAMES
-from .vllm import is_cpu_build, vllm_arguments, vllm_environment
+from .vllm import is_cpu_build, vllm_arguments, vllm_environment, vllm_program
 
 VLLM, TRANSFORMERS, LLAMA_CPP = ENGINES = ("vllm", "transformers", "llama.cpp")
 
@@ -55,7 +55,8 @@ class ServeSettings:
         None,
         min=16,
         metavar="N",
-        help="Maximum tokens of prompt and reply together. By default the model's, with vLLM's CPU build at most 8192.",
+        help="Maximum tokens of prompt and reply together. By default the model's; at most 8192 with vLLM's build "
+        "for CPUs.",
     )
     ready_timeout: float = setting(
         900.0, min=1, metavar="SECONDS", help="Time limit until the server answers, in seconds."
@@ -176,7 +177,8 @@ def _vllm(model: ServedModel, settings: ServeSettings, extra: list[str], python:
     program = find_program("vllm", python)
     if program is None:
         raise FileNotFoundError(f"vLLM is not installed {_looked('vllm', python)}. {_INSTALL_VLLM}")
-    found = versions(python or python_of(program), VLLM_NAMES)
+    python = python or python_of(program)
+    found = versions(python, VLLM_NAMES)
     cpu = is_cpu_build(found)
     version = next(iter(found.values()), "of unknown version")
     arguments = vllm_arguments(
@@ -184,7 +186,7 @@ def _vllm(model: ServedModel, settings: ServeSettings, extra: list[str], python:
     )
     return {
         "title": f"vLLM {version}{' (CPU build)' if cpu else ''}",
-        "command": (str(program), *arguments, *extra),
+        "command": (*vllm_program(program, python, found, model), *arguments, *extra),
         "environment": vllm_environment(model, max_context=settings.max_context, cpu=cpu),
     }
 

@@ -1,4 +1,4 @@
-"""What is to be served: a checkpoint folder, a GGUF file or a Hub id, checked before an engine spends a minute on it."""
+"""What is served: a checkpoint folder, a GGUF file or a Hub id, checked before an engine spends a minute on it."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _gguf(file: Path, needs_template: bool) -> ServedModel:
         raise ValueError(
             f"{file} has no chat template (tokenizer.chat_template), and llama.cpp would take a general one, which "
             "keeps system thinking in the history and shows everyone's thoughts. Convert a checkpoint that has HER's "
-            "(`her-hf attach`), or give llama-server one: her-hf serve FILE -- --chat-template-file chat_template.jinja"
+            "(`her-hf attach`), or give llama-server one: her-hf serve FILE -- --chat-template-file FILE"
         )
     return ServedModel(str(file), file.stem, "gguf", {}, _template_notes(file, template))
 

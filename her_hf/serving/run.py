@@ -53,8 +53,8 @@ def free_port(host: str, port: int) -> int:
         raise OSError(f"--host {host} is no address of this machine: {error.strerror}.") from error
     except OSError as error:
         raise OSError(
-            f"Nothing can be served on {host}:{port}: {error.strerror or error}. Choose another --port (0 takes a free "
-            "one), or end what uses it."
+            f"Nothing can be served on {host}:{port}: {error.strerror or error}. Choose another --port (0 takes a "
+            "free one), or end what uses it."
         ) from error
 
 
@@ -118,7 +118,7 @@ def _said(log: Path) -> str:
 def _answers(launch: Launch) -> bool:
     """Whether the server has loaded its model and lists it."""
     try:
-        # llama.cpp lists its model while it loads; the other way round, /health alone would not say whose server it is.
+        # llama.cpp lists its model while it loads, and /health alone does not say whose server it is.
         with _OPENER.open(f"{launch.root}/health", timeout=5):
             pass
         with _OPENER.open(f"{launch.url}/models", timeout=5) as response:

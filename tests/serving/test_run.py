@@ -46,7 +46,7 @@ def test_a_server_answers_within_the_block_and_is_gone_after_it(tmp_path: Path) 
         assert all(map(alive, processes))
     assert not any(map(alive, processes)) and len(processes) == 2
     started = given(tmp_path / "venv" / "bin")
-    assert started["arguments"] == list(wanted.command[1:])
+    assert started["arguments"] == list(wanted.command[3:])
     assert {**dict(os.environ), **wanted.environment}.items() <= dict(started["environment"]).items()  # type: ignore[call-overload]
 
 
@@ -65,17 +65,22 @@ def test_a_server_that_dies_while_it_loads_shows_its_last_lines(tmp_path: Path) 
     assert len(text) < 8000 and str(tmp_path / "log") in text
 
 
-def test_a_server_that_says_nothing_and_a_program_that_cannot_be_run(tmp_path: Path) -> None:
+def test_a_server_that_says_nothing(tmp_path: Path) -> None:
     with (
         pytest.raises(ChildProcessError, match=r"ended \(1\) before it answered\. It wrote nothing\."),
         running(launch(tmp_path, dies=1), tmp_path / "log", timeout=30),
     ):
         pass
+
+
+def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
+    wanted = launch(tmp_path, distributions={"vllm": "9.8.7"})
     (tmp_path / "venv" / "bin" / "vllm").write_text("#!/nowhere/python\n")
-    with pytest.raises(ChildProcessError, match=r"No such file or directory: '.*/vllm'"):
-        wanted = plan_launch(read_model(str(tmp_path / "her-sft")), ServeSettings(python=tmp_path / "venv"))
-        with running(wanted, tmp_path / "log", timeout=30):
-            pass
+    with (
+        pytest.raises(ChildProcessError, match=r"No such file or directory: '.*/vllm'"),
+        running(wanted, tmp_path / "log", timeout=30),
+    ):
+        pass
 
 
 def test_a_server_that_never_answers_is_ended(tmp_path: Path) -> None:

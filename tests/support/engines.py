@@ -18,9 +18,9 @@ import json, os, subprocess, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-here = Path(__file__).parent
+here = Path({here!r})
 wanted = json.loads((here / "behaviour.json").read_text())
-arguments = dict(zip(sys.argv[1:], sys.argv[2:]))
+arguments = dict(zip(sys.argv[1:], sys.argv[2:]))  # options, and "serve" with the model
 given = {{"arguments": sys.argv[1:], "environment": dict(os.environ), "cwd": os.getcwd(), "pids": [os.getpid()]}}
 if wanted.get("child"):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
@@ -99,8 +99,12 @@ def fake_environment(
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     (programs / "behaviour.json").write_text(json.dumps(behaviour))
+    text = PROGRAM.format(python=programs / "python", here=str(programs))
+    module = site / "vllm" / "entrypoints" / "openai" / "api_server.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(text)
     script = programs / program
-    script.write_text(PROGRAM.format(python=programs / "python"))
+    script.write_text(text)
     script.chmod(0o755)
     return programs
 
