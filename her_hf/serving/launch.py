@@ -216,7 +216,9 @@ def _transformers(
         "command": (str(program), *arguments, *_dtype(), *extra),
         "environment": {"HF_HUB_OFFLINE": "1"} if folder else {},
         "cwd": folder.parent if folder else None,
-        "notes": ("transformers serve is for chat: it refuses JSON schemas (response_format), which judges need.",),
+        "notes": (
+            "transformers serve is for chat: it ignores JSON schemas (response_format) and logprobs, which judges use.",
+        ),
     }
 
 

@@ -137,7 +137,7 @@ def test_transformers_serve_is_started_beside_the_folder_so_that_its_name_is_the
     launch = planned(model, programs)
     assert launch.command[:3] == (str(programs / "transformers"), "serve", "her-sft")
     assert launch.cwd == Path(model.source).parent and launch.reasoning == "reasoning_content"
-    assert any("refuses JSON schemas" in note for note in launch.notes)
+    assert any("ignores JSON schemas" in note for note in launch.notes)
     assert launch.shell().startswith(f"cd {launch.cwd} && HF_HUB_OFFLINE=1 ")
     with pytest.raises(ValueError, match="leave out --max-context"):
         planned(model, programs, max_context=512)
