@@ -65,7 +65,7 @@ def serve(
     if dry_run:
         typer.echo(launch.shell())
         return
-    log = log or new_log("servers", found.name, ".log")
+    log = (log or new_log("servers", found.name, ".log")).absolute()
     with (
         _exit_on_signal(),
         _progress(f"{launch.title} loads {launch.model}") as waiting,

@@ -217,7 +217,7 @@ def _transformers(
         "environment": {"HF_HUB_OFFLINE": "1"} if folder else {},
         "cwd": folder.parent if folder else None,
         "notes": (
-            "transformers serve is for chat: it ignores JSON schemas (response_format) and logprobs, which judges use.",
+            "transformers serve is for chat: it ignores JSON schemas (response_format) and logprobs, as judges use.",
         ),
     }
 

@@ -32,7 +32,7 @@ for line in wanted.get("says", []):
 if (code := wanted.get("dies")) is not None:
     sys.exit(code)
 begun = time.monotonic()
-name = arguments.get("--served-model-name") or arguments.get("--alias") or arguments["serve"]
+name = arguments.get("--served-model-name") or arguments.get("--alias") or arguments.get("serve")
 message = {{"role": "assistant", "content": "Jo: Yes.", "reasoning": "A plan.", "reasoning_content": "A plan."}}
 
 
