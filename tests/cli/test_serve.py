@@ -26,7 +26,15 @@ NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="re
 
 
 def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder / "state"), "COLUMNS": "120"}
+    """Its own state folder, and a proxy that nobody answers at: it has no business with a server on this machine."""
+    proxy = {"http_proxy": "http://127.0.0.1:9", "no_proxy": "", "NO_PROXY": ""}
+    return {
+        **os.environ,
+        **proxy,
+        "PYTHONPATH": str(ROOT),
+        "XDG_STATE_HOME": str(folder / "state"),
+        "COLUMNS": "120",
+    }
 
 
 def served(folder: Path, **behaviour: Any) -> list[str]:

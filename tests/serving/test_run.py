@@ -107,12 +107,6 @@ def test_a_server_with_an_api_key_is_ready(tmp_path: Path) -> None:
         assert server.poll() is None
 
 
-def test_a_proxy_is_not_asked_for_a_server_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    with running(launch(tmp_path), tmp_path / "log", timeout=30) as server:
-        assert server.poll() is None
-
-
 def test_the_log_of_the_last_server_is_replaced(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("old\n")
