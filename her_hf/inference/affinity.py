@@ -41,26 +41,30 @@ def conversation_key(messages: Messages) -> str:
     return digest([dict(message) for message in system or messages[:1]])
 
 
-def choose(key: str, names: Sequence[str], busy: Sequence[int], resting: Sequence[bool]) -> int:
-    """The server for a call: the first choice of its key, unless that one rests or has too much to do.
+def choose(
+    key: str, names: Sequence[str], busy: Sequence[int], resting: Sequence[bool], last: int | None = None
+) -> int:
+    """The server for a call: the one that has its conversation, unless that one rests or has too much to do.
 
     Every key has its own order of the servers (rendezvous hashing): the same in every run and process, whatever the
     order in which they are named, and a server more or less moves only the keys that it gets or had. A server takes
     at most [`SLACK`] times its share of the calls in flight, so that one scene that everybody asks for cannot leave
-    the others idle (consistent hashing with bounded loads, Mirrokni et al. 2016, arXiv:1608.01350).
+    the others idle (consistent hashing with bounded loads, Mirrokni et al. 2016, arXiv:1608.01350). The server that
+    answered the last call of the key comes first: its cache has the newest turns.
 
     Args:
         key (`str`): See [`conversation_key`].
         names (`Sequence[str]`): The servers; no two have one name.
         busy (`Sequence[int]`): How many calls each is answering.
         resting (`Sequence[bool]`): Whether it has just failed; such a one is chosen only if all have.
+        last (`int`, *optional*): Index of the server that got the last call of this key.
 
     Returns:
         `int`: Index of the server.
     """
     usable = [at for at, rests in enumerate(resting) if not rests] or list(range(len(names)))
     most = math.ceil(SLACK * (sum(busy[at] for at in usable) + 1) / len(usable))
-    order = sorted(usable, key=lambda at: _score(key, names[at]), reverse=True)
+    order = sorted(usable, key=lambda at: (at == last, _score(key, names[at])), reverse=True)
     return next(at for at in order if busy[at] < most)
 
 

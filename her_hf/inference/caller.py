@@ -141,7 +141,7 @@ class Caller:
             raise ValueError(f"concurrency must be at least 1, got {concurrency}")
         self._places = [_Place(model) for model in found]
         self._place_names = distinct_names([model.name for model in found])  # now: a server's own name is asked later
-        self._affinity = affinity
+        self._last_places: dict[str, int] | None = {} if affinity else None  # by conversation
         self._ledger = ledger
         self._retries = retries or Retries()
         self._limit = asyncio.Semaphore(concurrency)
@@ -353,9 +353,12 @@ class Caller:
         now = time.monotonic()
         resting = [place.rests_until > now for place in self._places]
         busy = [place.busy for place in self._places]
-        if self._affinity:
-            return self._places[choose(conversation_key(messages), self._place_names, busy, resting)]
-        return self._places[min(range(len(busy)), key=lambda at: (resting[at], busy[at]))]
+        if self._last_places is None or len(busy) == 1:
+            return self._places[min(range(len(busy)), key=lambda at: (resting[at], busy[at]))]
+        key = conversation_key(messages)
+        at = choose(key, self._place_names, busy, resting, self._last_places.get(key))
+        self._last_places[key] = at
+        return self._places[at]
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]], limit: int = _FIRST_RETRIES) -> T:
         """Makes a call about the model or a prompt; with few retries by default, to report a wrong URL early."""

@@ -112,6 +112,15 @@ def test_a_server_that_rests_is_passed_over_and_its_keys_move_alone() -> None:
         assert choose(key, SERVERS, [0, 0, 0], elsewhere) == home
 
 
+def test_a_conversation_stays_where_it_was_last() -> None:
+    for key in KEYS[:40]:
+        moved = (SERVERS.index(idle(key, SERVERS)) + 1) % 3
+        assert choose(key, SERVERS, [0, 0, 0], [False] * 3, last=moved) == moved
+        busy = [9 if at == moved else 0 for at in range(3)]
+        assert choose(key, SERVERS, busy, [False] * 3, last=moved) != moved
+        assert choose(key, SERVERS, [0, 0, 0], [at == moved for at in range(3)], last=moved) != moved
+
+
 def test_calls_of_a_server_that_rests_do_not_count() -> None:
     """What hangs on a dead server must not raise the share of those that work."""
     busy, resting = [40, 0, 0], [True, False, False]
@@ -205,12 +214,12 @@ def test_one_scene_for_all_is_shared(servers: list[StandIn]) -> None:
     assert min(len(server.chats) for server in servers) >= 10
 
 
-def test_calls_move_from_a_server_that_fails_and_come_back(
+def test_calls_move_from_a_server_that_fails_and_stay_where_their_prompt_is(
     servers: list[StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages = INTERLEAVED[0]
 
-    async def whole() -> tuple[int, int]:
+    async def whole() -> list[int]:
         caller = Caller(
             [open_model(server.url) for server in servers], retries=Retries(first=0.001, longest=0.01), concurrency=1
         )
@@ -218,16 +227,15 @@ def test_calls_move_from_a_server_that_fails_and_come_back(
         home = next(at for at, server in enumerate(servers) if server.chats)
         servers[home].errors = [(503, "loading")]
         monkeypatch.setattr(caller_module, "_REST", 60.0)
-        for seed in (1, 2):
+        await caller.ask(messages, sampling=Sampling(seed=1))
+        for place in caller._places:
+            place.rests_until = 0.0
+        for seed in (2, 3):
             await caller.ask(messages, sampling=Sampling(seed=seed))
-        away = len(servers[1 - home].chats)
-        caller._places[home].rests_until = 0.0
-        await caller.ask(messages, sampling=Sampling(seed=3))
         await caller.close()
-        assert len(servers[1 - home].chats) == away
-        return away, len(servers[home].chats)
+        return [len(servers[at].chats) for at in (home, 1 - home)]
 
-    assert asyncio.run(whole()) == (2, 3)  # the failed attempt counts as a request too
+    assert asyncio.run(whole()) == [2, 3]  # the attempt that failed is a request too
 
 
 def test_what_was_stored_by_one_server_is_not_asked_of_another(servers: list[StandIn], tmp_path: Any) -> None:
