@@ -69,8 +69,13 @@ def main() -> None:
             ways[f"vllm-router, {policy}"] = Way((router.url,))
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
         for repeat in range(asked.repeats):
-            for name, way in ways.items():
-                measured = measure(way, servers, asked_for, f"{repeat}: {name}", asked.max_tokens, asked.concurrency)
+            first = repeat % len(
+                ways
+            )  # each way has each place in the order: other work on the machine comes and goes
+            for name in [*list(ways)[first:], *list(ways)[:first]]:
+                measured = measure(
+                    ways[name], servers, asked_for, f"{repeat}: {name}", asked.max_tokens, asked.concurrency
+                )
                 print(name, measured, flush=True)
                 runs[name].append(measured)
     settings = {name: value for name, value in vars(asked).items() if isinstance(value, int)}
