@@ -8,6 +8,7 @@ MODULES = {
     "datasets": "data",
     "datasketch": "data",
     "evaluate": "eval",
+    "fastapi": "serve",
     "gguf": "train",
     "gradio": "demo",
     "inspect_ai": "inspect",
@@ -24,6 +25,7 @@ MODULES = {
     "tqdm": "eval",
     "transformers": "train",
     "trl": "train",
+    "uvicorn": "serve",
 }
 """Modules outside the core dependencies with the smallest extra that installs them."""
 
