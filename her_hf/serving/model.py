@@ -31,8 +31,8 @@ class ServedModel:
         kind (`str`): `"folder"`, `"gguf"` or `"hub"`.
         config (`Mapping[str, Any]`): `config.json` of a folder, else empty.
         notes (`tuple[str, ...]`): What the user should know of it.
-        parsed (`bool`, *optional*, defaults to `True`): Whether its tokenizer has a response template, by which an engine
-            can return system thinking separately; taken for granted of a Hub id.
+        parsed (`bool`, *optional*, defaults to `True`): Whether its tokenizer has a response template, by which an
+            engine can return system thinking separately; assumed of a Hub id.
     """
 
     source: str
