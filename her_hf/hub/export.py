@@ -42,6 +42,7 @@ SUFFIX = ".gguf"
 _CONVERTER, _DISTRIBUTION = "convert_hf_to_gguf", "convert-hf-to-gguf"
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 _NO_SCALING = "Unknown RoPE type: default"  # transformers' name for plain RoPE, of which the converter warns
+_BANNER = "**"  # of an unknown pre-tokenizer, for the converter's own developers
 _LOG = logging.getLogger(__name__)
 _FAILURES = (NotImplementedError, ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError)
 """What the converter raises for a model that it does not know or cannot read."""
@@ -75,8 +76,8 @@ def export_gguf(
 
     The file carries the chat template (`tokenizer.chat_template`), the scene prompt (`tokenizer.chat_template.scene`),
     the sampling defaults, and under keys that begin with `her.` the response template, the frame, the version of
-    her_hf and a digest of the weights it was made from. Its end-of-sequence and end-of-turn tokens are the one at which
-    the checkpoint's replies end.
+    her_hf and a digest of the weights it was made from. Its end-of-sequence and end-of-turn tokens are the one at
+    which the checkpoint's replies end.
 
     Args:
         model (`str` or `Path`): Folder or Hub id of a checkpoint with the HER template.
@@ -111,7 +112,7 @@ def export_gguf(
     _check_out(out, overwrite)
     checkpoint = _open(model)
     converter = _import_converter()
-    with _without_false_alarm():
+    with _without_noise():
         prepared = _prepare(converter, checkpoint, weights, pre_tokenizer)
         writer = prepared.gguf_writer
         _describe(writer, checkpoint)
@@ -168,8 +169,7 @@ def _open(model: str | Path) -> _Checkpoint:
     refuse_adapter(folder)
     if not (folder / "config.json").is_file():
         raise ValueError(f"{name} is no checkpoint: it has no config.json.{_finished_inside(folder)}")
-    if not any(file for pattern in _WEIGHTS for file in folder.glob(pattern)):
-        raise ValueError(f"{name} has no weights ({' or '.join(_WEIGHTS)}): name the folder of a whole model")
+    _check_weights(folder)
     tokenizer = load_tokenizer(folder)
     try:
         processor = HERProcessor(tokenizer)
@@ -192,7 +192,9 @@ def _folder(model: str) -> Path:
     if folder.exists():
         raise ValueError(f"{model} is a file: name the folder of a checkpoint")
     if model.count("/") > 1 or model.startswith((".", "~", "/")):
-        raise FileNotFoundError(f"There is no folder {model}, and it is not a Hub id (`owner/name`): name one of these.")
+        raise FileNotFoundError(
+            f"There is no folder {model}, and it is not a Hub id (`owner/name`): name one of these."
+        )
     try:
         return Path(snapshot_download(model, ignore_patterns=IGNORED))
     except (OSError, ValueError) as error:
@@ -200,6 +202,23 @@ def _folder(model: str) -> Path:
             f"{model} is not a folder here (looked in {Path.cwd()}), and not a model on the Hub that can be reached "
             f"({_short(error)})"
         ) from error
+
+
+def _check_weights(folder: Path) -> None:
+    """Refuses a folder without weights, and files that were cut short: the converter would notice in mid-write."""
+    from safetensors import SafetensorError, safe_open
+
+    files = sorted(file for pattern in _WEIGHTS for file in folder.glob(pattern))
+    if not files:
+        raise ValueError(f"{folder} has no weights ({' or '.join(_WEIGHTS)}): name the folder of a whole model")
+    for file in files:
+        if file.suffix != ".safetensors":
+            continue
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise ValueError(f"{file} cannot be read ({_short(error)}): copy or download it again") from error
 
 
 def _finished_inside(folder: Path) -> str:
@@ -247,7 +266,7 @@ def _import_converter() -> Any:
 
 
 def _prepare(converter: Any, checkpoint: _Checkpoint, weights: str, pre_tokenizer: str | None) -> Any:
-    """The converter's model, with everything but our own keys in its writer; weights are read when they are written."""
+    """The converter's model, with all but our own keys in its writer; weights are read when they are written."""
     import torch
     from gguf import LlamaFileType
 
@@ -306,11 +325,12 @@ def _check_space(out: Path, needed: int) -> None:
 
 
 @contextmanager
-def _without_false_alarm() -> Iterator[None]:
-    """Drops the converter's warning about a kind of RoPE that is no special kind; all other warnings stay."""
+def _without_noise() -> Iterator[None]:
+    """Drops the converter's warnings about what is no fault, or is in our error too; all others stay."""
 
     def is_news(record: logging.LogRecord) -> bool:
-        return record.getMessage() != _NO_SCALING
+        text = record.getMessage().strip()
+        return bool(text) and text != _NO_SCALING and not text.startswith(_BANNER)
 
     logger = logging.getLogger("hf-to-gguf")
     logger.addFilter(is_news)
