@@ -54,8 +54,8 @@ test-quickstart: install ## a small quickstart, killed and resumed: plan, resume
 test-vllm: install ## a checkpoint served by a real vLLM (CPU build), in a venv of its own
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_vllm.py
 
-test-engines: install ## the chat template in llama.cpp, minijinja, @huggingface/jinja and others, in a venv of its own
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_engines.py
+test-engines: install ## the chat template in llama.cpp, minijinja, @huggingface/jinja and others, and a GGUF served, in a venv of its own
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_engines.py tests/integration/test_gguf.py
 
 test-inspect: install ## CoSER as a task of inspect-ai, in a venv of its own
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_inspect.py
