@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+Filters = tuple[tuple[str, Callable[..., object]], ...]
 
 
 @cache
@@ -23,14 +26,15 @@ def template_source(package: str, name: str) -> str:
     return (files(package) / "templates" / name).read_text(encoding="utf-8")
 
 
-def load_template(package: str, name: str) -> Template:
+def load_template(package: str, name: str, *, filters: Filters = ()) -> Template:
     """A file in a package's `templates/` as a compiled Jinja template; it may include files of the same folder.
 
-    Values are inserted verbatim and never parsed as a template. An undefined variable is an error, because a model
-    would also answer a prompt with missing parts.
+    Values are never parsed as a template, and inserted verbatim; in a page (`.html.jinja`) they are escaped. An
+    undefined variable is an error, because a model would also answer a prompt with missing parts.
 
     Args:
         package, name: See [`template_source`].
+        filters (`tuple[tuple[str, Callable], ...]`, *optional*): Filters of the template's own, by name.
 
     Raises:
         `jinja2.TemplateNotFound`: If the file does not exist.
@@ -42,16 +46,19 @@ def load_template(package: str, name: str) -> Template:
     'Which reply plays the role better: cand_1, cand_2 or tie? ...'
     ```
     """
-    return _environment(package).get_template(name)
+    return _environment(package, name.endswith(".html.jinja"), filters).get_template(name)
 
 
 @cache
-def _environment(package: str) -> Environment:
+def _environment(package: str, escaped: bool, filters: Filters) -> Environment:
     # Blocks are trimmed as transformers does when it compiles the same file as a tokenizer's chat template.
-    return ImmutableSandboxedEnvironment(
+    environment = ImmutableSandboxedEnvironment(
         loader=PackageLoader(package),
         undefined=StrictUndefined,
+        autoescape=escaped,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
     )
+    environment.filters.update(filters)
+    return environment

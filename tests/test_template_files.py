@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from jinja2 import TemplateNotFound, UndefinedError
@@ -40,9 +41,27 @@ def test_a_template_includes_what_lies_beside_it() -> None:
         load_template("her_hf.judging.pairwise", f"{name}.jinja")
 
 
+def test_a_page_is_escaped_and_a_prompt_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder := tmp_path / "paged" / "templates").mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    for name in ("page.html.jinja", "prompt.jinja"):
+        (folder / name).write_text("{{ text | twice }}")
+    monkeypatch.syspath_prepend(tmp_path)
+    filters = (("twice", _twice),)
+    shown = {name: load_template("paged", name, filters=filters) for name in ("page.html.jinja", "prompt.jinja")}
+    assert {name: one.render(text="<b>") for name, one in shown.items()} == {
+        "page.html.jinja": "&lt;b&gt;&lt;b&gt;",
+        "prompt.jinja": "<b><b>",
+    }
+
+
+def _twice(text: str) -> str:
+    return text * 2
+
+
 def test_no_other_module_loads_or_compiles_templates() -> None:
     """One way: who needs a template asks the loader. Errors of templates may be caught anywhere."""
-    loads = re.compile(r"SandboxedEnvironment|from_string\(|/ \"templates\"")
+    loads = re.compile(r"SandboxedEnvironment|import Environment\b|PackageLoader|from_string\(|/ \"templates\"")
     files = (ROOT / "her_hf").rglob("*.py")
     found = {file.relative_to(ROOT).as_posix() for file in files if loads.search(file.read_text(encoding="utf-8"))}
     assert found == {"her_hf/template_files.py"}

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _OVER_ALL = ("avg", "overall")
-_MANY = {"scene": "scenes", "seed": "seeds", "reply": "replies"}
+_MANY = {"scene": "scenes", "seed": "seeds", "reply": "replies", "pair": "pairs"}
 
 
 def compare(
@@ -26,9 +26,10 @@ def compare(
         bool, typer.Option("--force", help="Compare runs that were measured under different settings.")
     ] = False,
 ) -> None:
-    """Test whether two runs (eval coser, minimax or form) differ on the scenes or seeds that they share.
+    """Test whether two runs differ on the scenes, seeds or pairs that they share.
 
-    Both must be runs of the same evaluation, with the same judges and the same view of thoughts (removed or kept).
+    Both must be runs of the same evaluation, with the same judges and the same view of thoughts (removed or kept), or
+    on the same labelled pairs.
 
     her-hf eval compare outputs/her-sft outputs/base --out outputs/compared
     """

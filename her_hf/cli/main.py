@@ -38,6 +38,7 @@ COMMANDS = {
         "Judge pairs of replies: which plays the role better, and by which principles.",
     ),
     "eval": ("her_hf.cli.eval_commands:app", "Evaluate models; show a run, compare two."),
+    "leaderboard": ("her_hf.cli.leaderboard:app", "Build the leaderboard's Space, check a submission."),
 }
 
 app = group_of(COMMANDS, "Dual-layer role-play (HER) with Hugging Face tools.", completion=True)

@@ -6,17 +6,16 @@ dimensions' means over scenes, form shares are over replies, minimax scores are 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from her_hf.durable import digest
 from her_hf.journal import read_rows
+from her_hf.runs.paired import paired_tests
 from her_hf.runs.results import read_results
-from her_hf.scoring.statistics import bootstrap_interval, paired_permutation_test
+from her_hf.runs.scores import KINDS, Kind, compared_settings, shared_judges
 
-from .compare_kinds import KINDS, Kind, Parts, Scores, shared_judges
 from .rows import Row
 
 
@@ -29,8 +28,8 @@ def compare_runs(
 ) -> dict[str, Any]:
     """Compares two runs with a paired permutation test for each score.
 
-    A unit is a CoSER scene, identified by (book, i_p, i_c), a minimax seed with the mean over its runs, or, for form,
-    a scene with the replies to its turns.
+    A unit is a CoSER scene, identified by (book, i_p, i_c), a minimax seed with the mean over its runs, for form a
+    scene with the replies to its turns, or for reward a pair.
 
     Args:
         first (`Path`): Output folder of a run.
@@ -67,7 +66,7 @@ def compare_runs(
     shared = [key for key in scores[0] if key in scores[1]]
     if not shared:
         raise ValueError(f"{first} and {second} share no {kind.unit}: compare runs of the same {kind.unit}s.")
-    settings = [_settings(side) for side in sides]
+    settings = [compared_settings(side) for side in sides]
     objections = [*_objections(kind, settings), *_other_texts(kind, (first, second), shared)]
     if objections and not force:
         raise OtherMeasureError(
@@ -75,7 +74,8 @@ def compare_runs(
             "(--judge-only), or compare anyway (--force); the output then states the differences."
         )
     by_judge = {
-        judge: _tests(kind, (one, other), resamples, seed) for judge, (one, other) in shared_judges(sides).items()
+        judge: paired_tests(kind, (one, other), resamples=resamples, seed=seed)
+        for judge, (one, other) in shared_judges(sides).items()
     }
     return {
         "evaluation": kind_name,
@@ -92,76 +92,9 @@ def compare_runs(
         "other_settings": _other_settings(kind, settings),
         "resamples": resamples,
         "seed": seed,
-        "tests": _tests(kind, scores, resamples, seed),
+        "tests": paired_tests(kind, scores, resamples=resamples, seed=seed),
         **({"by_judge": by_judge} if by_judge else {}),
     }
-
-
-def _tests(kind: Kind, scores: tuple[Scores, ...], resamples: int, seed: int) -> Row:
-    """The paired test of each score."""
-    units = [*scores[0], *(key for key in scores[1] if key not in scores[0])]
-    return {
-        name: _test(
-            [tuple(side.get(unit, {}).get(name, {}) for side in scores) for unit in units], kind, resamples, seed
-        )
-        for name in kind.names
-    }
-
-
-def _test(sides: Sequence[tuple[Parts, ...]], kind: Kind, resamples: int, seed: int) -> Row:
-    """The paired test of one score from its parts in both runs, by unit.
-
-    The difference is a weighted sum of the differences of all parts, so swapping a unit flips the sign of its term.
-    """
-    names = list(dict.fromkeys(name for side in sides for parts in side for name in parts))
-    pairs = [
-        {name: (a, b) for name in names if (a := one.get(name)) is not None and (b := other.get(name)) is not None}
-        for one, other in sides
-    ]
-    complete = [unit for unit in pairs if unit]
-    possible = len({(at, name) for at, side in enumerate(sides) for parts in side for name in parts})
-    counts = {name: sum(name in unit for unit in complete) for name in names}
-    total = sum(counts.values())
-    counted = {"pairs": total, "dropped": possible - total}
-    if not kind.pooled:
-        counted = {"pairs": len(complete), "dropped": len(sides) - len(complete)}
-    if not complete or (not kind.pooled and not all(counts.values())):
-        return {**dict.fromkeys(("first", "second", "difference", "interval", "p_value"), None), **counted}
-    weights = {name: 1 / (total if kind.pooled else len(names) * counts[name]) for name in names}
-    first, second = (
-        math.fsum(weights[name] * pair[side] for unit in complete for name, pair in unit.items()) for side in (0, 1)
-    )
-    scaled = {name: weight * len(complete) for name, weight in weights.items()}
-    gaps = [math.fsum(scaled[name] * (a - b) for name, (a, b) in unit.items()) for unit in complete]
-    found = paired_permutation_test(gaps, [0.0] * len(gaps), resamples=resamples, seed=seed)
-    ends = _interval(complete, names, kind.pooled, resamples, seed)
-    return {
-        "first": first,
-        "second": second,
-        "difference": found.difference,
-        "p_value": found.p_value,
-        "interval": list(ends) if ends else None,
-        **counted,
-    }
-
-
-def _interval(
-    pairs: Sequence[Mapping[Any, tuple[float, float]]], names: Sequence[Any], pooled: bool, resamples: int, seed: int
-) -> tuple[float, float] | None:
-    """The 95% bootstrap interval of the difference; units are resampled with all their parts."""
-    rows: list[list[float | None]] = [
-        [a - b for a, b in unit.values()]
-        if pooled
-        else [unit[name][0] - unit[name][1] if name in unit else None for name in names]
-        for unit in pairs
-    ]
-    if not pooled:
-        return bootstrap_interval(rows, resamples=resamples, seed=seed)
-    import numpy as np
-
-    longest = max(map(len, rows))
-    padded = [row + [None] * (longest - len(row)) for row in rows]
-    return bootstrap_interval(padded, lambda array: float(np.nanmean(array)), resamples=resamples, seed=seed)
 
 
 # -- reading the runs
@@ -176,21 +109,11 @@ def _read(folder: Path) -> Row:
         raise ValueError(
             f"{folder} has no reply: all are missing. Run the evaluation again, which repeats the failed requests."
         )
-    if name != "form" and results["figures"]["scores"] is None:
+    if name in ("coser", "minimax") and results["figures"]["scores"] is None:
         raise ValueError(
             f"{folder} has no scores, because its dialogues were not judged: judge them first (--judge-only)."
         )
     return results
-
-
-def _settings(results: Row) -> Row:
-    """The settings; the data is reduced to its digest, because equal scenes may have another path."""
-    settings = dict(results["settings"])
-    if "data" in settings:
-        settings["data"] = settings["data"]["digest"]
-    if results["evaluation"] == "form":
-        settings["replies"] = "of simulated dialogues" if "dialogues" in settings else "to turns of scenes"
-    return settings
 
 
 def _kind_of(sides: Sequence[Row], folders: Sequence[Path]) -> tuple[str, Kind]:

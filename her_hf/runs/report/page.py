@@ -10,17 +10,16 @@ import base64
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markupsafe import Markup
 
 from her_hf.durable import replace_text
+from her_hf.template_files import load_template
 
 from .headline import TITLES, facts, headline, player_of
 from .transcripts import Transcript
@@ -65,7 +64,7 @@ def write_page(
     before, after = (render_markdown("\n\n".join(parts), out) for parts in (opening, closing))
     heading, mark, before = before.partition("</h1>")
     called, said = _VERDICTS if results["evaluation"] == "reward" else _TRANSCRIPTS
-    text = _template().render(
+    text = load_template(__package__, "report.html.jinja", filters=(("plain", plain),)).render(
         heading=heading + mark,
         title=f"{TITLES[results['evaluation']]}: {player_of(results)}",
         facts=facts(results),
@@ -82,19 +81,6 @@ def write_page(
     file = out / PAGE
     replace_text(file, text)
     return file
-
-
-@lru_cache
-def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader("her_hf.runs.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plain"] = plain
-    return environment.get_template("report.html.jinja")
 
 
 def plain(text: object) -> str:

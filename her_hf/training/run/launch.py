@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, get_type_hints
@@ -13,6 +14,10 @@ import yaml
 from trl import TrlParser
 
 from her_hf.devices import cpu_cores
+
+_PRIMITIVES = "32"
+"""How many primitives oneDNN keeps on a CPU. It makes several per row length, each with its buffers: with its default
+of 1,024, training grew by 0.75 GB in 42 steps; with 32 it takes no longer and grows less."""
 
 
 def launch(run: Callable[..., dict[str, Any]]) -> int:
@@ -32,6 +37,7 @@ def launch(run: Callable[..., dict[str, Any]]) -> int:
     ...     sys.exit(launch(run_sft))
     ```
     """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _PRIMITIVES)  # read when the first one is made
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for client in ("httpx", "httpx2"):
         logging.getLogger(client).setLevel(logging.WARNING)

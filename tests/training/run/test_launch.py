@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -81,3 +82,17 @@ def test_an_abbreviated_option_is_an_unknown_one(
     assert launch(run_sft) == 1
     assert "--one_pas" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "32"), ("64", "64")])
+def test_the_memory_of_training_on_a_cpu_is_bounded_unless_told(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str
+) -> None:
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, given or "")
+    if given is None:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(sys, "argv", ["sft.py", "--help"])
+    with pytest.raises(SystemExit):
+        launch(run_sft)
+    assert os.environ[name] == expected

@@ -1,4 +1,4 @@
-"""Which scores of `results.json` are compared, by evaluation."""
+"""The scores of each scene, seed, reply or pair in `results.json`, by evaluation: what paired tests compare."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from her_hf.scoring.coser_dimensions import DIMENSIONS
 from her_hf.scoring.minimax import COLUMNS, PILLARS, Columns, overall, pillars, seed_columns
 
-from .rows import Row, scene_key
+Row = dict[str, Any]
 
 Parts = Mapping[Any, float | None]
 """The values that a score of one unit consists of: by dimension, by reply, or the score alone."""
@@ -48,10 +48,14 @@ class Kind:
     pooled: bool = False
 
 
+def _scene_key(row: Row) -> tuple[Any, ...]:
+    return tuple(row["key"])
+
+
 def _coser_scores(results: Row) -> Scores:
     """Scores of each scene; empty for a scene that failed."""
-    cases: Scores = {scene_key(row): {} for row in results["missing"]["failures"]}
-    return cases | {scene_key(case): _coser_parts(case) for case in results["cases"]}
+    cases: Scores = {_scene_key(row): {} for row in results["missing"]["failures"]}
+    return cases | {_scene_key(case): _coser_parts(case) for case in results["cases"]}
 
 
 def _coser_parts(scores: Row) -> dict[str, Parts]:
@@ -67,10 +71,10 @@ def shared_judges(sides: Sequence[Row]) -> dict[str, tuple[Scores, Scores]]:
         return {}
     found = []
     for side in sides:
-        failed: Scores = {scene_key(row): {} for row in side["missing"]["failures"]}
+        failed: Scores = {_scene_key(row): {} for row in side["missing"]["failures"]}
         found.append(
             {
-                judge: failed | {scene_key(case): _coser_parts(case["judges"][judge]) for case in side["cases"]}
+                judge: failed | {_scene_key(case): _coser_parts(case["judges"][judge]) for case in side["cases"]}
                 for judge in side["figures"]["by_judge"]
             }
         )
@@ -114,6 +118,16 @@ def _seed_key(row: Row) -> tuple[str, str]:
     return str(row["language"]), str(row["seed_id"])
 
 
+def _reward_scores(results: Row) -> Scores:
+    """Whether each verdict is the label, in percent; a pair without label or verdict has no score."""
+    return {
+        tuple(case["key"]): {}
+        if case["label"] is None or case["verdict"] is None
+        else _alone({"accuracy": 100.0 * (case["verdict"] == case["label"])})
+        for case in results["cases"]
+    }
+
+
 FORM = ("well_formed", "own_role", "ended", "visible", "spoken_thoughts", "knows_secret", "leak")
 """Properties of a reply that are true or false."""
 
@@ -126,7 +140,7 @@ KINDS = {
         names=(*DIMENSIONS, "avg"),
         scores=_coser_scores,
         file="dialogues.jsonl",
-        key=scene_key,
+        key=_scene_key,
         text="scene_digest",
     ),
     "minimax": Kind(
@@ -152,5 +166,29 @@ KINDS = {
         text="scene_digest",
         pooled=True,
     ),
+    "reward": Kind(
+        unit="pair",
+        counted="pair",
+        player="model",
+        bound=("labels",),
+        names=("accuracy",),
+        scores=_reward_scores,
+        file="judged.jsonl",
+        key=lambda row: (row["index"], row["key"]),
+        text="key",
+    ),
 }
 """Kinds by evaluation."""
+
+
+def compared_settings(results: Row) -> Row:
+    """The settings of a run as they are compared with those of another.
+
+    The data is reduced to its digest, because equal scenes may have another path.
+    """
+    settings = dict(results["settings"])
+    if "data" in settings:
+        settings["data"] = settings["data"]["digest"]
+    if results["evaluation"] == "form":
+        settings["replies"] = "of simulated dialogues" if "dialogues" in settings else "to turns of scenes"
+    return settings
