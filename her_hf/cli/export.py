@@ -12,7 +12,9 @@ from .terminal import hub_note
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Checkpoint with the HER template: a local folder or a Hub id.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Checkpoint with the HER template: a local folder or a Hub id.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="File to write.")],
     weights: Annotated[
         str, typer.Option("--type", metavar="TYPE", help="Type of the weights: f32, f16, bf16 or q8_0.")
@@ -40,6 +42,4 @@ def export(
         pre_tokenizer=pre_tokenizer,
         progress=sys.stderr.isatty(),
     )
-    typer.echo(
-        f"Wrote {file} ({weights.lower()}, {file.stat().st_size / 1e6:.0f} MB). Serve it: llama-server -m {file}"
-    )
+    typer.echo(f"Wrote {file} ({weights.lower()}, {file.stat().st_size / 1e6:.0f} MB). Serve it: her-hf serve {file}")

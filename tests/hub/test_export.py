@@ -210,7 +210,7 @@ def test_the_command(folders: Path, tmp_path: Path, caplog: pytest.LogCaptureFix
     command = ["export", str(folders / "qwen3"), str(out), "--type", "F16", "--pre-tokenizer", "qwen2"]
     run = CliRunner().invoke(app, command)
     assert run.exit_code == 0, run.exception
-    assert run.output.startswith(f"Wrote {out} (f16, ") and f"llama-server -m {out}" in run.output
+    assert run.output.startswith(f"Wrote {out} (f16, ") and f"her-hf serve {out}" in run.output
     assert caplog.messages == []
     again = CliRunner().invoke(app, command)
     assert isinstance(again.exception, FileExistsError)
