@@ -28,9 +28,9 @@ from tests.support.tokenizers import FRAMES
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For each fixture tokenizer NAME a plain model, NAME-base, and NAME with the method attached."""
+    """For each byte-level fixture tokenizer NAME a plain model, NAME-base, and NAME with the method attached."""
     root = tmp_path_factory.mktemp("models")
-    for name in FRAMES:
+    for name in PRE_TOKENIZERS:
         random_checkpoint(root, name)
     return root
 
@@ -43,7 +43,7 @@ def fields(file: Path) -> dict[str, Any]:
     return {key: field.contents() for key, field in GGUFReader(file).fields.items()}
 
 
-@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("name", PRE_TOKENIZERS)
 def test_the_file_carries_the_method(
     folders: Path, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
