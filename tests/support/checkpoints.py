@@ -11,15 +11,8 @@ from her_hf.processing import attach_model
 from tests.support.one_pass import tiny_model
 from tests.support.tokenizers import BASES
 
-PRE_TOKENIZERS = {
-    "smollm2": "smollm",
-    "qwen3": "qwen2",
-    "llama3": "llama-bpe",
-    "mistral-v3-tekken": "tekken",
-    "mistral-v7-tekken": "tekken",
-    "glm4": "glm4",
-}
-"""llama.cpp's pre-tokenizers of the byte-level fixtures, whose small vocabularies its converter does not recognize."""
+PRE_TOKENIZERS = {"smollm2": "smollm", "qwen3": "qwen2", "llama3": "llama-bpe"}
+"""llama.cpp's pre-tokenizers of the fixtures, whose small vocabularies its converter does not recognize."""
 
 
 def random_checkpoint(root: Path, name: str) -> Path:
