@@ -28,7 +28,7 @@ from tests.support.tokenizers import FRAMES
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For each fixture tokenizer of PRE_TOKENIZERS NAME a plain model, NAME-base, and NAME with the method attached."""
+    """For each of PRE_TOKENIZERS, NAME, a plain model, NAME-base, and NAME with the method attached."""
     root = tmp_path_factory.mktemp("models")
     for name in PRE_TOKENIZERS:
         random_checkpoint(root, name)
