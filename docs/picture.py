@@ -22,7 +22,7 @@ from tests.support.paths import ROOT
 PICTURE = ROOT / "docs" / "assets" / "chat.svg"
 HER_MINI = ROOT / "dataset_cards" / "her-mini"
 WIDTH = 96
-SCENE, ROLE, VISITOR, TURN = "Hannah's Tooth", "Jo", "Meg", 2
+SCENE, CHARACTER, VISITOR, TURN = "Hannah's Tooth", "Jo", "Meg", 2
 SAID = "(folds her gloves) Hannah, dear, there is a very quiet man on Summer Street."
 
 
@@ -31,7 +31,7 @@ def chat_output() -> str:
     scene = next(one for one in load_scenes(HER_MINI, "test") if one.chapter == SCENE)
     turn = scene.dialogue[TURN]
     command = [sys.executable, "-m", "her_hf.cli.main", "chat", "--scenes", str(HER_MINI), "--scene", SCENE]
-    command += ["--role", ROLE, "--me", VISITOR, "--start", "1", "--show-system", "--log", "talk.jsonl"]
+    command += ["--character", CHARACTER, "--me", VISITOR, "--start", "1", "--show-system", "--log", "talk.jsonl"]
     colours = {"FORCE_COLOR": "1", "TTY_INTERACTIVE": "0", "COLUMNS": str(WIDTH)}
     with (
         serving(thinking=turn.system_thinking, body=turn.render(view=View.SELF)) as server,

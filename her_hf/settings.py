@@ -24,6 +24,7 @@ def setting(
     choices: tuple[str, ...] = (),
     metavar: str | None = None,
     option: str | None = None,
+    off: str | None = None,
 ) -> Any:
     """A dataclass field with a help text and constraints for its command-line option.
 
@@ -35,6 +36,7 @@ def setting(
         choices (`tuple[str, ...]`, *optional*): Allowed values of the option.
         metavar (`str`, *optional*): Name of the value in `--help`.
         option (`str`, *optional*): Name of the option, by default the field's; `{prefix}` is the prefix of the group.
+        off (`str`, *optional*): What the negated option does, for a flag that is on by default.
 
     Returns:
         `dataclasses.Field`: The field, with these values in its metadata.
@@ -50,5 +52,13 @@ def setting(
     (42, 'Seed of all sampling and drawing; every call derives its own from it.')
     ```
     """
-    metadata = {"help": help, "min": min, "max": max, "choices": choices, "metavar": metavar, "option": option}
-    return field(default=default, metadata=metadata)
+    about = {
+        "help": help,
+        "min": min,
+        "max": max,
+        "choices": choices,
+        "metavar": metavar,
+        "option": option,
+        "off": off,
+    }
+    return field(default=default, metadata=about)

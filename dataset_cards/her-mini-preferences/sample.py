@@ -65,7 +65,7 @@ class Target:
 
 
 def targets(every: int, offset: int) -> Iterator[Target]:
-    """Every so many English turns of each split, counted from `offset`; in the test split twice as many."""
+    """English turns of each split at a fixed interval from `offset`; in the test split at half the interval."""
     for split in ("train", "validation", "test"):
         turns = [
             Target(scene, index)
@@ -94,7 +94,7 @@ def cut(text: str, words: int, layer: Layer, names: Sequence[str]) -> str:
 
 
 class Sampler:
-    """Draws one layer for many turns at once."""
+    """Draws one layer for many turns in one batch."""
 
     def __init__(self, folder: str, *, temperature: float, top_p: float, seed: int) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
@@ -158,7 +158,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="Folder or Hub id of a model with the HER template.")
     parser.add_argument("--name", required=True, help="What the rows call it, e.g. base or her-sft.")
-    parser.add_argument("--every", type=int, default=6, help="Every so many turns (test: half of it).")
+    parser.add_argument("--every", type=int, default=6, help="Interval of the sampled turns (test: half of it).")
     parser.add_argument("--offset", type=int, default=0, help="First turn that is taken.")
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--top-p", type=float, default=0.95)

@@ -320,7 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(problem, file=sys.stderr)
         print("her-mini is valid" if not problems else f"{len(problems)} problems", file=sys.stderr)
     if options.write_card and problems:
-        print("the card is left as it was: mend the problems first", file=sys.stderr)
+        print("the card was not changed: fix the problems first", file=sys.stderr)
     elif options.write_card:
         write_card(FOLDER / "README.md", figures)
         draw_patterns([row.scene for row in read(options.data)[0]], FOLDER / FIGURE)

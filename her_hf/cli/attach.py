@@ -9,10 +9,15 @@ import typer
 
 
 def attach(
-    base: Annotated[str, typer.Argument(help="Base model: a local folder or a Hub id, ChatML or Llama-3 style.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write; must be empty or new.")],
+    base: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Base model, ChatML or Llama-3 style: a folder or a Hub id.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; must be empty or new.")],
     bare_prefill: Annotated[
-        bool, typer.Option(help="Open replies with the bare tag, without a newline, for the released HER-32B.")
+        bool,
+        typer.Option(
+            "--bare-prefill", help="Open replies with the bare tag, without a newline, for the released HER-32B."
+        ),
     ] = False,
 ) -> None:
     """Write a copy of a base model with HER's chat template, parser, scene prompt and generation defaults."""

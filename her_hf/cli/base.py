@@ -11,11 +11,14 @@ from .terminal import hub_note
 
 
 def base(
-    out: Annotated[Path, typer.Argument(help="Folder to write; a finished folder of the same base is not changed.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder to write; a finished folder of the same base is not changed.")
+    ],
     model: Annotated[
-        str, typer.Option("--base", help="smollm2-135m (embedded, no network), a Hub id or a local folder.")
+        str,
+        typer.Option("--base", metavar="MODEL", help="smollm2-135m (embedded, no network), a folder or a Hub id."),
     ] = "smollm2-135m",
-    dtype: Annotated[str, typer.Option(help="Torch dtype of the written weights.")] = "float32",
+    dtype: Annotated[str, typer.Option(metavar="NAME", help="Torch dtype of the written weights.")] = "float32",
 ) -> None:
     """Write a base model as an ordinary Hugging Face folder."""
     from her_hf.hub.base import EMBEDDED, write_base

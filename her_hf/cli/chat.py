@@ -26,9 +26,7 @@ def _default(value: object) -> str:
 def chat(
     model: Annotated[
         str,
-        typer.Argument(
-            metavar="MODEL", help="A checkpoint folder, a Hub id, or the URL of an OpenAI-compatible server."
-        ),
+        typer.Argument(metavar="MODEL", help="The URL of an OpenAI-compatible server, a folder or a Hub id."),
     ],
     scenes: Annotated[
         str | None,
@@ -47,7 +45,7 @@ def chat(
     list_scenes: Annotated[
         bool, typer.Option("--list-scenes", help="List the scenes and exit.", rich_help_panel=_SCENE)
     ] = False,
-    role: Annotated[
+    character: Annotated[
         str | None, typer.Option(metavar="NAME", help="The character that the model plays.", rich_help_panel=_SCENE)
     ] = None,
     me: Annotated[
@@ -84,7 +82,7 @@ def chat(
         float | None,
         typer.Option(
             min=0,
-            metavar="T",
+            metavar="X",
             help=f"Sampling temperature; 0 is greedy. {_default(Sampling().temperature)}",
             rich_help_panel=_MODEL,
         ),
@@ -94,7 +92,7 @@ def chat(
         typer.Option(
             min=0,
             max=1,
-            metavar="P",
+            metavar="X",
             help=f"Nucleus sampling: the probability mass to keep. {_default(Sampling().top_p)}",
             rich_help_panel=_MODEL,
         ),
@@ -116,7 +114,7 @@ def chat(
         bool | None,
         typer.Option(
             "--thinking/--no-thinking",
-            help="Whether the character plans each turn in system thinking. " + _default("thinking"),
+            help="Plan each turn in system thinking first; with --no-thinking, reply without. " + _default("thinking"),
             rich_help_panel=_MODEL,
         ),
     ] = None,
@@ -135,13 +133,17 @@ def chat(
     show_system: Annotated[
         bool,
         typer.Option(
-            "--show-system/--hide-system", help="System thinking; /system toggles it.", rich_help_panel=_SHOWN
+            "--show-system/--hide-system",
+            help="Show system thinking; /system toggles it.",
+            rich_help_panel=_SHOWN,
         ),
     ] = False,
     show_role: Annotated[
         bool,
         typer.Option(
-            "--show-role/--hide-role", help="The character's thoughts; /role toggles them.", rich_help_panel=_SHOWN
+            "--show-role/--hide-role",
+            help="Show the character's own thoughts; /role toggles them.",
+            rich_help_panel=_SHOWN,
         ),
     ] = True,
     log: Annotated[
@@ -166,7 +168,7 @@ def chat(
     Without --scenes and --card, the scenes of her-mini are offered, or a small built-in scene.
     Lines may come from a pipe; options that are not given then take the first choice.
 
-    [dim]her-hf chat outputs/quickstart/her-sft --scene turnpike --role "Mr Darcy"[/dim]
+    [dim]her-hf chat outputs/quickstart/her-sft --scene turnpike --character "Mr Darcy"[/dim]
 
     [dim]her-hf chat http://127.0.0.1:8000/v1 --card card.png --show-system[/dim]
     """
@@ -196,7 +198,7 @@ def chat(
     given: dict[str, Any] = {key: value for key, value in chosen_sampling.items() if value is not None}
     if resume is not None:
         fixed = {"--log": log, "--scenes": scenes, "--card": card, "--scene": scene, "--list-scenes": list_scenes}
-        fixed |= {"--role": role, "--me": me, "--about-me": about_me, "--start": start is not None}
+        fixed |= {"--character": character, "--me": me, "--about-me": about_me, "--start": start is not None}
         if superfluous := [option for option, value in fixed.items() if value]:
             raise ValueError(
                 "--continue takes scene, roles and log from the logged conversation; leave out "
@@ -210,14 +212,14 @@ def chat(
         chosen = choose_scene(found, scene, console, ask=ask)
         names = playable(chosen)
         greets = is_card_scene(chosen)
-        role = choose_name(
+        character = choose_name(
             names,
-            role,
+            character,
             console,
             ask=ask and not greets,
             question="Which character does the model play? Number or name",
         )
-        me = choose_visitor([name for name in names if name != role], me, console, ask=ask and not greets)
+        me = choose_visitor([name for name in names if name != character], me, console, ask=ask and not greets)
         chosen = introduced(chosen, me, about_me)
 
     with asyncio.Runner() as runner:
@@ -231,7 +233,7 @@ def chat(
             else:
                 session = Session(
                     chosen,
-                    role or names[0],
+                    character or names[0],
                     opened,
                     visitor=me,
                     visitor_profile=about_me,
@@ -239,7 +241,7 @@ def chat(
                     sampling=Sampling(**given),
                     thinking=thinking is not False,
                     max_context_tokens=max_context,
-                    log=log or new_log("chats", role or names[0], ".jsonl"),
+                    log=log or new_log("chats", character or names[0], ".jsonl"),
                 )
             screen = Screen(console, show_system=show_system, show_role=show_role)
             conversation = Conversation(session, screen, runner, interactive=ask)

@@ -13,7 +13,7 @@ from her_hf.judging.critics.coser import Judging
 from her_hf.settings import setting
 from her_hf.simulation.coser import CoserSettings
 
-from .options import Calls, ConfigOption, Group, ModelReference, Output, Phases, Scenes, with_options
+from .options import MODEL, Calls, ConfigOption, Group, ModelReference, Output, Phases, Scenes, with_options
 
 if TYPE_CHECKING:
     from her_hf.inference import Caller
@@ -33,9 +33,14 @@ class Retrieval:
     """
 
     retrieval: str = setting(
-        "none", choices=("none", "bm25", "embeddings"), help="How passages of the book are retrieved for the actor."
+        "none",
+        choices=("none", "bm25", "embeddings"),
+        help="How passages of the book are retrieved for the actor: none, bm25 or embeddings.",
+        metavar="METHOD",
     )
-    books: Path | None = setting(None, help="CoSER book file or a folder of them.", metavar="PATH")
+    books: Path | None = setting(
+        None, help="CoSER book file or a folder of them. Required unless --retrieval none.", metavar="PATH"
+    )
 
     def open(self, scenes: list[Scene]) -> tuple[Memory | None, str]:
         """The memory and its name in the settings."""
@@ -56,9 +61,11 @@ class Judges:
         judge_name (`list[str]`, *optional*): Their names on their servers.
     """
 
-    judge: list[str] | None = setting(None, help="A judge; may be repeated.", metavar="MODEL")
+    judge: list[str] | None = setting(
+        None, help="A judge; may be repeated. Required unless --simulate-only.", metavar="MODEL"
+    )
     judge_name: list[str] | None = setting(
-        None, help="Its name on the server, one for each --judge in the same order.", metavar="NAME"
+        None, help="Its name on the server; once for each --judge, in the same order.", metavar="NAME"
     )
 
     def open(self, open_one: Callable[[str, str | None], Caller]) -> list[Caller]:
@@ -82,7 +89,7 @@ def coser(
         Group(
             _PLAY,
             "actor",
-            help={"model": "The model under test: a URL (several, separated by commas), a folder or a Hub id."},
+            help={"model": f"The model under test: {MODEL} Required unless --judge-only."},
         ),
     ],
     environment: Annotated[
@@ -104,7 +111,8 @@ def coser(
     Writes results.json, report.html, report.md and plots to DIR, next to the dialogues and judgements. API keys come
     from HER_HF_API_KEY or OPENAI_API_KEY.
 
-    her-hf eval coser --scenes scenes.json --actor http://127.0.0.1:8000 --judge http://127.0.0.1:8001 --out runs/a
+    her-hf eval coser --scenes scenes.json --actor http://127.0.0.1:8000 \\
+        --judge http://127.0.0.1:8001 --out outputs/coser
     """
     from her_hf.evaluation.coser.run import CoserRun, run_coser_now
     from her_hf.inference import Ledger

@@ -11,7 +11,7 @@ import typer
 from her_hf.evaluation.form.run import FormSettings
 from her_hf.settings import setting
 
-from .options import Calls, ConfigOption, Group, ModelReference, Output, with_options
+from .options import MODEL, Calls, ConfigOption, Group, ModelReference, Output, Scenes, help_of, with_options
 
 _ASK = "Asking a model"
 
@@ -26,10 +26,14 @@ class Material:
         dialogues (`Path`, *optional*): The `dialogues.jsonl` of `her-hf eval coser`.
     """
 
-    scenes: str | None = setting(None, help="Scenes: a file, a folder or a Hub dataset.", metavar="SOURCE")
-    split: str | None = setting(None, help="Split of the scenes' source.")
+    scenes: str | None = setting(
+        None, help=help_of(Scenes, "scenes") + " Required unless --dialogues.", metavar="SOURCE"
+    )
+    split: str | None = setting(None, help=help_of(Scenes, "split"), metavar="NAME")
     dialogues: Path | None = setting(
-        None, help="Score the dialogues.jsonl of her-hf eval coser; no model is called.", metavar="FILE"
+        None,
+        help="Score the dialogues.jsonl of her-hf eval coser; no model is called. Required unless --model.",
+        metavar="FILE",
     )
 
 
@@ -42,7 +46,7 @@ def form(
         Group(
             _ASK,
             "model",
-            help={"model": "The model under test: a URL (several, separated by commas), a folder or a Hub id."},
+            help={"model": f"The model under test: {MODEL} Required unless --dialogues."},
         ),
     ],
     settings: Annotated[FormSettings, Group(_ASK)],
@@ -54,7 +58,8 @@ def form(
     Asks a model to reply to turns of scenes, or scores existing dialogues. Writes results.json, report.html,
     report.md and a plot to DIR. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
 
-    her-hf eval form --scenes dataset_cards/her-mini --split test --model http://127.0.0.1:8000 --out outputs/form
+    her-hf eval form --scenes dataset_cards/her-mini --split test \\
+        --model http://127.0.0.1:8000 --out outputs/form
     """
     from her_hf.runs.report.terminal import print_results
 

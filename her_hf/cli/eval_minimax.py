@@ -10,26 +10,41 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from her_hf.judging.critics.minimax import ChunkJudging
 from her_hf.settings import setting
 from her_hf.simulation.minimax import RUNS, MinimaxSettings
 
-from .options import Calls, ConfigOption, Group, ModelReference, Output, Phases, with_options
+from .command import Command
+from .command import Group as CommandGroup
+from .lazy import SETTINGS
+from .options import MODEL, Calls, ConfigOption, Group, ModelReference, Output, Phases, help_of, with_options
 
 _PLAY, _JUDGE = "Playing", "Judging"
+_STYLE = help_of(MinimaxSettings, "style") + " Required unless --judge-only."
 
 
-class _RunsByDefault(TyperGroup):
-    """Makes `run` the default command: `her-hf eval minimax --npc …` is `her-hf eval minimax run --npc …`."""
+class _RunsByDefault(CommandGroup):
+    """Makes `run` the default command: `her-hf eval minimax --npc …` is `her-hf eval minimax run --npc …`.
+
+    Its help lists the commands, followed by the help of `run`.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, args if args and args[0] in self.commands else ["run", *args])
+        runs = not args or (args[0].startswith("-") and args[0] not in self.get_help_option_names(ctx))
+        return super().parse_args(ctx, ["run", *args] if runs else args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, formatter)
+        run = self.commands["run"]
+        run.format_help(type(ctx)(run, parent=ctx, info_name="run"), formatter)
 
 
 app = typer.Typer(
-    cls=_RunsByDefault, help="Play and judge dialogues as in MiniMax's role-play bench (situated reenactment)."
+    cls=_RunsByDefault,
+    add_completion=False,
+    help="Play and judge dialogues as in MiniMax's role-play bench (situated reenactment); calibrate a judge.",
+    context_settings=SETTINGS,
 )
 
 
@@ -46,7 +61,7 @@ class Seeds:
 
     seeds: str | None = setting(
         None,
-        help="Seeds: a file, a folder or a Hub dataset such as MiniMaxAI/role-play-bench; else six built-in ones.",
+        help="Seeds: a file, a folder or a Hub dataset; by default six built-in ones.",
         metavar="SOURCE",
     )
     language: str | None = setting(None, choices=("zh", "en"), help="Use only seeds of this language.")
@@ -66,7 +81,7 @@ class Public:
 
     source: str = setting(
         "MiniMaxAI/role-play-bench",
-        help="The Hub dataset, or a folder with data/{zh,en}/{seeds,dialogues,evaluations}.parquet.",
+        help="The Hub dataset, or a folder with the same files.",
         metavar="SOURCE",
     )
     language: str | None = setting(None, choices=("zh", "en"), help="Use only dialogues of this language.")
@@ -75,7 +90,7 @@ class Public:
     )
 
 
-@app.command("run")
+@app.command("run", cls=Command)
 @with_options
 def minimax(
     source: Annotated[Seeds, Group()],
@@ -86,25 +101,27 @@ def minimax(
         Group(
             _PLAY,
             "npc",
-            help={"model": "The model under test: a URL (several, separated by commas), a folder or a Hub id."},
+            help={"model": f"The model under test: {MODEL} Required unless --judge-only."},
         ),
     ],
-    user: Annotated[ModelReference, Group(_PLAY, "user", help={"model": "The user simulator."})],
-    settings: Annotated[MinimaxSettings, Group(_PLAY, optional=("style",))],
-    judge: Annotated[ModelReference, Group(_JUDGE, "judge", help={"model": "The judge."})],
+    user: Annotated[
+        ModelReference, Group(_PLAY, "user", help={"model": "The user simulator. Required unless --judge-only."})
+    ],
+    settings: Annotated[MinimaxSettings, Group(_PLAY, optional=("style",), help={"style": _STYLE})],
+    judge: Annotated[
+        ModelReference, Group(_JUDGE, "judge", help={"model": "The judge. Required unless --simulate-only."})
+    ],
     judging: Annotated[ChunkJudging, Group(_JUDGE, "judge")],
     calls: Annotated[Calls, Group()],
     config: ConfigOption = None,
 ) -> None:
-    """Let a model play characters against a user simulator, and judge their clear errors.
+    """Let a model play characters against a user simulator, and judge their clear errors (the default command).
 
     Writes results.json, report.html, report.md and plots to DIR, next to the dialogues and judgements. Scores are
     comparable with each other, not with published ones. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
 
-    To calibrate a judge against published scores: her-hf eval minimax calibrate --help
-
-    her-hf eval minimax --npc http://127.0.0.1:8000 --style her --user http://127.0.0.1:8001 --judge
-    http://127.0.0.1:8001 --out outputs/minimax
+    her-hf eval minimax --npc http://127.0.0.1:8000 --style her --user http://127.0.0.1:8001 \\
+        --judge http://127.0.0.1:8001 --out outputs/minimax
     """
     from her_hf.evaluation.minimax.run import LEDGER, MinimaxRun, run_minimax_now
     from her_hf.inference import Ledger
@@ -137,7 +154,7 @@ def minimax(
     output.exit_if_missing(results)
 
 
-@app.command("calibrate")
+@app.command("calibrate", cls=Command)
 @with_options
 def calibrate(
     public: Annotated[Public, Group()],
@@ -149,7 +166,8 @@ def calibrate(
 ) -> None:
     """Compute the rank correlation of a judge's scores with the published scores of public dialogues.
 
-    her-hf eval minimax calibrate --judge http://127.0.0.1:8001 --limit 300 --out outputs/calibration
+    her-hf eval minimax calibrate --judge http://127.0.0.1:8001 --limit 300 \\
+        --out outputs/calibration
     """
     from her_hf.evaluation.minimax.calibrate import Calibration, calibrate_now
     from her_hf.evaluation.minimax.run import LEDGER

@@ -10,8 +10,11 @@ import typer
 
 
 def show(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a finished evaluation.")],
-    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open report.html in a browser.")] = True,
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of a finished evaluation.")],
+    open_page: Annotated[
+        bool,
+        typer.Option("--open/--no-open", help="Open report.html in a browser; with --no-open, only print its path."),
+    ] = True,
 ) -> None:
     """Print the figures of a run and open its report.html, which is written if it is missing.
 

@@ -26,23 +26,34 @@ _CONTEXT = "dim"
 
 def inspect_mask(
     model: Annotated[
-        str, typer.Argument(help="Folder or Hub id of a model or tokenizer; HER's template is attached if missing.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A model or tokenizer: a folder or a Hub id. HER's template is attached if missing."
+        ),
     ],
-    scenes: Annotated[str, typer.Argument(help="Scenes or conversations: a folder, a file or a Hub id.")],
+    scenes: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Scenes or conversations: a file, a folder or a Hub dataset.")
+    ],
     example: Annotated[int, typer.Option(help="Number of the scene or conversation, counted from 0.")] = 0,
-    split: Annotated[str | None, typer.Option(help="Split of the data.")] = None,
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Split of the data.")] = None,
     character: Annotated[
-        str | None, typer.Option(help="The character played; by default the first of the cast.")
+        str | None,
+        typer.Option(metavar="NAME", help="The character that the model plays; by default the first of the cast."),
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Window in tokens, like max_tokens of a recipe.")] = None,
     row_tokens: Annotated[
         int | None, typer.Option(help="Maximum tokens of a row, like row_tokens of a recipe.")
     ] = None,
     one_pass: Annotated[
-        bool, typer.Option(help="One row per conversation, like one_pass of a recipe; or one row per reply.")
+        bool,
+        typer.Option(help="One row per conversation, like one_pass of a recipe; with --no-one-pass, one per reply."),
     ] = True,
-    system_thinking: Annotated[bool, typer.Option(help="With or without system thinking.")] = True,
-    trunk: Annotated[bool, typer.Option(help="Show the text of the trunk; its boundaries are always shown.")] = True,
+    system_thinking: Annotated[
+        bool, typer.Option(help="Train system thinking; with --no-system-thinking, leave it out.")
+    ] = True,
+    trunk: Annotated[
+        bool, typer.Option(help="Show the text of the trunk; with --no-trunk, only where branches leave it.")
+    ] = True,
 ) -> None:
     """Show which tokens are trained and what each branch sees, in colour, or in ⟦brackets⟧ without a terminal."""
     from rich.console import Console

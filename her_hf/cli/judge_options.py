@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from her_hf.settings import setting
 
-from .options import Calls, Group, ModelReference
+from .options import MODEL, Calls, Group, ModelReference
 
 if TYPE_CHECKING:
     from her_hf.inference import Ledger
-    from her_hf.judging import BadPair, Pair, PairJudging, PairwiseJudge
+    from her_hf.judging import PairFile, PairJudging, PairwiseJudge
 
 PANEL = "Asking the judge"
 JUDGE = Group(
     PANEL,
     "model",
     required=("model",),
-    help={"model": "The judge: a URL (several, separated by commas), a folder or a Hub id."},
+    help={"model": f"The judge: {MODEL}"},
 )
 JUDGING = Group(PANEL, without=("form", "reasoning", "read"))
 
@@ -36,7 +35,7 @@ class Pairs:
     """
 
     pairs: str = setting(help="JSONL file of pairs, or a preference dataset (folder, Hub id).", metavar="SOURCE")
-    split: str | None = setting(None, help="Split of a preference dataset; by default test.")
+    split: str | None = setting(None, help="Split of a preference dataset; by default test.", metavar="NAME")
     scenes: str | None = setting(
         None,
         help="Scenes that provide the circumstances of pairs without any, by scene_key.",
@@ -44,17 +43,17 @@ class Pairs:
     )
     limit: int | None = setting(None, help="Use only the first N pairs.", min=1, metavar="N")
 
-    def read(self) -> Sequence[Pair | BadPair]:
-        """All pairs, regardless of the limit.
+    def read(self) -> PairFile:
+        """All pairs, regardless of the limit; each is read when it is its turn.
 
         Raises:
             `FileNotFoundError`: If the file does not exist.
             `ValueError`: If no row is a pair, or the scenes cannot be read.
         """
-        from her_hf.judging import read_pairs
+        from her_hf.judging import PairFile
         from her_hf.scenes import load_scenes
 
-        return read_pairs(self.pairs, split=self.split, scenes=load_scenes(self.scenes) if self.scenes else ())
+        return PairFile(self.pairs, split=self.split, scenes=load_scenes(self.scenes) if self.scenes else ())
 
 
 @dataclass(frozen=True)
@@ -62,23 +61,32 @@ class Answer:
     """The form of the answer, if it is not the one recorded in the checkpoint.
 
     Args:
+        checkpoint (`str`, *optional*): The checkpoint behind a URL, which records the form.
         form (`str`, *optional*): See [`~her_hf.judging.PairJudging`].
         reasoning (`bool`, *optional*): See there.
         read (`str`, *optional*, defaults to `"text"`): See there.
     """
 
+    checkpoint: str | None = setting(
+        None,
+        help="The checkpoint that a server serves: its reward_model.json says how to ask it.",
+        metavar="FOLDER",
+    )
     form: str | None = setting(
         None,
         choices=("published", "compact"),
-        help="Form of prompt and answer; by default that of the checkpoint, else published.",
+        help="Form of prompt and answer; by default that of the checkpoint. A URL without --checkpoint needs it.",
+        metavar="FORM",
     )
     reasoning: bool | None = setting(
-        None, help="Reason before the verdict; by default as in the checkpoint's reward_model.json, else yes."
+        None,
+        help="Reason before the verdict; by default as in the checkpoint's reward_model.json, else yes.",
+        off="answer immediately",
     )
     read: str = setting(
         "text",
         choices=("text", "probability"),
-        help="Read the verdict from the generated answer, or from verdict probabilities (a model in this process).",
+        help="Read the verdict from the generated answer, or from the probabilities of the verdicts.",
     )
 
 
@@ -95,7 +103,7 @@ def open_judge(
         ledger ([`~her_hf.inference.Ledger`]): The ledger of answers.
 
     Raises:
-        `ValueError`: If settings exclude each other, or the model cannot be opened.
+        `ValueError`: If settings exclude each other, the form is not known, or the model cannot be opened.
         `FileNotFoundError`: If a folder or Hub id does not exist.
     """
     from her_hf.judging import PairwiseJudge

@@ -7,17 +7,23 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
+
+from .command import Command, Group
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(Group):
     """A group that lists its commands without importing them; a module is imported when its command is called."""
 
     commands_at: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """Commands with (`module:name`, first line of help), in the order of `--help`."""
+
+    def __init__(self, *args: Any, **others: Any) -> None:
+        super().__init__(*args, **others)
+        # What `--help` lists, and what a mistyped command is compared with.
+        self.commands = {name: Command(name, help=line) for name, (_, line) in self.commands_at.items()}
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands_at)
@@ -25,16 +31,15 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in self.commands_at:
             return None
-        place, line = self.commands_at[cmd_name]
         if getattr(self, "_listing", False):
-            return TyperCommand(cmd_name, help=line)
-        module, _, name = place.partition(":")
+            return self.commands[cmd_name]
+        module, _, name = self.commands_at[cmd_name][0].partition(":")
         found = getattr(importlib.import_module(module), name)
         if isinstance(found, typer.Typer):
             command = get_command(found)
         else:
             single = typer.Typer(pretty_exceptions_show_locals=False, add_completion=False, context_settings=SETTINGS)
-            single.command(cmd_name)(found)
+            single.command(cmd_name, cls=Command)(found)
             command = get_command(single)
         command.name = cmd_name
         return command

@@ -41,6 +41,14 @@ COMMANDS = {
         "her_hf.cli.judge:judge",
         "Judge pairs of replies: which plays the role better, and by which principles.",
     ),
+    "push": (
+        "her_hf.cli.push:push",
+        "Push a model, dataset, Space or metric to the Hub: checked, in one commit, private unless --public.",
+    ),
+    "pull": (
+        "her_hf.cli.pull:pull",
+        "Pull a model, dataset, Space or metric from the Hub: the folder is there whole, or not at all.",
+    ),
     "eval": ("her_hf.cli.eval_commands:app", "Evaluate models; show a run, compare two."),
     "leaderboard": ("her_hf.cli.leaderboard:app", "Build the leaderboard's Space, check a submission."),
 }

@@ -9,13 +9,15 @@ import typer
 
 
 def merge(
-    adapter: Annotated[str, typer.Argument(help="Folder or Hub id of a LoRA adapter.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write; must be empty or new.")],
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="A LoRA adapter: a folder or a Hub id.")],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; must be empty or new.")],
     base: Annotated[
-        str | None, typer.Option(help="Base model, if it is no longer at the path that the adapter names.")
+        str | None,
+        typer.Option(metavar="MODEL", help="Base model, if it is no longer at the path that the adapter names."),
     ] = None,
     dtype: Annotated[
-        str, typer.Option(help="Torch dtype of the merged weights, or auto for that of the base.")
+        str,
+        typer.Option(metavar="NAME", help="Torch dtype of the merged weights, or auto for that of the base."),
     ] = "auto",
 ) -> None:
     """Merge a LoRA adapter into its base, with tokenizer, template and generation defaults."""

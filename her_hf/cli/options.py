@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from her_hf.inference import Caller, Ledger
 
 
+MODEL = "a URL (several, separated by commas), a folder or a Hub id."
+"""What a model may be, in the help of every option that names one."""
+
+
 @dataclass(frozen=True)
 class Group:
     """How the fields of a settings class become options of a command.
@@ -57,7 +61,7 @@ class Scenes:
     """
 
     scenes: str = setting(help="Scenes: a file, a folder or a Hub dataset.", metavar="SOURCE")
-    split: str | None = setting(None, help="Split of the scenes' source.")
+    split: str | None = setting(None, help="Split of the scenes' source.", metavar="NAME")
     limit: int | None = setting(None, help="Use only the first N scenes.", min=1, metavar="N")
 
 
@@ -70,9 +74,7 @@ class ModelReference:
         name (`str`, *optional*): Its name on the server.
     """
 
-    model: str | None = setting(
-        None, help="A URL (several, separated by commas), a folder or a Hub id.", metavar="MODEL", option="{prefix}"
-    )
+    model: str | None = setting(None, help=MODEL[0].upper() + MODEL[1:], metavar="MODEL", option="{prefix}")
     name: str | None = setting(
         None, help="Its name on the server, if the server has several.", metavar="NAME", option="{prefix}-name"
     )
@@ -90,7 +92,7 @@ class Calls:
 
     concurrency: int = setting(CONCURRENCY, help="Concurrent calls to each model.", min=1)
     timeout: float = setting(
-        TIMEOUT, help="Time limit of one call to a server in seconds, retries not included.", min=1
+        TIMEOUT, help="Time limit of one call to a server, retries not included.", min=1, metavar="SECONDS"
     )
     retries: int = setting(MAX_RETRIES, help="Maximum retries of a failed call.", min=0)
 
@@ -114,7 +116,7 @@ class Output:
     """
 
     out: Path = setting(help="Output folder; the same command resumes there.", metavar="DIR")
-    resume: bool = setting(True, help="Resume the run in --out; with --no-resume, an existing run is an error.")
+    resume: bool = setting(True, help="Resume the run in --out.", off="an existing run is an error")
     max_missing: float = setting(
         0.1, help="Exit with code 3 if a larger share of the results is missing.", min=0, max=1
     )
@@ -277,9 +279,12 @@ def _parameter(kind: type, one: Field[Any], group: Group, name: str) -> inspect.
         annotation = Literal[choices] if annotation is str else Literal[choices] | None
     words = (f"{word}/--no-{word[2:]}",) if annotation in (bool, bool | None) else (word,)
     about = one.metadata
+    told = str(group.help.get(one.name, about["help"]))
+    if about["off"]:
+        told = f"{told.removesuffix('.')}; with --no-{word[2:]}, {about['off']}."
     option = typer.Option(
         *words,
-        help=group.help.get(one.name, about["help"]),
+        help=told,
         min=about["min"],
         max=about["max"],
         metavar=group.metavar.get(one.name, about["metavar"]),
@@ -330,7 +335,8 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="YAML file with these options as keys; the command line takes precedence.",
+        help="YAML file with these options as keys. The command line takes precedence; there, --no-… switches a flag "
+        "of the file off.",
         callback=_load,
         is_eager=True,
     ),

@@ -11,10 +11,9 @@ from her_hf.data.preferences.builder import PairSettings
 from her_hf.data.preferences.candidates import PolicySettings
 from her_hf.judging import PairJudging
 
-from .options import Calls, ConfigOption, Group, ModelReference, Output, Scenes, with_options
+from .options import MODEL, Calls, ConfigOption, Group, ModelReference, Output, Scenes, with_options
 
 _WRITE, _LABEL, _PAIR = "Candidates", "Labels", "Pairs and sets"
-_MODEL = "a URL (several, separated by commas), a folder or a Hub id."
 
 
 @with_options
@@ -22,11 +21,11 @@ def pairs(
     source: Annotated[Scenes, Group(without=("limit",))],
     output: Annotated[Output, Group()],
     policy: Annotated[
-        ModelReference, Group(_WRITE, "policy", required=("model",), help={"model": f"Writes candidates: {_MODEL}"})
+        ModelReference, Group(_WRITE, "policy", required=("model",), help={"model": f"Writes candidates: {MODEL}"})
     ],
     sampling: Annotated[PolicySettings, Group(_WRITE)],
     teacher: Annotated[
-        ModelReference, Group(_LABEL, "teacher", required=("model",), help={"model": f"Labels pairs: {_MODEL}"})
+        ModelReference, Group(_LABEL, "teacher", required=("model",), help={"model": f"Labels pairs: {MODEL}"})
     ],
     judging: Annotated[PairJudging, Group(_LABEL, "teacher", without=("principles", "comparison", "read"))],
     settings: Annotated[PairSettings, Group(_PAIR)],
@@ -38,7 +37,8 @@ def pairs(
     Writes sets/rm_sft.jsonl, sets/rm_rl.jsonl and sets/test.jsonl to DIR, no scene in two of them, and a report with
     the counts of each step. API keys come from HER_HF_API_KEY or OPENAI_API_KEY.
 
-    her-hf pairs --scenes scenes.json --policy http://127.0.0.1:8000 --teacher http://127.0.0.1:8001 --out runs/pairs
+    her-hf pairs --scenes scenes.json --policy http://127.0.0.1:8000 \\
+        --teacher http://127.0.0.1:8001 --out outputs/pairs
     """
     from her_hf.data.preferences.builder import PairRun, build_pairs_now
     from her_hf.data.preferences.candidates import Policy

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+
+from her_hf.references import is_hub_id
 
 _UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -14,7 +15,7 @@ def clean(text: str) -> str:
 
 
 def hub_note(model: str) -> str | None:
-    """A note for a model that will be requested from the Hub, which is slow for a mistyped name; else `None`."""
-    if Path(model).expanduser().exists() or model.count("/") > 1 or model.startswith((".", "~", "/")):
+    """A note for a model that will be requested from the Hub, which a mistyped folder is too; else `None`."""
+    if not is_hub_id(model):
         return None
     return f"There is no folder {model} here: looking for it on the Hugging Face Hub …"

@@ -13,6 +13,7 @@ from typing import Any
 from her_hf.durable import digest
 from her_hf.journal import read_rows
 from her_hf.runs.paired import paired_tests
+from her_hf.runs.report.headline import player_of
 from her_hf.runs.results import read_results
 from her_hf.runs.scores import KINDS, Kind, compared_settings, shared_judges
 
@@ -40,7 +41,8 @@ def compare_runs(
             settings.
 
     Returns:
-        `dict`: `evaluation`, `unit`, `counted` (the kind of pair), `first` and `second` (`folder`, `model`),
+        `dict`: `evaluation`, `unit`, `counted` (the kind of pair), `first` and `second` (`folder`, and `model`:
+            the model under test, or the file of existing dialogues),
             `shared`, `only_first`, `only_second` (numbers of units), `objections` (why the comparison would have been
             refused without `force`), `other_settings` (that differ, both values), `resamples`, `seed`, and `tests`.
             For each score, `tests` has `first` and `second` (estimated over the complete pairs), `difference` (first
@@ -82,8 +84,8 @@ def compare_runs(
         "unit": kind.unit,
         "counted": kind.counted,
         **{
-            name: {"folder": str(folder), "model": _model(known.get(kind.player))}
-            for name, folder, known in zip(("first", "second"), (first, second), settings, strict=True)
+            name: {"folder": str(folder), "model": player_of(side)}
+            for name, folder, side in zip(("first", "second"), (first, second), sides, strict=True)
         },
         "shared": len(shared),
         "only_first": len(scores[0]) - len(shared),
@@ -165,10 +167,6 @@ def _texts(kind: Kind, file: Path) -> dict[tuple[Any, ...], object]:
     if not file.is_file():
         return {}
     return {kind.key(row): row.get(kind.text) for _, row in read_rows(file, key=kind.key)}
-
-
-def _model(fingerprint: object) -> str:
-    return str(fingerprint.get("model") if isinstance(fingerprint, Mapping) else fingerprint or "not recorded")
 
 
 def _shown(value: object) -> str:

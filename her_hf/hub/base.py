@@ -13,6 +13,7 @@ from pathlib import Path
 
 from her_hf.devices import torch_dtype
 from her_hf.durable import digest, new_folder
+from her_hf.references import check_model
 
 EMBEDDED = "smollm2-135m"
 """Name of the embedded base."""
@@ -54,7 +55,7 @@ def write_base(out: str | Path, base: str = EMBEDDED, *, dtype: str = "float32")
         `Path`: The folder.
 
     Raises:
-        `FileNotFoundError`: If the embedded package, or the folder named as the base, is missing.
+        `FileNotFoundError`: If the embedded package, or the model named as the base, is missing.
         `FileExistsError`: If `out` holds something else.
 
     Example (not run: it needs a model):
@@ -74,11 +75,8 @@ def write_base(out: str | Path, base: str = EMBEDDED, *, dtype: str = "float32")
         raise FileExistsError(
             f"{out} is not empty and not this base ({base}, {dtype}): name another folder or remove it."
         )
-    if not Path(base).exists() and (base.count("/") > 1 or base.startswith((".", "~", "/"))):
-        raise FileNotFoundError(
-            f"There is no folder {base} to take the base from, and it is not a Hub id (`owner/name`): "
-            "name one of these."
-        )
+    if base != EMBEDDED:
+        check_model(base)
     with new_folder(out) as draft:
         _save(base, dtype, draft)
         (draft / _SOURCE_NOTE).write_text(json.dumps(note))

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from her_hf.settings import CONCURRENCY, MAX_RETRIES
 
 from .affinity import choose, conversation_key, distinct_names
-from .interface import AccessRefused, ChatModel, Likely, Message, Messages, ModelError, Reply, Sampling, Schema
+from .interface import AccessRefused, ChatModel, Likely, Messages, ModelError, Reply, Sampling, Schema
 from .ledger import Ledger, call_key
-from .window import fit
+from .window import Room, make_room
 from .wire import estimate_tokens
 
 T = TypeVar("T")
@@ -205,8 +205,12 @@ class Caller:
         if key in self._asking:
             return await asyncio.shield(self._asking[key])
         future = self._asking[key] = asyncio.get_running_loop().create_future()
+
+        async def chat(place: ChatModel) -> Reply:
+            return await place.chat(messages, sampling=sampling, thinking=thinking, schema=schema)
+
         try:
-            reply = await self._answer(key, lambda: self._from_a_place(messages, sampling, thinking, schema))
+            reply = await self._answer(key, lambda: self._from_a_place(messages, chat))
         except BaseException as error:
             future.set_exception(error if isinstance(error, Exception) else ModelError("cancelled", kind="dropped"))
             future.exception()  # marked as retrieved, in case no other task waits for it
@@ -218,37 +222,42 @@ class Caller:
             del self._asking[key]
 
     async def likelihoods(self, messages: Messages, continuations: Sequence[str]) -> list[float]:
-        """Log-probability of each of several complete answers, from the ledger or from a model in process.
+        """Log-probability of each of several complete answers, from the ledger or from a model.
 
         Args:
             messages (`Messages`): A conversation that ends where the answer begins.
             continuations (`Sequence[str]`): The answers.
 
         Raises:
-            `ValueError`: If the backend cannot compute probabilities; servers cannot.
-            `ModelError`: If the model fails.
+            `ValueError`: If the backend cannot compute probabilities.
+            `ModelError`: If there is no answer after all retries, or a server cannot give these probabilities.
+            [`AccessRefused`]: See [`ask`].
         """
         model = self._places[0].model
         if not isinstance(model, Likely):
             raise ValueError(
-                f"{model.name} cannot compute the probability of an answer: read the answer as text, or name a model "
-                "that runs in this process (a folder or Hub id)."
+                f"{model.name} cannot compute the probability of an answer: read the answer as text (--read text), or "
+                "name a server's URL, a folder or a Hub id."
             )
         reading = Sampling(max_tokens=1, temperature=0.0)
         asked = {"likelihoods_of": list(continuations)}
         key = call_key(await self.fingerprint(), messages, sampling=reading, thinking=False, schema=asked)
 
-        async def read() -> Reply:
-            found = await model.likelihoods(messages, continuations)
-            return Reply(text=json.dumps(found), finish_reason="likelihoods", ended=True, model=model.name)
+        async def read(place: ChatModel) -> Reply:
+            assert isinstance(place, Likely)  # all backends are of one kind
+            found = await place.likelihoods(messages, continuations)
+            return Reply(text=json.dumps(found), finish_reason="likelihoods", ended=True, model=place.name)
 
-        reply = await self._once(key, read)
+        reply = await self._answer(key, lambda: self._from_a_place(messages, read))
         return [float(value) for value in json.loads(reply.text)]
 
     async def fit(
         self, messages: Messages, *, max_tokens: int, thinking: bool = True, names: Sequence[str] = ()
-    ) -> tuple[list[Message], int]:
+    ) -> Room:
         """Drops as few of the oldest turns as necessary to leave room for a reply of `max_tokens` in the window.
+
+        Where not even the newest exchange leaves that room, the reply gets what is left, if that is at least a quarter
+        of the window; this is logged once.
 
         Args:
             messages (`Messages`): The conversation.
@@ -258,21 +267,28 @@ class Caller:
                 individually.
 
         Returns:
-            `tuple[list[dict], int]`: The messages, and how many of the oldest turns were dropped.
+            [`~her_hf.inference.window.Room`]: The messages, how many of the oldest turns were dropped, and the maximum
+                length of the reply.
 
         Raises:
-            `WindowFull`: If not even the newest exchange fits.
+            `WindowFull`: If the newest exchange leaves less than `max_tokens` and less than a quarter of the window.
             `ModelError`: If the length of the prompt cannot be requested.
         """
         model = self._places[0].model
         window = await self._window()
-        limit = None if window is None else window - max_tokens
-        if limit is None or estimate_tokens(messages) <= limit:  # the estimate errs on the high side
-            return [dict(message) for message in messages], 0
-        fitted = await self._patiently(
-            lambda: fit(messages, model, limit, thinking=thinking, names=names), self._retries.max_retries
+        # The estimate errs on the high side.
+        if window is None or estimate_tokens(messages) <= window - max_tokens:
+            return Room([dict(message) for message in messages], 0, max_tokens)
+        room = await self._patiently(
+            lambda: make_room(messages, model, window, max_tokens, thinking=thinking, names=names),
+            self._retries.max_retries,
         )
-        return fitted.messages, fitted.dropped
+        if room.max_tokens < max_tokens:
+            self._tell_once(
+                f"{self.name} has a window of {window} tokens: where a prompt leaves less than the {max_tokens} of "
+                "max_tokens, the reply gets what is left"
+            )
+        return room
 
     async def _window(self) -> int | None:
         """The model's window; requested once, even by concurrent tasks."""
@@ -314,9 +330,12 @@ class Caller:
     def _tell(self) -> None:
         """Logs the models' notes, each once, such as a field that is no longer sent."""
         for note in self.notes:
-            if note not in self._told:
-                self._told.add(note)
-                _log.warning("%s", note)
+            self._tell_once(note)
+
+    def _tell_once(self, note: str) -> None:
+        if note not in self._told:
+            self._told.add(note)
+            _log.warning("%s", note)
 
     async def _once(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
         """The reply to a call, from the ledger if possible, else from one call within the limit."""
@@ -334,13 +353,11 @@ class Caller:
         self.spent.kept += not asked
         return reply
 
-    async def _from_a_place(
-        self, messages: Messages, sampling: Sampling, thinking: bool, schema: Schema | None
-    ) -> Reply:
+    async def _from_a_place(self, messages: Messages, call: Callable[[ChatModel], Awaitable[Reply]]) -> Reply:
         place = self._place_for(messages)
         place.busy += 1
         try:
-            reply = await place.model.chat(messages, sampling=sampling, thinking=thinking, schema=schema)
+            reply = await call(place.model)
         except ModelError:
             place.rests_until = time.monotonic() + _REST
             raise

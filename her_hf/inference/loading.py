@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from her_hf.devices import best_device, settle_dtype
+from her_hf.references import check_model
 
 from .inline import OPENING
 
@@ -21,8 +22,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 def load_parts(source: str, *, device: str | None, dtype: str | None, attach: bool) -> tuple[Any, Any, list[str]]:
     """The model, its tokenizer, and notes for the user; see [`LocalModel.load`]."""
     path = Path(source).expanduser()
-    if not path.exists() and (source.count("/") > 1 or source.startswith((".", "~", "/"))):
-        raise FileNotFoundError(f"There is no folder {source}, and it is neither a Hub id (`owner/name`) nor a URL.")
+    check_model(source)
     folder = str(path) if path.exists() else source
     base = _base_of(path)
     device = _usable_device(device) if device else best_device()

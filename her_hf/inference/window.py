@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from her_hf.scenes.trimming import drop_oldest, droppable_turns, join_turns, part_turns
 
@@ -21,6 +22,36 @@ class Fitted:
     messages: list[Message]
     dropped: int
     prompt: Prompt
+
+
+class Room(NamedTuple):
+    """Messages that fit, how many of the oldest were dropped, and how long the reply may be."""
+
+    messages: list[Message]
+    dropped: int
+    max_tokens: int
+
+
+async def make_room(
+    messages: Messages, model: ChatModel, window: int, max_tokens: int, *, thinking: bool, names: Sequence[str] = ()
+) -> Room:
+    """Fits a prompt into a window with a reply of `max_tokens`, or else of what is left of the window.
+
+    The reply is only shortened where not even the newest exchange leaves room for all of it, and never to less than
+    a quarter of the window, in which hardly any reply could end.
+
+    Raises:
+        [`WindowFull`]: If the newest exchange leaves less than both.
+        `ModelError`: If the backend cannot be asked.
+    """
+    least = min(max_tokens, window // 4)
+    try:
+        found = await fit(messages, model, window - max_tokens, thinking=thinking, names=names)
+    except WindowFull:
+        if least == max_tokens:
+            raise
+        found = await fit(messages, model, window - least, thinking=thinking, names=names)
+    return Room(found.messages, found.dropped, min(max_tokens, window - found.prompt.tokens))
 
 
 async def fit(

@@ -7,8 +7,10 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from her_hf.durable import read_json
+from her_hf.references import check_model
 
 from .frames import find_frame, token_id
+from .internals import keep_processor_class, optional_file
 from .response import response_template
 from .templates import SCENE, chat_template, scene_template
 
@@ -41,7 +43,7 @@ def attach_tokenizer(
         spare = next((token for token in frame.other_ends if token_id(tokenizer, token) is not None), frame.turn_end)
         tokenizer.pad_token = spare
     tokenizer.eos_token = frame.turn_end
-    tokenizer._set_processor_class("HERProcessor")  # kept when a trainer saves only the tokenizer
+    keep_processor_class(tokenizer, "HERProcessor")
     return tokenizer
 
 
@@ -49,16 +51,17 @@ def load_tokenizer(base: str | PathLike[str], revision: str | None = None) -> Pr
     """Loads the tokenizer of a folder or Hub id, with the chat template that older processors keep in a separate file.
 
     Raises:
+        `FileNotFoundError`: If there is no such folder, nor a model of that name on the Hub.
         `ValueError`: If no tokenizer can be loaded.
     """
     from transformers import AutoTokenizer
-    from transformers.utils import cached_file
 
+    check_model(base)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, revision=revision)
         legacy = None
         if tokenizer.chat_template is None:
-            legacy = cached_file(base, _LEGACY, revision=revision, _raise_exceptions_for_missing_entries=False)
+            legacy = optional_file(base, _LEGACY, revision)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"no tokenizer could be loaded from {str(base)!r}: name a local folder with tokenizer files, or the id of "

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from her_hf.durable import read_json, write_json
 
+from .internals import optional_file
+
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
@@ -41,13 +43,8 @@ def companions_of(base: str | PathLike[str], revision: str | None = None) -> lis
     Raises:
         `OSError`: If the Hub is needed and cannot be reached.
     """
-    from transformers.utils import cached_file
-
-    found = (
-        cached_file(base, name, revision=revision, _raise_exceptions_for_missing_entries=False)
-        for name in (*COMPANIONS, PROCESSOR)
-    )
-    return [Path(file) for file in found if file is not None]
+    found = (optional_file(base, name, revision) for name in (*COMPANIONS, PROCESSOR))
+    return [file for file in found if file is not None]
 
 
 def copy_companions(files: Iterable[Path], out: str | PathLike[str]) -> None:

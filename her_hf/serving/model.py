@@ -31,6 +31,8 @@ class ServedModel:
         kind (`str`): `"folder"`, `"gguf"` or `"hub"`.
         config (`Mapping[str, Any]`): `config.json` of a folder, else empty.
         notes (`tuple[str, ...]`): What the user should know of it.
+        parsed (`bool`, *optional*, defaults to `True`): Whether its tokenizer has a response template, by which an engine
+            can return system thinking separately; taken for granted of a Hub id.
     """
 
     source: str
@@ -38,6 +40,7 @@ class ServedModel:
     kind: Literal["folder", "gguf", "hub"]
     config: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    parsed: bool = True
 
 
 def read_model(reference: str, *, needs_template: bool = True) -> ServedModel:
@@ -87,7 +90,13 @@ def _folder(folder: Path, needs_template: bool) -> ServedModel:
             f"{folder} has no chat template, so every chat request would be refused. `her-hf attach {folder} OUT` "
             "writes a copy with HER's template."
         )
-    return ServedModel(str(folder), folder.name, "folder", config, _template_notes(folder, template))
+    notes = _template_notes(folder, template)
+    return ServedModel(str(folder), folder.name, "folder", config, notes, _has_response_template(folder))
+
+
+def _has_response_template(folder: Path) -> bool:
+    file = folder / "tokenizer_config.json"
+    return file.is_file() and bool(read_json(file).get("response_template"))
 
 
 def _why_no_checkpoint(folder: Path) -> str:

@@ -65,8 +65,8 @@ def vllm_arguments(
         cpu (`bool`, *optional*, defaults to `False`): Whether this is the CPU build.
     """
     arguments = ["--host", host, "--port", str(port), "--served-model-name", model.name]
-    # The parser reads the response template of the checkpoint: system thinking arrives as `reasoning`.
-    arguments += ["--reasoning-parser", "hf"]
+    if model.parsed:  # by the response template: system thinking arrives as `reasoning`; without one vLLM ends
+        arguments += ["--reasoning-parser", "hf"]
     # A grammar that allows white space between JSON tokens lets a small model write nothing else to the very end.
     arguments += ["--structured-outputs-config", json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})]
     if not cpu:

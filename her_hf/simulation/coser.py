@@ -60,10 +60,11 @@ class CoserSettings(ActorSettings):
 
     rounds: int | None = setting(
         None,
-        help="Maximum turns of a scene, those of the original included; by default 10 for her, 20 for others.",
+        help="Maximum turns of a dialogue, one by one character or Environment, opening turns (--continue-from) "
+        "included; by default 10 for her, 20 for others.",
         min=1,
     )
-    continue_from: int = setting(0, help="How many opening turns come from the original.", min=0)
+    continue_from: int = setting(0, help="Number of opening turns taken from the original dialogue.", min=0)
     world_tokens: int = setting(
         256, help="Maximum tokens of a turn of Environment.", min=1, option="environment-max-tokens"
     )
@@ -77,7 +78,7 @@ class CoserSettings(ActorSettings):
             raise ValueError(f"attempts must be at least 1, got {self.attempts}")
         if not 0 <= self.continue_from < self.turns:
             raise ValueError(
-                f"continue_from must be from 0 to {self.turns - 1}, below the number of rounds, got "
+                f"--continue-from (continue_from) must be below --rounds, from 0 to {self.turns - 1}, got "
                 f"{self.continue_from}"
             )
 
@@ -294,8 +295,7 @@ class _Play:
         while True:
             asked = next_speaker_messages(self._stage, newest, self._names, may_end=may_end)
             try:
-                fitted, _ = await self._troupe.next_speaker.fit(asked, max_tokens=max_tokens, thinking=False)
-                return fitted
+                return (await self._troupe.next_speaker.fit(asked, max_tokens=max_tokens, thinking=False)).messages
             except WindowFull:
                 if len(newest) == 1:
                     raise

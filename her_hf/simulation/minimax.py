@@ -10,7 +10,7 @@ sampling) is ours or that of re-implementations, and is a setting.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ class Line:
         text (`str`): The text visible to both sides, actions in parentheses; `""` is silence.
         turn (`Turn`): What its own side remembers: without system thinking, with role thinking.
         reply (`str`, *optional*): The model's reply, if more than the label was removed from it.
-        asked_again (`int`): Number of retries because nothing was visible.
+        repeated_calls (`int`): Number of retries because nothing was visible.
     """
 
     role: str
@@ -124,7 +124,7 @@ class Line:
     text: str
     turn: Turn
     reply: str | None = None
-    asked_again: int = 0
+    repeated_calls: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The row of `dialogues.jsonl`."""
@@ -147,9 +147,9 @@ class Session:
     dropped_turns: dict[str, int]
 
     @property
-    def asked_again(self) -> int:
+    def repeated_calls(self) -> int:
         """Number of retries because nothing was visible."""
-        return sum(line.asked_again for line in self.lines)
+        return sum(line.repeated_calls for line in self.lines)
 
 
 async def play_session(
@@ -203,14 +203,15 @@ async def _next(
     thinking, number = settings.thinks(role), len(lines)
     messages = messages_of(scene, seed, lines, role, settings)
     max_tokens = settings.sampling(role, 0).max_tokens
-    messages, dropped = await caller.fit(messages, max_tokens=max_tokens, thinking=thinking)
+    room = await caller.fit(messages, max_tokens=max_tokens, thinking=thinking)
     attempt = 0
     while True:
         draw = derive_seed(settings.seed, [seed.language, seed.id], run, number, attempt)
-        reply = await caller.ask(messages, sampling=settings.sampling(role, draw), thinking=thinking)
+        sampling = replace(settings.sampling(role, draw), max_tokens=room.max_tokens)
+        reply = await caller.ask(room.messages, sampling=sampling, thinking=thinking)
         line = read_reply(reply, seed, role, number, attempt)
         if line.text or attempt + 1 == settings.attempts:
-            return line, dropped
+            return line, room.dropped
         attempt += 1
 
 
@@ -257,7 +258,7 @@ def messages_of(
 # -- reading
 
 
-def read_reply(reply: Reply, seed: Seed, role: str, number: int, asked_again: int = 0) -> Line:
+def read_reply(reply: Reply, seed: Seed, role: str, number: int, repeated_calls: int = 0) -> Line:
     """Reads a model's reply as a turn of its side.
 
     The character's turn is kept unchanged, including lines for the user, which the judge should see. The user's turn
@@ -270,7 +271,7 @@ def read_reply(reply: Reply, seed: Seed, role: str, number: int, asked_again: in
         text = text[: foreign_start(text, [other], name)].strip()
         turn = _staged(text, name)
     plain = reply.text.strip() in (text, f"{name}: {text}", f"{name}：{text}")
-    return Line(role, name, number, text, turn, None if plain else reply.text, asked_again)
+    return Line(role, name, number, text, turn, None if plain else reply.text, repeated_calls)
 
 
 def visible_text(turn: Turn, language: str = "en") -> str:

@@ -103,12 +103,14 @@ async def take_turn(
     Raises:
         `ModelError`, `WindowFull`: If a call fails.
     """
-    fitted, dropped = await caller.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)
+    room = await caller.fit(messages, max_tokens=sampling.max_tokens, thinking=thinking, names=names)
     for attempt in range(attempts):
         temperature = sampling.temperature if attempt == 0 else max(sampling.temperature, AGAIN_TEMPERATURE)
-        drawn = replace(sampling, seed=seed(attempt), temperature=temperature)
-        reply = await caller.ask(fitted, sampling=drawn, thinking=thinking)
-        played = replace(read_reply(reply, speaker, names, notation=notation), attempts=attempt + 1, dropped=dropped)
+        drawn = replace(sampling, max_tokens=room.max_tokens, seed=seed(attempt), temperature=temperature)
+        reply = await caller.ask(room.messages, sampling=drawn, thinking=thinking)
+        played = replace(
+            read_reply(reply, speaker, names, notation=notation), attempts=attempt + 1, dropped=room.dropped
+        )
         if played.visible:
             break
     return played

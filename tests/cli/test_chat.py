@@ -238,7 +238,7 @@ def test_without_scenes_there_is_one(server: StandIn) -> None:
 
 
 def test_a_custom_name_and_an_own_role(server: StandIn, scenes: Path) -> None:
-    who = ("--scene", "parlour", "--role", "bell", "--me", "Orlok", "--about-me", "A guest.", "--start", 2)
+    who = ("--scene", "parlour", "--character", "bell", "--me", "Orlok", "--about-me", "A guest.", "--start", 2)
     how = ("--seed", 3, "--no-thinking", "--temperature", 0)
     done = talk(server.url, "--scenes", scenes, *who, *how, lines="Hm.\n")
     assert "You are Orlok; the model plays Mr. Bell." in done.output
@@ -388,7 +388,7 @@ def test_a_chat_resumes(server: StandIn, scenes: Path, home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [["--start", "0"], ["--about-me", "A guest."], ["--list-scenes"], ["--role", "Ann"], ["--log", "x"]]
+    "option", [["--start", "0"], ["--about-me", "A guest."], ["--list-scenes"], ["--character", "Ann"], ["--log", "x"]]
 )
 def test_a_resumed_chat_has_its_scene_already(server: StandIn, option: list[str]) -> None:
     done = talk(server.url, "--continue", "x.jsonl", *option)
@@ -409,9 +409,9 @@ def test_a_file_that_is_no_log_stays_as_it_is(server: StandIn, tmp_path: Path) -
         (["--scene", "9"], "there are 2"),
         (["--scene", "volcano"], "No scene contains the words"),
         (["--scene", "ann"], "2 scenes contain the words"),
-        (["--role", "Zorro"], "not one of: Ann, Mr. Bell"),
-        (["--me", "Ann", "--role", "Ann"], "cannot be 'Ann'"),
-        (["--me", "ann", "--role", "Ann"], "cannot be 'ann'"),
+        (["--character", "Zorro"], "not one of: Ann, Mr. Bell"),
+        (["--me", "Ann", "--character", "Ann"], "cannot be 'Ann'"),
+        (["--me", "ann", "--character", "Ann"], "cannot be 'ann'"),
         (["--card", "x.png"], "not both"),
         (["--continue", "x.jsonl"], "leave out --scenes"),
         (["--temperature", "99"], "temperature"),
@@ -452,10 +452,10 @@ def test_help_is_readable() -> None:
 
 
 def test_the_example_of_the_help_names_a_character_of_its_scene() -> None:
-    scene, role = re.search(r'her-sft --scene (\w+) --role "(.*?)"', str(chat.__doc__)).groups()  # type: ignore[union-attr]
+    scene, character = re.search(r'her-sft --scene (\w+) --character "(.*?)"', str(chat.__doc__)).groups()  # type: ignore[union-attr]
     mini = load_scenes(ROOT / "dataset_cards" / "her-mini")
     chosen = chat_setup.choose_scene(mini, scene, Console(), ask=False)
-    assert role in chat_setup.playable(chosen)
+    assert character in chat_setup.playable(chosen)
 
 
 def test_an_unwritable_state_folder_is_reported_immediately(server: StandIn, home: Path) -> None:
@@ -492,7 +492,7 @@ def test_a_scene_file_does_not_steer_the_terminal(
     outputs = [
         talk(server.url, *where, "--list-scenes").output,
         talk(server.url, *where, lines="Good day.\n/history\n/scene\n/undo\n").output,
-        *(str(talk(server.url, *where, *what).exception) for what in (["--scene", "tea"], ["--role", "Zorro"])),
+        *(str(talk(server.url, *where, *what).exception) for what in (["--scene", "tea"], ["--character", "Zorro"])),
     ]
     prompts: list[str] = []
     monkeypatch.setattr("builtins.input", lambda prompt: prompts.append(prompt) or "2")  # type: ignore[func-returns-value]
@@ -519,7 +519,7 @@ def test_a_scene_file_does_not_steer_the_terminal(
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["base", "OUT", "--base", "/nonexist"], "There is no folder /nonexist to take the base from"),
+        (["base", "OUT", "--base", "/nonexist"], "There is no folder /nonexist here"),
         (["base", "OUT", "--base", "nobody/nothing"], "looking for it on the Hugging Face Hub"),
         (["chat", "nobody/nothing"], "looking for it on the Hugging Face Hub"),
         (["chat", "MODEL", "--device", "bogus"], "cannot use the device 'bogus'"),
@@ -643,7 +643,7 @@ def test_ctrl_c_stops_the_reply_and_not_the_program(home: Path, scenes: Path) ->
 
     with serving(pause=0.1) as server:
         code = "import typer; from her_hf.cli.chat import chat; typer.run(chat)"
-        args = [sys.executable, "-c", code, server.url, "--scenes", str(scenes), "--role", "Ann", "--show-system"]
+        args = [sys.executable, "-c", code, server.url, "--scenes", str(scenes), "--character", "Ann", "--show-system"]
         pid, terminal = pty.fork()
         if pid == 0:
             os.environ["TERM"] = "xterm"

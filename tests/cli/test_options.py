@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import her_hf
 from her_hf.cli import eval_commands
+from her_hf.cli.command import joined
 from her_hf.cli.main import COMMANDS, app
 from her_hf.cli.options import Calls, Group, ModelReference, Output, Seed, with_options
 from her_hf.settings import setting
@@ -137,13 +138,95 @@ def option(command: Any, name: str) -> TyperOption | None:
 
 
 def test_every_command_is_there() -> None:
-    assert len(ALL) >= 13 and {f"her-hf {name}" for name in COMMANDS if name != "eval"} <= set(ALL)
+    assert len(ALL) >= 13 and {words.split()[1] for words in ALL} == set(COMMANDS)
+
+
+def help_of(words: str, columns: int = 80) -> str:
+    """`--help` of a command as a terminal of that width shows it."""
+    said = CliRunner().invoke(app, [*words.split()[1:], "--help"], env={"COLUMNS": str(columns)})
+    assert said.exit_code == 0, said.output
+    return said.output
+
+
+EVERY = pytest.mark.parametrize("words", ALL)
+
+
+@EVERY
+def test_help_shows_each_option_whole_and_each_value_by_a_name(words: str) -> None:
+    shown = help_of(words)
+    assert "<" not in shown.replace("<=", "").replace("<x", "")  # the types of typer: <int range>
+    names = set(re.findall(r"^│ [ *]{0,3}(--[a-z-]+)", shown, re.MULTILINE))
+    options = [one for one in ALL[words].get_params(typer.Context(ALL[words])) if isinstance(one, TyperOption)]
+    assert names == {next(name for name in one.opts if name.startswith("--")) for one in options}
+    values = {one.opts[0]: one.metavar for one in options}
+    assert all(re.fullmatch(r"[A-Z_/|,=…]+|[a-z0-9_|-]+", str(value)) or value == "" for value in values.values()), (
+        values
+    )
+
+
+@EVERY
+def test_help_has_no_line_breaks_of_the_source(words: str) -> None:
+    paragraphs = str(ALL[words].help).split("\n\n")
+    assert all(line.endswith("\\") for one in paragraphs for line in one.split("\n")[:-1]), paragraphs
+
+
+def test_line_breaks_of_commands_are_kept() -> None:
+    text = "First\nparagraph.\n\nSecond\n  one.\n\nher-hf eval \\\n    --out DIR"
+    assert joined(text) == "First paragraph.\n\nSecond one.\n\nher-hf eval \\\n    --out DIR"
+
+
+@EVERY
+def test_a_flag_that_is_on_says_what_its_negation_does(words: str) -> None:
+    on = [one for one in ALL[words].params if isinstance(one, TyperOption) and one.is_flag and one.default is True]
+    silent = [one.opts[0] for one in on if one.secondary_opts and one.secondary_opts[0] not in str(one.help)]
+    # --show-role of a chat has a name for its negation, which help shows.
+    assert silent == (["--show-role"] if words == "her-hf chat" else [])
+    assert words != "her-hf chat" or "--hide-role" in help_of(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        ("her-hf eval coser", ["--scenes", "s", "--out", "o", "--simulate-only"]),
+        ("her-hf eval coser", ["--scenes", "s", "--out", "o", "--judge-only"]),
+        ("her-hf eval minimax run", ["--out", "o", "--simulate-only"]),
+        ("her-hf eval minimax run", ["--out", "o", "--judge-only"]),
+        ("her-hf eval form", ["--out", "o"]),
+        ("her-hf eval form", ["--out", "o", "--model", "m"]),
+    ],
+)
+def test_an_option_that_is_required_at_times_says_so(
+    words: str, given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = str(CliRunner().invoke(app, [*words.split()[1:], *given]).exception)
+    missed = set(re.findall(r"--[a-z-]+", error.split(" must be given; or ")[0])) - set(given)
+    assert missed, error
+    for name in missed:
+        found = option(ALL[words], name.removeprefix("--"))
+        assert found is not None and "Required unless --" in str(found.help), name
+
+
+def test_help_of_minimax_lists_its_commands_and_the_options_of_the_default_one() -> None:
+    shown = help_of("her-hf eval minimax")
+    for words in ("│ run ", "│ calibrate ", "--npc ", "--judge-chunk "):
+        assert words in shown, words
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [(["evl"], "eval"), (["eval", "cosr"], "coser"), (["eval", "minimax", "calibrat"], "calibrate")],
+)
+def test_a_mistyped_command_gets_the_nearest_one(words: list[str], nearest: str) -> None:
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == 2
+    assert f"No such command '{words[-1]}'. Did you mean '{nearest}'?" in said.output
 
 
 @pytest.mark.parametrize("name", ["concurrency", "timeout", "retries", "max-missing", "resume", "seed"])
 def test_whatever_calls_models_in_a_run_has_the_shared_options(name: str) -> None:
     runs = [words for words in ALL if words.split()[1] in ("judge", "pairs") or "eval" in words]
-    runs = [words for words in runs if words.split()[-1] not in ("compare", "show")]
+    runs = [words for words in runs if words.split()[-1] not in ("compare", "show", "card")]
     assert len(runs) == 7
     without = [words for words in runs if option(ALL[words], name) is None]
     assert not without

@@ -88,8 +88,15 @@ TURNS = [
     case("role_speech", "<role_speech>a</role_speech>", None, None, "S:a"),
     case("an alias closes its layer", "<system_thinking>a</think>b", None, "a", "S:b"),
     case("another tag", "a <b>c</b>", None, None, "S:a <b>c</b>", "unknown_tag"),
-    case("a tag that closes itself is none", "a <role_action/> b", None, None, "S:a <role_action/> b", "unknown_tag"),
-    case("a tag with attributes is none", '<think a="b">c', None, None, 'S:<think a="b">c', "unknown_tag"),
+    case(
+        "a self-closing tag opens nothing",
+        "a <role_action/> b",
+        None,
+        None,
+        "S:a <role_action/> b",
+        "unknown_tag",
+    ),
+    case("a tag with attributes opens nothing", '<think a="b">c', None, None, 'S:<think a="b">c', "unknown_tag"),
     case("less than", "1 < 2 > 0 <3", None, None, "S:1 < 2 > 0 <3"),
     case("an unfinished tag is text", "a <role_think", None, None, "S:a <role_think", "unknown_tag"),
     case(
@@ -212,7 +219,7 @@ TURNS = [
         prefilled=True,
     ),
     case("prefilled, never closed", "Ann: a", None, "Ann: a", "", "unclosed empty", prefilled=True),
-    case("prefilled, closed at once", "</system_thinking>Ann: a", "Ann", "", "S:a", "empty", prefilled=True),
+    case("prefilled, closed immediately", "</system_thinking>Ann: a", "Ann", "", "S:a", "empty", prefilled=True),
     # white space and joints
     case("words stay apart", "a<role_thinking>b</role_thinking>c", None, None, "S:a|T:b|S:c"),
     case("paragraphs stay", "a\n\n  b ", None, None, "S:a\n\n  b"),

@@ -322,6 +322,21 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
             compare_runs(a, tmp_path / name)
 
 
+def test_existing_dialogues_are_named_by_their_file(tmp_path: Path) -> None:
+    """No model was asked, so there is none to name: the file says what was scored."""
+    sides = [tmp_path / name / "dialogues.jsonl" for name in ("ours", "theirs")]
+    scenes = [form_scene(at, 3) for at in range(2)]
+    turn = {"name": "Ann", "text": "Tea?", "raw": GOOD.format("Ann"), "origin": "model"}
+    rows = [{"key": list(one.key), "turns": [turn, turn], "ended_by": "rounds"} for one in scenes]
+    runs = [
+        folder(tmp_path / f"form{at}", score_played(rows, scenes, {"evaluation": "form", "dialogues": str(file)}))
+        for at, file in enumerate(sides)
+    ]
+    shown = CliRunner().invoke(app, [*map(str, runs), "--resamples", "20"], env={"COLUMNS": "300"})
+    assert f"A: {sides[0]} (" in shown.output and f"B: {sides[1]} (" in shown.output, shown.output
+    assert "not recorded" not in shown.output
+
+
 def test_the_command_shows_a_table_and_writes_json(tmp_path: Path) -> None:
     a = folder(tmp_path / "a", coser_run(8, harsh=2.0))
     b = folder(tmp_path / "b", coser_run(8, harsh=7.0, seed=1, actor=f"[red]{HOSTILE}"))

@@ -256,7 +256,7 @@ def test_limits_of_inspect_end_a_sample_as_inspect_does_it(scenes: str, tmp_path
     [
         ({"style": "guess"}, r"style must be one of"),
         ({"thoughts": "both"}, r"thoughts must be one of"),
-        ({"continue_from": 9}, r"continue_from must be from 0"),
+        ({"continue_from": 9}, r"continue_from\) must be below"),
         ({"retrieval": "bm25"}, r"needs the books"),
         ({"split": "ood"}, r"has no split 'ood'"),
     ],

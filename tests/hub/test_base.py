@@ -82,13 +82,13 @@ def test_another_folder_is_refused_and_kept(model: Path, tmp_path: Path, other: 
     assert before == {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
 
 
-def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_nothing(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(module, "_save", full)
     with pytest.raises(OSError, match="disk full"):
-        write_base(tmp_path / "base", "owner/model")
+        write_base(tmp_path / "base", str(model))
     assert not list(tmp_path.iterdir())
 
 

@@ -29,6 +29,7 @@ from her_hf.inference import (
 )
 from her_hf.inference.gather import Gathered
 from her_hf.inference.ledger import call_key
+from her_hf.inference.window import WindowFull
 from tests.support.chat import serving
 
 QUICK = Retries(max_retries=4, first=0.001, longest=0.01)
@@ -419,4 +420,48 @@ def test_a_prompt_that_could_not_be_counted_is_counted_again() -> None:
 
     long: Messages = [{"role": "user", "content": "Tea? " * 100}]
     caller = Caller(Counting(lambda _: ""), retries=QUICK)
-    assert asyncio.run(caller.fit(long, max_tokens=20)) == (long, 0)
+    assert asyncio.run(caller.fit(long, max_tokens=20)) == (long, 0, 20)
+
+
+class Windowed(Rule):
+    """A model with a window of 100 tokens; a prompt takes one for each character."""
+
+    async def window(self) -> int | None:
+        return 100
+
+    async def prompt(self, messages: Messages, *, thinking: bool = True) -> Prompt:
+        return Prompt("", sum(len(message["content"]) for message in messages), exact=True)
+
+
+def turns(*lengths: int) -> Messages:
+    """A system message and turns of these lengths, from the user and the assistant in turn."""
+    roles = ["system", *(["user", "assistant"] * len(lengths))]
+    return [{"role": role, "content": "茶" * length} for role, length in zip(roles, lengths, strict=False)]
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "lengths", "dropped", "left"),
+    [
+        (40, (10, 20), 0, 40),  # as asked
+        (100, (10, 20), 0, 70),  # nothing would be left for the prompt
+        (4096, (10, 20), 0, 70),
+        (60, (10, 40), 0, 50),  # the newest exchange leaves less, but enough
+        (100, (10, 30, 30, 30), 1, 30),  # the oldest turns are dropped first
+        (100, (10, 65), 0, 25),  # a quarter of the window
+    ],
+)
+def test_a_reply_gets_what_the_prompt_leaves(
+    max_tokens: int, lengths: tuple[int, ...], dropped: int, left: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = Caller(Windowed(lambda _: ""))
+    for _ in range(2):
+        room = asyncio.run(caller.fit(turns(*lengths), max_tokens=max_tokens))
+        assert (room.dropped, room.max_tokens) == (dropped, left)
+    told = [record.message for record in caplog.records if "the reply gets what is left" in record.message]
+    assert len(told) == (left < max_tokens)
+
+
+@pytest.mark.parametrize(("max_tokens", "length"), [(100, 66), (20, 75)])
+def test_a_prompt_that_leaves_too_little_is_refused(max_tokens: int, length: int) -> None:
+    with pytest.raises(WindowFull, match="newest exchange alone take"):
+        asyncio.run(Caller(Windowed(lambda _: "")).fit(turns(10, length), max_tokens=max_tokens))

@@ -23,16 +23,23 @@ READY_SECONDS = 300
 
 @contextmanager
 def served(
-    model: Path, log: Path, *arguments: str, engine_arguments: Sequence[str] = (), seconds: float = READY_SECONDS
+    model: Path | str,
+    log: Path,
+    *arguments: str,
+    engine_arguments: Sequence[str] = (),
+    seconds: float = READY_SECONDS,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """`her-hf serve` for a model, on a free port of 127.0.0.1.
 
     Args:
-        model (`Path`): The checkpoint or GGUF; the server calls it by its folder's or file's name.
+        model (`Path` or `str`): The checkpoint, GGUF or Hub id; the server calls it by its folder's or file's name, or
+            by the id.
         log (`Path`): File for what the server writes; what `her-hf serve` prints lies beside it.
         *arguments (`str`): Further arguments of `her-hf serve`.
         engine_arguments (`Sequence[str]`, *optional*): Further arguments of the engine.
         seconds (`float`, *optional*): How long it may take until it answers.
+        environment (`Mapping[str, str]`, *optional*): Its environment; one without the Hub if not given.
 
     Yields:
         `str`: The server's root URL.
@@ -46,7 +53,7 @@ def served(
     printed = log.with_suffix(".out")
     with (
         printed.open("wb") as out,
-        child_process(command, output=out, environment=clean_environment(), cwd=ROOT) as process,
+        child_process(command, output=out, environment=environment or clean_environment(), cwd=ROOT) as process,
     ):
         root = _root_printed(process, printed)
         yield root
@@ -59,21 +66,30 @@ def served(
 
 @contextmanager
 def vllm_server(
-    python: Path, model: Path, log: Path, *, adapters: Mapping[str, Path], max_model_len: int = 4096
+    python: Path,
+    model: Path | str,
+    log: Path,
+    *,
+    adapters: Mapping[str, Path] | None = None,
+    max_model_len: int = 4096,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Serves a checkpoint with vLLM; see [`served`].
 
     Args:
         python (`Path`): The Python that has vLLM.
-        model (`Path`): The checkpoint.
+        model (`Path` or `str`): The checkpoint, or its Hub id.
         log (`Path`): File for what the server writes.
-        adapters (`Mapping[str, Path]`): LoRA adapters by the model name they are served under.
+        adapters (`Mapping[str, Path]`, *optional*): LoRA adapters by the model name they are served under.
         max_model_len (`int`, *optional*, defaults to 4096): Most tokens of prompt and reply together.
+        environment (`Mapping[str, str]`, *optional*): Its environment; one without the Hub if not given.
     """
-    engine = ["--max-num-seqs", "8", "--enable-lora", "--max-lora-rank", "8", "--lora-modules"]
-    engine += [f"{name}={path}" for name, path in adapters.items()]
+    engine = ["--max-num-seqs", "8"]
+    if adapters:
+        engine += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules"]
+        engine += [f"{name}={path}" for name, path in adapters.items()]
     options = ["--engine", "vllm", "--python", str(python), "--max-context", str(max_model_len)]
-    with served(model, log, *options, engine_arguments=engine) as root:
+    with served(model, log, *options, engine_arguments=engine, environment=environment) as root:
         yield root
 
 

@@ -138,7 +138,7 @@ def test_a_missing_control_token() -> None:
 def test_no_such_base(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no tokenizer could be loaded from"):
         HERProcessor.attach(tmp_path)
-    with pytest.raises(ValueError, match="no tokenizer could be loaded from 'nobody/nothing'"):
+    with pytest.raises(FileNotFoundError, match="There is no folder nobody/nothing here"):
         HERProcessor.attach("nobody/nothing")
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenes.readers.test_conversations import asked, base, said, train, write
+from tests.support.chat_data import asked, said, small_base, train, write
 
-__all__ = ["base"]
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_base(tmp_path_factory.mktemp("base"))
 
 
 def test_what_of_a_chat_is_not_trained_is_reported(

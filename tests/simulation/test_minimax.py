@@ -108,7 +108,7 @@ def test_an_empty_reply_is_asked_again_and_then_stands_as_silence() -> None:
     npc = caller(says(thought, "Ann: <role_thinking>No.</role_thinking>", "", "Ann: Well."))
     session = play(npc, caller(plain_user))
     assert [line.text for line in session.lines[2::2]] == ["", "Well."]
-    assert session.lines[2].asked_again == session.asked_again == 2
+    assert session.lines[2].repeated_calls == session.repeated_calls == 2
     assert session.failure is None and len(session.lines) == 6
     assert len({asked[1].seed for asked in model_of(npc).asked}) == 4
     assert model_of(npc).asked[3][0][4] == {"role": "assistant", "content": "Ann:"}

@@ -169,7 +169,7 @@ def minimax_rows(
             failed = at == seeds - 1 and run <= broken
             failure = {"cause": "server", "detail": HOSTILE} if failed else None
             row = {**names, "turns": lines[:40] if failed else lines, "ended_by": "failed" if failed else "turns"}
-            row |= {"failure": failure, "asked_again": 1, "dropped_turns": {"ai": at % 2, "user": 0}}
+            row |= {"failure": failure, "repeated_calls": 1, "dropped_turns": {"ai": at % 2, "user": 0}}
             dialogues.append(row)
             for chunk in range(0 if failed else 5):
                 judgements.append({**names, "chunk": chunk, **_chunk(chance, harsh + chunk)})

@@ -21,16 +21,14 @@ from her_hf.runs.report.shared import (
     NOT_JUDGED,
     Flag,
     Results,
-    Section,
     commands,
     failures_section,
     is_judged,
-    missing_first,
     missing_section,
     model_flags,
     option_flags,
     reproduce_section,
-    write_report,
+    write_played_report,
 )
 from her_hf.scoring.coser_dimensions import DIMENSIONS
 from her_hf.scoring.published import PUBLISHED, SOURCE, CoserScores
@@ -48,19 +46,14 @@ def write_coser_report(results: Results, out: Path) -> Path:
     Returns:
         `Path`: The report. Without judgements it has no scores and says so.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    judged: list[Section] = []
-    details: list[Section] = []
-    if is_judged(results):
-        draw_scores(results, out / "scores.png")
-        draw_by_tag(results, out / "by_tag.png")
-        judged = [missing_first, _scores, _by_judge, _by_tag, _by_book, _flaws]
-        details = [_agreement, _coser_missing, _coser_published]
-    return write_report(
+    return write_played_report(
         results,
         out,
-        opening=[_coser_head, *judged],
-        closing=[*details, _form, _overlap, _coser_played, _coser_failures, _coser_commands],
+        head=_coser_head,
+        plots={"scores.png": draw_scores, "by_tag.png": draw_by_tag},
+        scores=[_scores, _by_judge, _by_tag, _by_book, _flaws],
+        details=[_agreement, _coser_missing, _coser_published],
+        closing=[_form, _overlap, _coser_played, _coser_failures, _coser_commands],
         transcripts=coser_transcripts(results, out),
     )
 
@@ -107,8 +100,8 @@ def _scores(results: Results) -> str:
     rows.append(["**Average**", f"**{points(scores['avg'])}**", interval(intervals["avg"]), "", ""])
     return (
         "## Scores\n\nFrom 0 to 100, higher is better. The score of a dimension is the mean over scored scenes; the "
-        "average is the mean of the four dimensions. Intervals: 95% percentile bootstrap over scenes. They express "
-        "the uncertainty due to the choice of scenes, not that of the judge.\n\n"
+        f"average is the mean of the {len(DIMENSIONS)} dimensions. Intervals: 95% percentile bootstrap over scenes. "
+        "They express the uncertainty due to the choice of scenes, not that of the judge.\n\n"
         + table(["dimension", "score", "95% interval", "scenes scored", "scenes unscored"], rows)
         + "\n\n![Scores with intervals; published scores in a separate panel](scores.png)"
     )
@@ -180,7 +173,7 @@ def _agreement(results: Results) -> str:
         )
     rows = [
         [
-            DIMENSIONS.get(code, "**all four**"),
+            DIMENSIONS.get(code, f"**all {len(DIMENSIONS)}**"),
             figure(found[code]["krippendorff_alpha"], ".2f"),
             figure(found[code]["mean_absolute_difference"], ".1f"),
         ]
@@ -276,7 +269,7 @@ def _coser_played(results: Results) -> str:
         ["next speaker named by the model", f"{named:,}{f' ({percent(named / (named + drawn))})' if named else ''}"],
         ["next speaker drawn at random, as the answer named none", drawn],
         ["turns without visible text", played["empty_turns"]],
-        ["repeated calls for such a turn", played["asked_again"]],
+        ["repeated calls for such a turn", played["repeated_calls"]],
         ["turns truncated where the model continued as another speaker", played["cut_where_another_speaks"]],
         ["turns without an end-of-turn token", played["not_ended_by_model"]],
         ["turns dropped to fit the context window", played["turns_dropped_to_fit"]],
@@ -306,7 +299,7 @@ def _coser_commands(results: Results) -> str:
     if is_judged(results):
         for number, one in enumerate(settings.get("judges", ()), start=1):
             judge += model_flags("judge", one, f"JUDGE_{number}_URL")
-        options = {"judge_thoughts": "--thoughts", "judge_samples": "--judge-samples"}
+        options = {"judge_thoughts": "--judge-thoughts", "judge_samples": "--judge-samples"}
         judge += option_flags(settings, {**options, "judge_max_tokens": "--judge-max-tokens"})
     where: list[Flag] = [("--scenes", "SCENES"), ("--limit", results["counts"]["scenes"]), ("--out", "DIR")]
     seeds = settings.get("seed"), settings.get("judge_seed")

@@ -11,16 +11,14 @@ from her_hf.runs.report.shared import (
     NOT_JUDGED,
     Flag,
     Results,
-    Section,
     commands,
     failures_section,
     is_judged,
-    missing_first,
     missing_section,
     model_flags,
     option_flags,
     reproduce_section,
-    write_report,
+    write_played_report,
 )
 from her_hf.scoring.minimax import PILLARS
 from her_hf.scoring.published import PUBLISHED, SOURCE
@@ -39,19 +37,14 @@ def write_minimax_report(results: Results, out: Path) -> Path:
     Returns:
         `Path`: The report. Without judgements it has no scores and says so.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    judged: list[Section] = []
-    details: list[Section] = []
-    if is_judged(results):
-        draw_pillars(results, out / "pillars.png")
-        draw_curve(results, out / "curve.png")
-        judged = [missing_first, _pillars, _curve, _by_language, _by_seed, _errors]
-        details = [_minimax_missing, _minimax_published]
-    return write_report(
+    return write_played_report(
         results,
         out,
-        opening=[_minimax_head, *judged],
-        closing=[*details, _minimax_played, _minimax_failures, _minimax_commands],
+        head=_minimax_head,
+        plots={"pillars.png": draw_pillars, "curve.png": draw_curve},
+        scores=[_pillars, _curve, _by_language, _by_seed, _errors],
+        details=[_minimax_missing, _minimax_published],
+        closing=[_minimax_played, _minimax_failures, _minimax_commands],
         transcripts=minimax_transcripts(results, out),
     )
 
@@ -181,7 +174,7 @@ def _minimax_played(results: Results) -> str:
     rows: list[list[object]] = [
         *([f"dialogues that ended {ends.get(end, escape(end))}", count] for end, count in played["ended_by"].items()),
         *([f"turns of {name} without visible text", played["empty_turns"][side]] for side, name in sides.items()),
-        ["repeated calls for such a turn", played["asked_again"]],
+        ["repeated calls for such a turn", played["repeated_calls"]],
         *(
             [
                 f"dialogues in which turns were dropped to fit the context window of {name}",
@@ -212,7 +205,7 @@ def _minimax_commands(results: Results) -> str:
         play += [*model_flags("user", settings.get("user")), *option_flags(settings, {"turns": "--turns"})]
     if is_judged(results):
         judge = model_flags("judge", settings.get("judge"))
-        judge += option_flags(settings, {"judge_chunk": "--chunk", "judge_max_tokens": "--judge-max-tokens"})
+        judge += option_flags(settings, {"judge_chunk": "--judge-chunk", "judge_max_tokens": "--judge-max-tokens"})
     where: list[Flag] = [("--seeds", "SEEDS"), ("--limit", results["counts"]["seeds"])]
     where += [*option_flags(settings, {"runs": "--runs"}), ("--out", "DIR")]
     seeds = settings.get("seed"), settings.get("judge_seed")

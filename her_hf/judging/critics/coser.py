@@ -50,7 +50,6 @@ class Judging(AskSettings):
         "coser",
         choices=("coser", "her"),
         help="coser: judges see no inner thoughts; her: they do. Scores of the two do not compare.",
-        option="thoughts",
     )
     samples: int = setting(1, help="Judgements by each judge.", min=1)
     max_tokens: int = setting(2048, help="Maximum tokens of a judgement.", min=1)

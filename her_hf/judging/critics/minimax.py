@@ -52,7 +52,7 @@ class ChunkJudging(AskSettings):
         `ValueError`: If a number is out of range.
     """
 
-    chunk: int = setting(CHUNK_TURNS, help="Turns of both sides that are judged together.", min=2, option="chunk")
+    chunk: int = setting(CHUNK_TURNS, help="Turns of both sides that are judged together.", min=2)
     max_tokens: int = setting(4096, help="Maximum tokens of a judgement.", min=1)
 
     def __post_init__(self) -> None:

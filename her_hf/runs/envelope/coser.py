@@ -41,7 +41,7 @@ class CoserCounts(Part):
     next_speaker_named: int
     next_speaker_drawn: int
     empty_turns: int
-    asked_again: int
+    repeated_calls: int
     cut_where_another_speaks: int
     turns_dropped_to_fit: int
     not_ended_by_model: int

@@ -44,7 +44,7 @@ class MinimaxCounts(Part):
     turns: int
     ended_by: Counts
     empty_turns: Sides
-    asked_again: int
+    repeated_calls: int
     sessions_with_dropped_turns: Sides
     judged: MinimaxJudged | None
 

@@ -59,6 +59,40 @@ def write_report(
     return file
 
 
+def write_played_report(
+    results: Results,
+    out: Path,
+    *,
+    head: Section,
+    plots: Mapping[str, Callable[[Results, Path], object]],
+    scores: Sequence[Section],
+    details: Sequence[Section],
+    closing: Sequence[Section],
+    transcripts: Sequence[Transcript],
+) -> Path:
+    """Writes the report of dialogues that are played first and judged afterwards. See [`write_report`].
+
+    Args:
+        results (`Mapping`): The envelope.
+        out (`Path`): The folder of the run.
+        head (`Callable`): The first section.
+        plots (`Mapping[str, Callable]`): What draws each PNG file, if the dialogues were judged.
+        scores, details (`Sequence[Callable]`): Sections before and after the transcripts, if they were judged.
+        closing (`Sequence[Callable]`): Sections after these.
+        transcripts (`Sequence[Transcript]`): Transcripts for the page.
+
+    Returns:
+        `Path`: `report.md`. Without judgements it has no scores, which `head` says.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if not is_judged(results):
+        return write_report(results, out, opening=[head], closing=closing, transcripts=transcripts)
+    for name, draw in plots.items():
+        draw(results, out / name)
+    opening, closing = [head, missing_first, *scores], [*details, *closing]
+    return write_report(results, out, opening=opening, closing=closing, transcripts=transcripts)
+
+
 def run_section(results: Results) -> str:
     """Data, version, date, time and tokens, over all starts in the folder."""
     data, starts = results["settings"].get("data"), results["starts"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from trl import SFTConfig
 
@@ -69,7 +69,7 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
         default=None,
         metadata={"help": "Train only this many decoder layers, the last ones, and no embeddings; all if not given."},
     )
-    loss_head: str = field(
+    loss_head: Literal["auto", "plain", "fused"] = field(
         default="auto",
         metadata={
             "help": "plain: logits of trained positions. fused: TRL's chunked float32 head. auto: fused on CUDA."

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from trl import GRPOConfig
 
 from her_hf.judging.pairwise.judge import FORMS
 
 from ..run.settings import REPEATS_DATA, settle_device
+
+Form = Literal["published", "compact"]
+"""The names of [`~her_hf.judging.pairwise.judge.FORMS`], so that the command line refuses others."""
 
 
 @dataclass
@@ -41,7 +45,7 @@ class RewardDataConfig:
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     eval_split: str = field(default="validation", metadata={"help": "Held-out split; an empty string for none."})
     eval_dataset: str | None = field(default=None, metadata={"help": "Held-out pairs, if they are not in dataset."})
-    form: str = field(
+    form: Form = field(
         default="published", metadata={"help": "published: long prompt and HER's JSON. compact: for small models."}
     )
     both_orders: bool = field(default=True, metadata={"help": "Each pair in both orders."})
@@ -98,7 +102,7 @@ class RewardRLDataConfig:
 
     dataset: str = field(metadata={"help": "Preference set (folder, Hub id) or JSONL file of labelled pairs."})
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    form: str = field(default="published", metadata={"help": "published, or compact for small models."})
+    form: Form = field(default="published", metadata={"help": "published, or compact for small models."})
     reasoning: bool = field(default=True, metadata={"help": "Answers think first."})
     both_orders: bool = field(default=True, metadata={"help": "Each prompt also with the candidates exchanged."})
     max_pairs: int | None = field(default=None, metadata={"help": "Use only this many pairs, the first."})

@@ -11,9 +11,10 @@ from typing import Any, get_type_hints
 
 import torch
 import yaml
-from trl import TrlParser
 
 from her_hf.devices import cpu_cores
+
+from .arguments import RecipeParser
 
 _PRIMITIVES = "32"
 """How many primitives oneDNN keeps on a CPU. It makes several per row length, each with its buffers: with its default
@@ -42,8 +43,7 @@ def launch(run: Callable[..., dict[str, Any]]) -> int:
     for client in ("httpx", "httpx2"):
         logging.getLogger(client).setLevel(logging.WARNING)
     try:
-        # Abbreviations would make a mistyped option another one: --one_pas of --one_pass.
-        parsed = TrlParser(settings_of(run), allow_abbrev=False).parse_args_and_config()
+        parsed = RecipeParser(settings_of(run)).parse_args_and_config()
         _warn_of_idle_cores(parsed[-1])
         results = run(*parsed)
     except yaml.YAMLError as error:

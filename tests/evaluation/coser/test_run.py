@@ -72,7 +72,7 @@ def files_of(out: Path) -> dict[str, bytes]:
 
 
 def kill_when(log: Path, lines: int, *args: Any) -> bool:
-    """Starts the run and kills it once the server has seen so many requests; `False` if it was done before."""
+    """Starts the run and kills it once the server has seen that number of requests; `False` if it was done before."""
     process = subprocess.Popen(command(*args), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None:
         if len(log.read_text().splitlines()) >= lines:
@@ -194,7 +194,7 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
         before = files_of(out)
         refused = run(url, out, scenes, "--rounds", "3", check=False)
         assert refused.returncode == 1 and "rounds: 2 there, 3 now" in refused.stderr
-        refused = run(url, out, scenes, "--rounds", "2", "--thoughts", "her", check=False)
+        refused = run(url, out, scenes, "--rounds", "2", "--judge-thoughts", "her", check=False)
         assert refused.returncode == 1 and "judge_thoughts" in refused.stderr
     assert files_of(out) == before
 
@@ -378,7 +378,7 @@ def test_speech_that_was_cut_is_a_turn_and_not_asked_for_again(tmp_path: Path) -
     row = json.loads((tmp_path / "out" / "dialogues.jsonl").read_text(encoding="utf-8"))
     spoken = [turn for turn in row["turns"] if turn["name"] != "Environment"]
     assert spoken and all(turn["text"] == said and not turn["ended"] for turn in spoken)
-    assert played["asked_again"] == played["empty_turns"] == 0
+    assert played["repeated_calls"] == played["empty_turns"] == 0
 
 
 def test_a_failure_carries_the_status(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_empty_turns_are_judged_as_silence(tmp_path: Path) -> None:
         return '{"errors": []}'
 
     results = evaluate(tmp_path, npc=lambda *_: "", judge=judge, seeds=[ANN], runs=1)
-    assert results["counts"]["empty_turns"] == {"ai": 4, "user": 0} and results["counts"]["asked_again"] == 8
+    assert results["counts"]["empty_turns"] == {"ai": 4, "user": 0} and results["counts"]["repeated_calls"] == 8
     assert "[2] Ann: (no reply)" in seen[0]
 
 
@@ -363,7 +363,7 @@ def command(*words: object) -> Any:
 
 
 def test_the_command_plays_and_judges(tmp_path: Path) -> None:
-    common = ["--out", tmp_path, "--turns", 4, "--runs", 1, "--chunk", 2, "--language", "en", "--limit", 2]
+    common = ["--out", tmp_path, "--turns", 4, "--runs", 1, "--judge-chunk", 2, "--language", "en", "--limit", 2]
     with serving_rule() as (url, bodies):
         playing = ["--npc", f"{url},{url}/v1", "--style", "her", "--user", url, "--user-name", "rule"]
         played = command(*common, *playing, "--simulate-only")
@@ -521,6 +521,6 @@ def test_calibration_without_the_files_says_so(tmp_path: Path) -> None:
 def test_the_command_calibrates(tmp_path: Path) -> None:
     source = published(tmp_path / "hub", models=3)
     with serving_rule() as (url, _):
-        ended = command("calibrate", "--out", tmp_path / "out", "--judge", url, "--source", source, "--chunk", 6)
+        ended = command("calibrate", "--out", tmp_path / "out", "--judge", url, "--source", source, "--judge-chunk", 6)
     assert ended.exit_code == 0, ended.output
     assert "The judge is accepted" in ended.output and "constant" in ended.output

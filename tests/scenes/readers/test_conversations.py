@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
-from trl import ModelConfig, TrlParser
 from typer.testing import CliRunner
 
 from her_hf.cli.inspect_mask import inspect_mask
@@ -22,23 +19,8 @@ from her_hf.processing.rows import build
 from her_hf.processing.trunk import IGNORED
 from her_hf.scenes import ChatSample, Scene, SceneError, load_conversations, load_samples, load_scenes
 from her_hf.training.conversations import RowSettings, conversations, make_rows
-from her_hf.training.one_pass.config import OnePassConfig
-from her_hf.training.sft import SFTDataConfig, run_sft
-from tests.support.one_pass import FIXTURES, tiny_model, tiny_tokenizer
-
-
-def write(path: Path, *rows: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def asked(text: Any = "Is it late?", **more: Any) -> dict[str, Any]:
-    return {"role": "user", "content": text, **more}
-
-
-def said(text: Any = "Bel: The tide says so.", **more: Any) -> dict[str, Any]:
-    return {"role": "assistant", "content": text, **more}
+from tests.support.chat_data import asked, said, small_base, train, write
+from tests.support.one_pass import FIXTURES, tiny_tokenizer
 
 
 def read(tmp_path: Path, row: dict[str, Any]) -> ChatSample:
@@ -308,21 +290,7 @@ def test_the_last_reply_alone_is_trained_after_the_same_history() -> None:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    tokenizer = AutoTokenizer.from_pretrained(FIXTURES / "tokenizers" / "smollm2")
-    tokenizer.save_pretrained(folder)
-    tiny_model("llama", len(tokenizer), dtype=torch.float32).save_pretrained(folder)
-    return folder
-
-
-def train(base: Path, data: Path, out: Path, **changes: Any) -> dict[str, Any]:
-    values = {
-        "model_name_or_path": base, "dataset": data, "output_dir": out, "max_steps": 2, "replies_per_step": 2,
-        "use_cpu": True, "disable_tqdm": True, "logging_steps": 1, "save_strategy": "no", "report_to": "none",
-        "eval_strategy": "no", "dataloader_pin_memory": False, **changes,
-    }  # fmt: skip
-    words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
-    return run_sft(*TrlParser((SFTDataConfig, ModelConfig, OnePassConfig)).parse_args_and_config(words))
+    return small_base(tmp_path_factory.mktemp("base"))
 
 
 def test_the_recipe_trains_on_conversations(base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
