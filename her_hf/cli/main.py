@@ -32,6 +32,7 @@ COMMANDS = {
         "her_hf.cli.merge:merge",
         "Merge a LoRA adapter into its base, with tokenizer, template and generation defaults.",
     ),
+    "export": ("her_hf.cli.export:export", "Write a checkpoint as one GGUF file, for llama.cpp and LM Studio."),
     "pairs": (
         "her_hf.cli.pairs:pairs",
         "Make the reward model's data: sample candidates, pair them, have a teacher label them, "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from her_hf.dual_layer import Layer
 from her_hf.durable import read_json
 from her_hf.extras import missing_library
+from her_hf.references import is_hub_id
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _INDEX = "model.safetensors.index.json"
@@ -31,8 +31,8 @@ class ServedModel:
         kind (`str`): `"folder"`, `"gguf"` or `"hub"`.
         config (`Mapping[str, Any]`): `config.json` of a folder, else empty.
         notes (`tuple[str, ...]`): What the user should know of it.
-        parsed (`bool`, *optional*, defaults to `True`): Whether its tokenizer has a response template, by which an engine
-            can return system thinking separately; taken for granted of a Hub id.
+        parsed (`bool`, *optional*, defaults to `True`): Whether its tokenizer has a response template, by which an
+            engine can return system thinking separately; assumed of a Hub id.
     """
 
     source: str
@@ -66,7 +66,7 @@ def read_model(reference: str, *, needs_template: bool = True) -> ServedModel:
         return _folder(path.resolve(), needs_template)
     if path.is_file():
         return _gguf(path.resolve(), needs_template)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", reference) and not reference.startswith(".") and path.suffix != ".gguf":
+    if is_hub_id(reference) and "/" in reference and path.suffix != ".gguf":
         return ServedModel(reference, reference, "hub", {})
     raise FileNotFoundError(f"There is no folder or file {reference}, and a Hub id has the form owner/name. {_GIVE}")
 

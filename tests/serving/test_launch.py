@@ -73,6 +73,12 @@ def test_vllm_on_a_gpu_keeps_its_own_choices(bare: None, model: ServedModel, tmp
     assert option(planned(model, tmp_path / "venv" / "bin", max_context=512), "--max-model-len") == "512"
 
 
+def test_a_model_without_a_response_template_is_served_without_the_parser(bare: None, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "her-rm", without=["tokenizer_config.json"])
+    launch = planned(read_model(str(folder)), fake_environment(tmp_path / "venv"))
+    assert "--reasoning-parser" not in launch.command
+
+
 @pytest.mark.parametrize(
     ("asked", "tokens", "batch"), [(None, 8192, 16384), (1024, 1024, 16384), (20000, 20000, 20000)]
 )

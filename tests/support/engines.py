@@ -127,7 +127,7 @@ def write_checkpoint(folder: Path, *, without: Sequence[str] = (), template: str
     files = {
         "config.json": json.dumps({"model_type": "llama", "max_position_embeddings": 4096}),
         "tokenizer.json": "{}",
-        "tokenizer_config.json": "{}",
+        "tokenizer_config.json": json.dumps({"response_template": {"version": 1}}),
         "chat_template.jinja": template,
         "model.safetensors": "",
     }
