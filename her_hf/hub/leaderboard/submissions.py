@@ -46,7 +46,7 @@ class Entry(BaseModel):
 
 
 def fetch(source: str) -> Path:
-    """The folder of a source: the folder itself, or results and submissions of a Hub data set.
+    """The folder of a source: the folder itself, or results and submissions of a Hub dataset.
 
     Raises:
         `FileNotFoundError`: If it is neither an existing folder nor of the form `owner/name`.
@@ -54,7 +54,7 @@ def fetch(source: str) -> Path:
     if Path(source).exists():
         return Path(source)
     if not is_hub_id(source) or "/" not in source:
-        raise FileNotFoundError(f"{source} does not exist, and is no Hub data set (owner/name).")
+        raise FileNotFoundError(f"{source} does not exist, and is no Hub dataset (owner/name).")
     from huggingface_hub import snapshot_download
 
     wanted = [f"**/{RESULTS}", RESULTS, f"**/{SUBMISSION}", SUBMISSION]
