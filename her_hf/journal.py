@@ -7,9 +7,10 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock
 from pydantic import BaseModel, ValidationError
@@ -79,6 +80,13 @@ def _refusal(line: bytes, where: str, why: str, remedy: str) -> ValueError:
     return ValueError(f"{where}, got {start!r} ({why[:200]}). {remedy}")
 
 
+class _Indexed(NamedTuple):
+    """What was found in a file: its complete lines, and whether the last line is one."""
+
+    lines: int
+    complete: bool
+
+
 class Journal:
     """A JSONL file with one line per finished unit, which is on disk when `add` returns.
 
@@ -129,7 +137,7 @@ class Journal:
             self.file.with_name(f".{self.file.name}.tmp"), thread_local=False, poll_interval=_POLL_SECONDS
         )
         self._offsets: dict[Hashable, int] = {}
-        if self.file.exists() and not self._index():
+        if self.file.exists() and not self._index().complete:
             with self._alone():
                 self._drop_cut_line()
                 self._index()
@@ -153,15 +161,9 @@ class Journal:
                 row = self._read(key)
         return row
 
-    def rows(self, keys: Iterable[Hashable] | None = None) -> Iterator[Row]:
-        """The existing rows of these units in this order; by default of all units.
-
-        Rows are read one at a time.
-        """
-        for key in self if keys is None else keys:
-            row = self.get(key)
-            if row is not None:
-                yield row
+    def rows(self, keys: Iterable[Hashable] | None = None) -> Rows:
+        """The existing rows of these units in this order; by default of all units."""
+        return Rows(self, tuple(self if keys is None else keys))
 
     def add(self, *rows: Row) -> None:
         """Writes rows of finished units and returns when they are on disk.
@@ -187,14 +189,16 @@ class Journal:
         """Rewrites the file with the lines of these keys in this order, so that equal runs produce equal files.
 
         Lines of other keys (of a run with more units, or of another process) follow. Of several lines with one key,
-        the last is kept. Lines are copied one at a time.
+        the last is kept. Lines are copied one at a time; a file that is in this order already stays as it is.
         """
         with self._alone():
             self.file.touch()
             self._drop_cut_line()
-            self._index()  # includes lines written by other processes since
+            lines = self._index().lines  # includes those written by other processes since
             first = dict.fromkeys(key for key in order if key in self._offsets)
-            others = (key for key in self._offsets if key not in first)
+            others = [key for key in self._offsets if key not in first]
+            if lines == len(self._offsets) and list(self._offsets) == [*first, *others]:
+                return
             offsets: dict[Hashable, int] = {}
             end = 0
             with self.file.open("rb") as old, new_contents(self.file) as new:
@@ -214,18 +218,19 @@ class Journal:
             with self._file_lock:
                 yield
 
-    def _index(self) -> bool:
-        """Records the offset of each complete line; returns whether the last line is complete."""
+    def _index(self) -> _Indexed:
+        """Records the offset of each complete line."""
         offsets: dict[Hashable, int] = {}
-        offset, line = 0, b"\n"
+        lines, offset, line = 0, 0, b"\n"
         with self.file.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
+            for line in stream:
                 if not line.endswith(b"\n"):
                     break
-                offsets[self._key_of(line, f"line {number}")] = offset
+                lines += 1
+                offsets[self._key_of(line, f"line {lines}")] = offset
                 offset += len(line)
         self._offsets = offsets
-        return line.endswith(b"\n")
+        return _Indexed(lines, line.endswith(b"\n"))
 
     def _read(self, key: Hashable) -> Row | None:
         """The row of a unit; `None` if it is no longer at its offset."""
@@ -266,6 +271,25 @@ class Journal:
                 end = start
             if end != size:
                 stream.truncate(end)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of units, read from the file one at a time, and again whenever they are iterated.
+
+    Args:
+        journal ([`Journal`]): Their journal.
+        keys (`tuple[Hashable, ...]`): Their keys, in order; those without a row are left out.
+    """
+
+    journal: Journal
+    keys: tuple[Hashable, ...]
+
+    def __iter__(self) -> Iterator[Row]:
+        for key in self.keys:
+            row = self.journal.get(key)
+            if row is not None:
+                yield row
 
 
 def _short(value: Any) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from pydantic import BaseModel
 
 from her_hf.durable import whole_lines
 from her_hf.journal import Journal, read_rows
+from tests.support.memory import peak_of
 from tests.support.paths import ROOT
 
 
@@ -126,15 +126,36 @@ def test_a_journal_holds_no_rows(tmp_path: Path) -> None:
     text = "x" * 20_000
     with file.open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps({"key": key, "text": text}) + "\n" for key in range(1000))
-    tracemalloc.start()
-    try:
+
+    def work() -> None:
         journal = Journal(file, key=by_key)
         journal.settle(reversed(range(1000)))
         assert sum(len(row["text"]) for row in journal.rows()) == 20_000_000
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 2_000_000
+
+    assert peak_of(work) < 2_000_000
+
+
+def test_rows_may_be_read_again_and_are_those_of_now(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "rows.jsonl", key=by_key)
+    journal.add({"key": 1, "text": "a"}, {"key": 2, "text": "b"})
+    rows = journal.rows([2, 3, 1])
+    assert [row["text"] for row in rows] == ["b", "a"]
+    journal.add({"key": 1, "text": "c"}, {"key": 3, "text": "d"})
+    assert [row["text"] for row in rows] == ["b", "d", "c"]
+
+
+def test_a_file_in_order_is_not_written_again(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    journal = Journal(file, key=by_key)
+    journal.add({"key": 1}, {"key": 2}, {"key": 9})
+    before = file.stat().st_ino
+    journal.settle([1, 2, 5])
+    assert file.stat().st_ino == before and keys_in(file) == [1, 2, 9]
+    journal.settle([2, 1])
+    assert file.stat().st_ino != before and keys_in(file) == [2, 1, 9]
+    journal.add({"key": 1, "text": "newer"})  # in order by its first line, but with a line that no longer counts
+    journal.settle([2, 1])
+    assert keys_in(file) == [2, 1, 9] and journal.get(1) == {"key": 1, "text": "newer"}
 
 
 class Shape(BaseModel):

@@ -22,6 +22,10 @@ COMMANDS = {
         "her_hf.cli.eval_show:show",
         "Print the figures of a run and open its report.html, which is written if it is missing.",
     ),
+    "card": (
+        "her_hf.cli.eval_card:card",
+        "Write the figures of a run with their settings into the card of the model, as a section and for the Hub.",
+    ),
     "compare": (
         "her_hf.cli.eval_compare:compare",
         "Test whether two runs differ on the scenes, seeds or pairs that they share.",

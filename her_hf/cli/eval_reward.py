@@ -16,7 +16,7 @@ from .judge_options import JUDGE, JUDGING, PANEL, Answer, Pairs, open_judge
 from .options import Calls, ConfigOption, Group, ModelReference, Output, with_options
 
 if TYPE_CHECKING:
-    from her_hf.judging import BadPair, Pair
+    from her_hf.judging import PairFile
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def reward(
     her-hf eval reward --model outputs/smollm2-135m-her-rm-sft --pairs dataset_cards/her-mini-preferences \\
         --out outputs/reward
     """
-    from her_hf.evaluation.reward.report import card_of, write_comparison, write_into_card, write_reward_report
+    from her_hf.evaluation.cards import card_of, write_figures
+    from her_hf.evaluation.reward.report import write_comparison, write_into_card, write_reward_report
     from her_hf.evaluation.reward.run import RewardRun, run_reward_now
     from her_hf.inference import Ledger
     from her_hf.runs.report.terminal import print_results
@@ -75,7 +76,9 @@ def reward(
     _check_kinds(unseen, found)
     with Ledger(output.out / "ledger.sqlite") as ledger:
         asked = open_judge(model, answer, judging, calls, ledger)
-        run = RewardRun(found[: pairs.limit], output.out, asked, unseen=unseen, source=pairs.pairs, split=pairs.split)
+        run = RewardRun(
+            found.first(pairs.limit), output.out, asked, unseen=unseen, source=pairs.pairs, split=pairs.split
+        )
         results = run_reward_now(run)
     report = write_reward_report(results, output.out)
     print_results(results)
@@ -85,6 +88,7 @@ def reward(
         if others:
             typer.echo(f"Comparison: {write_comparison(models, output.out)}")
         if comparison.write_card:
+            write_figures(folder, results)
             typer.echo(f"Card: {write_into_card(folder, models)}")
     output.exit_if_missing(results)
 
@@ -98,10 +102,12 @@ def _named(text: str) -> tuple[str, str]:
     return name.strip(), folder
 
 
-def _check_kinds(unseen: Sequence[str], pairs: Sequence[Pair | BadPair]) -> None:
+def _check_kinds(unseen: Sequence[str], pairs: PairFile) -> None:
     """Raises an error for a kind that no pair has: a mistyped one would silently count as seen."""
     from her_hf.judging import Pair
 
+    if not unseen:
+        return
     known = {str(pair.extra["kind"]) for pair in pairs if isinstance(pair, Pair) and pair.extra.get("kind")}
     if unknown := sorted(set(unseen) - known):
         raise ValueError(f"--unseen must be one of the kinds {sorted(known)} of the pairs, got {unknown}")

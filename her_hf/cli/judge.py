@@ -34,22 +34,23 @@ def judge(
     """
     from her_hf.evaluation.reward.run import judge_file_now
     from her_hf.inference import Ledger
-    from her_hf.judging.pairwise.pair_files import count_from_prompt
 
     output.refuse_a_run()
-    found = pairs.read()[: pairs.limit]
+    found = pairs.read().first(pairs.limit)
     file = output.out
     file.parent.mkdir(parents=True, exist_ok=True)
     with Ledger(file.with_name(f"{file.name}.ledger.sqlite")) as ledger:
         rows = judge_file_now(open_judge(model, answer, judging, calls, ledger), found, file)
-    missing = [row for row in rows if row["missing"] is not None]
-    disagreeing = sum(row["agreed"] is False for row in rows)
-    typer.echo(
-        f"{len(rows)} pairs in {file}: {len(missing)} without a verdict, {disagreeing} with orders that disagree"
-    )
-    if from_prompt := count_from_prompt(found):
+    count = missing = disagreeing = from_prompt = 0
+    for row in rows:
+        count += 1
+        from_prompt += row.get("circumstances") == "from_prompt"
+        missing += row["missing"] is not None
+        disagreeing += row["agreed"] is False
+    typer.echo(f"{count} pairs in {file}: {missing} without a verdict, {disagreeing} with orders that disagree")
+    if from_prompt:
         typer.echo(
             f"{from_prompt} without circumstances, which were parsed from their prompts (--scenes provides them)"
         )
-    share = len(missing) / len(rows)
+    share = missing / count
     output.exit_if_missing({"missing": {"share": share, "unit": "verdict"}}, "see the lines for the causes")

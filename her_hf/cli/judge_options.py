@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from .options import MODEL, Calls, Group, ModelReference
 
 if TYPE_CHECKING:
     from her_hf.inference import Ledger
-    from her_hf.judging import BadPair, Pair, PairJudging, PairwiseJudge
+    from her_hf.judging import PairFile, PairJudging, PairwiseJudge
 
 PANEL = "Asking the judge"
 JUDGE = Group(
@@ -44,17 +43,17 @@ class Pairs:
     )
     limit: int | None = setting(None, help="Use only the first N pairs.", min=1, metavar="N")
 
-    def read(self) -> Sequence[Pair | BadPair]:
-        """All pairs, regardless of the limit.
+    def read(self) -> PairFile:
+        """All pairs, regardless of the limit; each is read when it is its turn.
 
         Raises:
             `FileNotFoundError`: If the file does not exist.
             `ValueError`: If no row is a pair, or the scenes cannot be read.
         """
-        from her_hf.judging import read_pairs
+        from her_hf.judging import PairFile
         from her_hf.scenes import load_scenes
 
-        return read_pairs(self.pairs, split=self.split, scenes=load_scenes(self.scenes) if self.scenes else ())
+        return PairFile(self.pairs, split=self.split, scenes=load_scenes(self.scenes) if self.scenes else ())
 
 
 @dataclass(frozen=True)
@@ -62,15 +61,21 @@ class Answer:
     """The form of the answer, if it is not the one recorded in the checkpoint.
 
     Args:
+        checkpoint (`str`, *optional*): The checkpoint behind a URL, which records the form.
         form (`str`, *optional*): See [`~her_hf.judging.PairJudging`].
         reasoning (`bool`, *optional*): See there.
         read (`str`, *optional*, defaults to `"text"`): See there.
     """
 
+    checkpoint: str | None = setting(
+        None,
+        help="The checkpoint that a server serves: its reward_model.json says how to ask it.",
+        metavar="FOLDER",
+    )
     form: str | None = setting(
         None,
         choices=("published", "compact"),
-        help="Form of prompt and answer: published or compact; by default that of the checkpoint, else published.",
+        help="Form of prompt and answer; by default that of the checkpoint. A URL without --checkpoint needs it.",
         metavar="FORM",
     )
     reasoning: bool | None = setting(
@@ -81,7 +86,7 @@ class Answer:
     read: str = setting(
         "text",
         choices=("text", "probability"),
-        help="Read the verdict from the generated answer, or from verdict probabilities (a model in this process).",
+        help="Read the verdict from the generated answer, or from the probabilities of the verdicts.",
     )
 
 
@@ -98,7 +103,7 @@ def open_judge(
         ledger ([`~her_hf.inference.Ledger`]): The ledger of answers.
 
     Raises:
-        `ValueError`: If settings exclude each other, or the model cannot be opened.
+        `ValueError`: If settings exclude each other, the form is not known, or the model cannot be opened.
         `FileNotFoundError`: If a folder or Hub id does not exist.
     """
     from her_hf.judging import PairwiseJudge

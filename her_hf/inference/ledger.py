@@ -6,9 +6,9 @@ import asyncio
 import json
 import logging
 import sqlite3
-import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from her_hf.durable import digest
 
 from .claims import Mark, is_alive, owners
 from .interface import Messages, Reply, Sampling, Schema, Usage
+from .transactions import Transactions
 
 _log = logging.getLogger(__name__)
 
@@ -71,9 +72,9 @@ def call_key(
 class Ledger:
     """Replies by key, in a SQLite file that any number of processes may share.
 
-    Each reply is committed before the call returns. While one process makes a call, the others wait for its reply; if
-    it fails or is killed, one of them makes the call. If a key is stored several times, the first reply counts, so
-    that all later work sees the same one.
+    Each reply is committed before the call returns, in a thread: the event loop does not wait for the disk. While one
+    process makes a call, the others wait for its reply; if it fails or is killed, one of them makes the call. If a key
+    is stored several times, the first reply counts, so that all later work sees the same one.
 
     Args:
         file (`str` or `Path`): The file; created if it does not exist.
@@ -93,37 +94,33 @@ class Ledger:
 
     def __init__(self, file: str | Path) -> None:
         self.file = Path(file)
-        self._lock = threading.Lock()
-        self._database: sqlite3.Connection | None = None
-        self._pending: list[tuple[str, Reply, asyncio.Future[Reply]]] = []
+        self._database = Transactions(self._open)
         self._mark: Mark | None = None
         self._waited = False
 
     def _open(self) -> sqlite3.Connection:
         """The database; opened at first use, so that a run can check its folder before."""
-        if self._database is None:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            database = sqlite3.connect(self.file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            try:
-                self._check_tables(database)
-                _patiently(database, "PRAGMA journal_mode=WAL")
-                # A killed process loses nothing that was committed; only a power failure could lose the last replies.
-                database.execute("PRAGMA synchronous=NORMAL")
-                for table in _TABLES.values():
-                    _patiently(database, table)
-            except sqlite3.DatabaseError as error:
-                database.close()
-                if isinstance(error, sqlite3.OperationalError):  # locked for too long, disk full, or no permission
-                    raise OSError(
-                        f"the ledger {self.file} cannot be opened: {error}. Check which process uses it, the free "
-                        "disk space and the permissions."
-                    ) from error
-                raise ValueError(f"{self.file} is not a ledger ({error}). {_REMEDY}") from error
-            except ValueError:
-                database.close()
-                raise
-            self._database = database
-        return self._database
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(self.file, timeout=_BUSY_SECONDS, isolation_level=None)
+        try:
+            self._check_tables(database)
+            _patiently(database, "PRAGMA journal_mode=WAL")
+            # A killed process loses nothing that was committed; only a power failure could lose the last replies.
+            database.execute("PRAGMA synchronous=NORMAL")
+            for table in _TABLES.values():
+                _patiently(database, table)
+        except sqlite3.DatabaseError as error:
+            database.close()
+            if isinstance(error, sqlite3.OperationalError):  # locked for too long, disk full, or no permission
+                raise OSError(
+                    f"the ledger {self.file} cannot be opened: {error}. Check which process uses it, the free "
+                    "disk space and the permissions."
+                ) from error
+            raise ValueError(f"{self.file} is not a ledger ({error}). {_REMEDY}") from error
+        except ValueError:
+            database.close()
+            raise
+        return database
 
     def _check_tables(self, database: sqlite3.Connection) -> None:
         """Refuses a database that holds something else, or a ledger whose tables have other columns."""
@@ -146,14 +143,13 @@ class Ledger:
         self.close()
 
     def __len__(self) -> int:
-        with self._lock:
-            return int(self._open().execute("SELECT count(*) FROM replies").fetchone()[0])
+        count = self._database.submit(_count, writes=False).result()
+        return int(count)
 
     def get(self, key: str) -> Reply | None:
-        """The stored reply to this call, if there is one."""
-        with self._lock:
-            row = self._open().execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
-        return self._read(key, row[0]) if row else None
+        """The stored reply to this call, if there is one; waits for the disk, so not for the event loop."""
+        text = self._database.submit(lambda database: _stored(database, key), writes=False).result()
+        return None if text is None else self._read(key, text)
 
     async def once(
         self, key: str, ask: Callable[[], Awaitable[Reply]], *, limit: asyncio.Semaphore | None = None
@@ -175,9 +171,9 @@ class Ledger:
             `Exception`: Any error of `ask`; the claim is then released.
         """
         pause = _SOON
-        while (known := self.get(key)) is None:
+        while (known := await self._known(key)) is None:
             async with limit or nullcontext():
-                found = self._claim(key)
+                found = await self._claim(key)
                 if found is True:
                     return await self._make(key, ask), True
             if isinstance(found, Reply):
@@ -186,38 +182,49 @@ class Ledger:
             pause = min(2 * pause, _LATER)
         return known, False
 
+    async def _known(self, key: str) -> Reply | None:
+        found = self._database.submit(lambda database: _stored(database, key), writes=False)
+        text = await asyncio.wrap_future(found)
+        return None if text is None else self._read(key, text)
+
     async def _make(self, key: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
-        """Makes a claimed call and stores the reply; if it fails, the claim is released."""
+        """Makes a claimed call and stores the reply; if it fails or is cancelled, the claim is released."""
         try:
             return await self.put(key, await ask())
-        except BaseException:
-            self._release(key)
+        except (Exception, asyncio.CancelledError):
+            await asyncio.wrap_future(self._release(key))
             raise
 
-    def _claim(self, key: str) -> Reply | bool:
+    async def _claim(self, key: str) -> Reply | bool:
         """The reply if there is one by now, else whether this process has claimed the call."""
-        with self._lock:
-            database = self._open()
-            mine = self._owner(database)
-            holder = database.execute("SELECT owner FROM claims WHERE key = ?", (key,)).fetchone()
-            if holder is None:
-                taken = database.execute(
-                    "INSERT OR IGNORE INTO claims (key, owner) VALUES (?, ?)", (key, mine)
-                ).rowcount
-            elif holder[0] == mine or is_alive(self.file, holder[0]):
-                taken = 0
-            else:
-                free = (mine, key, holder[0])
-                taken = database.execute("UPDATE claims SET owner = ? WHERE key = ? AND owner = ?", free).rowcount
-            row = database.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
-            if row and taken:
-                database.execute("DELETE FROM claims WHERE key = ?", (key,))
-        if not (row or taken or self._waited or (holder and holder[0] == mine)):
+        claimed = self._database.submit(lambda database: self._take(database, key))
+        try:
+            found = await asyncio.wrap_future(claimed)
+        except asyncio.CancelledError:
+            claimed.add_done_callback(lambda one: self._abandon(key, one))
+            raise
+        return self._read(key, found) if isinstance(found, str) else found
+
+    def _take(self, database: sqlite3.Connection, key: str) -> str | bool:
+        """The text of the reply if there is one by now, else whether this process has claimed the call."""
+        mine = self._owner(database)
+        holder = database.execute("SELECT owner FROM claims WHERE key = ?", (key,)).fetchone()
+        if holder is None:
+            taken = database.execute("INSERT OR IGNORE INTO claims (key, owner) VALUES (?, ?)", (key, mine)).rowcount
+        elif holder[0] == mine or is_alive(self.file, holder[0]):
+            taken = 0
+        else:
+            free = (mine, key, holder[0])
+            taken = database.execute("UPDATE claims SET owner = ? WHERE key = ? AND owner = ?", free).rowcount
+        text = _stored(database, key)
+        if text is not None and taken:
+            database.execute("DELETE FROM claims WHERE key = ?", (key,))
+        if not (text is not None or taken or self._waited or (holder and holder[0] == mine)):
             self._waited = True
             _log.warning(
                 "Another process makes the same calls with the ledger %s: waiting for its replies.", self.file
             )
-        return self._read(key, row[0]) if row else bool(taken)
+        return bool(taken) if text is None else text
 
     def _owner(self, database: sqlite3.Connection) -> str:
         """This process's id in claims; claims of killed processes are removed when it is created."""
@@ -228,62 +235,29 @@ class Ledger:
             self._mark = Mark(self.file)
         return self._mark.owner
 
-    def _release(self, key: str) -> None:
+    def _release(self, key: str) -> Future[None]:
         """Releases the claim on a call that was not answered."""
-        with self._lock:
+
+        def release(database: sqlite3.Connection) -> None:
             if self._mark is not None:
-                self._open().execute("DELETE FROM claims WHERE key = ? AND owner = ?", (key, self._mark.owner))
+                database.execute("DELETE FROM claims WHERE key = ? AND owner = ?", (key, self._mark.owner))
+
+        return self._database.submit(release)
+
+    def _abandon(self, key: str, claimed: Future[str | bool]) -> None:
+        """Releases a claim that was made for a task cancelled meanwhile: nobody would make the call."""
+        if claimed.exception() is None and claimed.result() is True:
+            self._release(key)
 
     async def put(self, key: str, reply: Reply) -> Reply:
         """Stores a reply and returns the one that counts: an earlier one with the same key if there is one.
 
         Concurrent replies are committed in one transaction; the method returns after the commit.
         """
-        loop = asyncio.get_running_loop()
-        kept: asyncio.Future[Reply] = loop.create_future()
-        self._pending.append((key, reply, kept))
-        if len(self._pending) == 1:
-            loop.call_soon(self._commit)
-        return await kept
-
-    def _commit(self) -> None:
-        """Writes all pending replies in one transaction and resolves their futures."""
-        pending, self._pending = self._pending, []
-        try:
-            counting = self._write([(key, reply) for key, reply, _ in pending])
-        except Exception as error:  # noqa: BLE001 - passed on to every waiting task
-            for _, _, kept in pending:
-                if not kept.done():
-                    kept.set_exception(error)
-            return
-        for (_, _, kept), reply in zip(pending, counting, strict=True):
-            if not kept.done():
-                kept.set_result(reply)
-
-    def _write(self, replies: Sequence[tuple[str, Reply]]) -> list[Reply]:
-        """Stores replies in one transaction; returns those that count."""
-        rows = [(key, reply.model, json.dumps(_plain(reply), ensure_ascii=False)) for key, reply in replies]
-        with self._lock:
-            database = self._open()
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                counting = []
-                for key, model, text in rows:
-                    new = database.execute(
-                        "INSERT OR IGNORE INTO replies (key, model, reply) VALUES (?, ?, ?)", (key, model, text)
-                    )
-                    if new.rowcount == 0:
-                        text = database.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()[0]
-                    counting.append(text)
-                    database.execute("DELETE FROM claims WHERE key = ?", (key,))
-                database.execute("COMMIT")
-            except BaseException:
-                database.execute("ROLLBACK")
-                raise
-        return [
-            reply if text == row[2] else self._read(key, text)
-            for (key, reply), row, text in zip(replies, rows, counting, strict=True)
-        ]
+        text = json.dumps(_plain(reply), ensure_ascii=False)
+        stored = self._database.submit(lambda database: _store(database, key, reply.model, text))
+        counting = await asyncio.wrap_future(stored)
+        return reply if counting == text else self._read(key, counting)
 
     def _read(self, key: str, text: str) -> Reply:
         """A stored reply.
@@ -306,14 +280,30 @@ class Ledger:
 
     def close(self) -> None:
         """Closes the file; replies stay stored, claims are released."""
-        with self._lock:
-            if self._mark is not None:
-                self._open().execute("DELETE FROM claims WHERE owner = ?", (self._mark.owner,))
-                self._mark.close()
-                self._mark = None
-            if self._database is not None:
-                self._database.close()
-                self._database = None
+        self._database.close(last=self._release_all)
+
+    def _release_all(self, database: sqlite3.Connection) -> None:
+        if self._mark is not None:
+            database.execute("DELETE FROM claims WHERE owner = ?", (self._mark.owner,))
+            self._mark.close()
+            self._mark = None
+
+
+def _count(database: sqlite3.Connection) -> Any:
+    return database.execute("SELECT count(*) FROM replies").fetchone()[0]
+
+
+def _stored(database: sqlite3.Connection, key: str) -> str | None:
+    row = database.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _store(database: sqlite3.Connection, key: str, model: str, text: str) -> str:
+    """Stores a reply and returns the one that counts, both as text."""
+    row = (key, model, text)
+    new = database.execute("INSERT OR IGNORE INTO replies (key, model, reply) VALUES (?, ?, ?)", row)
+    database.execute("DELETE FROM claims WHERE key = ?", (key,))
+    return text if new.rowcount else str(_stored(database, key))
 
 
 def _patiently(database: sqlite3.Connection, statement: str) -> list[Any]:

@@ -6,7 +6,7 @@ from her_hf.scoring.missing import Missing
 from .critics.coser import CoserJudgement, Judging, critic_messages, judge_dialogue, parse_flaws
 from .pairwise.circumstances import Circumstances, circumstances_of
 from .pairwise.judge import PairJudging, PairVerdict, PairwiseJudge
-from .pairwise.pair_files import read_pairs
+from .pairwise.pair_files import PairFile, read_pairs
 from .pairwise.pairs import BadPair, Pair
 from .pairwise.principles import Principle, Principles, load_principles
 from .pairwise.reward_model import HERRewardModel
@@ -23,6 +23,7 @@ __all__ = [
     "Judging",
     "Missing",
     "Pair",
+    "PairFile",
     "PairJudging",
     "PairVerdict",
     "PairwiseJudge",

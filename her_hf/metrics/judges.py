@@ -11,10 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from her_hf.concurrency import gathered
 from her_hf.inference import Caller, ChatModel, Ledger
 from her_hf.inference.open import open_caller
 from her_hf.runs.progress import Progress
-from her_hf.runs.units import each
 from her_hf.settings import CONCURRENCY
 
 T = TypeVar("T")
@@ -101,16 +101,14 @@ async def _all(
 ) -> list[R]:
     try:
         await caller.fingerprint()  # an unreachable judge is an error, not a list of missing judgements
-        answers: dict[int, R] = {}
         with closing(Progress("judging", "judgement", total=len(units), show=asking.show)) as progress:
 
-            async def counted(numbered: tuple[int, T]) -> None:
-                number, unit = numbered
-                answers[number] = await one(caller, unit)
+            async def counted(unit: T) -> R:
+                answer = await one(caller, unit)
                 progress.advance()
+                return answer
 
-            await each(enumerate(units), counted)
-        return [answers[number] for number in range(len(units))]
+            return await gathered(units, counted)
     finally:
         if caller is not asking.judge:
             await caller.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,18 +63,44 @@ def by_first_role(roles: Iterable[tuple[str, Caller | None]]) -> dict[str, Calle
     return dict(found.values())
 
 
-def notes_of(callers: dict[str, Caller]) -> list[str]:
+def notes_of(callers: Mapping[str, Caller]) -> list[str]:
     """Notes of the models, such as a request field that a server rejects and that is therefore omitted."""
     return sorted({f"{role}: {without_address(note)}" for role, caller in callers.items() for note in caller.notes})
 
 
-def keep_notes(out: Path, callers: dict[str, Caller]) -> list[str]:
-    """Adds new notes to `notes.json`, so that an interruption loses none; returns those of all starts."""
+class Notes:
+    """Keeps the notes of a run's models in `notes.json`, so that an interruption loses none.
+
+    The file is read and written in a thread, and only when a model has a note that this start has not kept yet.
+
+    Args:
+        out (`Path`): The run's folder.
+        callers (`Mapping[str, Caller]`): Its models by role.
+    """
+
+    def __init__(self, out: Path, callers: Mapping[str, Caller]) -> None:
+        self._out, self._callers = out, callers
+        self._kept: set[str] = set()
+        self._alone = asyncio.Lock()
+
+    async def keep(self) -> None:
+        """Adds new notes to those of all starts.
+
+        Raises:
+            `ValueError`: If the file holds something else.
+        """
+        async with self._alone:
+            new = set(notes_of(self._callers)) - self._kept
+            if new:
+                await asyncio.to_thread(_add_notes, self._out, new)
+                self._kept |= new
+
+
+def _add_notes(out: Path, new: set[str]) -> None:
     kept = notes_in(out)
-    notes = sorted({*kept, *notes_of(callers)})
+    notes = sorted({*kept, *new})
     if notes != kept:
         write_json(out / NOTES, notes)
-    return notes
 
 
 def notes_in(out: Path) -> list[str]:

@@ -8,21 +8,19 @@ row with the cause. An exception is not a failed unit; it ends the run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from her_hf.journal import Journal, Row
+from her_hf.concurrency import WINDOW, each
+from her_hf.journal import Journal, Row, Rows
 
 from .progress import Progress
 
 U = TypeVar("U")
-
-WINDOW = 256
-"""Default maximum of units in progress."""
 
 
 class Cause(BaseModel):
@@ -30,44 +28,6 @@ class Cause(BaseModel):
 
     cause: str
     detail: str
-
-
-async def each(units: Iterable[U], work: Callable[[U], Awaitable[object]], *, window: int = WINDOW) -> None:
-    """Processes units with at most `window` in progress; the first error cancels the rest and is raised.
-
-    A unit is taken from `units` when a worker is free and released when it is finished, so memory use does not depend
-    on the number of units.
-
-    Args:
-        units (`Iterable`): The units.
-        work (`Callable[[U], Awaitable]`): Processes one unit.
-        window (`int`, *optional*, defaults to 256): Maximum units in progress.
-
-    Raises:
-        `ValueError`: If `window` is below 1.
-        `Exception`: The first one raised by `work` or `units`.
-    """
-    if window < 1:
-        raise ValueError(f"window must be at least 1, got {window}")
-    source = iter(units)
-
-    async def worker() -> None:
-        for unit in source:  # all workers take from the same iterator
-            await work(unit)
-            del unit  # before the next one is created
-            await asyncio.sleep(0)  # lets other tasks run, even if the unit never waits
-
-    error: BaseException | None = None
-    workers: list[asyncio.Task[None]] = []
-    try:
-        async with asyncio.TaskGroup() as group:
-            workers += [group.create_task(worker()) for _ in range(window)]
-    except BaseExceptionGroup as errors:
-        error = errors.exceptions[0]
-    if error is not None:
-        raise error  # outside the except block, so that the group does not become its context
-    if any(one.cancelled() for one in workers):
-        raise asyncio.CancelledError  # a unit that cancelled itself is not finished
 
 
 class Stage(Generic[U]):
@@ -135,7 +95,7 @@ class Stage(Generic[U]):
         await asyncio.to_thread(self.journal.settle, order)
 
 
-async def run_units(units: Iterable[U], stage: Stage[U], *, window: int = WINDOW) -> Iterator[Row]:
+async def run_units(units: Iterable[U], stage: Stage[U], *, window: int = WINDOW) -> Rows:
     """Runs a stage over all units and sorts the journal in their order.
 
     Args:
@@ -144,7 +104,7 @@ async def run_units(units: Iterable[U], stage: Stage[U], *, window: int = WINDOW
         window (`int`, *optional*, defaults to 256): Maximum units in progress.
 
     Returns:
-        `Iterator[dict]`: The rows in the order of the units, read from the file one at a time.
+        [`~her_hf.journal.Rows`]: The rows in the order of the units, read from the file one at a time.
 
     Raises:
         `ValueError`: If two units have the same key.

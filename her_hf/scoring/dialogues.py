@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from her_hf.dual_layer import ENVIRONMENT
 from her_hf.scenes import Scene, read_turn
 
 from .leaks import known_secrets, spoken_thoughts
-from .replies import SampledReply, score_replies
+from .replies import ReplyScores, SampledReply
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,56 @@ class SampledDialogue:
         return cls(replies, open_texts=[scene.topic, scene.scenario, *known], own_texts=own)
 
 
-def score_dialogues(dialogues: Sequence[SampledDialogue]) -> dict[str, object]:
+class DialogueScores:
+    """The figures of [`score_dialogues`] over dialogues that are added one at a time."""
+
+    def __init__(self) -> None:
+        self._dialogues = 0
+        self._replies = ReplyScores()
+        self._spoken = self._secret = self._either = 0
+
+    @property
+    def replies(self) -> int:
+        """Replies that are scored."""
+        return self._replies.total
+
+    def add(self, dialogue: SampledDialogue) -> None:
+        """Adds one dialogue."""
+        self._dialogues += 1
+        for reply in dialogue.replies:
+            if dialogue.is_scored(reply):
+                self._replies.add(reply)
+        for spoken, secret in _leaks(dialogue):
+            self._spoken += spoken
+            self._secret += secret
+            self._either += spoken or secret
+
+    def figures(self) -> dict[str, object]:
+        """See [`score_dialogues`].
+
+        Raises:
+            `ValueError`: If there is no reply to score.
+        """
+        if not self.replies:
+            raise ValueError(
+                f"score_dialogues needs at least one reply to score, got none in {self._dialogues} dialogues."
+            )
+        return {
+            "dialogues": self._dialogues,
+            **self._replies.figures(),
+            "leak_rate": self._either / self.replies,
+            "leaks": {
+                "spoken_thoughts": self._spoken / self.replies,
+                "known_secrets": self._secret / self.replies,
+            },
+        }
+
+
+def score_dialogues(dialogues: Iterable[SampledDialogue]) -> dict[str, object]:
     """All judge-free figures of dialogues.
 
     Args:
-        dialogues (`Sequence[SampledDialogue]`): Dialogues with at least one reply to score in total.
+        dialogues (`Iterable[SampledDialogue]`): Dialogues with at least one reply to score in total.
 
     Returns:
         `dict`: `dialogues` (count), and all of [`her_hf.scoring.replies.score_replies`] over the scored replies. Here
@@ -54,17 +99,10 @@ def score_dialogues(dialogues: Sequence[SampledDialogue]) -> dict[str, object]:
     Raises:
         `ValueError`: If there is no reply to score.
     """
-    replies = [reply for dialogue in dialogues for reply in dialogue.replies if dialogue.is_scored(reply)]
-    if not replies:
-        raise ValueError(f"score_dialogues needs at least one reply to score, got none in {len(dialogues)} dialogues.")
-    kinds = [kind for dialogue in dialogues for kind in _leaks(dialogue)]
-    spoken, secret = (sum(column) / len(replies) for column in zip(*kinds, strict=True))
-    return {
-        "dialogues": len(dialogues),
-        **score_replies(replies),
-        "leak_rate": sum(map(any, kinds)) / len(replies),
-        "leaks": {"spoken_thoughts": spoken, "known_secrets": secret},
-    }
+    scores = DialogueScores()
+    for dialogue in dialogues:
+        scores.add(dialogue)
+    return scores.figures()
 
 
 def _leaks(dialogue: SampledDialogue) -> list[tuple[bool, bool]]:

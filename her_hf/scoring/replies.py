@@ -13,6 +13,8 @@ from her_hf.dual_layer import Issue, Layer, Turn, View, parse_turn
 from .diversity import self_bleu
 from .leaks import spoken_thoughts
 
+_SHOWN = [layer for layer in Layer if View.SELF.shows(layer)]
+
 
 @dataclass(frozen=True)
 class SampledReply:
@@ -92,44 +94,70 @@ def layer_lengths(turns: Sequence[Turn]) -> dict[str, float]:
     return {name: sum(values) / len(values) if values else 0.0 for name, values in lengths.items()}
 
 
-def reply_repetition(turns: Sequence[Turn]) -> float | None:
-    """Self-BLEU-4 of turns in SELF view, without tags and labels.
+class ReplyScores:
+    """The figures of [`score_replies`] over replies that are added one at a time.
 
-    Returns:
-        `float` or `None`: 0 to 1, lower is more varied; it grows with the number of turns, so compare only sets of
-            similar size. `None` for fewer than two turns.
+    Of each reply only its text in SELF view is kept, without tags and label, because Self-BLEU compares every text
+    with all others.
     """
-    shown = [layer for layer in Layer if View.SELF.shows(layer)]
-    return self_bleu([turn.text_of(shown) for turn in turns]) if len(turns) > 1 else None
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._shares: Counter[str] = Counter()
+        self._issues: Counter[str] = Counter()
+        self._patterns: Counter[str] = Counter()
+        self._characters: Counter[str] = Counter()
+        self._texts: list[str] = []
+
+    def add(self, reply: SampledReply) -> None:
+        """Adds one reply."""
+        turn = reply.turn
+        self.total += 1
+        found = {
+            "well_formed": is_well_formed(reply),
+            "own_role": stays_in_role(reply),
+            "ended": reply.ended,
+            "visible": any(View.OTHERS.shows(segment.layer) for segment in turn.segments),
+            "leak_rate": bool(spoken_thoughts(turn)),
+        }
+        self._shares.update({name: int(value) for name, value in found.items()})
+        self._issues.update(map(str, turn.issues))
+        self._patterns[turn.pattern] += 1
+        self._characters.update({name: int(length) for name, length in layer_lengths([turn]).items()})
+        self._texts.append(turn.text_of(_SHOWN))
+
+    def figures(self) -> dict[str, object]:
+        """See [`score_replies`].
+
+        Raises:
+            `ValueError`: If there are no replies.
+        """
+        if not self.total:
+            raise ValueError("score_replies needs at least one reply, got none.")
+        return {
+            "replies": self.total,
+            **{name: count / self.total for name, count in self._shares.items()},
+            "issues": dict(sorted(self._issues.items())),
+            "patterns": pattern_statistics(self._patterns.elements()),
+            "self_bleu": self_bleu(self._texts) if self.total > 1 else None,
+            "characters": {name: count / self.total for name, count in self._characters.items()},
+        }
 
 
-def score_replies(replies: Sequence[SampledReply]) -> dict[str, object]:
+def score_replies(replies: Iterable[SampledReply]) -> dict[str, object]:
     """All judge-free figures of a set of replies; [`her_hf.scoring.dialogues.score_dialogues`] has those of dialogues.
 
     Returns:
         `dict`: `replies` (count), `well_formed`, `own_role`, `ended`, `visible`, `leak_rate` (shares, 0 to 1; a leak
             is thinking in speech or actions, see [`her_hf.scoring.leaks.spoken_thoughts`]), `issues` (number of
-            replies with each issue), `patterns` (see [`pattern_statistics`]), `self_bleu` (see [`reply_repetition`]),
-            `characters` (see [`layer_lengths`]).
+            replies with each issue), `patterns` (see [`pattern_statistics`]), `self_bleu` (Self-BLEU-4 of what
+            the speaker sees of each reply, 0 to 1, lower is more varied; it grows with the number of replies, so
+            compare only sets of similar size; `None` for fewer than two), `characters` (see [`layer_lengths`]).
 
     Raises:
         `ValueError`: If there are no replies.
     """
-    if not replies:
-        raise ValueError("score_replies needs at least one reply, got none.")
-    turns = [reply.turn for reply in replies]
-    total = len(replies)
-    issues = Counter(str(issue) for turn in turns for issue in turn.issues)
-    shown = sum(any(View.OTHERS.shows(segment.layer) for segment in turn.segments) for turn in turns)
-    return {
-        "replies": total,
-        "well_formed": sum(map(is_well_formed, replies)) / total,
-        "own_role": sum(map(stays_in_role, replies)) / total,
-        "ended": sum(reply.ended for reply in replies) / total,
-        "visible": shown / total,
-        "leak_rate": sum(bool(spoken_thoughts(turn)) for turn in turns) / total,
-        "issues": dict(sorted(issues.items())),
-        "patterns": pattern_statistics(turn.pattern for turn in turns),
-        "self_bleu": reply_repetition(turns),
-        "characters": layer_lengths(turns),
-    }
+    scores = ReplyScores()
+    for reply in replies:
+        scores.add(reply)
+    return scores.figures()

@@ -1,4 +1,4 @@
-"""Replies of a model to held-out scenes, each written as soon as its batch is finished."""
+"""Replies of a model to held-out scenes, generated in batches; each is written as soon as its batch is finished."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from her_hf.evaluation.form.run import Unit
 from her_hf.inference.interface import Reply, Sampling
 from her_hf.inference.local import LocalModel
 from her_hf.journal import Journal
+from her_hf.runs.progress import Progress
+from her_hf.runs.units import Stage, run_units
 
 BATCH_SIZE = 32
 """Replies generated together: one batch takes less time than its halves in sequence."""
@@ -61,33 +63,76 @@ def sample_replies(
     wanted = {unit_key(unit, draw, settings): (unit, draw) for draw in range(draws) for unit in units}
     done = Journal(out, key=lambda row: row["key"], shape=_Shape)
     # Equal prompts are neighbours, so that a batch processes them once.
-    waiting = sorted((key for key in wanted if key not in done), key=lambda key: units.index(wanted[key][0]))
+    ordered = sorted(wanted, key=lambda key: units.index(wanted[key][0]))
+    waiting = [key for key in ordered if key not in done]
     model = LocalModel.load(str(folder), device="cpu", dtype=dtype) if waiting else None
-    for start in range(0, len(waiting), BATCH_SIZE):
-        assert model is not None
-        batch = waiting[start : start + BATCH_SIZE]
-        finished, tokens = len(wanted) - len(waiting) + start, itertools.count(1)
+    batches = _Batches(model, [(key, wanted[key][0]) for key in waiting], len(wanted), sampling, progress)
 
-        def each_token(
-            finished: int = finished, tokens: itertools.count[int] = tokens, size: int = len(batch)
-        ) -> None:
-            progress((finished + size * next(tokens) / sampling.max_tokens) / len(wanted))
+    async def one(key: str) -> dict[str, Any]:
+        return _row(key, *wanted[key], await batches.reply(key))
 
-        replies = asyncio.run(
-            model.chat_many(
-                [
-                    scene.messages_for(character, turns=index)
-                    for (scene, character, index), _ in (wanted[key] for key in batch)
-                ],
-                sampling=sampling,
-                seeds=[int(key, 16) % SEED_LIMIT for key in batch],
-                batch_size=BATCH_SIZE,
-                each_token=each_token,
-            )
-        )
-        done.add(*(_row(key, *wanted[key], reply) for key, reply in zip(batch, replies, strict=True)))
+    stage = Stage(
+        done,
+        key=lambda key: key,
+        make=one,
+        is_valid=lambda key, row: True,  # the key is of everything that could change the reply
+        progress=Progress("replies", "reply", show=False),
+    )
+    asyncio.run(run_units(ordered, stage, window=BATCH_SIZE))
     progress(1.0)
     return list(done.rows(wanted))
+
+
+class _Batches:
+    """Replies that are generated in batches, in order: the first unit of a batch that is taken starts it.
+
+    Args:
+        model ([`~her_hf.inference.local.LocalModel`], *optional*): The model; `None` if there is nothing to sample.
+        waiting (`Sequence[tuple[str, Unit]]`): Keys and units of the replies to sample. They must be taken in this
+            order, with at most a batch in progress, so that one batch is finished before the next one is started.
+        total (`int`): Number of all replies, for the progress.
+        sampling (`Sampling`): How to draw.
+        progress (`Callable`): Called after each token with the share of the replies that is done.
+    """
+
+    def __init__(
+        self,
+        model: LocalModel | None,
+        waiting: Sequence[tuple[str, Unit]],
+        total: int,
+        sampling: Sampling,
+        progress: Callable[[float], None],
+    ) -> None:
+        self._model, self._waiting, self._total = model, waiting, total
+        self._sampling, self._progress = sampling, progress
+        self._places = {key: place for place, (key, _) in enumerate(waiting)}
+        self._batch: tuple[int, asyncio.Task[dict[str, Reply]]] | None = None
+
+    async def reply(self, key: str) -> Reply:
+        """The reply of a unit."""
+        number = self._places[key] // BATCH_SIZE
+        if self._batch is None or self._batch[0] != number:
+            self._batch = number, asyncio.create_task(self._generate(number * BATCH_SIZE))
+        _, replies = self._batch
+        return (await replies)[key]
+
+    async def _generate(self, start: int) -> dict[str, Reply]:
+        assert self._model is not None
+        batch = self._waiting[start : start + BATCH_SIZE]
+        finished, tokens = self._total - len(self._waiting) + start, itertools.count(1)
+
+        def each_token() -> None:
+            done = finished + len(batch) * next(tokens) / self._sampling.max_tokens
+            self._progress(done / self._total)
+
+        replies = await self._model.chat_many(
+            [scene.messages_for(character, turns=index) for _, (scene, character, index) in batch],
+            sampling=self._sampling,
+            seeds=[int(key, 16) % SEED_LIMIT for key, _ in batch],
+            batch_size=BATCH_SIZE,
+            each_token=each_token,
+        )
+        return {key: reply for (key, _), reply in zip(batch, replies, strict=True)}
 
 
 class _Shape(BaseModel):

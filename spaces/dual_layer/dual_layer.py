@@ -8,8 +8,8 @@ try:
     from her_hf import metrics as modules
 except ImportError as error:
     raise ImportError(
-        f"dual_layer computes with her_hf, which cannot be imported ({error}). Install it from a checkout of the "
-        "project: pip install 'PATH_TO_CHECKOUT[eval]'"
+        f"dual_layer computes with her_hf, which cannot be imported ({error}). It is on no package index yet; "
+        "install it with: pip install 'PATH_TO_CHECKOUT[eval]'"
     ) from error
 
 _DESCRIPTION = """

@@ -150,4 +150,4 @@ def test_what_was_dropped_is_counted_in_turns(window: int, dropped: int) -> None
 
 def test_unknown_tokenizer(tmp_path: Path) -> None:
     result = run(str(tmp_path / "none"), str(SCENES))
-    assert isinstance(result.exception, ValueError) and "none" in str(result.exception)
+    assert isinstance(result.exception, FileNotFoundError) and "none" in str(result.exception)

@@ -159,7 +159,7 @@ def test_help_shows_each_option_whole_and_each_value_by_a_name(words: str) -> No
     options = [one for one in ALL[words].get_params(typer.Context(ALL[words])) if isinstance(one, TyperOption)]
     assert names == {next(name for name in one.opts if name.startswith("--")) for one in options}
     values = {one.opts[0]: one.metavar for one in options}
-    assert all(re.fullmatch(r"[A-Z_/|,=…]+|[a-z0-9_|-]+", str(value)) or value == "" for value in values.values()), (
+    assert all(re.fullmatch(r"[A-Z_/|,=…]+|[a-z0-9_.|-]+", str(value)) or value == "" for value in values.values()), (
         values
     )
 
@@ -226,7 +226,7 @@ def test_a_mistyped_command_gets_the_nearest_one(words: list[str], nearest: str)
 @pytest.mark.parametrize("name", ["concurrency", "timeout", "retries", "max-missing", "resume", "seed"])
 def test_whatever_calls_models_in_a_run_has_the_shared_options(name: str) -> None:
     runs = [words for words in ALL if words.split()[1] in ("judge", "pairs") or "eval" in words]
-    runs = [words for words in runs if words.split()[-1] not in ("compare", "show")]
+    runs = [words for words in runs if words.split()[-1] not in ("compare", "show", "card")]
     assert len(runs) == 7
     without = [words for words in runs if option(ALL[words], name) is None]
     assert not without

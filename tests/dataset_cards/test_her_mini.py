@@ -13,10 +13,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 pytest.importorskip("datasketch", reason='her-mini\'s validator needs pip install "her_hf[data]"')
 
 from her_hf.dual_layer import Turn, parse_turn, system_block
+from her_hf.runs.report.headline import TITLES
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "dataset_cards" / "her-mini"
@@ -319,3 +321,12 @@ def test_load_scenes_gives_equal_turns(split: str | None) -> None:
         for setting in row["character_datasets"]:
             assert cast[setting["character"]].profile == setting["character_profile"]
             assert cast[setting["character"]].motivation == setting["motivation"]
+
+
+def test_the_benchmark_names_a_split_of_the_card_and_our_evaluations() -> None:
+    found = yaml.safe_load((FOLDER / "eval.yaml").read_text("utf-8"))
+    (config,) = yaml.safe_load((FOLDER / "README.md").read_text("utf-8").split("---")[1])["configs"]
+    splits = {one["split"] for one in config["data_files"]}
+    assert {"name", "description", "evaluation_framework", "tasks"} == found.keys()
+    assert [task["id"] for task in found["tasks"]] == ["coser", "form"] and set(TITLES) >= {"coser", "form"}
+    assert all(task["config"] == config["config_name"] and task["split"] in splits for task in found["tasks"])

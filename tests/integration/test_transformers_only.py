@@ -12,7 +12,7 @@ import pytest
 
 from her_hf.dual_layer import Layer, Turn, View, parse_turn
 from her_hf.scenes import scene_variables
-from tests.integration.venvs import INTEGRATION, ROOT, clean_environment, ensure_venv
+from tests.integration.venvs import INTEGRATION, ROOT, clean_environment, plain_python
 
 if TYPE_CHECKING:
     from her_hf.scenes import Scene
@@ -28,16 +28,7 @@ UNHEARD = ("I could still turn back.", "She knows already.", "Ask for shelter pl
 
 
 @pytest.fixture(scope="module")
-def plain_python() -> Path:
-    """A virtual environment with transformers, torch for the CPU, jinja2 and what they need."""
-    pins = ROOT / "constraints.txt"
-    return ensure_venv(ROOT / ".venv-plain", ["-c", str(pins), "torch", "transformers", "jinja2"], pins)
-
-
-@pytest.fixture(scope="module")
-def answer(
-    checkpoint: Path, scene: Scene, plain_python: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
+def answer(checkpoint: Path, scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What chat_plain.py did with the checkpoint: three turns, prompts and replies."""
     told = [turn.render(view=View.FULL) for turn in scene.dialogue]
     heard = [text for text, turn in zip(told, scene.dialogue, strict=True) if turn.name != ROLE]
@@ -50,7 +41,7 @@ def answer(
         "max_new_tokens": MAX_NEW_TOKENS,
     }
     done = subprocess.run(
-        [str(plain_python), str(INTEGRATION / "chat_plain.py"), str(checkpoint)],
+        [str(plain_python()), str(INTEGRATION / "chat_plain.py"), str(checkpoint)],
         input=json.dumps(request),
         cwd=tmp_path_factory.mktemp("elsewhere"),
         env=clean_environment(),

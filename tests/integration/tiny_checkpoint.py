@@ -35,7 +35,7 @@ def tiny_checkpoint() -> Path:
     stamp.unlink(missing_ok=True)
     for old in (folder, base):
         shutil.rmtree(old, ignore_errors=True)
-    _write_base(base)
+    write_tiny_base(base)
     command = [sys.executable, "recipes/sft.py", "--config", str(DATA / "config.yaml"), "--dataset", str(DATA)]
     command += ["--model_name_or_path", str(base), "--output_dir", str(folder)]
     # On layers this small, two threads mostly wait for each other.
@@ -49,7 +49,7 @@ def tiny_checkpoint() -> Path:
     return folder
 
 
-def _write_base(folder: Path) -> None:
+def write_tiny_base(folder: Path) -> None:
     """A random Llama with the small SmolLM2-style tokenizer of the unit tests (a large vocabulary trains slowly)."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM

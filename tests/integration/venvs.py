@@ -49,6 +49,12 @@ def ensure_venv(folder: Path, arguments: Sequence[str], pins: Path, *, timeout: 
     return python
 
 
+def plain_python() -> Path:
+    """The Python of an environment without her_hf: transformers, torch for the CPU, jinja2 and datasets."""
+    pins = ROOT / "constraints.txt"
+    return ensure_venv(ROOT / ".venv-plain", ["-c", str(pins), "torch", "transformers", "jinja2", "datasets"], pins)
+
+
 def clean_environment(**extra: str) -> dict[str, str]:
     """The environment of a child process that must not see this project, nor the network of the Hub."""
     hidden = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}

@@ -10,11 +10,8 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,11 +19,13 @@ from typing import Any
 import pytest
 import yaml
 
+from her_hf.hub.push import push
 from her_hf.inference import Ledger, ModelError
 from her_hf.metrics import coser_gca, dual_layer, from_json, minimax_rpb, read_pasted, to_json
 from her_hf.scenes import coser_row, load_scenes
 from her_hf.scenes.seeds import Seed
 from recipes.benchmarks.scripted_server import scripted
+from tests.support.hub import StandIn, child_environment, stand_in, use
 from tests.support.minimax import caller, model_of, planted, refuses, says
 from tests.support.paths import ROOT
 
@@ -102,7 +101,7 @@ def test_front_matter_and_requirements(name: str) -> None:
     folder = ROOT / "spaces" / name
     front = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---")[1])
     assert front["sdk"] == "gradio" and {"evaluate", "metric"} <= set(front["tags"]) and front["description"]
-    assert re.fullmatch(r"\d+\.\d+\.\d+", front["sdk_version"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+", front["sdk_version"]) and front["python_version"] == "3.12"
     assert (folder / front["app_file"]).is_file()
     lines = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not line.startswith("#")] == ["her_hf[eval]==0.1.0"]
@@ -143,47 +142,41 @@ for name in {NAMES}:
         assert line.startswith(f"{name} computes with her_hf") and "pip install 'PATH_TO_CHECKOUT[eval]'" in line
 
 
-@contextmanager
-def hub() -> Iterator[str]:
-    """A Hub that has the three Spaces under the name `me`."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = re.fullmatch(r"/spaces/me/(\w+)/resolve/main/(\w+\.py)", self.path)
-            file = ROOT / "spaces" / found[1] / found[2] if found else None
-            body = file.read_bytes() if file and file.is_file() else b"Entry not found"
-            self.send_response(200 if file and file.is_file() else 404)
-            self.send_header("ETag", '"one"')
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-        do_HEAD = do_GET
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """A Hub to which the three metrics were pushed."""
+    with stand_in() as found, monkeypatch.context() as patch:
+        use(found, tmp_path / "mine", patch)
+        for name in NAMES:
+            push("metric", ROOT / "spaces" / name, f"me/{name}", public=True)
+        yield found
 
 
-def test_from_a_hub(tmp_path: Path) -> None:
+def on_hub(hub: StandIn, home: Path, command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """A process of somebody without a token, with caches of its own."""
+    child = child_environment(hub, home, None, **environment)
+    return subprocess.run(command, env=child, capture_output=True, text=True, timeout=300, cwd=home.parent)
+
+
+def test_from_a_hub(hub: StandIn, tmp_path: Path) -> None:
+    """It is loaded by its name; without her_hf its error gives an install line that works."""
     pytest.importorskip("evaluate")
     code = """
 import evaluate
 metric = evaluate.load("me/dual_layer")
 print(metric.compute(predictions=["Ann: Hi."], references=[{"speaker": "Ann"}])["own_role"])
 """
-    with hub() as url:
-        done = run(code, HF_HOME=str(tmp_path), HF_ENDPOINT=url, HF_UPDATE_DOWNLOAD_COUNTS="0", NO_PROXY="127.0.0.1")
+    python, site = [sys.executable, "-c"], tmp_path / "site"
+    lost = on_hub(hub, tmp_path / "home", [*python, "import sys; sys.modules['her_hf'] = None" + code])
+    (line,) = re.findall(r"pip install '(her_hf\[eval\] @ [^']+)'", lost.stderr)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    installed = on_hub(hub, tmp_path / "home", [*pip, "--target", str(site), line])
+    assert installed.returncode == 0, installed.stderr
+    done = on_hub(
+        hub, tmp_path / "home", [*python, f"{code}import her_hf; print(her_hf.__file__)"], PYTHONPATH=str(site)
+    )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == "1.0"
+    assert done.stdout.split() == ["1.0", str(site / "her_hf" / "__init__.py")]
 
 
 def test_values_of_any_shape_go_through_the_columns() -> None:

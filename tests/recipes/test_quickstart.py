@@ -1,5 +1,6 @@
 """The quickstart's bookkeeping and report; training and sampling are run by `make quickstart` itself."""
 
+import asyncio
 import dataclasses
 import io
 import json
@@ -8,20 +9,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("matplotlib", reason="figures need matplotlib: pip install her_hf[train]")
 
-from her_hf.durable import OtherRunError, read_json, write_json
+from her_hf.durable import SEED_LIMIT, OtherRunError, read_json, write_json
+from her_hf.inference import Reply, Sampling
 from her_hf.scenes import load_scenes
 from her_hf.scoring.replies import SampledReply, score_replies
 from recipes.quickstart import __main__ as main
-from recipes.quickstart import folder, progress, run
+from recipes.quickstart import folder, progress, replies, run
 from recipes.quickstart.folder import STAGES, RunFolder, Settings
 from recipes.quickstart.plan import DECODER_LAYERS, PROMPTS, SCENES, Plan, Speeds, Work, make_plan
 from recipes.quickstart.progress import StageProgress
-from recipes.quickstart.replies import unit_key
+from recipes.quickstart.replies import sample_replies, unit_key
 from recipes.quickstart.report import write_report
 from recipes.quickstart.run import Quickstart
 from tests.support.paths import FIXTURES, ROOT
@@ -76,6 +79,52 @@ def test_keys_of_units_know_every_setting_and_draw() -> None:
     units = [(scene, str(scene.dialogue[at].name), at) for scene in scenes for at in (1, 2)]
     keys = {unit_key(unit, draw, {"seed": seed}) for unit in units for draw in (0, 1) for seed in (1, 2)}
     assert len(keys) == 4 * len(units)
+
+
+def test_replies_are_sampled_in_batches_of_neighbours_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = load_scenes(MINI)
+    units = [(scene, str(scene.dialogue[at].name), at) for scene in scenes for at in (1, 2, 3)]
+    batches: list[list[int]] = []
+    busy, shares = 0, [0.0]
+
+    class Model:
+        @classmethod
+        def load(cls, *_: object, **__: object) -> "Model":
+            return cls()
+
+        async def chat_many(
+            self, conversations: list[object], *, seeds: list[int], each_token: object, **_: object
+        ) -> list[Reply]:
+            nonlocal busy
+            assert not busy and len(conversations) == len(seeds)
+            busy += 1
+            batches.append(seeds)
+            await asyncio.sleep(0.01)
+            each_token()  # type: ignore[operator]
+            busy -= 1
+            return [Reply(str(seed), "stop", True) for seed in seeds]
+
+    monkeypatch.setattr(replies, "LocalModel", Model)
+    monkeypatch.setattr(replies, "_fingerprint", lambda folder: folder.name)
+    monkeypatch.setattr(replies, "BATCH_SIZE", 4)
+
+    def sample(many: int) -> list[dict[str, Any]]:
+        out, how = tmp_path / "replies.jsonl", Sampling(10, 0.7, 0.9)
+        told = {"draws": 2, "sampling": how, "seed": 1, "dtype": "float32", "progress": shares.append}
+        return sample_replies(tmp_path / "model", units[:many], out, **told)
+
+    found = sample(5)
+    assert [len(batch) for batch in batches] == [4, 4, 2] and shares == sorted(shares) and shares[-1] == 1.0
+    keys = [(row["scene_key"], row["turn"], row["draw"]) for row in found]
+    assert keys == [(list(scene.key), at, draw) for draw in (0, 1) for scene, _, at in units[:5]]
+    assert [row["text"] for row in found] == [str(int(row["key"], 16) % SEED_LIMIT) for row in found]
+    neighbours = [row for pair in zip(found[:5], found[5:], strict=True) for row in pair]
+    assert [seed for batch in batches for seed in batch] == [int(row["text"]) for row in neighbours]
+    lines = (tmp_path / "replies.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == neighbours
+    assert sample(6)[:5] == found[:5] and [len(batch) for batch in batches[3:]] == [2]  # only the new unit, twice
 
 
 # -- the plan

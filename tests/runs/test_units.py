@@ -1,9 +1,8 @@
-"""The one run of units: a window, rows that are valid or made, errors, kills, memory."""
+"""The one run of units: rows that are valid or made, errors, kills, memory."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import subprocess
@@ -20,7 +19,8 @@ import pytest
 from her_hf.durable import whole_lines
 from her_hf.journal import Journal
 from her_hf.runs.progress import Progress
-from her_hf.runs.units import Stage, each, run_units
+from her_hf.runs.units import Stage, run_units
+from tests.support.memory import peak_of
 from tests.support.paths import ROOT
 
 
@@ -35,92 +35,7 @@ def stage_of(
     return Stage(journal, key=lambda unit: unit, make=make, is_valid=is_valid, **{"progress": progress, **how})
 
 
-# -- the window
-
-
-@pytest.mark.parametrize("window", [1, 3, 100])
-def test_at_most_a_window_is_in_progress_and_every_unit_is_finished(window: int) -> None:
-    begun: list[int] = []
-    busy = most = 0
-
-    async def work(unit: int) -> None:
-        nonlocal busy, most
-        begun.append(unit)
-        busy += 1
-        most = max(most, busy)
-        await asyncio.sleep(0.001 * (unit % 3))
-        busy -= 1
-
-    asyncio.run(each(range(20), work, window=window))
-    assert begun == list(range(20)) and most == min(window, 20)
-
-
-def test_a_window_of_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="window must be at least 1, got 0"):
-        asyncio.run(each([1], asyncio.sleep, window=0))
-
-
-def test_a_unit_that_waits_for_nothing_does_not_keep_the_rest_from_beginning() -> None:
-    seen: list[str] = []
-
-    async def work(unit: str) -> None:
-        seen.append(unit)
-        if unit == "waits":
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            seen.append("waited")
-
-    asyncio.run(each(["waits", *map(str, range(100))], work, window=2))
-    assert seen.index("waited") < 10
-
-
 # -- errors
-
-
-def test_the_first_error_cancels_the_rest_and_is_raised_itself(recwarn: pytest.WarningsRecorder) -> None:
-    cancelled: list[int] = []
-    drawn: list[int] = []
-
-    def units() -> Iterator[int]:
-        for unit in range(100):
-            drawn.append(unit)
-            yield unit
-
-    async def work(unit: int) -> None:
-        try:
-            await asyncio.sleep(0.01 if unit == 1 else 60)
-        except asyncio.CancelledError:
-            cancelled.append(unit)
-            raise
-        raise KeyError("one") from OSError("the cause")
-
-    with pytest.raises(KeyError, match="one") as raised:
-        asyncio.run(each(units(), work, window=4))
-    assert isinstance(raised.value.__cause__, OSError) and raised.value.__context__ is None
-    assert sorted(cancelled) == [0, 2, 3] and drawn == [0, 1, 2, 3]
-    gc.collect()
-    assert not recwarn.list
-
-
-def test_an_error_of_the_source_is_raised_too() -> None:
-    def units() -> Iterator[int]:
-        yield 1
-        raise OSError("the file is cut")
-
-    async def work(_: int) -> None:
-        await asyncio.sleep(60)
-
-    with pytest.raises(OSError, match="the file is cut"):
-        asyncio.run(each(units(), work, window=2))
-
-
-def test_a_unit_that_cancels_itself_is_not_taken_for_done() -> None:
-    async def work(unit: int) -> None:
-        if unit == 1:
-            raise asyncio.CancelledError
-
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(each(range(3), work, window=2))
 
 
 def test_what_was_made_before_an_error_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,6 +178,22 @@ def test_of_twenty_thousand_units_a_window_is_alive(tmp_path: Path) -> None:
     rows = asyncio.run(run_units(units(), stage, window=window))
     assert most == window and len(alive) == 0
     assert [row["key"] for row in rows] == list(range(20_000))
+
+
+def test_memory_does_not_grow_with_the_number_of_large_rows(tmp_path: Path) -> None:
+    size, counts = 20_000, (500, 2000)
+
+    async def make(unit: int) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return {"key": unit, "failure": None, "text": f"{unit:05}" * (size // 5)}
+
+    def work(count: int) -> None:
+        stage = stage_of(tmp_path / f"{count}.jsonl", make)
+        rows = asyncio.run(run_units(iter(range(count)), stage, window=16))
+        assert sum(len(row["text"]) for row in rows) == size * count
+
+    few, many = (peak_of(lambda count=count: work(count)) for count in counts)
+    assert many - few < 0.05 * size * (counts[1] - counts[0])
 
 
 # -- kills

@@ -11,23 +11,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from her_hf.durable import claim, digest, replace_text, write_json
+from her_hf.concurrency import WINDOW
+from her_hf.durable import claim, digest, new_contents, replace_text, write_json
 from her_hf.evaluation.reward.run import LEDGER_FILES
 from her_hf.inference import Caller
-from her_hf.journal import Journal, Row
+from her_hf.journal import Journal, Row, Rows
 from her_hf.judging import Pair, PairVerdict, PairwiseJudge
 from her_hf.judging.pairwise.pairs import Compared
 from her_hf.judging.pairwise.verdicts import MIN_COMPARED
 from her_hf.runs.progress import Progress
-from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
-from her_hf.runs.units import WINDOW, Cause, Stage, run_units
+from her_hf.runs.starts import Clock, Notes, note_start, notes_in, run_now
+from her_hf.runs.units import Cause, Stage, run_units
 from her_hf.scenes import Scene
 from her_hf.scoring.missing import Missing
 from her_hf.settings import setting
@@ -35,7 +37,7 @@ from her_hf.settings import setting
 from .allocation import BOTH_SHARE, MAX_LENGTH_BIAS, SETS, Allocated, allocate, check_shares, read_shares
 from .candidates import Moment, Policy, moments_of, sample_candidates
 from .pairing import Candidate, bucket_of, kept_because, pairs_of, read_candidate
-from .report import candidate_counts, judged_counts, missing_shares, render_report
+from .report import CandidateCounts, judged_counts, missing_shares, render_report
 
 CANDIDATES_FILE, PAIRS_FILE, JUDGEMENTS_FILE = "candidates.jsonl", "pairs.jsonl", "judgements.jsonl"
 REPORT_FILE, REPORT_TEXT, SETS_FOLDER = "report.json", "report.md", "sets"
@@ -138,9 +140,9 @@ async def build_pairs(run: PairRun) -> Row:
         file, made_by = run.out / CANDIDATES_FILE, digest(settings)
         rows = await sample_candidates(run.policy, moments, file, made_by=made_by, window=run.window, show=run.show)
         clock.lap("candidates")
-        candidates, pairs, dropped = _pairs(run, moments, rows, str(settings["policy"]["model"]["model"]))
-        _write_lines(run.out / PAIRS_FILE, pairs)
-        judged = await _judge(run, pairs, made_by)
+        pairs = _Pairs(run, moments, rows, str(settings["policy"]["model"]["model"]))
+        asked, made, dropped = _write_pairs(run.out / PAIRS_FILE, pairs)
+        judged = await _judge(run, pairs, made, made_by)
         clock.lap("judging")
         labelled, left_out, buckets = _labelled(pairs, judged, run.settings.min_principles)
         allocated = allocate(
@@ -150,18 +152,19 @@ async def build_pairs(run: PairRun) -> Row:
             both_share=run.settings.both_share,
             seed=run.settings.seed,
         )
-        asked, verdicts = candidate_counts(rows, candidates), judged_counts(judged)
+        await Notes(run.out, _callers(run)).keep()
+        verdicts = judged_counts(judged)
         report = {
             "settings": settings,
             "turns": {"scenes": len(run.scenes), **turns},
             "candidates": asked,
-            "pairs": {"made": len(pairs), "dropped": dict(sorted(dropped.items()))},
+            "pairs": {"made": made, "dropped": dict(sorted(dropped.items()))},
             "judged": verdicts,
             "missing": missing_shares(asked, verdicts),
             "left_out": dict(sorted(left_out.items())),
             "buckets": dict(sorted(buckets.items())),
             "allocated": {"left_out": allocated.left_out, "sets": allocated.figures()},
-            "notes": keep_notes(run.out, _callers(run)),
+            "notes": notes_in(run.out),
         }
         _write_results(run.out, allocated, report)
         clock.lap("allocating")
@@ -198,23 +201,40 @@ def build_pairs_now(run: PairRun) -> Row:
     return run_now(build_pairs(run), _callers(run))
 
 
-def _pairs(
-    run: PairRun, moments: Sequence[Moment], rows: Sequence[Row], source: str
-) -> tuple[list[Candidate], list[Pair], Counter[str]]:
-    """Candidates in the order of the rows, the pairs they form, and how many are dropped by cause."""
-    count = run.policy.settings.candidates
-    candidates: list[Candidate] = []
-    pairs: list[Pair] = []
+class _Pairs:
+    """The pairs of all candidates, made of the rows one turn at a time, and again whenever they are iterated."""
+
+    def __init__(self, run: PairRun, moments: Sequence[Moment], rows: Rows, source: str) -> None:
+        self._run, self._moments, self._rows, self._source = run, moments, rows, source
+
+    def by_turn(self) -> Iterator[tuple[list[Row], list[Candidate], list[Pair], Counter[str]]]:
+        """Of each turn the rows, the candidates, the pairs, and how many are dropped by cause."""
+        settings, policy = self._run.settings, self._run.policy.settings
+        rows = iter(self._rows)
+        for moment in self._moments:
+            own = list(islice(rows, policy.candidates))
+            read = [read_candidate(row, moment, policy.how) for row in own]
+            found = pairs_of(
+                moment, read, pairing=settings.pairing, source=self._source, well_formed=settings.well_formed
+            )
+            yield own, read, *found
+
+    def __iter__(self) -> Iterator[Pair]:
+        for _, _, pairs, _ in self.by_turn():
+            yield from pairs
+
+
+def _write_pairs(file: Path, pairs: _Pairs) -> tuple[Row, int, Counter[str]]:
+    """Writes the pairs; returns the counts of candidates, the number of pairs, and how many are dropped by cause."""
+    asked, made = CandidateCounts(), 0
     dropped: Counter[str] = Counter()
-    for at, moment in enumerate(moments):
-        own = [read_candidate(row, moment, run.policy.settings.how) for row in rows[at * count : (at + 1) * count]]
-        made, unpaired = pairs_of(
-            moment, own, pairing=run.settings.pairing, source=source, well_formed=run.settings.well_formed
-        )
-        candidates += own
-        pairs += made
-        dropped += unpaired
-    return candidates, pairs, dropped
+    with new_contents(file) as stream:
+        for rows, candidates, found, unpaired in pairs.by_turn():
+            asked.add(rows, candidates)
+            stream.writelines(map(_line, found))
+            made += len(found)
+            dropped += unpaired
+    return asked.as_row(), made, dropped
 
 
 def _place(row: Mapping[str, Any]) -> tuple[str, int, int, int]:
@@ -236,7 +256,7 @@ class _Shape(BaseModel):
     missing: Cause | None
 
 
-async def _judge(run: PairRun, pairs: Sequence[Pair], judged_by: str) -> list[Row]:
+async def _judge(run: PairRun, pairs: Iterable[Pair], count: int, judged_by: str) -> Rows:
     """Rows of `judgements.jsonl` in the order of the pairs; one without a verdict is judged again at the next start.
 
     Earlier answers come from the ledger, so only requests that failed, in either order, are really made.
@@ -252,15 +272,18 @@ async def _judge(run: PairRun, pairs: Sequence[Pair], judged_by: str) -> list[Ro
         key=lambda pair: _place(pair.extra),
         make=one,
         is_valid=lambda pair, row: not row["missing"] and bool(row["judged"] == pair.key),
-        progress=Progress("judging", "pair", total=len(pairs), show=run.show),
+        progress=Progress("judging", "pair", total=count, show=run.show),
     )
-    return list(await run_units(pairs, stage, window=run.window))
+    return await run_units(pairs, stage, window=run.window)
 
 
 def _labelled(
-    pairs: Sequence[Pair], judged: Sequence[Row], least: int
+    pairs: Iterable[Pair], judged: Iterable[Row], least: int
 ) -> tuple[list[Pair], Counter[str], Counter[str]]:
-    """Pairs with the teacher's labels, how many were left out by cause, and the buckets of those that are kept."""
+    """Pairs with the teacher's labels, how many were left out by cause, and the buckets of those that are kept.
+
+    The labelled pairs are held in memory: the sets are balanced over all of them.
+    """
     kept: list[Pair] = []
     left_out: Counter[str] = Counter()
     buckets: Counter[str] = Counter()
@@ -291,8 +314,13 @@ def _verdict(row: Row) -> PairVerdict:
     )
 
 
-def _write_lines(file: Path, pairs: Sequence[Pair]) -> None:
-    replace_text(file, "".join(json.dumps(pair.to_row(), ensure_ascii=False) + "\n" for pair in pairs))
+def _write_lines(file: Path, pairs: Iterable[Pair]) -> None:
+    with new_contents(file) as stream:
+        stream.writelines(map(_line, pairs))
+
+
+def _line(pair: Pair) -> bytes:
+    return json.dumps(pair.to_row(), ensure_ascii=False).encode("utf-8") + b"\n"
 
 
 def _write_results(out: Path, allocated: Allocated, report: Row) -> None:

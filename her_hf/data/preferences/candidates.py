@@ -9,13 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from her_hf.concurrency import WINDOW
 from her_hf.dual_layer import ENVIRONMENT, View
 from her_hf.durable import derive_seed, digest
 from her_hf.inference import Caller, ModelError
 from her_hf.inference.window import WindowFull
-from her_hf.journal import Journal, Row
+from her_hf.journal import Journal, Row, Rows
 from her_hf.runs.progress import Progress
-from her_hf.runs.units import WINDOW, Cause, Stage, run_units
+from her_hf.runs.units import Cause, Stage, run_units
 from her_hf.scenes import Scene
 from her_hf.settings import setting
 from her_hf.simulation.styles import ActorSettings, actor_messages
@@ -154,7 +155,7 @@ class _Shape(BaseModel):
 
 async def sample_candidates(
     policy: Policy, moments: Sequence[Moment], file: Path, *, made_by: str, window: int = WINDOW, show: bool = True
-) -> list[Row]:
+) -> Rows:
     """Samples the candidates that are still missing.
 
     Args:
@@ -166,8 +167,8 @@ async def sample_candidates(
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
-        `list[dict]`: `key` (that of the moment, and the number of the candidate), `asked`, `text` (`None` if there is
-            none), `ended` (whether the model itself ended it), `failure`; in order of moments and numbers.
+        [`~her_hf.journal.Rows`]: `key` (that of the moment, and the number of the candidate), `asked`, `text` (`None`
+            if there is none), `ended` (whether the model itself ended it), `failure`; in order of moments and numbers.
     """
     units = ((moment, number) for moment in moments for number in range(policy.settings.candidates))
 
@@ -188,7 +189,7 @@ async def sample_candidates(
         is_valid=is_valid,
         progress=Progress("candidates", "reply", total=len(moments) * policy.settings.candidates, show=show),
     )
-    return list(await run_units(units, stage, window=window))
+    return await run_units(units, stage, window=window)
 
 
 def _messages(policy: Policy, moment: Moment) -> list[dict[str, Any]]:

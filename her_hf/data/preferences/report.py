@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from her_hf.runs.report.markdown import table
@@ -16,36 +16,64 @@ Row = dict[str, Any]
 _SHOWN = 300
 
 
-def candidate_counts(rows: Sequence[Row], candidates: Sequence[Candidate]) -> Row:
-    """Candidates by outcome; those that are cut or ill-formed may still be sides of pairs."""
-    failures = [row["failure"] for row in rows if row["failure"]]
-    faults = Counter(candidate.fault for candidate in candidates)
+class CandidateCounts:
+    """Candidates by outcome, added a turn at a time; those that are cut or ill-formed may still be sides of pairs."""
+
+    def __init__(self) -> None:
+        self._asked = self._cut = 0
+        self._causes: Counter[str] = Counter()
+        self._faults: Counter[str | None] = Counter()
+        self._first = ""
+
+    def add(self, rows: Sequence[Row], candidates: Sequence[Candidate]) -> None:
+        """Adds lines of `candidates.jsonl`, and the candidates that they are."""
+        self._asked += len(rows)
+        for failure in (row["failure"] for row in rows if row["failure"]):
+            self._first = failure["detail"] if not self._causes else self._first
+            self._causes[failure["cause"]] += 1
+        self._faults.update(candidate.fault for candidate in candidates)
+        self._cut += sum(candidate.cut for candidate in candidates)
+
+    def as_row(self) -> Row:
+        return {
+            "asked": self._asked,
+            "failed": self._causes.total(),
+            "by_cause": _sorted(self._causes),
+            "first": self._first,
+            "empty": self._faults["empty"],
+            "ill_formed": self._faults["ill_formed"],
+            "cut": self._cut,
+        }
+
+
+def judged_counts(rows: Iterable[Row]) -> Row:
+    """Judgements by outcome, and the quality of the teacher's single answers; the rows are read once."""
+    counts: Counter[str] = Counter()
+    causes: Counter[str] = Counter()
+    verdicts: Counter[str] = Counter()
+    first = ""
+    for row in rows:
+        counts["pairs"] += 1
+        if missing := row["missing"]:
+            first = missing["detail"] if not causes else first
+            causes[missing["cause"]] += 1
+        if row["verdict"]:
+            verdicts[row["verdict"]] += 1
+        counts["disagreeing_orders"] += row["agreed"] is False
+        counts["against_its_principles"] += _contradicts(row)
+        counts["repaired_answers"] += sum(one["repaired"] for one in row["per_order"])
+        counts["repeated_calls"] += sum(one["attempts"] - 1 for one in row["per_order"])
     return {
-        "asked": len(rows),
-        "failed": len(failures),
-        "by_cause": _sorted(Counter(one["cause"] for one in failures)),
-        "first": failures[0]["detail"] if failures else "",
-        "empty": faults["empty"],
-        "ill_formed": faults["ill_formed"],
-        "cut": sum(candidate.cut for candidate in candidates),
+        "pairs": counts["pairs"],
+        "missing": causes.total(),
+        "by_cause": _sorted(causes),
+        "first": first,
+        "verdicts": _sorted(verdicts),
+        **{name: counts[name] for name in _OF_ANSWERS},
     }
 
 
-def judged_counts(rows: Sequence[Row]) -> Row:
-    """Judgements by outcome, and the quality of the teacher's single answers."""
-    missing = [row["missing"] for row in rows if row["missing"]]
-    orders = [one for row in rows for one in row["per_order"]]
-    return {
-        "pairs": len(rows),
-        "missing": len(missing),
-        "by_cause": _sorted(Counter(one["cause"] for one in missing)),
-        "first": missing[0]["detail"] if missing else "",
-        "verdicts": _sorted(Counter(row["verdict"] for row in rows if row["verdict"])),
-        "disagreeing_orders": sum(row["agreed"] is False for row in rows),
-        "against_its_principles": sum(map(_contradicts, rows)),
-        "repaired_answers": sum(one["repaired"] for one in orders),
-        "repeated_calls": sum(one["attempts"] - 1 for one in orders),
-    }
+_OF_ANSWERS = ("disagreeing_orders", "against_its_principles", "repaired_answers", "repeated_calls")
 
 
 def missing_shares(candidates: Row, judged: Row) -> Row:

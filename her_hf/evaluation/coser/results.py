@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from statistics import fmean
 from typing import Any
@@ -15,7 +15,7 @@ from her_hf.runs.results import envelope, missing_part
 from her_hf.scenes import Scene
 from her_hf.scoring.agreement import krippendorff_alpha, mean_absolute_difference
 from her_hf.scoring.coser import case_score, coser_score, group_means, read_severity, summarize_cases
-from her_hf.scoring.dialogues import SampledDialogue, score_dialogues
+from her_hf.scoring.dialogues import DialogueScores, SampledDialogue
 from her_hf.scoring.overlap import bleu, dialogue_text, rouge_l
 from her_hf.scoring.replies import SampledReply
 from her_hf.scoring.statistics import bootstrap_interval
@@ -24,14 +24,15 @@ from ..rows import Row, SceneKey, failure_in, notation_of, scene_key, turns_of
 
 
 def coser_results(
-    scenes: Sequence[Scene], dialogues: Sequence[Row], judgements: Sequence[Row] | None, settings: Mapping[str, Any]
+    scenes: Sequence[Scene], dialogues: Iterable[Row], judgements: Iterable[Row] | None, settings: Mapping[str, Any]
 ) -> Row:
     """The results of one evaluation.
 
     Args:
         scenes (`Sequence[Scene]`): The scenes.
-        dialogues (`Sequence[dict]`): Rows of `dialogues.jsonl`, one per scene, in the same order.
-        judgements (`Sequence[dict]`, *optional*): Rows of `judgements.jsonl`; `None` without judges.
+        dialogues (`Iterable[dict]`): Rows of `dialogues.jsonl`, one per scene, in the same order; read once. No
+            transcript is kept, but the texts that Self-BLEU compares.
+        judgements (`Iterable[dict]`, *optional*): Rows of `judgements.jsonl`, read once; `None` without judges.
         settings (`Mapping`): The settings of simulation and judges.
 
     Returns:
@@ -39,21 +40,30 @@ def coser_results(
             `missing` counts dialogues; otherwise it counts judgements.
     """
     by_key = {scene.key: scene for scene in scenes}
-    whole = [row for row in dialogues if row.get("ended_by") != "failed"]
     thoughts = str(settings.get("judge_thoughts", "coser"))
-    cases = [_case(by_key[scene_key(row)], row, thoughts) for row in whole]
-    failures = [{"key": row["key"], **failure} for row in dialogues if (failure := failure_in(row))]
+    played: list[Row] = []
+    cases: list[Row] = []
+    form = DialogueScores()
+    for row in dialogues:
+        played.append(_played(row))
+        if row.get("ended_by") != "failed":
+            scene = by_key[scene_key(row)]
+            cases.append(_case(scene, row, thoughts))
+            form.add(_sampled(scene, row))
+    failures = [{"key": row["key"], **failure} for row in played if (failure := row["failure"])]
     judged: Row = {"counts": None, "intervals": None, "figures": dict.fromkeys(_JUDGED)}
-    missing = missing_part("dialogue", len(dialogues), Counter(one["cause"] for one in failures), failures)
+    missing = missing_part("dialogue", len(played), Counter(one["cause"] for one in failures), failures)
     if judgements is not None:
-        raters = _raters(judgements)
+        given = _Judgements({tuple(case["key"]): case["character_turns"] for case in cases})
+        for row in judgements:
+            given.add(row)
+        raters = given.raters
         wanted = len(settings.get("judges") or [None]) * int(settings.get("judge_samples", 1))
-        scored = _scored(judgements, {tuple(case["key"]): case["character_turns"] for case in cases})
         for case in cases:
-            case |= _case_scores(scored, scene_key(case), raters)
-        judged = _judged(cases, dialogues, judgements, by_key, max(wanted, len(raters)))
-        judged["figures"]["agreement"] = _agreement(scored, raters, cases)
-        missing = _missing(dialogues, judgements, max(wanted, len(raters)), failures)
+            case |= _case_scores(given.scored, scene_key(case), raters)
+        judged = _judged(cases, played, given, by_key, max(wanted, len(raters)))
+        judged["figures"]["agreement"] = _agreement(given.scored, raters, cases)
+        missing = _missing(played, given, max(wanted, len(raters)), failures)
     overlap = {
         name: fmean(found) if (found := [case[name] for case in cases if case[name] is not None]) else None
         for name in ("bleu", "rouge_l")
@@ -61,9 +71,9 @@ def coser_results(
     return envelope(
         "coser",
         settings=settings,
-        counts={**_played(dialogues), "judged": judged["counts"]},
+        counts={**_counts(played), "judged": judged["counts"]},
         missing=missing,
-        figures={**judged["figures"], "overlap": overlap, "form": _form(whole, by_key)},
+        figures={**judged["figures"], "overlap": overlap, "form": form.figures() if form.replies else None},
         intervals=judged["intervals"],
         cases=cases,
     )
@@ -73,42 +83,48 @@ _JUDGED = ("scores", "by_judge", "by_tag", "by_book", "agreement")
 _UNSCORED: Row = {**dict.fromkeys((*DIMENSIONS, "avg")), "judges": {}}
 
 
-def _played(dialogues: Sequence[Row]) -> Row:
-    turns = [turn for row in dialogues for turn in row.get("turns") or []]
-    models = [turn for turn in turns if turn.get("origin", "model") == "model"]
+def _played(row: Row) -> Row:
+    """A dialogue without its text: its key, how it ended, and counts."""
+    models = [turn for turn in row.get("turns") or [] if turn.get("origin", "model") == "model"]
     return {
-        "scenes": len(dialogues),
-        "turns": len(models),
-        "character_turns": sum(turn["name"] != ENVIRONMENT for turn in models),
-        "ended_by": dict(sorted(Counter(str(row.get("ended_by")) for row in dialogues).items())),
-        "next_speaker_named": sum(row.get("named", 0) for row in dialogues),
-        "next_speaker_drawn": sum(row.get("drawn", 0) for row in dialogues),
-        "empty_turns": sum(not turn["text"].strip() for turn in models),
-        "repeated_calls": sum(turn.get("attempts", 1) - 1 for turn in models),
-        "cut_where_another_speaks": sum(bool(turn.get("cut")) for turn in models),
-        "turns_dropped_to_fit": sum(turn.get("dropped", 0) for turn in models),
-        "not_ended_by_model": sum(not turn.get("ended", True) for turn in models),
+        "key": row["key"],
+        "ended_by": row.get("ended_by"),
+        "failure": failure_in(row),
+        "counts": {
+            "turns": len(models),
+            "character_turns": sum(turn["name"] != ENVIRONMENT for turn in models),
+            "next_speaker_named": row.get("named", 0),
+            "next_speaker_drawn": row.get("drawn", 0),
+            "empty_turns": sum(not turn["text"].strip() for turn in models),
+            "repeated_calls": sum(turn.get("attempts", 1) - 1 for turn in models),
+            "cut_where_another_speaks": sum(bool(turn.get("cut")) for turn in models),
+            "turns_dropped_to_fit": sum(turn.get("dropped", 0) for turn in models),
+            "not_ended_by_model": sum(not turn.get("ended", True) for turn in models),
+        },
     }
 
 
-def _form(dialogues: Sequence[Row], scenes: Mapping[SceneKey, Scene]) -> Row | None:
-    """Form of the characters' replies; `None` without a reply by a model."""
-    found = []
-    for row in dialogues:
-        scene = scenes[scene_key(row)]
-        names = tuple(member.name for member in scene.cast)
-        notation = notation_of(row)
-        replies = [
-            SampledReply(
-                turn.get("raw", turn["text"]), turn["name"], names, bool(turn.get("ended", True)), notation=notation
-            )
-            for turn in row.get("turns") or []
-            if turn.get("origin", "model") == "model"
-        ]
-        found.append(SampledDialogue.of_scene(replies, scene))
-    if not any(dialogue.is_scored(reply) for dialogue in found for reply in dialogue.replies):
-        return None
-    return dict(score_dialogues(found))
+def _counts(dialogues: Sequence[Row]) -> Row:
+    names = dict.fromkeys(name for row in dialogues for name in row["counts"])
+    return {
+        "scenes": len(dialogues),
+        "ended_by": dict(sorted(Counter(str(row["ended_by"]) for row in dialogues).items())),
+        **{name: sum(row["counts"][name] for row in dialogues) for name in names},
+    }
+
+
+def _sampled(scene: Scene, row: Row) -> SampledDialogue:
+    """The models' turns of a dialogue, whose characters' replies are scored."""
+    names = tuple(member.name for member in scene.cast)
+    notation = notation_of(row)
+    replies = [
+        SampledReply(
+            turn.get("raw", turn["text"]), turn["name"], names, bool(turn.get("ended", True)), notation=notation
+        )
+        for turn in row.get("turns") or []
+        if turn.get("origin", "model") == "model"
+    ]
+    return SampledDialogue.of_scene(replies, scene)
 
 
 def _case(scene: Scene, row: Row, thoughts: str) -> Row:
@@ -141,18 +157,42 @@ Rater = tuple[str, int]
 Scored = dict[tuple[SceneKey, str, Rater], float | None]
 
 
-def _raters(judgements: Sequence[Row]) -> list[Rater]:
-    return sorted({(str(row["judge"]), int(row["sample"])) for row in judgements})
+class _Judgements:
+    """What the results need of judgements, which are added one at a time.
 
+    Args:
+        character_turns (`Mapping`): By key of a scene that was played, its turns by characters.
 
-def _scored(judgements: Sequence[Row], character_turns: Mapping[tuple[Any, ...], int]) -> Scored:
-    """The score of each judgement; `None` if it is missing."""
-    scored: Scored = {}
-    for row in judgements:
-        key = scene_key(row)
-        score = None if row["flaws"] is None else coser_score(row["flaws"], character_turns[key])
-        scored[key, str(row["dimension"]), (str(row["judge"]), int(row["sample"]))] = score
-    return scored
+    Attributes:
+        scored (`Scored`): The score of each judgement; `None` if it is missing.
+    """
+
+    def __init__(self, character_turns: Mapping[tuple[Any, ...], int]) -> None:
+        self._character_turns = character_turns
+        self.scored: Scored = {}
+        self.causes: Counter[str] = Counter()
+        self.missing_by_dimension: Counter[str] = Counter()
+        self.flaws: dict[str, dict[str, Counter[str]]] = {dimension: {} for dimension in DIMENSIONS}
+        self.repaired = self.unrated = self.other_types = 0
+
+    def add(self, row: Row) -> None:
+        key, dimension = scene_key(row), str(row["dimension"])
+        score = None if row["flaws"] is None else coser_score(row["flaws"], self._character_turns[key])
+        self.scored[key, dimension, (str(row["judge"]), int(row["sample"]))] = score
+        if row["missing"]:
+            self.causes[row["missing"]["cause"]] += 1
+            self.missing_by_dimension[dimension] += 1
+            return
+        for flaw in row["flaws"]:
+            kind, severity = str(flaw.get("type") or "(no type)"), format(read_severity(flaw), "g")
+            self.flaws[dimension].setdefault(kind, Counter())[severity] += 1
+        self.repaired += bool(row.get("repaired"))
+        self.unrated += row.get("unrated", 0)
+        self.other_types += row.get("other_types", 0)
+
+    @property
+    def raters(self) -> list[Rater]:
+        return sorted({rater for _, _, rater in self.scored})
 
 
 def _case_scores(scored: Scored, key: SceneKey, raters: Sequence[Rater]) -> Row:
@@ -183,7 +223,7 @@ def _with_average(scores: dict[str, float | None]) -> Row:
 def _judged(
     cases: Sequence[Row],
     dialogues: Sequence[Row],
-    judgements: Sequence[Row],
+    judgements: _Judgements,
     scenes: Mapping[SceneKey, Scene],
     raters: int,
 ) -> Row:
@@ -227,15 +267,9 @@ def _by_judge(cases: Sequence[Row], dialogues: Sequence[Row]) -> dict[str, Any]:
     return {judge: summarize_cases(rows) for judge, rows in tables.items()}
 
 
-def _judgement_counts(cases: Sequence[Row], dialogues: Sequence[Row], judgements: Sequence[Row], raters: int) -> Row:
+def _judgement_counts(cases: Sequence[Row], dialogues: Sequence[Row], judgements: _Judgements, raters: int) -> Row:
     """Counts of flaws, and of judgements that needed a repair or a default rule."""
-    failed = sum(row.get("ended_by") == "failed" for row in dialogues)
-    given = [row for row in judgements if not row["missing"]]
-    flaws: dict[str, dict[str, Counter[str]]] = {dimension: {} for dimension in DIMENSIONS}
-    for row in given:
-        for flaw in row["flaws"]:
-            kind, severity = str(flaw.get("type") or "(no type)"), format(read_severity(flaw), "g")
-            flaws[row["dimension"]].setdefault(kind, Counter())[severity] += 1
+    failed = sum(row["ended_by"] == "failed" for row in dialogues)
     return {
         "left_out": {
             dimension: sum(
@@ -245,24 +279,22 @@ def _judgement_counts(cases: Sequence[Row], dialogues: Sequence[Row], judgements
             for dimension in DIMENSIONS
         },
         "missing_by_dimension": {
-            dimension: sum(bool(row["missing"]) and row["dimension"] == dimension for row in judgements)
-            + failed * raters
-            for dimension in DIMENSIONS
+            dimension: judgements.missing_by_dimension[dimension] + failed * raters for dimension in DIMENSIONS
         },
-        "repaired": sum(bool(row.get("repaired")) for row in given),
+        "repaired": judgements.repaired,
         "flaws": {
             dimension: {kind: dict(sorted(counts.items())) for kind, counts in sorted(kinds.items())}
-            for dimension, kinds in flaws.items()
+            for dimension, kinds in judgements.flaws.items()
         },
-        "flaws_without_severity": sum(row.get("unrated", 0) for row in given),
-        "flaws_of_another_type": sum(row.get("other_types", 0) for row in given),
+        "flaws_without_severity": judgements.unrated,
+        "flaws_of_another_type": judgements.other_types,
     }
 
 
-def _missing(dialogues: Sequence[Row], judgements: Sequence[Row], raters: int, failures: Sequence[Row]) -> Row:
+def _missing(dialogues: Sequence[Row], judgements: _Judgements, raters: int, failures: Sequence[Row]) -> Row:
     """Missing judgements; all judgements of a failed scene are missing."""
-    causes = Counter(row["missing"]["cause"] for row in judgements if row["missing"])
-    if failed := sum(row.get("ended_by") == "failed" for row in dialogues):
+    causes = Counter(judgements.causes)
+    if failed := sum(row["ended_by"] == "failed" for row in dialogues):
         causes["dialogue"] = failed * len(DIMENSIONS) * raters
     return missing_part("judgement", len(dialogues) * len(DIMENSIONS) * raters, causes, failures)
 

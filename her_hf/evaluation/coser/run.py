@@ -9,22 +9,23 @@ Output folder: `run.json` and `judging.json` (the settings), `ledger.sqlite` (al
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from her_hf.concurrency import WINDOW, each
 from her_hf.dual_layer import Turn
 from her_hf.durable import claim, digest
 from her_hf.inference import Caller
-from her_hf.journal import Journal
+from her_hf.journal import Journal, Rows
 from her_hf.judging import DIMENSIONS, Judging, Missing, judge_dialogue
 from her_hf.runs.addresses import missing_row
 from her_hf.runs.progress import Progress
 from her_hf.runs.results import data_of, write_results
-from her_hf.runs.starts import Clock, by_first_role, keep_notes, note_start, run_now
-from her_hf.runs.units import WINDOW, Cause, Stage, each
+from her_hf.runs.starts import Clock, Notes, by_first_role, note_start, run_now
+from her_hf.runs.units import Cause, Stage
 from her_hf.scenes import Scene
 from her_hf.simulation.coser import CoserSettings, Memory, Performance, Troupe, play_scene
 
@@ -85,7 +86,7 @@ async def run_coser(run: CoserRun) -> Row:
         `FileNotFoundError`: If there is no troupe and a dialogue is missing.
         `ValueError`: If a scene is repeated, or a dialogue is not of these scenes.
     """
-    clock = Clock()
+    clock, notes = Clock(), Notes(run.out, _callers(run))
     keys = [scene.key for scene in run.scenes]
     if len(set(keys)) != len(keys):
         twice = sorted({key for key in keys if keys.count(key) > 1})
@@ -94,20 +95,20 @@ async def run_coser(run: CoserRun) -> Row:
     played_by = await _claim_playing(run) if run.troupe else None
     judged_by = await _claim_judging(run) if run.judges else None
     try:
-        dialogues, judgements = await _play_and_judge(run, ready, played_by, judged_by, clock)
+        dialogues, judgements = await _play_and_judge(run, ready, played_by, judged_by, clock, notes)
         settings = {**(played_by or _settings_of(dialogues)), **(judged_by or {})}
         settings["data"] = data_of(run.source, run.split, [[*scene.key, _scene_digest(scene)] for scene in run.scenes])
         results = coser_results(run.scenes, dialogues, judgements, settings)
         write_results(run.out, results)
         return results
     finally:
-        keep_notes(run.out, _callers(run))
+        await notes.keep()
         note_start(run.out, clock, _callers(run))
 
 
 async def _play_and_judge(
-    run: CoserRun, ready: Journal | None, played_by: Row | None, judged_by: Row | None, clock: Clock
-) -> tuple[list[Row], list[Row] | None]:
+    run: CoserRun, ready: Journal | None, played_by: Row | None, judged_by: Row | None, clock: Clock, notes: Notes
+) -> tuple[Rows, Rows | None]:
     """Rows of `dialogues.jsonl`, and of `judgements.jsonl` if there are judges.
 
     The order in which scenes finish does not affect any row or file, because every unit has its own seeds.
@@ -115,9 +116,9 @@ async def _play_and_judge(
     async with AsyncExitStack() as stages:
         players = judges = None
         if run.troupe and played_by is not None:
-            players = await stages.enter_async_context(_Players(run, run.troupe, played_by).stage)
+            players = await stages.enter_async_context(_Players(run, run.troupe, played_by, notes).stage)
         if judged_by is not None:
-            judges = _Judges(run, await judge_names(run.judges), judged_by)
+            judges = _Judges(run, await judge_names(run.judges), judged_by, notes)
             await stages.enter_async_context(judges.stage)
 
         async def whole(scene: Scene) -> None:
@@ -134,14 +135,15 @@ async def _play_and_judge(
     keys = [scene.key for scene in run.scenes]
     if players:
         await players.settle(keys)
-    played = players.journal if players else ready
-    dialogues = list(played.rows(keys)) if played else []
+    journal = players.journal if players else ready
+    assert journal is not None
+    dialogues = journal.rows(keys)
     return dialogues, await judges.settled(dialogues) if judges else None
 
 
-def _settings_of(dialogues: Sequence[Row]) -> Row:
+def _settings_of(dialogues: Iterable[Row]) -> Row:
     """The settings of existing dialogues, if their rows have them."""
-    said = dialogues[0].get("settings") if dialogues else None
+    said = next((row.get("settings") for row in dialogues), None)
     return dict(said) if isinstance(said, Mapping) else {}
 
 
@@ -183,8 +185,8 @@ class _DialogueShape(DialogueShape):
 class _Players:
     """Plays the remaining scenes."""
 
-    def __init__(self, run: CoserRun, troupe: Troupe, played_by: Row) -> None:
-        self._run, self._troupe, self._played_by = run, troupe, played_by
+    def __init__(self, run: CoserRun, troupe: Troupe, played_by: Row, notes: Notes) -> None:
+        self._run, self._troupe, self._played_by, self._notes = run, troupe, played_by, notes
         turns = run.settings.turns
         self.stage: Stage[Scene] = Stage(
             Journal(run.out / DIALOGUES, key=scene_key, shape=_DialogueShape, same={"settings": played_by}),
@@ -201,7 +203,7 @@ class _Players:
         performance = await play_scene(
             scene, self._troupe, run.settings, memory=run.memory, on_turn=lambda _: self.stage.progress.advance()
         )
-        keep_notes(run.out, _callers(run))
+        await self._notes.keep()
         return _dialogue_row(scene, performance, self._played_by)
 
 
@@ -290,8 +292,8 @@ def _unit_key(row: Row) -> UnitKey:
 class _Judges:
     """Judges the remaining dialogues."""
 
-    def __init__(self, run: CoserRun, names: Sequence[str], judged_by: Row) -> None:
-        self._run, self._names, self._judged_by = run, names, digest(judged_by)
+    def __init__(self, run: CoserRun, names: Sequence[str], judged_by: Row, notes: Notes) -> None:
+        self._run, self._names, self._judged_by, self._notes = run, names, digest(judged_by), notes
         self._callers = dict(zip(names, run.judges, strict=True))
         journal = Journal(
             run.out / JUDGEMENTS, key=_unit_key, shape=_JudgementShape, same={"settings": self._judged_by}
@@ -325,7 +327,7 @@ class _Judges:
         found = await judge_dialogue(
             self._callers[name], unit.scene, unit.turns, dimension, settings=settings, sample=sample
         )
-        keep_notes(self._run.out, _callers(self._run))
+        await self._notes.keep()
         row: Row = {"key": list(key), "dimension": dimension, "judge": name, "sample": sample, "judged": unit.judged}
         row["settings"] = self._judged_by
         if isinstance(found, Missing):
@@ -334,12 +336,12 @@ class _Judges:
         del kept["dimension"]
         return row | {**kept, "missing": None}
 
-    async def settled(self, dialogues: Sequence[Row]) -> list[Row]:
+    async def settled(self, dialogues: Iterable[Row]) -> Rows:
         """Rows of `judgements.jsonl` by scene, dimension, judge and sample; the file is put into this order."""
         whole = [scene_key(row) for row in dialogues if row.get("ended_by") != "failed"]
         keys = [unit for key in whole for unit in self._keys(key)]
         await self.stage.settle(keys)
-        return list(self.stage.journal.rows(keys))
+        return self.stage.journal.rows(keys)
 
 
 def _is_judged(unit: _Unit, row: Row) -> bool:

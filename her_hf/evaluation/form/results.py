@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from her_hf.dual_layer import Turn, View
+from her_hf.dual_layer import View
 from her_hf.runs.results import envelope, missing_part
 from her_hf.scoring.leaks import spoken_thoughts
-from her_hf.scoring.replies import SampledReply, is_well_formed, layer_lengths, score_replies, stays_in_role
+from her_hf.scoring.replies import ReplyScores, SampledReply, is_well_formed, layer_lengths, stays_in_role
 from her_hf.scoring.statistics import bootstrap_interval, wilson_interval
 
 from ..rows import Row
@@ -35,15 +35,16 @@ class FormedReply:
 
 
 def form_results(
-    replies: Sequence[FormedReply], settings: Mapping[str, Any], *, expected: int, failures: Sequence[Row] = ()
+    replies: Iterable[FormedReply], settings: Mapping[str, Any], *, expected: int, failures: Iterable[Row] = ()
 ) -> Row:
     """The results of a set of replies.
 
     Args:
-        replies (`Sequence[FormedReply]`): The replies.
+        replies (`Iterable[FormedReply]`): The replies, read once; no reply is kept, but the text that Self-BLEU
+            compares.
         settings (`Mapping`): The settings.
         expected (`int`): Expected number of replies (or dialogues).
-        failures (`Sequence[dict]`, *optional*): The missing ones, each with `key` and `failure`.
+        failures (`Iterable[dict]`, *optional*): The missing ones, each with `key` and `failure`; read once.
 
     Returns:
         `dict`: The envelope, see [`~her_hf.runs.envelope.FormResults`]. If there are replies, `figures` has those of
@@ -51,38 +52,42 @@ def form_results(
             `leaks` (by kind; `known_secrets` is `None` if it was not looked for). `intervals` are 95%: Wilson for
             shares, bootstrap over replies for mean lengths.
     """
-    cases = [_case(one) for one in replies]
+    cases, lengths, scores = [], [], ReplyScores()
+    for one in replies:
+        cases.append(_case(one))
+        lengths.append(layer_lengths([one.reply.turn]))
+        scores.add(one.reply)
     patterns = Counter(case["pattern"] for case in cases if case["pattern"])
-    figures = _figures(replies, cases) if replies else None
-    unit = "dialogue" if "dialogues" in settings else "reply"
+    figures = _figures(scores, cases) if cases else None
+    missing = [{"key": list(row["key"]), **{name: row["failure"][name] for name in _CAUSE}} for row in failures]
     return envelope(
         "form",
         settings=settings,
         counts={
-            "replies": len(replies),
+            "replies": len(cases),
             "patterns": dict(sorted(patterns.items(), key=lambda item: (-item[1], item[0]))),
         },
         missing=missing_part(
-            unit,
+            "dialogue" if "dialogues" in settings else "reply",
             expected,
-            Counter(row["failure"]["cause"] for row in failures),
-            [
-                {"key": list(row["key"]), "cause": row["failure"]["cause"], "detail": row["failure"]["detail"]}
-                for row in failures
-            ],
+            Counter(one["cause"] for one in missing),
+            missing,
         ),
         figures=figures,
-        intervals=_intervals(figures, [one.reply.turn for one in replies]) if figures else None,
+        intervals=_intervals(figures, lengths) if figures else None,
         cases=cases,
     )
 
 
-def _figures(replies: Sequence[FormedReply], cases: Sequence[Row]) -> Row:
-    looked_for = all(one.knows_secret is not None for one in replies)
-    total = len(replies)
+_CAUSE = ("cause", "detail")
+
+
+def _figures(scores: ReplyScores, cases: Sequence[Row]) -> Row:
+    looked_for = all(case["knows_secret"] is not None for case in cases)
+    total = len(cases)
     counts = {name: sum(bool(case[name]) for case in cases) for name in ("spoken_thoughts", "knows_secret", "leak")}
     return {
-        **score_replies([one.reply for one in replies]),
+        **scores.figures(),
         "leak_rate": counts["leak"] / total,
         "leaks": {
             "spoken_thoughts": counts["spoken_thoughts"] / total,
@@ -109,7 +114,7 @@ def _case(one: FormedReply) -> Row:
     }
 
 
-def _intervals(figures: Row, turns: Sequence[Turn]) -> Row:
+def _intervals(figures: Row, lengths: Sequence[Mapping[str, float]]) -> Row:
     """95% intervals: Wilson for shares, bootstrap for mean lengths."""
     total, patterns = figures["replies"], figures["patterns"]
     shares: Row = {
@@ -122,7 +127,6 @@ def _intervals(figures: Row, turns: Sequence[Turn]) -> Row:
         name: None if share is None else list(wilson_interval(share, total))
         for name, share in figures["leaks"].items()
     }
-    lengths = [layer_lengths([turn]) for turn in turns]
     characters = {}
     for layer in figures["characters"]:
         ends = bootstrap_interval([row[layer] for row in lengths])

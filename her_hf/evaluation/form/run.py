@@ -14,16 +14,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from her_hf.concurrency import WINDOW
 from her_hf.dual_layer import ENVIRONMENT, Turn
 from her_hf.durable import claim, derive_seed, digest
 from her_hf.inference import Caller, ModelError
 from her_hf.inference.window import WindowFull
-from her_hf.journal import Journal, read_rows
+from her_hf.journal import Journal, Rows, read_rows
 from her_hf.runs.addresses import failure_of
 from her_hf.runs.progress import Progress
 from her_hf.runs.results import data_of, write_results
-from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
-from her_hf.runs.units import WINDOW, Cause, Stage, run_units
+from her_hf.runs.starts import Clock, Notes, note_start, run_now
+from her_hf.runs.units import Cause, Stage, run_units
 from her_hf.scenes import Scene, read_turn
 from her_hf.scoring.dialogues import SampledDialogue
 from her_hf.scoring.leaks import known_secrets
@@ -143,17 +144,17 @@ async def run_form(run: FormRun) -> Row:
         clock.lap("replying")
         return _results(run, units, rows, settings)
     finally:
-        keep_notes(run.out, callers)
+        await Notes(run.out, callers).keep()
         note_start(run.out, clock, callers)
 
 
-def _results(run: FormRun, units: Sequence[Unit], rows: Sequence[Row], settings: Row) -> Row:
+def _results(run: FormRun, units: Sequence[Unit], rows: Rows, settings: Row) -> Row:
     """Computes and writes the results."""
     style = run.settings.how
-    found = [_of_scene(unit, row, style) for unit, row in zip(units, rows, strict=True) if row["text"] is not None]
+    found = (_of_scene(unit, row, style) for unit, row in zip(units, rows, strict=True) if row["text"] is not None)
     known = [[*scene.key, digest(scene.model_dump_json())] for scene in run.scenes]
     settings = {**settings, "data": data_of(run.source, run.split, known)}
-    results = form_results(found, settings, expected=len(units), failures=[row for row in rows if row["failure"]])
+    results = form_results(found, settings, expected=len(units), failures=(row for row in rows if row["failure"]))
     write_results(run.out, results)
     return results
 
@@ -170,7 +171,7 @@ class _Shape(ReplyShape):
     failure: Cause | None
 
 
-async def _sample(run: FormRun, units: Sequence[Unit], sampled_by: str) -> list[Row]:
+async def _sample(run: FormRun, units: Sequence[Unit], sampled_by: str) -> Rows:
     """Rows of `replies.jsonl` in the order of the units."""
 
     async def one(unit: Unit) -> Row:
@@ -190,7 +191,7 @@ async def _sample(run: FormRun, units: Sequence[Unit], sampled_by: str) -> list[
         is_valid=is_valid,
         progress=Progress("replies", "reply", total=len(units), show=run.show),
     )
-    return list(await run_units(units, stage, window=run.window))
+    return await run_units(units, stage, window=run.window)
 
 
 def _messages(unit: Unit, style: Style) -> list[dict[str, Any]]:

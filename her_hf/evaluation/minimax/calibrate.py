@@ -6,18 +6,18 @@ dialogue. Re-implementations accept a judge with a Spearman correlation of at le
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from her_hf.concurrency import WINDOW, each
 from her_hf.durable import claim, derive_seed, write_json
 from her_hf.inference import Caller
+from her_hf.journal import Rows
 from her_hf.judging.critics.minimax import OPENING_TURNS, ChunkJudging, chunks_of
 from her_hf.runs.results import missing_part
-from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
-from her_hf.runs.units import WINDOW, each
+from her_hf.runs.starts import Clock, Notes, note_start, run_now
 from her_hf.scenes.errors import SceneError
 from her_hf.scenes.fields import needed_items, needed_text
 from her_hf.scenes.load import read_file
@@ -28,7 +28,7 @@ from her_hf.scoring.statistics import spearman
 from her_hf.simulation.minimax import NPC, USER
 
 from ..rows import Row
-from .judging import SCALE, Dialogue, Judges, chunk_columns, dialogue_key
+from .judging import SCALE, Dialogue, Judges, dialogue_key, read_judgements
 from .run import ALLOWED, JUDGEMENTS
 
 CALIBRATION = "calibration.json"
@@ -94,25 +94,24 @@ async def calibrate(run: Calibration) -> Row:
     settings |= {"evaluation": "minimax-calibrate", "judge": await run.judge.fingerprint()}
     claim(run.out, settings, has_results=lambda folder: (folder / JUDGEMENTS).exists(), allowed=ALLOWED)
     clock, callers = Clock(), {"judge": run.judge}
+    notes = Notes(run.out, callers)
     try:
-        judgements = await _judge(run, [item.dialogue for item in public], settings, callers)
+        judgements = await _judge(run, [item.dialogue for item in public], settings, notes)
         clock.lap("judging")
         settings |= {"source": str(run.source), "language": run.language, "limit": run.limit}
         results = {**calibration_results(public, judgements), "settings": settings, "scale": SCALE}
         write_json(run.out / CALIBRATION, results)
         return results
     finally:
-        keep_notes(run.out, callers)
+        await notes.keep()
         note_start(run.out, clock, callers)
 
 
-async def _judge(
-    run: Calibration, dialogues: Sequence[Dialogue], judged_by: Row, callers: dict[str, Caller]
-) -> list[Row]:
+async def _judge(run: Calibration, dialogues: Sequence[Dialogue], judged_by: Row, notes: Notes) -> Rows:
     """Rows of `judgements.jsonl`."""
     total = sum(len(chunks_of(dialogue.turns, run.judging.chunk)) for dialogue in dialogues)
     file = run.out / JUDGEMENTS
-    judges = Judges(callers, run.judge, run.judging, file, judged_by, total=total, show=run.show)
+    judges = Judges(notes, run.judge, run.judging, file, judged_by, total=total, show=run.show)
     async with judges.stage:
         await each(dialogues, judges.judge, window=run.window)
     return await judges.settled(dialogues)
@@ -212,21 +211,20 @@ def sampled(public: Sequence[Published], limit: int | None, seed: int) -> list[P
 # -- comparing
 
 
-def calibration_results(public: Sequence[Published], judgements: Sequence[Row]) -> Row:
+def calibration_results(public: Sequence[Published], judgements: Iterable[Row]) -> Row:
     """Rank correlations of the judge's scores with the published ones; a pure function.
 
     A dialogue without any judgement is excluded and counted.
     """
-    chunks = chunk_columns(judgements)
+    given = read_judgements(judgements)
     cases = []
     for item in public:
-        judged = session_scores(chunks[dialogue_key(item.dialogue.names)]).columns
+        judged = session_scores(given.columns[dialogue_key(item.dialogue.names)]).columns
         cases.append({**item.dialogue.names, "published": _figures(item.columns), "judged": _figures(judged)})
     scored = [case for case in cases if case["judged"] is not None]
     languages = sorted({case["language"] for case in cases})
     correlations = _correlations(scored)
     rho = correlations["overall"]["rho"]
-    causes = Counter(row["missing"]["cause"] for row in judgements if row["errors"] is None)
     return {
         "evaluation": "minimax-calibrate",
         "spearman": correlations,
@@ -237,7 +235,7 @@ def calibration_results(public: Sequence[Published], judgements: Sequence[Row]) 
         "accepted_from": ACCEPTED,
         "dialogues": len(cases),
         "missing_dialogues": len(cases) - len(scored),
-        "missing": missing_part("judgement", len(judgements), causes),
+        "missing": missing_part("judgement", given.total, given.causes),
         "cases": cases,
     }
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from her_hf.concurrency import each
 from her_hf.durable import digest
 from her_hf.inference import Caller
-from her_hf.journal import Journal
+from her_hf.journal import Journal, Rows
 from her_hf.judging.critics.minimax import Chunk, ChunkJudgement, ChunkJudging, Line, chunks_of, judge_chunk
 from her_hf.runs.addresses import missing_row
 from her_hf.runs.progress import Progress
-from her_hf.runs.starts import keep_notes
-from her_hf.runs.units import Cause, Stage, each
+from her_hf.runs.starts import Notes
+from her_hf.runs.units import Cause, Stage
 from her_hf.scenes.seeds import Seed
 from her_hf.scoring.minimax import chunk_scores
 from her_hf.scoring.missing import Missing
@@ -89,7 +91,7 @@ class Judges:
     """Judges the remaining dialogues chunk by chunk.
 
     Args:
-        callers (`Mapping[str, Caller]`): The callers of this start, by role.
+        notes ([`~her_hf.runs.starts.Notes`]): Keeps the notes of the models.
         judge ([`~her_hf.inference.Caller`]): The judge.
         settings ([`~her_hf.judging.critics.minimax.ChunkJudging`]): How to ask.
         file (`Path`): The journal of judgements.
@@ -103,7 +105,7 @@ class Judges:
 
     def __init__(
         self,
-        callers: Mapping[str, Caller],
+        notes: Notes,
         judge: Caller,
         settings: ChunkJudging,
         file: Path,
@@ -112,12 +114,8 @@ class Judges:
         total: int,
         show: bool,
     ) -> None:
-        self._callers, self._caller, self._settings, self._judged_by = (
-            dict(callers),
-            judge,
-            settings,
-            digest(judged_by),
-        )
+        self._notes, self._caller, self._settings = notes, judge, settings
+        self._judged_by = digest(judged_by)
         self.stage: Stage[_Unit] = Stage(
             Journal(file, key=chunk_key, shape=_Shape, same={"settings": self._judged_by}),
             key=lambda unit: _key(unit.dialogue, unit.chunk),
@@ -140,10 +138,10 @@ class Judges:
         dialogue, chunk = unit.dialogue, unit.chunk
         key = list(dialogue.names.values())
         found = await judge_chunk(self._caller, dialogue.seed, chunk, settings=self._settings, key=key)
-        keep_notes(self.stage.journal.file.parent, self._callers)
+        await self._notes.keep()
         return {**judgement_row(dialogue, chunk, found, unit.judged), "settings": self._judged_by}
 
-    async def settled(self, dialogues: Sequence[Dialogue]) -> list[Row]:
+    async def settled(self, dialogues: Iterable[Dialogue]) -> Rows:
         """Rows of `judgements.jsonl` by dialogue and chunk; the file is put into this order."""
         keys = [
             _key(dialogue, chunk)
@@ -151,7 +149,7 @@ class Judges:
             for chunk in chunks_of(dialogue.turns, self._settings.chunk)
         ]
         await self.stage.settle(keys)
-        return list(self.stage.journal.rows(keys))
+        return self.stage.journal.rows(keys)
 
 
 def _key(dialogue: Dialogue, chunk: Chunk) -> tuple[Any, ...]:
@@ -176,10 +174,41 @@ def judgement_row(dialogue: Dialogue, chunk: Chunk, found: ChunkJudgement | Miss
     return {**row, **asdict(found), "missing": None}
 
 
-def chunk_columns(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[dict[str, float] | None]]:
-    """For each dialogue, the column scores of its chunks in order; `None` if the judgement is missing."""
-    found: dict[tuple[Any, ...], list[dict[str, float] | None]] = {}
-    for row in sorted(rows, key=lambda row: int(row["chunk"])):
+@dataclass
+class Judged:
+    """What results need of judgements.
+
+    Args:
+        columns (`dict`): For each dialogue, the column scores of its chunks in order; `None` if one is missing.
+        errors (`Counter`): Errors by column and severity.
+        causes (`Counter`): Missing judgements by cause.
+        total, repaired, quotes_not_found, unrated (`int`): Judgements, and counts of the rows' fields.
+    """
+
+    columns: dict[tuple[Any, ...], list[dict[str, float] | None]] = field(default_factory=dict)
+    errors: Counter[tuple[str, str]] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
+    total: int = 0
+    repaired: int = 0
+    quotes_not_found: int = 0
+    unrated: int = 0
+
+
+def read_judgements(rows: Iterable[Row]) -> Judged:
+    """Reads rows of `judgements.jsonl` once, in any order."""
+    judged = Judged()
+    chunks = []
+    for row in rows:
+        judged.total += 1
         scores = None if row["errors"] is None else chunk_scores(row["errors"])
-        found.setdefault(dialogue_key(row), []).append(scores)
-    return found
+        chunks.append((int(row["chunk"]), dialogue_key(row), scores))
+        judged.errors.update((error["column"], error["severity"]) for error in row["errors"] or ())
+        if row["missing"]:
+            judged.causes[row["missing"]["cause"]] += 1
+        else:
+            judged.repaired += bool(row["repaired"])
+            judged.quotes_not_found += row["quotes_not_found"]
+            judged.unrated += row["unrated"]
+    for _, key, scores in sorted(chunks, key=lambda chunk: chunk[0]):
+        judged.columns.setdefault(key, []).append(scores)
+    return judged

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from her_hf.judging.critics.minimax import OPENING_TURNS, chunks_of
@@ -25,14 +25,14 @@ from her_hf.scoring.statistics import bootstrap_interval
 from her_hf.simulation.minimax import NPC, USER
 
 from ..rows import Row
-from .judging import chunk_columns, dialogue_key
+from .judging import Judged, dialogue_key, read_judgements
 
 Chunks = Sequence[Columns | None]
 
 
 def minimax_results(
-    dialogues: Sequence[Row],
-    judgements: Sequence[Row] | None,
+    dialogues: Iterable[Row],
+    judgements: Iterable[Row] | None,
     settings: Mapping[str, Any],
     *,
     turns: int,
@@ -41,8 +41,8 @@ def minimax_results(
     """The results of one evaluation.
 
     Args:
-        dialogues (`Sequence[dict]`): Rows of `dialogues.jsonl`.
-        judgements (`Sequence[dict]`, *optional*): Rows of `judgements.jsonl`; `None` without a judge.
+        dialogues (`Iterable[dict]`): Rows of `dialogues.jsonl`, read once; no transcript is kept.
+        judgements (`Iterable[dict]`, *optional*): Rows of `judgements.jsonl`, read once; `None` without a judge.
         settings (`Mapping`): The settings of simulation and judge.
         turns (`int`): Generated turns of a complete dialogue.
         chunk (`int`): Turns that are judged together.
@@ -52,25 +52,26 @@ def minimax_results(
             `missing` counts dialogues; otherwise it counts judgements. The settings include `penalties` and
             `weights`, because runs that differ in them are not comparable.
     """
+    played = list(map(_played, dialogues))
     failures = [
         {"key": _case_key(row), "cause": row["failure"]["cause"], "detail": row["failure"]["detail"]}
-        for row in dialogues
-        if row.get("failure")
+        for row in played
+        if row["failure"]
     ]
-    scored = chunk_columns(judgements or [])
+    given = read_judgements(judgements or ())
     judged: Row = {"counts": None, "intervals": None, "figures": dict.fromkeys(("scores", "by_language", "curve"))}
-    missing = missing_part("dialogue", len(dialogues), Counter(one["cause"] for one in failures), failures)
+    missing = missing_part("dialogue", len(played), Counter(one["cause"] for one in failures), failures)
     if judgements is not None:
-        judged = _judged(dialogues, judgements, scored, turns, chunk)
-        missing = _missing(dialogues, judgements, planned_chunks(turns, chunk), failures)
+        judged = _judged(played, given, turns, chunk)
+        missing = _missing(given, planned_chunks(turns, chunk), failures)
     return envelope(
         "minimax",
         settings={**settings, "penalties": dict(PENALTIES), "weights": dict(WEIGHTS)},
-        counts={**_played(dialogues), "judged": judged["counts"]},
+        counts={**_counts(played), "judged": judged["counts"]},
         missing=missing,
         figures=judged["figures"],
         intervals=judged["intervals"],
-        cases=[_case(row, scored.get(dialogue_key(row), [])) for row in dialogues],
+        cases=[_case(row, given.columns.get(dialogue_key(row), [])) for row in played],
     )
 
 
@@ -78,16 +79,26 @@ def _case_key(row: Row) -> list[str | int]:
     return [str(row["language"]), str(row["seed_id"]), int(row["run"])]
 
 
-def _played(dialogues: Sequence[Row]) -> Row:
-    generated = [turn for row in dialogues for turn in row["turns"][OPENING_TURNS:]]
+def _played(row: Row) -> Row:
+    """A dialogue without its text: its key, how it ended, and counts."""
+    generated = row["turns"][OPENING_TURNS:]
+    empty = Counter(turn["role"] for turn in generated if not turn["text"])
+    return {
+        **{name: row[name] for name in ("language", "seed_id", "run", "ended_by", "repeated_calls", "dropped_turns")},
+        "failure": row.get("failure"),
+        "turns": len(row["turns"]),
+        "generated": len(generated),
+        "empty": empty,
+    }
+
+
+def _counts(dialogues: Sequence[Row]) -> Row:
     return {
         "seeds": len({(row["language"], row["seed_id"]) for row in dialogues}),
         "sessions": len(dialogues),
-        "turns": len(generated),
+        "turns": sum(row["generated"] for row in dialogues),
         "ended_by": dict(sorted(Counter(str(row["ended_by"]) for row in dialogues).items())),
-        "empty_turns": {
-            role: sum(turn["role"] == role and not turn["text"] for turn in generated) for role in (NPC, USER)
-        },
+        "empty_turns": {role: sum(row["empty"][role] for row in dialogues) for role in (NPC, USER)},
         "repeated_calls": sum(row["repeated_calls"] for row in dialogues),
         "sessions_with_dropped_turns": {
             role: sum(row["dropped_turns"][role] > 0 for row in dialogues) for role in (NPC, USER)
@@ -95,17 +106,11 @@ def _played(dialogues: Sequence[Row]) -> Row:
     }
 
 
-def _judged(
-    dialogues: Sequence[Row],
-    judgements: Sequence[Row],
-    scored: Mapping[tuple[Any, ...], Chunks],
-    turns: int,
-    size: int,
-) -> Row:
+def _judged(dialogues: Sequence[Row], given: Judged, turns: int, size: int) -> Row:
     """Scores, intervals, curve and counts of all dialogues and of each language."""
+    scored = given.columns
     total = _scores(dialogues, scored, turns, size)
     languages = sorted({str(row["language"]) for row in dialogues})
-    given = [row for row in judgements if not row["missing"]]
     return {
         "figures": {
             "scores": total["scores"],
@@ -118,10 +123,12 @@ def _judged(
         "intervals": total["intervals"],
         "counts": {
             **{name: total[name] for name in _COUNTED},
-            "errors": _errors(judgements),
-            "repaired": sum(bool(row["repaired"]) for row in given),
-            "quotes_not_found": sum(row["quotes_not_found"] for row in given),
-            "errors_without_severity": sum(row["unrated"] for row in given),
+            "errors": {
+                column: {severity: given.errors[column, severity] for severity in PENALTIES} for column in COLUMNS
+            },
+            "repaired": given.repaired,
+            "quotes_not_found": given.quotes_not_found,
+            "errors_without_severity": given.unrated,
         },
     }
 
@@ -161,21 +168,13 @@ def _intervals(rows: Sequence[Columns | None]) -> Row:
     }
 
 
-def _errors(judgements: Sequence[Row]) -> Row:
-    """Counts of errors by column and severity."""
-    found = Counter(
-        (error["column"], error["severity"]) for row in judgements if row["errors"] for error in row["errors"]
-    )
-    return {column: {severity: found[column, severity] for severity in PENALTIES} for column in COLUMNS}
-
-
-def _missing(dialogues: Sequence[Row], judgements: Sequence[Row], planned: int, failures: Sequence[Row]) -> Row:
+def _missing(given: Judged, planned: int, failures: Sequence[Row]) -> Row:
     """Missing judgements, including those of failed dialogues."""
-    causes = Counter(row["missing"]["cause"] for row in judgements if row["missing"])
-    failed = sum(bool(row.get("failure")) for row in dialogues)
-    if failed:
-        causes["dialogue"] = failed * planned
-    return missing_part("judgement", len(judgements) + failed * planned, causes, failures)
+    causes = Counter(given.causes)
+    failed = len(failures) * planned
+    if failures:
+        causes["dialogue"] = failed
+    return missing_part("judgement", given.total + failed, causes, failures)
 
 
 def planned_chunks(turns: int, size: int) -> int:
@@ -190,7 +189,7 @@ def _case(row: Row, chunks: Chunks) -> Row:
     columns = scores.columns if scores else None
     return {
         **{name: row[name] for name in ("language", "seed_id", "run", "ended_by")},
-        "turns": len(row["turns"]),
+        "turns": row["turns"],
         "overall": overall(columns) if columns else None,
         "columns": columns,
         "chunks": [overall(chunk) if chunk else None for chunk in chunks],

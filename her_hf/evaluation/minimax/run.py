@@ -16,14 +16,15 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from her_hf.concurrency import WINDOW, each
 from her_hf.durable import RUN_FILE, claim, digest, read_json
 from her_hf.inference import Caller
-from her_hf.journal import Journal
+from her_hf.journal import Journal, Rows
 from her_hf.judging.critics.minimax import OPENING_TURNS, ChunkJudging
 from her_hf.runs.progress import Progress
 from her_hf.runs.results import RESULTS, data_of, write_results
-from her_hf.runs.starts import NOTES, SESSIONS, Clock, by_first_role, keep_notes, note_start, run_now
-from her_hf.runs.units import WINDOW, Cause, Stage, each
+from her_hf.runs.starts import NOTES, SESSIONS, Clock, Notes, by_first_role, note_start, run_now
+from her_hf.runs.units import Cause, Stage
 from her_hf.scenes.seeds import Seed
 from her_hf.simulation.minimax import RUNS, MinimaxSettings, Session, play_session
 
@@ -103,7 +104,7 @@ async def run_minimax(run: MinimaxRun) -> Row:
         `FileNotFoundError`: If there are no settings to play and a dialogue is missing.
         `ValueError`: If a seed is repeated, or a dialogue is not of these seeds.
     """
-    clock = Clock()
+    clock, notes = Clock(), Notes(run.out, _callers(run))
     keys = [seed.key for seed in run.seeds]
     if not keys or len(set(keys)) != len(keys):
         raise ValueError(f"seeds must be given, with distinct keys (language, id); got {keys[:5]}")
@@ -111,7 +112,7 @@ async def run_minimax(run: MinimaxRun) -> Row:
     judged_by = await _claim_judging(run)
     ready = None if run.settings else _played(run)
     try:
-        dialogues, judgements = await _play_and_judge(run, ready, played_by, judged_by, clock)
+        dialogues, judgements = await _play_and_judge(run, ready, played_by, judged_by, clock, notes)
         turns = _turns_of(dialogues, played_by)
         settings = {**played_by, **judged_by, "runs": run.runs}
         settings["data"] = data_of(run.source, run.split, [[*seed.key, _digest(seed)] for seed in run.seeds])
@@ -119,7 +120,7 @@ async def run_minimax(run: MinimaxRun) -> Row:
         write_results(run.out, results)
         return results
     finally:
-        keep_notes(run.out, _callers(run))
+        await notes.keep()
         note_start(run.out, clock, _callers(run))
 
 
@@ -129,8 +130,8 @@ def _turns_of(dialogues: Iterable[Row], played_by: Row) -> int:
 
 
 async def _play_and_judge(
-    run: MinimaxRun, ready: Journal | None, played_by: Row, judged_by: Row, clock: Clock
-) -> tuple[list[Row], list[Row] | None]:
+    run: MinimaxRun, ready: Journal | None, played_by: Row, judged_by: Row, clock: Clock, notes: Notes
+) -> tuple[Rows, Rows | None]:
     """Rows of `dialogues.jsonl`, and of `judgements.jsonl` if there is a judge.
 
     The order in which dialogues finish does not affect any row or file, because every unit has its own seeds.
@@ -139,8 +140,8 @@ async def _play_and_judge(
     async with AsyncExitStack() as stages:
         players = None
         if ready is None:
-            players = await stages.enter_async_context(_Players(run, played_by).stage)
-        judges = _judges(run, ready, played_by, judged_by)
+            players = await stages.enter_async_context(_Players(run, played_by, notes).stage)
+        judges = _judges(run, ready, played_by, judged_by, notes)
         if judges:
             await stages.enter_async_context(judges.stage)
 
@@ -157,12 +158,13 @@ async def _play_and_judge(
         await each(run.units, whole, window=run.window)
     if players:
         await players.settle(keys)
-    played = players.journal if players else ready
-    rows = list(played.rows(keys)) if played else []
+    journal = players.journal if players else ready
+    assert journal is not None
+    rows = journal.rows(keys)
     if judges is None:
         return rows, None
     units = zip(run.units, rows, strict=True)
-    return rows, await judges.settled([_to_judge(seed, row) for (seed, _), row in units if not row["failure"]])
+    return rows, await judges.settled(_to_judge(seed, row) for (seed, _), row in units if not row["failure"])
 
 
 async def _claim_playing(run: MinimaxRun) -> Row:
@@ -219,8 +221,8 @@ class _DialogueShape(DialogueShape):
 class _Players:
     """Plays the remaining dialogues."""
 
-    def __init__(self, run: MinimaxRun, played_by: Row) -> None:
-        self._run, self._made_with = run, digest(played_by)
+    def __init__(self, run: MinimaxRun, played_by: Row, notes: Notes) -> None:
+        self._run, self._made_with, self._notes = run, digest(played_by), notes
         turns = int(played_by["turns"])
         self.stage: Stage[Unit] = Stage(
             Journal(run.out / DIALOGUES, key=dialogue_key, shape=_DialogueShape, same={"settings": self._made_with}),
@@ -237,7 +239,7 @@ class _Players:
         settings, npc, user = run.settings, run.npc, run.user
         assert settings is not None and npc is not None and user is not None
         session = await play_session(*unit, npc, user, settings, on_turn=lambda _: self.stage.progress.advance())
-        keep_notes(run.out, _callers(run))
+        await self._notes.keep()
         return _dialogue_row(unit, session, self._made_with)
 
 
@@ -310,14 +312,14 @@ def _not_played(run: MinimaxRun, missing: Sequence[Unit]) -> str:
 # -- judging
 
 
-def _judges(run: MinimaxRun, ready: Journal | None, played_by: Row, judged_by: Row) -> Judges | None:
+def _judges(run: MinimaxRun, ready: Journal | None, played_by: Row, judged_by: Row, notes: Notes) -> Judges | None:
     """The judges, if there is a judge."""
     if run.judge is None:
         return None
     rows = ready.rows(map(_key, run.units)) if ready else ()
     total = planned_chunks(_turns_of(rows, played_by), run.judging.chunk) * len(run.units)
     file = run.out / JUDGEMENTS
-    return Judges(_callers(run), run.judge, run.judging, file, judged_by, total=total, show=run.show)
+    return Judges(notes, run.judge, run.judging, file, judged_by, total=total, show=run.show)
 
 
 def _to_judge(seed: Seed, row: Row) -> Dialogue:

@@ -20,11 +20,12 @@ from her_hf.runs.report.shared import (
     write_report,
 )
 
+from ..cards import card_of, replace_section
 from .plots import draw_models, has_models_to_draw
 from .transcripts import reward_transcripts
 
 PLOT, MODELS_PLOT = "reward.png", "models.png"
-_BEGIN, _END = "<!-- measured on pairs: begin -->", "<!-- measured on pairs: end -->"
+_MARK = "measured on pairs"
 
 
 def write_reward_report(results: Results, out: Path) -> Path:
@@ -239,20 +240,6 @@ def write_comparison(models: Mapping[str, Results], out: Path) -> Path:
     return file
 
 
-def card_of(folder: Path) -> Path:
-    """The model card of a checkpoint.
-
-    Raises:
-        `FileNotFoundError`: If the folder has no card.
-    """
-    card = folder / "README.md"
-    if not card.is_file():
-        raise FileNotFoundError(
-            f"{folder} has no model card (README.md), which --write-card needs: name the folder of a checkpoint"
-        )
-    return card
-
-
 def write_into_card(folder: Path, models: Mapping[str, Results]) -> Path:
     """Writes the figures and the plot into the model card of a checkpoint; earlier ones are replaced.
 
@@ -265,18 +252,12 @@ def write_into_card(folder: Path, models: Mapping[str, Results]) -> Path:
     """
     card = card_of(folder)
     drawn = draw_models(models, folder / MODELS_PLOT)
-    plot = f"![Accuracy by kind, and calibration]({MODELS_PLOT})\n\n" if drawn else ""
+    plot = f"\n\n![Accuracy by kind, and calibration]({MODELS_PLOT})" if drawn else ""
     section = (
-        f"{_BEGIN}\n\n## Measured on labelled pairs\n\nBy `her-hf eval reward`; intervals are 95% Wilson. Labels are "
-        f"those of the pairs, which are not human votes unless their card states it.\n\n{comparison_table(models)}\n\n"
-        f"{plot}{_END}"
+        "## Measured on labelled pairs\n\nBy `her-hf eval reward`; intervals are 95% Wilson. Labels are those of the "
+        f"pairs, which are not human votes unless their card states it.\n\n{comparison_table(models)}{plot}"
     )
-    text = card.read_text(encoding="utf-8")
-    if _BEGIN in text and _END in text:
-        text = text.partition(_BEGIN)[0] + section + text.partition(_END)[2]
-    else:
-        text = f"{text.rstrip()}\n\n{section}\n"
-    replace_text(card, text)
+    replace_section(card, _MARK, section)
     return card
 
 

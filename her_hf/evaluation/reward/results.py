@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from her_hf.durable import digest
 from her_hf.runs.results import envelope, missing_part
@@ -17,11 +18,11 @@ LENGTHS = ("much shorter", "shorter", "like", "longer", "much longer")
 _TWENTIETH, _FIFTH = 1.05, 1.2
 
 
-def reward_results(rows: Sequence[Row], settings: Row) -> Row:
+def reward_results(rows: Iterable[Row], settings: Row) -> Row:
     """The results of judged pairs.
 
     Args:
-        rows (`Sequence[dict]`): Lines of `judged.jsonl`.
+        rows (`Iterable[dict]`): Lines of `judged.jsonl`, read once; of each only its case is kept.
         settings (`dict`): The settings; kinds named in `unseen` form a separate group.
 
     Returns:
@@ -30,41 +31,83 @@ def reward_results(rows: Sequence[Row], settings: Row) -> Row:
             `interval`, `half_credit` and `pairs`; `agreement`; `calibration`. The settings include
             `labels`, a digest.
     """
+    read = _Read()
+    for row in rows:
+        read.add(row)
+    cases = read.cases
     unseen = set(settings.get("unseen") or ())
-    judged = [_judged(row) for row in rows]
+    judged = [_judged(case) for case in cases]
     # In a pointwise comparison each reply is rated alone, so there is no position.
     placed = [] if settings.get("comparison") == "pointwise" else judged
 
-    def group(row: Row) -> str | None:
-        if row.get("kind") is None or not unseen:
+    def group(case: Row) -> str | None:
+        if case["kind"] is None or not unseen:
             return None
-        return "unseen" if row["kind"] in unseen else "seen"
+        return "unseen" if case["kind"] in unseen else "seen"
 
-    accuracy, answers = accuracy_figures(judged), _answers(rows, settings)
+    accuracy, answers = accuracy_figures(judged), read.answers(settings)
     interval = accuracy.pop("interval")
     return envelope(
         "reward",
-        settings={**settings, "labels": digest([row["label"] for row in rows])},
+        settings={**settings, "labels": digest([case["label"] for case in cases])},
         counts={
             "pairs": accuracy.pop("pairs"),
             **{name: answers[name] for name in _COUNTED},
-            "circumstances_from_prompt": sum(row.get("circumstances") == "from_prompt" for row in rows),
+            "circumstances_from_prompt": read.from_prompt,
         },
-        missing=_missing(rows),
+        missing=missing_part("judgement", len(cases), Counter(one["cause"] for one in read.failures), read.failures),
         figures={
             **accuracy,
             **order_figures(placed),
             "first_unreadable_share": answers["first_unreadable_share"],
-            "by_kind": _grouped(rows, lambda row: row.get("kind")),
-            "by_group": _grouped(rows, group),
-            "by_source": _grouped(rows, lambda row: row.get("source")),
-            "by_length": _grouped(rows, length_group, LENGTHS),
+            "by_kind": _grouped(cases, lambda case: case["kind"]),
+            "by_group": _grouped(cases, group),
+            "by_source": _grouped(cases, lambda case: case["source"]),
+            "by_length": _grouped(cases, lambda case: case["length"], LENGTHS),
             "agreement": agreement_figures(judged),
             "calibration": calibration(judged),
         },
         intervals={"accuracy": interval},
-        cases=[_case(row) for row in rows],
+        cases=cases,
     )
+
+
+@dataclass
+class _Read:
+    """What the results need of the lines."""
+
+    cases: list[Row] = field(default_factory=list)
+    failures: list[Row] = field(default_factory=list)
+    from_prompt: int = 0
+    orders: int = 0
+    repaired: int = 0
+    unreadable: int = 0
+
+    def add(self, row: Row) -> None:
+        self.cases.append(_case(row))
+        self.from_prompt += row.get("circumstances") == "from_prompt"
+        if row["missing"] is not None:
+            cause, detail = row["missing"]["cause"], row["missing"]["detail"]
+            self.failures.append({"key": [row["index"], row["key"]], "cause": cause, "detail": detail})
+        for one in row["per_order"]:
+            if one["missing"] is None or one["missing"]["cause"] != "request" or one["attempts"] > 1:
+                self.orders += 1
+                self.repaired += one["repaired"]
+                self.unreadable += one["missing"] is not None or one["attempts"] > 1
+
+    def answers(self, settings: Row) -> Row:
+        """Counts of the judge's answers, except orders whose first request failed.
+
+        If probabilities were read there is no text, so the counts of unreadable and repaired answers are `None`.
+        """
+        if settings.get("read") == "probability":
+            return {"orders": self.orders, **dict.fromkeys((*_COUNTED[1:], "first_unreadable_share"))}
+        return {
+            "orders": self.orders,
+            "repaired": self.repaired,
+            "first_unreadable": self.unreadable,
+            "first_unreadable_share": self.unreadable / self.orders if self.orders else None,
+        }
 
 
 _COUNTED = ("orders", "repaired", "first_unreadable")
@@ -98,50 +141,18 @@ def length_group(row: Row) -> str | None:
     return word if more >= less * _TWENTIETH else "like"
 
 
-def _judged(row: Row) -> Judged:
-    orders = tuple(one["verdict"] for one in row["per_order"])
-    return Judged(row["label"], row["verdict"], orders, row["confidence"])
+def _judged(case: Row) -> Judged:
+    return Judged(case["label"], case["verdict"], tuple(case["orders"]), case["confidence"])
 
 
 def _grouped(
-    rows: Sequence[Row], key: Callable[[Row], str | None], order: Sequence[str] | None = None
+    cases: Sequence[Row], key: Callable[[Row], str | None], order: Sequence[str] | None = None
 ) -> dict[str, Row]:
-    names = sorted({name for row in rows if (name := key(row)) is not None}, key=order.index if order else None)
+    names = sorted({name for case in cases if (name := key(case)) is not None}, key=order.index if order else None)
     found = {}
     for name in names:
-        judged = [_judged(row) for row in rows if key(row) == name]
+        judged = [_judged(case) for case in cases if key(case) == name]
         own = {**accuracy_figures(judged), **order_figures(judged)}
         shown = ("accuracy", "interval", "half_credit", "position_consistency", "pairs")
         found[name] = {figure: own[figure] for figure in shown}
     return found
-
-
-def _answers(rows: Sequence[Row], settings: Row) -> Row:
-    """Counts of the judge's answers, except orders whose first request failed.
-
-    If probabilities were read there is no text, so the counts of unreadable and repaired answers are `None`.
-    """
-    orders = [
-        one
-        for row in rows
-        for one in row["per_order"]
-        if one["missing"] is None or one["missing"]["cause"] != "request" or one["attempts"] > 1
-    ]
-    if settings.get("read") == "probability":
-        return {"orders": len(orders), "repaired": None, "first_unreadable": None, "first_unreadable_share": None}
-    unreadable = sum(one["missing"] is not None or one["attempts"] > 1 for one in orders)
-    return {
-        "orders": len(orders),
-        "repaired": sum(one["repaired"] for one in orders),
-        "first_unreadable": unreadable,
-        "first_unreadable_share": unreadable / len(orders) if orders else None,
-    }
-
-
-def _missing(rows: Sequence[Row]) -> Row:
-    lost = [
-        {"key": [row["index"], row["key"]], **{name: row["missing"][name] for name in ("cause", "detail")}}
-        for row in rows
-        if row["missing"] is not None
-    ]
-    return missing_part("judgement", len(rows), Counter(one["cause"] for one in lost), lost)

@@ -6,6 +6,7 @@ Output folder: `run.json` (the settings), `ledger.sqlite` (all answers), `judged
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -14,17 +15,19 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from her_hf.durable import RUN_FILE, OtherRunError, claim, digest, replace_text
+from her_hf.concurrency import WINDOW
+from her_hf.durable import RUN_FILE, OtherRunError, claim, digest, new_contents
 from her_hf.inference import Caller
 from her_hf.inference.wire import whole_characters
-from her_hf.journal import Journal
+from her_hf.journal import Journal, Rows
 from her_hf.judging import BadPair, Pair, PairVerdict, PairwiseJudge
 from her_hf.judging.pairwise.circumstances import candidate_body
+from her_hf.judging.pairwise.pair_files import Pairs
 from her_hf.runs.addresses import missing_row
 from her_hf.runs.progress import Progress
 from her_hf.runs.results import data_of, write_results
-from her_hf.runs.starts import Clock, keep_notes, note_start, run_now
-from her_hf.runs.units import WINDOW, Cause, Stage, run_units
+from her_hf.runs.starts import Clock, Notes, note_start, run_now
+from her_hf.runs.units import Cause, Stage, run_units
 
 from ..rows import Row
 from .results import reward_results
@@ -41,7 +44,8 @@ class RewardRun:
     """One reward evaluation.
 
     Args:
-        pairs (`Sequence[Pair | BadPair]`): The pairs, in order.
+        pairs (`Pairs`): The pairs, in order; those of a [`~her_hf.judging.PairFile`] are read one
+            at a time.
         out (`Path`): Output folder.
         judge ([`~her_hf.judging.PairwiseJudge`]): The judge.
         unseen (`Sequence[str]`, *optional*): Kinds that are not in the training data; they form a separate group.
@@ -50,7 +54,7 @@ class RewardRun:
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
     """
 
-    pairs: Sequence[Pair | BadPair]
+    pairs: Pairs
     out: Path
     judge: PairwiseJudge
     unseen: Sequence[str] = ()
@@ -96,18 +100,18 @@ class _Shape(VerdictShape):
 
 async def judge_pairs(
     judge: PairwiseJudge,
-    pairs: Sequence[Pair | BadPair],
+    pairs: Pairs,
     file: Path,
     *,
     judged_by: str,
     window: int = WINDOW,
     show: bool = True,
-) -> list[Row]:
+) -> Rows:
     """Judges pairs and writes the verdicts to a JSONL file, each one as it arrives.
 
     Args:
         judge ([`~her_hf.judging.PairwiseJudge`]): The judge.
-        pairs (`Sequence[Pair | BadPair]`): The pairs.
+        pairs (`Pairs`): The pairs; of a [`~her_hf.judging.PairFile`] a window is in memory.
         file (`Path`): The file. Existing verdicts are used, except those whose request failed; these are repeated.
             The other fields of a line (label, kind, …) are always those of the given pair.
         judged_by (`str`): Digest of all settings, which each line has.
@@ -115,8 +119,8 @@ async def judge_pairs(
         show (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
-        `list[dict]`: The lines in the order of the pairs: `index`, `key`, `settings`, fields of the pair, and
-            [`~her_hf.judging.PairVerdict`] as JSON.
+        [`~her_hf.journal.Rows`]: The lines in the order of the pairs: `index`, `key`, `settings`, fields of the pair,
+            and [`~her_hf.judging.PairVerdict`] as JSON.
 
     Raises:
         `ValueError`: If a line of the file has another shape or other settings.
@@ -142,7 +146,7 @@ async def judge_pairs(
         progress=Progress("pairs", "pair", total=len(pairs), show=show),
     )
     units = (((index, pair_key(pair)), pair) for index, pair in enumerate(pairs))
-    return list(await run_units(units, stage, window=window))
+    return await run_units(units, stage, window=window)
 
 
 def pair_key(pair: Pair | BadPair) -> str:
@@ -204,18 +208,20 @@ async def run_reward(run: RewardRun) -> Row:
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If the folder has a run with other settings or pairs.
-        `ModelError`: If the judge cannot be identified.
-        `ValueError`: If no pair has a label, or probabilities are to be read from a server.
+        `ModelError`: If the judge cannot be identified, or probabilities are to be read from a server without them.
+        `ValueError`: If no pair has a label.
     """
-    if not any(isinstance(pair, Pair) and pair.label is not None for pair in run.pairs):
-        raise ValueError(
-            f"none of {len(run.pairs)} pairs has a label, which the evaluation needs: name labelled pairs"
-        )
+    keys, labelled = [], False
+    for pair in run.pairs:
+        keys.append(pair_key(pair))
+        labelled = labelled or (isinstance(pair, Pair) and pair.label is not None)
+    if not labelled:
+        raise ValueError(f"none of {len(keys)} pairs has a label, which the evaluation needs: name labelled pairs")
     settings = {
         "evaluation": "reward",
         "model": await run.judge.caller.fingerprint(),
         **run.judge.settings.as_dict(),
-        "pairs": digest([pair_key(pair) for pair in run.pairs]),
+        "pairs": digest(keys),
         "unseen": sorted(run.unseen),
     }
     claim(run.out, settings, has_results=lambda folder: (folder / JUDGED).exists(), allowed=LEDGER_FILES)
@@ -224,12 +230,12 @@ async def run_reward(run: RewardRun) -> Row:
     try:
         rows = await judge_pairs(run.judge, run.pairs, file, judged_by=judged_by, window=run.window, show=run.show)
         clock.lap("judging")
-        data = data_of(run.source, run.split, [pair_key(pair) for pair in run.pairs])
+        data = data_of(run.source, run.split, keys)
         results = reward_results(rows, {**settings, "data": data})
         write_results(run.out, results)
         return results
     finally:
-        keep_notes(run.out, callers)
+        await Notes(run.out, callers).keep()
         note_start(run.out, clock, callers)
 
 
@@ -239,17 +245,15 @@ def run_reward_now(run: RewardRun) -> Row:
     return run_now(run_reward(run), callers)
 
 
-async def judge_file(
-    judge: PairwiseJudge, pairs: Sequence[Pair | BadPair], file: Path, *, show: bool = True
-) -> list[Row]:
+async def judge_file(judge: PairwiseJudge, pairs: Pairs, file: Path, *, show: bool = True) -> Rows:
     """Calls [`judge_pairs`] with a file for one judge and its settings, which are recorded in `FILE.run`.
 
-    At the end the file has exactly one line per pair, in the order of the pairs.
+    At the end the file has exactly one line per pair, in the order of the pairs; these are returned.
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If the file has verdicts of another judge or other settings, or was not
             written by this command; it is not changed.
-        `ModelError`: If the judge cannot be identified.
+        `ModelError`: If the judge cannot be identified, or probabilities are to be read from a server without them.
     """
     settings = {"model": await judge.caller.fingerprint(), **judge.settings.as_dict()}
     note = file.with_name(f"{file.name}.run")
@@ -260,12 +264,16 @@ async def judge_file(
         )
     claim(note, settings, has_results=lambda _: file.exists())
     rows = await judge_pairs(judge, pairs, file, judged_by=digest(settings), show=show)
-    replace_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    await asyncio.to_thread(_keep_only, file, rows)
     return rows
 
 
-def judge_file_now(
-    judge: PairwiseJudge, pairs: Sequence[Pair | BadPair], file: Path, *, show: bool = True
-) -> list[Row]:
+def _keep_only(file: Path, rows: Rows) -> None:
+    """Removes the lines of other pairs."""
+    with new_contents(file) as stream:
+        stream.writelines(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n" for row in rows)
+
+
+def judge_file_now(judge: PairwiseJudge, pairs: Pairs, file: Path, *, show: bool = True) -> Rows:
     """Synchronous version of [`judge_file`], which closes the connections at the end."""
     return run_now(judge_file(judge, pairs, file, show=show), {"judge": judge.caller})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from copy import copy
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 from her_hf.scenes import Scene
 
@@ -31,20 +33,82 @@ def read_pairs(
         `FileNotFoundError`: If there is no such file.
         `ValueError`: If not a single row is a pair; the message names the first problem.
     """
-    by_key = {scene.key_text: scene for scene in scenes}
-    found: list[Pair | BadPair] = []
-    for where, row in _rows(source, split):
+    found = list(_pairs(_rows(source, split), seed, {scene.key_text: scene for scene in scenes}))
+    _check_some(source, found)
+    return found
+
+
+class Pairs(Protocol):
+    """Pairs in order, which can be iterated more than once: a list, or a [`PairFile`]."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Pair | BadPair]: ...
+
+
+class PairFile:
+    """The pairs of [`read_pairs`], read one at a time, and again whenever they are iterated.
+
+    Args:
+        source, split, seed, scenes: As in [`read_pairs`].
+
+    Raises:
+        `FileNotFoundError`, `ValueError`: As [`read_pairs`]; also a `ValueError` while it is iterated, if the file has
+            changed since.
+
+    Example (not run: it needs a file):
+
+    ```python
+    >>> pairs = PairFile("pairs.jsonl")
+    >>> len(pairs), next(iter(pairs)).character
+    (20000, 'Jo')
+    ```
+    """
+
+    def __init__(
+        self, source: str | Path, *, split: str | None = None, seed: int = 42, scenes: Iterable[Scene] = ()
+    ) -> None:
+        self._rows = _rows(source, split)
+        self._seed, self._scenes = seed, {scene.key_text: scene for scene in scenes}
+        self._limit: int | None = None
+        self._count = _check_some(source, self)
+
+    def first(self, limit: int | None) -> PairFile:
+        """Only the first pairs; all of them without a limit."""
+        part = copy(self)
+        part._limit = limit
+        return part
+
+    def __len__(self) -> int:
+        return self._count if self._limit is None else min(self._limit, self._count)
+
+    def __iter__(self) -> Iterator[Pair | BadPair]:
+        return islice(_pairs(self._rows, self._seed, self._scenes), self._limit)
+
+
+def _pairs(rows: Iterable[_Row], seed: int, scenes: Mapping[str, Scene]) -> Iterator[Pair | BadPair]:
+    for where, row in rows:
         try:
             pair = Pair.from_row(json.loads(row) if isinstance(row, str) else row, seed=seed)
-            found.append(_from_its_scene(pair, by_key))
+            yield _from_its_scene(pair, scenes)
         except json.JSONDecodeError as error:
-            found.append(BadPair(f"{where}: not JSON ({error})"))
+            yield BadPair(f"{where}: not JSON ({error})")
         except ValueError as error:
-            found.append(BadPair(f"{where}: {error}"))
-    if not any(isinstance(pair, Pair) for pair in found):
-        first = next((pair.what for pair in found if isinstance(pair, BadPair)), "the file is empty")
-        raise ValueError(f"{source} holds no pair that can be judged, in {len(found)} rows; the first: {first}")
-    return found
+            yield BadPair(f"{where}: {error}")
+
+
+def _check_some(source: str | Path, pairs: Iterable[Pair | BadPair]) -> int:
+    """The number of pairs, of which at least one must be whole."""
+    count, some, first = 0, False, None
+    for pair in pairs:
+        count += 1
+        some = some or isinstance(pair, Pair)
+        first = first or (pair.what if isinstance(pair, BadPair) else None)
+    if not some:
+        raise ValueError(
+            f"{source} holds no pair that can be judged, in {count} rows; the first: {first or 'the file is empty'}"
+        )
+    return count
 
 
 def count_from_prompt(pairs: Iterable[Pair | BadPair]) -> int:
@@ -65,16 +129,53 @@ def _from_its_scene(pair: Pair, scenes: Mapping[str, Scene]) -> Pair:
     return replace(pair, carried=circumstances_of(scene, pair.character, turns=turn))
 
 
-def _rows(source: str | Path, split: str | None) -> Iterator[tuple[str, Any]]:
+_Row = tuple[str, Any]
+"""Where a row is, and the row: a line of JSON, or its fields."""
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """The lines of a file that must stay as it was when it was opened first."""
+
+    source: str | Path
+    state: tuple[int, int]
+
+    def __iter__(self) -> Iterator[_Row]:
+        self._check()
+        # Lines end at newlines alone: other line breaks of Unicode may stand inside a JSON string.
+        with Path(self.source).open(encoding="utf-8", errors="replace") as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield f"{self.source}, line {number}", line.removesuffix("\n")
+        self._check()
+
+    def _check(self) -> None:
+        if _state(Path(self.source)) != self.state:
+            raise ValueError(f"{self.source} was changed while its pairs were read. Start again.")
+
+
+def _state(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    """The rows of a loaded preference set."""
+
+    source: str | Path
+    rows: Iterable[Any]
+
+    def __iter__(self) -> Iterator[_Row]:
+        return ((f"{self.source}, row {number}", row) for number, row in enumerate(self.rows))
+
+
+def _rows(source: str | Path, split: str | None) -> Iterable[_Row]:
     file = Path(source)
     if file.is_file():
         if split is not None:
             raise ValueError(f"a split is for a data set, but {source} is a file: leave out the split")
-        # Split at newlines alone: other line breaks of Unicode may stand inside a JSON string.
-        for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
-            if line.strip():
-                yield f"{source}, line {number}", line
-        return
+        return _Lines(source, _state(file))
     if file.suffix in (".jsonl", ".json"):
         raise FileNotFoundError(f"there is no file {source}: give a JSONL file of pairs, or a preference set.")
     from datasets import load_dataset
@@ -82,6 +183,4 @@ def _rows(source: str | Path, split: str | None) -> Iterator[tuple[str, Any]]:
     with TemporaryDirectory() as cache:
         # The cache of `datasets` may give what a folder held before its files were changed; a folder is read afresh.
         fresh = {"cache_dir": cache, "keep_in_memory": True} if file.is_dir() else {}
-        rows = load_dataset(str(source), split=split or "test", **fresh)
-        for number, row in enumerate(rows):
-            yield f"{source}, row {number}", row
+        return _Dataset(source, load_dataset(str(source), split=split or "test", **fresh))

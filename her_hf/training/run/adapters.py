@@ -22,7 +22,7 @@ from transformers import (
 
 from her_hf.devices import torch_dtype
 from her_hf.durable import new_folder
-from her_hf.hub.push import IGNORED
+from her_hf.hub.listing import IGNORED, why_left_out
 from her_hf.inference.loading import ADAPTER_CONFIG, adapter_config, base_not_found
 from her_hf.processing import HERProcessor, check_embeddings
 from her_hf.processing.companions import companions_of, copy_companions, knows_more_than_text
@@ -33,7 +33,6 @@ from .tokenizers import has_her_template
 _CARD = "README.md"
 _GENERATION = "generation_config.json"
 _LEFT = [
-    *IGNORED,
     *(ADAPTER_CONFIG, "adapter_model.*", "config.json", _GENERATION),
     *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin*"),
     "pytorch_model_fsdp_*/*",
@@ -216,7 +215,7 @@ def _listed(value: int | list[int] | None) -> list[int]:
 def _carried(folder: Path) -> list[str]:
     """Names of the files beside the adapter's weights."""
     names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
-    return [name for name in names if not any(fnmatch(name, pattern) for pattern in _LEFT)]
+    return [name for name in names if not why_left_out(name) and not any(fnmatch(name, one) for one in _LEFT)]
 
 
 def _rewrite_card(file: Path) -> None:

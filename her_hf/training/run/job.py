@@ -17,7 +17,8 @@ from trl import ModelConfig, get_peft_config
 from her_hf.devices import describe_device
 from her_hf.durable import claim, read_json, write_json
 from her_hf.hub.card_layout import ModelCard, hub_id, write_card
-from her_hf.hub.push import push_folder
+from her_hf.hub.client import HubError
+from her_hf.hub.push import check_push_beforehand, push
 from her_hf.runs.origin import source_commit
 
 from ..one_pass.config import OnePassConfig
@@ -79,10 +80,12 @@ def run_job(job: Job, model_config: ModelConfig, args: TrainingArguments) -> dic
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If `output_dir` holds another run.
-        `ValueError`: If the model cannot be trained on such rows, or if the newest checkpoint lacks what an exact
-            continuation needs.
+        `ValueError`: If the model cannot be trained on such rows, if the newest checkpoint lacks what an exact
+            continuation needs, or if it is to be pushed and could not be.
     """
     folder = Path(args.output_dir)
+    if args.push_to_hub:
+        check_push_beforehand(_repository(folder, args), job.settings.get("license"), args.hub_token)
     identity = {
         **job.settings,
         **vars(model_config),
@@ -91,11 +94,14 @@ def run_job(job: Job, model_config: ModelConfig, args: TrainingArguments) -> dic
     }
     with PartialState().main_process_first():
         claim(folder, identity, has_results=has_started)
-    push, args.push_to_hub = args.push_to_hub, False  # once, at the end, with card and results; not by the trainer
+    wants_push, args.push_to_hub = (
+        args.push_to_hub,
+        False,
+    )  # once, at the end, with card and results; not by the trainer
     token, args.hub_token = args.hub_token, None  # the trainer would save it with its arguments, in clear
     if (folder / RESULTS_FILE).exists():
         logger.info(f"{folder} holds the finished run already; nothing is trained again.")
-        if push:
+        if wants_push:
             _push(folder, args, job, token)
         return read_json(folder / RESULTS_FILE)
 
@@ -131,7 +137,7 @@ def run_job(job: Job, model_config: ModelConfig, args: TrainingArguments) -> dic
         write_card(folder, job.card(results, token))
         write_json(folder / RESULTS_FILE, results)
     trainer.accelerator.wait_for_everyone()
-    if push:
+    if wants_push:
         _push(folder, args, job, token)
     return results
 
@@ -203,18 +209,31 @@ def one_pass_job(
 
 
 def _push(folder: Path, args: TrainingArguments, job: Job, token: str | None) -> None:
-    """Pushes a finished folder, from one process."""
+    """Pushes a finished folder, from one process.
+
+    Raises:
+        [`~her_hf.hub.client.HubError`]: If it could not be pushed.
+    """
     if PartialState().is_main_process:
-        name = args.hub_model_id or folder.name
-        address = push_folder(
-            folder,
-            name,
-            base=hub_id(job.base.name),
-            private=args.hub_private_repo,
-            token=token,
-            message=job.message,
-        )
-        logger.info(f"pushed to {address}")
+        try:
+            pushed = push(
+                "model",
+                folder,
+                _repository(folder, args),
+                public=args.hub_private_repo is False,
+                token=token,
+                message=job.message,
+                base=hub_id(job.base.name),
+            )
+        except (OSError, ValueError) as error:
+            raise HubError(
+                f"{error} The run is finished and whole in {folder}; the same command pushes it, and trains nothing."
+            ) from error
+        logger.info("; ".join([f"pushed to {pushed.address}", *pushed.notes]))
+
+
+def _repository(folder: Path, args: TrainingArguments) -> str:
+    return str(args.hub_model_id or folder.name)
 
 
 def held_out_losses(metrics: Mapping[str, float], layers: Sequence[str]) -> dict[str, Any]:

@@ -430,14 +430,14 @@ def test_a_request_that_was_lost_in_one_order_only_is_made_again(tmp_path: Path)
 def test_a_kill_between_two_sets_mixes_no_allocations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = policy_model(fail=False, lost=lambda seed: seed % 3 == 0)
     run(tmp_path / "out", some, sound_teacher(), limit=SMALL)
-    real = pair_builder.replace_text
+    real = pair_builder.new_contents
 
-    def stopping(file: Path, text: str) -> None:
+    def stopping(file: Path) -> Any:
         if file.name == "rm_rl.jsonl":
             raise RuntimeError("killed")
-        real(file, text)
+        return real(file)
 
-    monkeypatch.setattr(pair_builder, "replace_text", stopping)
+    monkeypatch.setattr(pair_builder, "new_contents", stopping)
     with pytest.raises(RuntimeError, match="killed"):
         run(tmp_path / "out", policy_model(fail=False), sound_teacher(), limit=SMALL)
     left = [file.name for file in (tmp_path / "out" / "sets").glob("*.jsonl")]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from her_hf.concurrency import WINDOW
 from her_hf.inference import Caller, Ledger, ModelError, Retries
 from her_hf.judging import BadPair, PairJudging, PairVerdict, PairwiseJudge, load_principles
 from her_hf.judging.pairwise.judge import OneOrder, combine
@@ -212,6 +213,25 @@ def test_what_was_answered_is_not_asked_again(tmp_path: Path) -> None:
         assert len(backend.calls) == 10
         again, silent = judge(lambda *_: ModelError("gone", kind="connection"), ledger=ledger)
         assert asyncio.run(again.judge_all(pairs)) == found and silent.calls == []
+
+
+def test_of_many_pairs_a_window_is_in_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    judging, backend = judge(lambda text, _: compact(first_shown(text)))
+    busy, most = 0, 0
+    alone = judging.judge
+
+    async def counted(pair: Any) -> Any:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        found = await alone(pair)
+        busy -= 1
+        return found
+
+    monkeypatch.setattr(judging, "judge", counted)
+    pairs = [a_pair(number) for number in range(2 * WINDOW)]
+    assert len(asyncio.run(judging.judge_all(pairs))) == len(pairs) == len(backend.calls) / 2
+    assert most == WINDOW
 
 
 # -- settings

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from her_hf.judging import BadPair, Pair, circumstances_of, read_pairs
+from her_hf.judging import BadPair, Pair, PairFile, circumstances_of, read_pairs
 from her_hf.judging.pairwise.pair_files import count_from_prompt
 from her_hf.scenes import Character, Scene, read_turn
 from tests.support.pairs import a_pair, prompt
@@ -65,6 +65,22 @@ def test_a_file_without_one_pair_is_refused(tmp_path: Path) -> None:
         read_pairs(tmp_path / "no.jsonl")
 
 
+def test_a_pair_file_is_read_when_it_is_iterated_and_must_not_change(tmp_path: Path) -> None:
+    file = write(tmp_path / "pairs.jsonl", row(), "nonsense", row(cand_1="Jo: Again."))
+    pairs = PairFile(file)
+    assert list(pairs) == list(pairs) == read_pairs(file) and len(pairs) == 3
+    part = pairs.first(2)
+    assert list(part) == list(pairs)[:2] and (len(part), len(pairs.first(9)), len(pairs.first(None))) == (2, 3, 3)
+    begun = iter(pairs)
+    next(begun)
+    write(file, row())
+    for late in (begun, iter(pairs)):
+        with pytest.raises(ValueError, match=r"pairs\.jsonl was changed while its pairs were read"):
+            list(late)
+    with pytest.raises(ValueError, match=r"no pair that can be judged.*line 1"):
+        PairFile(write(tmp_path / "bad.jsonl", "nonsense"))
+
+
 def preference(number: int) -> dict[str, Any]:
     return {
         "prompt": prompt("Meg: Gloves?"),
@@ -78,7 +94,7 @@ def preference(number: int) -> dict[str, Any]:
 def test_a_folder_is_read_as_it_is_now(tmp_path: Path) -> None:
     for count in (3, 5):
         write(tmp_path / "test.jsonl", *[preference(number) for number in range(count)])
-        assert len(read_pairs(tmp_path)) == count
+        assert len(read_pairs(tmp_path)) == count == len(list(PairFile(tmp_path)))
 
 
 def test_a_preference_row_becomes_a_pair_whose_order_depends_on_itself(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -13,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from her_hf.durable import OtherRunError
 from her_hf.training.reward_model.sft import run_rm_sft
+from tests.support.hub import stand_in, use
 from tests.support.paths import ROOT
 from tests.support.training import parsed, rm_sft_values, run_to_the_kill
 
@@ -75,20 +74,14 @@ def test_a_killed_run_goes_on_and_ends_the_same(
 
 
 def test_pushing_takes_the_whole_folder_once(
-    first_stage: Path, base: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+    first_stage: Path, base: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[dict[str, Any]] = []
-
-    class Hub:
-        def __init__(self, token: str | None = None) -> None: ...
-
-        def create_repo(self, name: str, **how: Any) -> Any:
-            return SimpleNamespace(repo_id=f"me/{name}", __str__=lambda self: name)
-
-        def upload_folder(self, **how: Any) -> None:
-            calls.append(how)
-
-    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
-    run_rm_sft(*parsed(run_rm_sft, rm_sft_values(base, pairs_file, first_stage, push_to_hub=True)))
-    assert len(calls) == 1 and calls[0]["commit_message"] == "HER-RM, SFT"
-    assert "run.json" in calls[0]["ignore_patterns"]
+    out = tmp_path / "run"
+    values = rm_sft_values(base, pairs_file, out, license="mit", max_steps=2, push_to_hub=True, hub_model_id="me/rm")
+    with stand_in() as hub:
+        use(hub, tmp_path / "home", monkeypatch)
+        run_rm_sft(*parsed(run_rm_sft, values))
+        there = hub.repository("me/rm")
+    assert [commit.title for commit in there.commits] == ["initial commit", "HER-RM, SFT"]
+    assert {"reward_model.json", "model.safetensors", "README.md"} <= there.files.keys()
+    assert "run.json" not in there.files

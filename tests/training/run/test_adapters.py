@@ -91,7 +91,8 @@ def test_whatever_lies_beside_the_adapter_goes_along(adapter: Path, tmp_path: Pa
     (lora / "processor_config.json").write_text(json.dumps({**processor, "note": 1}))
     (lora / "README.md").write_text(CARD, encoding="utf-8")
     (lora / "notes").mkdir()
-    kept = ["results.json", "metrics.jsonl", "LICENSE", "notes/a.txt", "reward_model.json"]
+    (lora / ".eval_results").mkdir()
+    kept = ["results.json", "metrics.jsonl", "LICENSE", "notes/a.txt", "reward_model.json", ".eval_results/coser.yaml"]
     kept += ["adapter_notes.md", "head.safetensors", "model.bin", "optimizer_notes.txt"]
     left = ["run.json", "training_args.bin", "optimizer.pt", "rng_state.pth", "checkpoint-2/x.txt", ".git", "a.tmp"]
     (lora / "checkpoint-2").mkdir()

@@ -8,18 +8,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
-from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from her_hf.durable import OtherRunError
+from her_hf.hub.client import HubError
 from her_hf.training.one_pass.layers import LAYERS
 from her_hf.training.sft import run_sft
+from tests.support.hub import WRITER, refuse, stand_in, use
 from tests.support.paths import ROOT
 from tests.support.training import free_port, losses, parsed, run_to_the_kill, sft_values
 
@@ -114,55 +114,65 @@ def test_a_run_is_tied_to_its_base_and_held_out_data(base: Path, scenes: Path, t
         run_sft(*parsed(run_sft, values))
 
 
-class Hub:
-    """Stands for `HfApi`; keeps what is uploaded, and with which token."""
-
-    uploaded: ClassVar[dict[str, bytes]] = {}
-    tokens: ClassVar[list[str | None]] = []
-
-    def __init__(self, token: str | None = None) -> None:
-        self.tokens.append(token)
-
-    def create_repo(self, repo_id: str, **_: Any) -> Any:
-        return SimpleNamespace(repo_id=repo_id)
-
-    def upload_folder(self, *, folder_path: Path, ignore_patterns: list[str], **_: Any) -> None:
-        files = [str(path.relative_to(folder_path)) for path in folder_path.rglob("*") if path.is_file()]
-        for name in filter_repo_objects(files, ignore_patterns=ignore_patterns):
-            self.uploaded[name] = (folder_path / name).read_bytes()
-
-    def upload_file(self, *, path_in_repo: str, path_or_fileobj: bytes, **_: Any) -> None:
-        self.uploaded[path_in_repo] = path_or_fileobj
-
-
 @pytest.mark.parametrize("lora", [False, True])
 def test_a_push_reveals_no_secret(
     base: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: bool
 ) -> None:
     """Neither the token, here on the command line, nor a path of this machine goes out; a second call pushes too."""
-    token = "hf_SECRETSECRET"
     out = tmp_path / "run"
-    values = sft_values(
-        base, scenes, out, max_steps=2, push_to_hub=True, hub_token=token, hub_model_id="ann/her", use_peft=lora
-    )
+    given = {"push_to_hub": True, "hub_token": WRITER, "hub_model_id": "me/her", "license": "apache-2.0"}
+    values = sft_values(base, scenes, out, max_steps=2, use_peft=lora, **given)
     words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
-    monkeypatch.setattr(sys, "argv", ["recipes/sft.py", *words, f"--hub_token={token}", f"--logging_dir={tmp_path}"])
-    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
-    for _ in range(2):
-        Hub.uploaded.clear()
-        Hub.tokens.clear()
-        run_sft(*parsed(run_sft, values))
-        assert Hub.tokens == [token]
-        weights = "adapter_model.safetensors" if lora else "model.safetensors"
-        assert {weights, "README.md", "results.json", "chat_template.jinja"} <= set(Hub.uploaded)
-        assert not any(name.startswith("checkpoint") for name in Hub.uploaded)
-        for name, content in Hub.uploaded.items():
-            assert token.encode() not in content, name
-            assert str(tmp_path).encode() not in content and str(base).encode() not in content, name
-    kept = [path for path in out.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
+    monkeypatch.setattr(sys, "argv", ["recipes/sft.py", *words, f"--hub_token={WRITER}", f"--logging_dir={tmp_path}"])
+    with stand_in() as hub:
+        use(hub, tmp_path / "home", monkeypatch, token=None)
+        for _ in range(2):
+            run_sft(*parsed(run_sft, values))
+        there = hub.repository("me/her")
+    assert there.private and [commit.title for commit in there.commits] == ["initial commit", "HER-SFT"]
+    weights = "adapter_model.safetensors" if lora else "model.safetensors"
+    assert {weights, "README.md", "results.json", "chat_template.jinja"} <= there.files.keys()
+    assert not any(name.startswith("checkpoint") for name in there.files)
+    for name, content in there.files.items():
+        assert WRITER.encode() not in content, name
+        assert str(tmp_path).encode() not in content and str(base).encode() not in content, name
+    kept = [path for path in out.rglob("*") if path.is_file() and WRITER.encode() in path.read_bytes()]
     assert kept == []
     if lora:
-        assert json.loads(Hub.uploaded["adapter_config.json"])["base_model_name_or_path"] == base.name
+        assert json.loads(there.files["adapter_config.json"])["base_model_name_or_path"] == base.name
+
+
+def test_a_push_that_fails_leaves_a_whole_run(
+    base: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    given = {"push_to_hub": True, "hub_model_id": "me/her", "license": "apache-2.0", "save_strategy": "no"}
+    values = sft_values(base, scenes, out, max_steps=1, **given)
+    with stand_in() as hub:
+        use(hub, tmp_path / "home", monkeypatch)
+        hub.plan.add(refuse("commit", 403, "Ask an owner"))
+        with pytest.raises(HubError, match=r"Ask an owner.*The run is finished and whole in .*run; the same command"):
+            run_sft(*parsed(run_sft, values))
+        stamp = (out / "model.safetensors").stat().st_mtime_ns
+        run_sft(*parsed(run_sft, values))
+        assert (out / "model.safetensors").stat().st_mtime_ns == stamp
+        assert hub.repository("me/her").files["model.safetensors"] == (out / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"license": None}, "push_to_hub needs a license"), ({}, "no token"), ({"hub_model_id": "a/b/c"}, "owner/name")],
+)
+def test_what_would_stop_the_push_stops_the_run_before_it_trains(
+    base: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], message: str
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+    values = sft_values(base, scenes, tmp_path / "run", push_to_hub=True, **given)
+    values = {name: value for name, value in values.items() if value is not None}
+    with pytest.raises((ValueError, OSError), match=message):
+        run_sft(*parsed(run_sft, values))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
