@@ -67,9 +67,9 @@ def fetch(source: str) -> Path:
     except (OSError, ValueError, httpx2.HTTPError) as error:
         said = " ".join(str(error).split())[:_SHOWN]
         raise HubError(
-            f"{source} is not a folder here (looked in {Path.cwd()}), and its results could not be read from a dataset of "
-            f"that name on the Hub ({said}): check the name, the connection, and for a private one the login (hf auth "
-            "login)."
+            f"{source} is not a folder here (looked in {Path.cwd()}), and its results could not be read from the "
+            f"dataset of that name on the Hub ({said}): check the name and the connection, and log in if it is "
+            "private (hf auth login)."
         ) from error
 
 

@@ -126,7 +126,7 @@ def test_a_hub_that_does_not_answer_is_said_in_one_line(monkeypatch: pytest.Monk
         raise LocalEntryNotFoundError("no connection\n" * 200)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
-    with pytest.raises(HubError, match="me/results is not a folder here.*no connection no.*check the name") as raised:
+    with pytest.raises(HubError, match=r"me/results is not a folder here.*no connection no.*check the name") as raised:
         fetch("me/results")
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 700
 
