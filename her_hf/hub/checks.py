@@ -68,8 +68,6 @@ def kind_problem(kind: Kind, names: Iterable[str], repo_id: str) -> str | None:
     script = f"{PurePosixPath(repo_id).name}.py"
     if kind == "model" and not any(name in listed for name in _CONFIGS) and not _matching(listed, ("*.gguf",)):
         return f"no checkpoint: it has none of {', '.join(_CONFIGS)} and no .gguf file"
-    if kind == "dataset" and any(name in listed for name in _CONFIGS) and _matching(listed, _WEIGHTS):
-        return "no dataset but a checkpoint: it has a configuration and weights of a model"
     if kind == "dataset" and not _matching(listed, _DATA):
         return "no dataset: it has no data file (JSON Lines, JSON, CSV, Parquet …)"
     if kind == "metric" and script not in listed:
@@ -103,6 +101,8 @@ def _check_model(listing: Listing, folder: Path, repo_id: str) -> None:
 def _check_dataset(listing: Listing, folder: Path, repo_id: str) -> None:
     if problem := kind_problem("dataset", [name for name in listing.files if name != CARD], repo_id):
         raise ValueError(f"{folder} is {problem}. Name the folder with README.md and the data files.")
+    if any(name in listing.files for name in _CONFIGS) and _matching(listing.files, _WEIGHTS):
+        raise ValueError(f"{folder} is no dataset but a checkpoint: push it with her-hf push model")
     front = _card(listing, folder)
     _check_license(front, folder, "data")
     for pattern in _data_files(front):

@@ -219,7 +219,10 @@ def _rename_base(listing: Listing, base: str | None) -> None:
 
 def _is_local(adapter: Mapping[str, Any]) -> bool:
     """Whether an adapter names its base by a path of this machine."""
-    return Path(adapter.get("base_model_name_or_path") or "").is_absolute()
+    named = adapter.get("base_model_name_or_path") or ""
+    if not isinstance(named, str):
+        raise ValueError(f"{_ADAPTER}: base_model_name_or_path must be a name or a path, got {str(named)[:80]}")
+    return Path(named).is_absolute()
 
 
 def _add_wheel(listing: Listing, endpoint: str, repo_id: str, *, public: bool) -> None:

@@ -95,6 +95,13 @@ def test_an_adapter_names_its_base_in_the_same_commit(
     assert len(titles(hub, "me/her-small")) == 2 and (folder / "adapter_config.json").read_text() == config
 
 
+def test_an_adapter_whose_base_is_no_name_is_refused(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "it", **{"adapter_config.json": '{"base_model_name_or_path": 5}'})
+    with pytest.raises(ValueError, match="base_model_name_or_path must be a name or a path, got 5"):
+        push("model", folder, "me/her-small")
+    assert not hub.journal
+
+
 def test_a_metric_carries_the_wheel_and_says_where_it_is(hub: StandIn, waits: list[float], tmp_path: Path) -> None:
     pushed = push("metric", ROOT / "spaces" / "coser_gca", "me/coser_gca", public=True)
     files = hub.repository("me/coser_gca", "space").files
