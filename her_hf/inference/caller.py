@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from her_hf.settings import CONCURRENCY, MAX_RETRIES
 
+from .affinity import choose, conversation_key, distinct_names
 from .interface import AccessRefused, ChatModel, Likely, Messages, ModelError, Reply, Sampling, Schema
 from .ledger import Ledger, call_key
 from .window import Room, make_room
@@ -100,15 +101,18 @@ class _Place:
 class Caller:
     """A model as used by evaluation, judging and synthesis.
 
-    Several backends of one model (servers behind different URLs) share the calls: the next goes to the least busy one
-    that has not just failed. Each call is looked up in the ledger first, and stored in it when answered; equal calls
-    that are pending at the same time are made once.
+    Several backends of one model (servers behind different URLs) share the calls. Those of one scene and character go
+    to one server, which then reads only what is new of the prompt, unless it has just failed or has much more to do
+    than the others (see [`~her_hf.inference.affinity`]); answers do not depend on it. Each call is looked up in the
+    ledger first, and stored in it when answered; equal calls that are pending at the same time are made once.
 
     Args:
         models (`ChatModel` or `Sequence[ChatModel]`): Backends of the same model.
         ledger ([`Ledger`], *optional*): Stores answers; without it none are stored.
         concurrency (`int`, *optional*, defaults to 16): Maximum number of calls in flight, over all backends.
         retries ([`Retries`], *optional*): How transient failures are retried.
+        affinity (`bool`, *optional*, defaults to `True`): Whether calls of one scene and character go to one server;
+            otherwise the next call goes to the least busy one that has not just failed.
 
     Raises:
         `ValueError`: If there is no model or `concurrency` is below 1.
@@ -128,6 +132,7 @@ class Caller:
         ledger: Ledger | None = None,
         concurrency: int = CONCURRENCY,
         retries: Retries | None = None,
+        affinity: bool = True,
     ) -> None:
         found = list(models) if isinstance(models, Sequence) else [models]
         if not found:
@@ -135,6 +140,8 @@ class Caller:
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, got {concurrency}")
         self._places = [_Place(model) for model in found]
+        self._place_names = distinct_names([model.name for model in found])  # now: a server's own name is asked later
+        self._last_places: dict[str, int] | None = {} if affinity else None  # by conversation
         self._ledger = ledger
         self._retries = retries or Retries()
         self._limit = asyncio.Semaphore(concurrency)
@@ -203,7 +210,7 @@ class Caller:
             return await place.chat(messages, sampling=sampling, thinking=thinking, schema=schema)
 
         try:
-            reply = await self._answer(key, lambda: self._from_a_place(chat))
+            reply = await self._answer(key, lambda: self._from_a_place(messages, chat))
         except BaseException as error:
             future.set_exception(error if isinstance(error, Exception) else ModelError("cancelled", kind="dropped"))
             future.exception()  # marked as retrieved, in case no other task waits for it
@@ -241,7 +248,7 @@ class Caller:
             found = await place.likelihoods(messages, continuations)
             return Reply(text=json.dumps(found), finish_reason="likelihoods", ended=True, model=place.name)
 
-        reply = await self._answer(key, lambda: self._from_a_place(read))
+        reply = await self._answer(key, lambda: self._from_a_place(messages, read))
         return [float(value) for value in json.loads(reply.text)]
 
     async def fit(
@@ -346,9 +353,8 @@ class Caller:
         self.spent.kept += not asked
         return reply
 
-    async def _from_a_place(self, call: Callable[[ChatModel], Awaitable[Reply]]) -> Reply:
-        now = time.monotonic()
-        place = min(self._places, key=lambda place: (place.rests_until > now, place.busy))
+    async def _from_a_place(self, messages: Messages, call: Callable[[ChatModel], Awaitable[Reply]]) -> Reply:
+        place = self._place_for(messages)
         place.busy += 1
         try:
             reply = await call(place.model)
@@ -358,6 +364,18 @@ class Caller:
         finally:
             place.busy -= 1
         return reply
+
+    def _place_for(self, messages: Messages) -> _Place:
+        """The backend of a call."""
+        now = time.monotonic()
+        resting = [place.rests_until > now for place in self._places]
+        busy = [place.busy for place in self._places]
+        if self._last_places is None or len(busy) == 1:
+            return self._places[min(range(len(busy)), key=lambda at: (resting[at], busy[at]))]
+        key = conversation_key(messages)
+        at = choose(key, self._place_names, busy, resting, self._last_places.get(key))
+        self._last_places[key] = at
+        return self._places[at]
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]], limit: int = _FIRST_RETRIES) -> T:
         """Makes a call about the model or a prompt; with few retries by default, to report a wrong URL early."""

@@ -160,7 +160,7 @@ def test_help_shows_each_option_whole_and_each_value_by_a_name(words: str) -> No
     options = [one for one in ALL[words].get_params(typer.Context(ALL[words])) if isinstance(one, TyperOption)]
     assert names == {next(name for name in one.opts if name.startswith("--")) for one in options}
     values = {one.opts[0]: one.metavar for one in options}
-    assert all(re.fullmatch(r"[A-Z_/|,=…]+|[a-z0-9_|-]+", str(value)) or value == "" for value in values.values()), (
+    assert all(re.fullmatch(r"[A-Z_/|,=…]+|[a-z0-9_.|-]+", str(value)) or value == "" for value in values.values()), (
         values
     )
 

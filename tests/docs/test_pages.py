@@ -116,7 +116,7 @@ def test_commands_and_options_that_are_named_are_there() -> None:
     ]
     assert len(shown) > 30
     for page, line in shown:
-        words = line.partition("#")[0].split()
+        words = line.partition("#")[0].partition(" -- ")[0].split()  # what follows goes to another program
         name = words[0]
         for word in words[1:]:
             if f"{name} {word}" not in known:

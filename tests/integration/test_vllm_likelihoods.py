@@ -50,7 +50,7 @@ def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(reward_model: Path) -> Iterator[str]:
-    with vllm_server(vllm_python(), reward_model, SERVER_LOG, max_model_len=2048, reasoning=False) as root:
+    with vllm_server(vllm_python(), reward_model, SERVER_LOG, max_model_len=2048) as root:
         yield f"{root}/v1"
 
 
