@@ -209,3 +209,14 @@ class Likely(Protocol):
     async def likelihoods(self, messages: Messages, continuations: Sequence[str]) -> list[float]:
         """Log-probability of each complete answer."""
         ...
+
+
+@runtime_checkable
+class Continues(Protocol):
+    """A backend that can write on after a given beginning of a reply: [`LocalModel`]."""
+
+    def continued(
+        self, messages: Messages, begun: str, *, sampling: Sampling = ..., thinking: bool = True
+    ) -> AsyncGenerator[str | Reply, None]:
+        """What follows `begun` in pieces, and then the [`Reply`], whose text includes `begun`."""
+        ...

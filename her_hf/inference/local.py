@@ -7,6 +7,7 @@ import copy
 import hashlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +141,29 @@ class LocalModel:
         self, messages: Messages, *, sampling: Sampling | None = None, thinking: bool = True
     ) -> AsyncGenerator[str | Reply, None]:
         """See [`ChatModel.stream`]. The model runs in a thread that ends one token after the generator is closed."""
-        sampling = sampling or Sampling()
-        prompt = self._encode(messages, thinking)
+        prompt, opening = self._encode(messages, thinking), self._opening(messages, thinking)
+        if opening:
+            yield opening
+        async with aclosing(self._streamed(prompt, opening, sampling or Sampling())) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def continued(
+        self, messages: Messages, begun: str, *, sampling: Sampling | None = None, thinking: bool = True
+    ) -> AsyncGenerator[str | Reply, None]:
+        """See [`Continues`]. The model reads `begun` after the prompt, as if it had just written it."""
         opening = self._opening(messages, thinking)
+        written = begun.lstrip().removeprefix(opening.strip()).lstrip() if opening else begun
+        prompt = self._encode(messages, thinking)
+        prompt += self._tokenizer(written, add_special_tokens=False)["input_ids"]
+        async with aclosing(self._streamed(prompt, begun, sampling or Sampling())) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _streamed(
+        self, prompt: list[int], opening: str, sampling: Sampling
+    ) -> AsyncGenerator[str | Reply, None]:
+        """What the model writes after a prompt whose end, `opening`, is part of the reply."""
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[list[int] | None]()
         cancelled = threading.Event()
 
@@ -159,8 +180,6 @@ class LocalModel:
         worker = asyncio.create_task(asyncio.to_thread(work))
         detokenizer = Detokenizer(self._decode, sampling.stop)
         try:
-            if opening:
-                yield opening
             while (ids := await queue.get()) is not None:
                 if piece := detokenizer.feed([token for token in ids if token not in self._ends]):
                     yield piece

@@ -4,12 +4,16 @@ from her_hf.inference.window import WindowFull
 
 from .conversation import Session
 from .events import Delta, Event, Failed, Trimmed, TurnFinished, TurnStarted
+from .history import Alternative
+from .limits import Limits
 from .typed import read_typed
 
 __all__ = [
+    "Alternative",
     "Delta",
     "Event",
     "Failed",
+    "Limits",
     "Session",
     "Trimmed",
     "TurnFinished",

@@ -1,0 +1,160 @@
+"""A session as records: its log, a copy of it, and data that may come back from a stranger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from her_hf.dual_layer import Turn
+from her_hf.inference import ChatModel
+
+from .answers import read_broken
+from .history import now
+from .limits import Limits, json_size
+from .log import VERSION, Record, dump_turn, read_log, write_whole
+from .records import Header, TurnChange, check_speaker, check_turn, naming, read_change, shown
+from .typed import reread
+
+if TYPE_CHECKING:
+    from .conversation import Session
+
+
+def settings_of(session: Session) -> Record:
+    """Settings that may change when a session is continued."""
+    return {
+        "model": session.model.name,
+        "sampling": {**asdict(session.sampling), "stop": list(session.sampling.stop)},
+        "thinking": session.thinking,
+        "max_context_tokens": session.max_context_tokens,
+    }
+
+
+def header_of(session: Session) -> Record:
+    """The first record of a session's log."""
+    return {
+        "kind": "session",
+        "version": VERSION,
+        "time": now(),
+        "character": session.character,
+        "visitor": session.visitor,
+        **settings_of(session),
+        "scene": session.scene.model_dump(mode="json"),
+        "opening": [dump_turn(turn) for turn in session.history.opening],
+    }
+
+
+def save_session(session: Session, path: str | Path) -> Path:
+    """See [`Session.save`]."""
+    path = Path(path).expanduser()
+    if path.exists() and path.stat().st_size:
+        raise FileExistsError(f"{path} exists already: name another file.")
+    write_whole(path, [header_of(session), *session.history.records()])
+    return path
+
+
+def load_session(
+    cls: type[Session],
+    path: str | Path,
+    model: ChatModel,
+    thinking: bool | None,
+    max_context_tokens: int | None,
+    limits: Limits | None,
+) -> Session:
+    """The session of a log, which is not yet appended to; see [`Session.load`]."""
+    path = Path(path).expanduser()
+    header, *records = read_log(path)
+    with naming(f"{path}, line 1"):
+        logged = Header.model_validate(header)
+        session = _session(cls, logged, model, limits, thinking, max_context_tokens)
+    for number, record in enumerate(records, 2):
+        with naming(f"{path}, line {number}"):
+            _replay(session, record, lambda turn: turn)
+    return session
+
+
+def dumped(session: Session) -> Record:
+    """See [`Session.dump`]."""
+    return {**header_of(session), "history": list(session.history.records())}
+
+
+def restored(
+    cls: type[Session], data: Mapping[str, Any], model: ChatModel, limits: Limits | None, log: str | Path | None
+) -> Session:
+    """See [`Session.restore`]."""
+    limits = limits or Limits()
+    if not isinstance(data, Mapping) or data.get("kind") != "session" or data.get("version") != VERSION:
+        raise ValueError(f"Session data must be what Session.dump of version {VERSION} returned, got {shown(data)}")
+    limits.check_size(json_size(data, "session data"), "session data")
+    records = data.get("history")
+    if not isinstance(records, list):
+        raise ValueError(f"session data, history: must be a list of records, got {shown(records)}")
+    with naming("session data"):
+        header = Header.model_validate(data)
+        names = [member.name for member in header.scene.cast]
+        header.opening = [reread(turn, names) for turn in header.opening]
+        session = _session(cls, header, model, limits, log=log)
+    for number, record in enumerate(records):
+        with naming(f"session data, history[{number}]"):
+            if not isinstance(record, dict):
+                raise ValueError(f"record: must be a dict, got {shown(record)}")
+            _replay(session, record, lambda turn: _as_typed(turn, session))
+    if log is not None:
+        session.history.write_all()
+    return session
+
+
+def _session(
+    cls: type[Session],
+    header: Header,
+    model: ChatModel,
+    limits: Limits | None,
+    thinking: bool | None = None,
+    max_context_tokens: int | None = None,
+    log: str | Path | None = None,
+) -> Session:
+    return cls(
+        header.scene,
+        header.character,
+        model,
+        visitor=header.visitor,
+        opening=header.opening,
+        sampling=header.sampling,
+        thinking=header.thinking if thinking is None else thinking,
+        max_context_tokens=max_context_tokens or header.max_context_tokens,
+        limits=limits,
+        log=log,
+    )
+
+
+def _replay(session: Session, record: Record, reading: Callable[[Turn], Turn]) -> None:
+    """Applies one record; `reading` turns what it says into the turn that is taken."""
+    change = read_change(record)
+    if change is None:
+        return
+    history = session.history
+    history.check(change)
+    if isinstance(change, TurnChange):
+        check_speaker(change.turn, session.names, "turn")
+        session.limits.check_turns([change.turn], "turn")
+        change.turn = reading(change.turn)
+        check_turn(change.turn, session.character, session.names)
+    history.replay(change, lambda name, text: _broken(session, name, text))
+    session.limits.check_turns_count(len(history.turns))
+    if index := getattr(change, "index", None):
+        session.limits.check_alternatives(len(history.alternatives(index)), "index")
+
+
+def _broken(session: Session, name: str | None, text: str) -> Turn:
+    session.limits.check_text(text, "reply")
+    turn = read_broken(text, name or session.character, session.names)
+    check_speaker(turn, session.names, "reply")
+    return turn
+
+
+def _as_typed(turn: Turn, session: Session) -> Turn:
+    read = reread(turn, session.names, typed=turn.name == session.visitor)
+    if read.name == session.visitor and not read.segments:
+        raise ValueError(f"turn: has no text, got {shown(turn.render())}")
+    return read
