@@ -16,6 +16,7 @@ from her_hf.dual_layer import ENVIRONMENT
 from her_hf.inference import ModelError
 from her_hf.session import Event, Failed, Session, TurnFinished, WindowFull
 
+from . import chat_replies
 from .chat_screen import Screen
 from .terminal import clean
 
@@ -23,6 +24,7 @@ HELP = (
     ("TEXT", "say it; (text) is an action, [text] a thought that only you know"),
     ("Enter", "let the character speak without saying anything first"),
     ("/regenerate", "generate the last reply again, or retry after a failure"),
+    *chat_replies.HELP,
     ("/undo", "remove the last exchange"),
     ("/edit N TEXT", "replace the text of turn N of /history; without TEXT, edit the current text"),
     ("/narrate TEXT", "describe what happens around you, as the Environment"),
@@ -58,7 +60,9 @@ class Conversation:
                 screen.turns(session.turns) if session.turns else screen.note("there are no turns yet")
             ),
             "prompt": self._prompt,
-            "regenerate": lambda _: self._stream(session.regenerate()),
+            "regenerate": lambda _: self.stream(session.regenerate()),
+            "swipe": lambda text: chat_replies.swipe(self, text),
+            "continue": lambda text: chat_replies.continue_reply(self, text),
             "save": self._save,
             "edit": self._edit,
             "undo": self._undo,
@@ -88,12 +92,12 @@ class Conversation:
                 self.failed = True
                 self.screen.error(str(error))
             except KeyboardInterrupt:
-                self.screen.note("stopped, nothing was added; /regenerate tries again")
+                self.screen.note(f"stopped, {chat_replies.why_nothing(self)}")
 
     def _take(self, line: str) -> None:
         if not line.strip():
             if self.session.awaits_reply:
-                self._stream(self.session.reply())
+                self.stream(self.session.reply())
             else:
                 self.screen.note(f"{self.session.character} has spoken: say something, or /regenerate")
         elif line.startswith("/") and not line.startswith("//"):
@@ -124,9 +128,11 @@ class Conversation:
 
     def _say(self, text: str, name: str | None = None) -> None:
         self.session.say(text, name=name)
-        self._stream(self.session.reply())
+        self.stream(self.session.reply())
 
-    def _stream(self, events: AsyncGenerator[Event, None]) -> None:
+    def stream(self, events: AsyncGenerator[Event, None]) -> None:
+        """Shows a reply while it is written, and how it ended."""
+
         async def show() -> Event | None:
             last: Event | None = None
             async with aclosing(events):
@@ -140,9 +146,9 @@ class Conversation:
             self.screen.close_turn()
         self.failed = isinstance(last, Failed)
         if self.failed:
-            self.screen.note("nothing was added; /regenerate tries again, /undo removes your turn")
+            self.screen.note(f"{chat_replies.why_nothing(self)}, /undo removes your turn")
         elif isinstance(last, TurnFinished) and not last.ended:
-            self.screen.note("/regenerate tries again; --max-tokens allows longer replies")
+            self.screen.note("/continue goes on, /regenerate tries again; --max-tokens allows longer replies")
         self.show_notes()
 
     def show_notes(self) -> None:

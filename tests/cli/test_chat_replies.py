@@ -1,0 +1,60 @@
+"""`her-hf chat`: the alternatives of a reply."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from her_hf.cli import chat_setup
+from her_hf.inference import ModelError, Reply
+from tests.cli.test_chat import talk
+from tests.support.chat import ContinuingModel
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(chat_setup, "her_mini", lambda: None)
+
+
+def chatted(monkeypatch: pytest.MonkeyPatch, script: list[Any], lines: str) -> str:
+    """The output of a chat with a scripted model, from the first typed line on."""
+    monkeypatch.setattr(chat_setup, "open_model", lambda *_, **__: ContinuingModel(*script))
+    done = talk("a-model", lines=lines)
+    return done.output.partition("/help lists the commands")[2]
+
+
+def test_swipes_are_listed_and_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = chatted(
+        monkeypatch,
+        ["Isobel Rae: One.", "Isobel Rae: Two.", "Isobel Rae: Three."],
+        "/swipe\nWell?\n/regenerate\n/swipe\n/swipe 1\n/swipe 3\n/swipe x\nSo?\n/history\n",
+    )
+    assert "there is no reply yet" in out
+    listed, rest = out.split("reply 1 of 2")[1].split("/swipe 1")
+    assert "One." in listed.split("reply 2 of 2: in the conversation")[0]
+    assert "/swipe needs the number of a reply, there are 2; got '3'" in rest and "got 'x'" in rest
+    history = rest.split("/history")[1]
+    assert "One." in history and "Two." not in history
+
+
+def test_a_cut_reply_and_one_that_broke_off_are_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = chatted(
+        monkeypatch,
+        [
+            Reply("Isobel Rae: I ne", "length", False),
+            "ver.",
+            ("Isobel Rae: No, s", ModelError("The server is gone.", kind="dropped")),
+            "ir.",
+        ],
+        "Well?\n/continue\n/continue\nSo?\n/swipe\n/continue 1\n/continue 2\n/history\n",
+    )
+    assert "/continue goes on, /regenerate tries again" in out
+    assert "I never." in out and "There is no reply that was cut or broke off." in out
+    assert "not in the conversation: /continue goes on, /regenerate tries again, /swipe shows it, /undo" in out
+    assert "reply 1 of 1: broke off, in no prompt" in out
+    history = out.split("/history")[-1]
+    assert "I never." in history and "No, sir." in history
