@@ -16,7 +16,7 @@ from her_hf.dual_layer import ENVIRONMENT
 from her_hf.inference import ModelError
 from her_hf.session import Event, Failed, Session, TurnFinished, WindowFull
 
-from . import chat_replies
+from . import chat_replies, chat_setting
 from .chat_screen import Screen
 from .terminal import clean
 
@@ -30,6 +30,7 @@ HELP = (
     ("/narrate TEXT", "describe what happens around you, as the Environment"),
     ("/history", "show the conversation with turn numbers"),
     ("/prompt", "show the exact prompt of the next reply"),
+    *chat_setting.HELP,
     ("/system, /role", "show or hide system thinking, the character's own thoughts"),
     ("/scene", "show the scene again"),
     ("/save [FILE]", "write the current conversation to FILE; without FILE, show where the log is"),
@@ -63,6 +64,10 @@ class Conversation:
             "regenerate": lambda _: self.stream(session.regenerate()),
             "swipe": lambda text: chat_replies.swipe(self, text),
             "continue": lambda text: chat_replies.continue_reply(self, text),
+            "persona": lambda text: chat_setting.persona(self, text),
+            "note": lambda text: chat_setting.note(self, text),
+            "view": lambda text: chat_setting.view(self, text),
+            "branch": lambda text: chat_setting.branch(self, text),
             "save": self._save,
             "edit": self._edit,
             "undo": self._undo,

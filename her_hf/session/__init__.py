@@ -7,8 +7,10 @@ from .events import Delta, Event, Failed, Trimmed, TurnFinished, TurnStarted
 from .history import Alternative
 from .limits import Limits
 from .typed import read_typed
+from .views import AUTHOR, viewed_turn
 
 __all__ = [
+    "AUTHOR",
     "Alternative",
     "Delta",
     "Event",
@@ -20,4 +22,5 @@ __all__ = [
     "TurnStarted",
     "WindowFull",
     "read_typed",
+    "viewed_turn",
 ]

@@ -29,6 +29,20 @@ def context_messages(
     return list(played.messages_for(character, turns=len(merged), system_thinking=thinking))
 
 
+def noted(scene: Scene, note: str) -> Scene:
+    """The scene with the author's note after its scenario. The prompt escapes both."""
+    if not note:
+        return scene
+    return scene.model_copy(update={"scenario": "\n\n".join(filter(None, (scene.scenario.strip(), note)))})
+
+
+def described(scene: Scene, name: str, profile: str) -> Scene:
+    """The scene with another description of a member of its cast."""
+    new = {"profile": profile, "description": ""}
+    cast = [member.model_copy(update=new) if member.name == name else member for member in scene.cast]
+    return scene.model_copy(update={"cast": cast})
+
+
 async def prompt_limit(model: ChatModel, window: int | None, max_tokens: int) -> int | None:
     """Most tokens of a prompt: the window minus the length of a reply; `None` if no window is known.
 

@@ -18,15 +18,16 @@ from her_hf.scenes.errors import listed
 from her_hf.scenes.names import check_name
 
 from .answers import received
-from .context import context_messages, prompt_limit
+from .context import context_messages, described, noted, prompt_limit
 from .events import Event
 from .history import Alternative, History
 from .limits import Limits
 from .log import Log, Record
 from .records import check_speaker
 from .replying import answer
-from .saved import dumped, header_of, load_session, restored, save_session, settings_of
+from .saved import branched, dumped, header_of, load_session, restored, save_session, settings_of
 from .typed import read_edited, read_typed
+from .views import AUTHOR, viewed
 
 STRANGER = {"en": "Stranger", "zh": "陌生人"}
 """The visitor's name if the scene has no other role."""
@@ -98,6 +99,7 @@ class Session:
         self.thinking = thinking
         self.max_context_tokens = max_context_tokens
         self.limits = limits or Limits()
+        self._note = ""
         self.limits.check_sampling(self.sampling)
         self.limits.check_scene(scene)
         for number, turn in enumerate(opening):
@@ -140,6 +142,29 @@ class Session:
     def log_path(self) -> Path | None:
         """The file to which every change is written."""
         return self.history.log.path if self.history.log else None
+
+    def view(self, viewer: str) -> list[dict[str, Any]]:
+        """The conversation as a viewer sees it, as JSON data; see [`viewed`].
+
+        Args:
+            viewer (`str`): [`AUTHOR`], who sees everything, or a name: the character's, the visitor's or another's.
+
+        Raises:
+            `ValueError`: If nobody has that name.
+        """
+        if viewer != AUTHOR and viewer not in self.names:
+            raise ValueError(f"There is no viewer {viewer[:80]!r}: choose {AUTHOR!r} or one of {listed(self.names)}.")
+        return viewed(self.history, viewer)
+
+    @property
+    def persona(self) -> str:
+        """What the character is told of the visitor's role."""
+        return self.scene.member(self.visitor).portrait
+
+    @property
+    def note(self) -> str:
+        """The author's note, which stands in every prompt after the scenario; no viewer sees it."""
+        return self._note
 
     def messages(self) -> list[Message]:
         """The untrimmed context of the character's next turn, in the form used for training."""
@@ -197,6 +222,32 @@ class Session:
         if self._alternative(number).finished:
             return self.history.choose(self.place, number)
         raise ValueError(f"Reply {number + 1} broke off and is in no prompt: continue it, or choose another.")
+
+    def set_persona(self, text: str) -> None:
+        """Replaces the description of the visitor's role in every prompt from now on."""
+        self.limits.check_text(text, "persona")
+        self.history.write({"kind": "persona", "text": text})
+        self.scene = described(self.scene, self.visitor, received(text))
+
+    def set_note(self, text: str) -> None:
+        """Replaces the author's note; an empty text removes it."""
+        self.limits.check_text(text, "note")
+        self.history.write({"kind": "note", "text": text})
+        self._note = received(text).strip()
+
+    def branch(self, index: int, *, log: str | Path | None = None) -> Session:
+        """Another session with the turns up to and including turn `index`; this one is not changed.
+
+        Args:
+            index (`int`): The last turn that both share.
+            log (`str` or `Path`, *optional*): A new file for the branch.
+
+        Raises:
+            `IndexError`: If there is no such turn.
+        """
+        if not 0 <= index < len(self.history.turns):
+            raise IndexError(f"There is no turn {index}: the conversation has {len(self.history.turns)}.")
+        return branched(self, index + 1, log)
 
     def undo(self) -> list[Turn]:
         """Removes the last exchange: the character's last turn and the turns before it. The opening is kept.
@@ -284,7 +335,8 @@ class Session:
     # -- the prompt
 
     def _messages(self, context: Sequence[Turn]) -> list[Message]:
-        return context_messages(self.scene, self.character, context, self.names, thinking=self.thinking)
+        scene = noted(self.scene, self.note)
+        return context_messages(scene, self.character, context, self.names, thinking=self.thinking)
 
     async def fit(self, context: Sequence[Turn], begun: str = "") -> Fitted:
         """The messages of turns that fit into the window together with the reply, and with what it begins with."""

@@ -116,11 +116,6 @@ class History:
         self.log = Log(path, fresh=False)
         self.write({"kind": "continued", **settings})
 
-    def write_all(self) -> None:
-        """Writes the whole history to a new log."""
-        for record in self.records():
-            self.write(record)
-
     def _do(self, record: Record, change: Callable[[], None]) -> None:
         """Changes what is in memory after the record is on disk, so that a turn that was shown is never lost."""
         self.write(record)

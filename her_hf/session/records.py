@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StrictBool, StrictInt, ValidationError
 
@@ -104,21 +104,30 @@ class ChooseChange(BaseModel):
     alternative: Index
 
 
+class TextChange(BaseModel):
+    """Another persona or author's note."""
+
+    kind: Literal["persona", "note"]
+    text: Text
+
+
 Change: TypeAlias = TurnChange | KeepChange | AskedChange | ChooseChange
 
 
-_CHANGES: Mapping[str, type[Change] | None] = {
+_CHANGES: Mapping[str, type[Change | TextChange] | None] = {
     "turn": TurnChange,
     "keep": KeepChange,
     "choose": ChooseChange,
     "failed": AskedChange,
     "stopped": AskedChange,
+    "persona": TextChange,
+    "note": TextChange,
     "trimmed": None,
     "continued": None,
 }
 
 
-def read_change(record: Record) -> Change | None:
+def read_change(record: Record) -> Change | TextChange | None:
     """The change that a record describes; `None` for a record that changes nothing.
 
     Raises:

@@ -13,8 +13,8 @@ from her_hf.inference import ChatModel
 from .answers import read_broken
 from .history import now
 from .limits import Limits, json_size
-from .log import VERSION, Record, dump_turn, read_log, write_whole
-from .records import Header, TurnChange, check_speaker, check_turn, naming, read_change, shown
+from .log import VERSION, Log, Record, dump_turn, read_log, write_whole
+from .records import Header, TextChange, TurnChange, check_speaker, check_turn, naming, read_change, shown
 from .typed import reread
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def save_session(session: Session, path: str | Path) -> Path:
     path = Path(path).expanduser()
     if path.exists() and path.stat().st_size:
         raise FileExistsError(f"{path} exists already: name another file.")
-    write_whole(path, [header_of(session), *session.history.records()])
+    write_whole(path, [header_of(session), *_records(session)])
     return path
 
 
@@ -76,7 +76,7 @@ def load_session(
 
 def dumped(session: Session) -> Record:
     """See [`Session.dump`]."""
-    return {**header_of(session), "history": list(session.history.records())}
+    return {**header_of(session), "history": _records(session)}
 
 
 def restored(
@@ -94,15 +94,31 @@ def restored(
         header = Header.model_validate(data)
         names = [member.name for member in header.scene.cast]
         header.opening = [reread(turn, names) for turn in header.opening]
-        session = _session(cls, header, model, limits, log=log)
+        session = _session(cls, header, model, limits)
     for number, record in enumerate(records):
         with naming(f"session data, history[{number}]"):
             if not isinstance(record, dict):
                 raise ValueError(f"record: must be a dict, got {shown(record)}")
             _replay(session, record, lambda turn: _as_typed(turn, session))
     if log is not None:
-        session.history.write_all()
+        session.history.log = Log(Path(log).expanduser(), fresh=True)
+        for record in _records(session):
+            session.history.write(record)
     return session
+
+
+def branched(session: Session, count: int, log: str | Path | None) -> Session:
+    """See [`Session.branch`]."""
+    data = dumped(session)
+    data["opening"] = data["opening"][:count]
+    data["history"] = [record for record in data["history"] if record.get("index", 0) < count]
+    return restored(type(session), data, session.model, session.limits, log)
+
+
+def _records(session: Session) -> list[Record]:
+    """The records of a session after its first; the persona is in the scene."""
+    note = [{"kind": "note", "text": session.note}] if session.note else []
+    return [*note, *session.history.records()]
 
 
 def _session(
@@ -112,7 +128,6 @@ def _session(
     limits: Limits | None,
     thinking: bool | None = None,
     max_context_tokens: int | None = None,
-    log: str | Path | None = None,
 ) -> Session:
     return cls(
         header.scene,
@@ -124,7 +139,6 @@ def _session(
         thinking=header.thinking if thinking is None else thinking,
         max_context_tokens=max_context_tokens or header.max_context_tokens,
         limits=limits,
-        log=log,
     )
 
 
@@ -134,6 +148,9 @@ def _replay(session: Session, record: Record, reading: Callable[[Turn], Turn]) -
     if change is None:
         return
     history = session.history
+    if isinstance(change, TextChange):
+        (session.set_persona if change.kind == "persona" else session.set_note)(change.text)
+        return
     history.check(change)
     if isinstance(change, TurnChange):
         check_speaker(change.turn, session.names, "turn")

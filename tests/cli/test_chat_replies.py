@@ -1,4 +1,4 @@
-"""`her-hf chat`: the alternatives of a reply."""
+"""`her-hf chat`: the alternatives of a reply; persona, note, views, branches."""
 
 from __future__ import annotations
 
@@ -58,3 +58,22 @@ def test_a_cut_reply_and_one_that_broke_off_are_continued(monkeypatch: pytest.Mo
     assert "reply 1 of 1: broke off, in no prompt" in out
     history = out.split("/history")[-1]
     assert "I never." in history and "No, sir." in history
+
+
+def test_persona_note_views_and_branches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reply = "<system_thinking>\nStall.\n</system_thinking>\nIsobel Rae: <role_thinking>Oh.</role_thinking> Tea?"
+    file = tmp_path / "other.jsonl"
+    out = chatted(
+        monkeypatch,
+        [reply, reply],
+        "/persona\n/persona A tired man.\n/note\n/note Slowly.\n[Hm.] Well?\nSo?\n/view\n/view Edmund Vail\n"
+        f"/view Nobody\n/branch 2\n/branch 9 {file}\n/branch 2 {file}\n/prompt\n/note -\n",
+    )
+    assert "persona: Inspector of the lighthouse board" in out and "persona: A tired man." in out
+    assert "author's note: none" in out.split("/note Slowly.")[0] and "author's note: Slowly." in out
+    author, visitor = out.split("/view")[1:3]
+    assert "  2 Isobel Rae: ┊ Stall. [Oh.] Tea?" in author
+    assert "  2 Isobel Rae: Tea?" in visitor and "1 Edmund Vail: [Hm.] Well?" in visitor
+    assert "There is no viewer 'Nobody'" in out and out.count("/branch needs the number of a turn") == 2
+    assert [line.split('"')[3] for line in file.read_text().splitlines()] == ["session", "note", "turn", "turn"]
+    assert "A tired man." in out.split("/prompt")[1] and "author's note: none" in out.split("/note -")[1]
