@@ -52,7 +52,7 @@ class Conversation:
     def __init__(self, session: Session, screen: Screen, runner: asyncio.Runner, *, interactive: bool) -> None:
         self.session, self.screen = session, screen
         self.failed = False
-        self._runner, self._interactive = runner, interactive
+        self._runner, self.interactive = runner, interactive
         self._noted = 0
         self._commands: dict[str, Callable[[str], object]] = {
             "help": self._help,
@@ -64,6 +64,9 @@ class Conversation:
             "regenerate": lambda _: self.stream(session.regenerate()),
             "swipe": lambda text: chat_replies.swipe(self, text),
             "continue": lambda text: chat_replies.continue_reply(self, text),
+            "as": lambda text: chat_replies.speak_as(self, text),
+            "play": lambda text: chat_replies.play(self, text),
+            "impersonate": lambda text: chat_replies.impersonate(self, text),
             "persona": lambda text: chat_setting.persona(self, text),
             "note": lambda text: chat_setting.note(self, text),
             "view": lambda text: chat_setting.view(self, text),
@@ -71,7 +74,7 @@ class Conversation:
             "save": self._save,
             "edit": self._edit,
             "undo": self._undo,
-            "narrate": lambda text: self._say(text, ENVIRONMENT),
+            "narrate": lambda text: self.say(text, ENVIRONMENT),
             "system": lambda _: self._toggle("show_system", "System thinking"),
             "role": lambda _: self._toggle("show_role", "Role thinking"),
             "scene": lambda _: screen.scene(session),
@@ -104,7 +107,7 @@ class Conversation:
             if self.session.awaits_reply:
                 self.stream(self.session.reply())
             else:
-                self.screen.note(f"{self.session.character} has spoken: say something, or /regenerate")
+                self.screen.note(f"{self.session.turns[-1].name} has spoken: say something, /regenerate, or /play")
         elif line.startswith("/") and not line.startswith("//"):
             word, _, rest = line[1:].partition(" ")
             command = self._commands.get(word)
@@ -114,11 +117,11 @@ class Conversation:
                 )
             command(rest.strip())
         else:
-            self._say(line[1:] if line.startswith("//") else line)
+            self.say(line[1:] if line.startswith("//") else line)
 
     def _read(self) -> str:
         name = clean(self.session.visitor)
-        if not self._interactive:
+        if not self.interactive:
             line = input(f"{name} > ")
             self.screen.plain(line)  # so that the transcript of a pipe shows both sides
             return line
@@ -131,12 +134,13 @@ class Conversation:
 
     # -- turns
 
-    def _say(self, text: str, name: str | None = None) -> None:
+    def say(self, text: str, name: str | None = None) -> None:
+        """Adds what the visitor says, or as Environment what happens, and lets the character reply."""
         self.session.say(text, name=name)
         self.stream(self.session.reply())
 
-    def stream(self, events: AsyncGenerator[Event, None]) -> None:
-        """Shows a reply while it is written, and how it ended."""
+    def stream(self, events: AsyncGenerator[Event, None]) -> Event | None:
+        """Shows replies while they are written, and how the last one ended; returns its last event."""
 
         async def show() -> Event | None:
             last: Event | None = None
@@ -155,6 +159,7 @@ class Conversation:
         elif isinstance(last, TurnFinished) and not last.ended:
             self.screen.note("/continue goes on, /regenerate tries again; --max-tokens allows longer replies")
         self.show_notes()
+        return last
 
     def show_notes(self) -> None:
         """Shows the model's notes, each once."""
@@ -209,7 +214,7 @@ class Conversation:
             )
         if not new.strip():
             old = replace(self.session.turns[int(number) - 1], name=None)
-            line = self._edit_line(old.render(notation="coser", view="self"))
+            line = self.edit_line(old.render(notation="coser", view="self"))
             if line is None:
                 self.screen.console.print()
                 self.screen.note(f"turn {number} was not changed")
@@ -218,9 +223,9 @@ class Conversation:
         turn = self.session.edit(int(number) - 1, new)
         self.screen.turn(turn, f"{number:>3} ")
 
-    def _edit_line(self, old: str) -> str | None:
+    def edit_line(self, old: str) -> str | None:
         """Puts a text on the input line for editing; `None` if Ctrl-C or Ctrl-D cancels."""
-        if not self._interactive:
+        if not self.interactive:
             raise ValueError("/edit needs the new text: /edit 1 new text")
         import readline
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from her_hf.session import Drafted
+
 from .terminal import clean
 
 if TYPE_CHECKING:
     from .chat_commands import Conversation
 
+MAX_PLAYED = 50
+"""Most turns of one `/play`."""
+
 HELP = (
     ("/swipe [N]", "show the alternatives of the last reply; with N, put that one into the conversation"),
     ("/continue [N]", "continue a reply that was cut or broke off"),
+    ("/as NAME", "let the model speak as NAME: another member of the cast, or Environment"),
+    ("/play [N]", "let the characters play among themselves for N turns, by default 2"),
+    ("/impersonate", "let the model draft your turn, to be edited before it is said"),
 )
 
 
@@ -37,6 +45,35 @@ def continue_reply(conversation: Conversation, text: str) -> None:
     count = len(conversation.session.alternatives())
     number = _number(text, count, "/continue") if text else None
     conversation.stream(conversation.session.continue_reply(number))
+
+
+def speak_as(conversation: Conversation, text: str) -> None:
+    """`/as`: a reply of the named member of the cast."""
+    if not text:
+        raise ValueError("/as needs a name: /as Environment")
+    conversation.stream(conversation.session.reply(text))
+
+
+def play(conversation: Conversation, text: str) -> None:
+    """`/play`: some turns among the characters."""
+    if text and not (text.isdecimal() and 1 <= int(text) <= MAX_PLAYED):
+        raise ValueError(f"/play needs a number of turns from 1 to {MAX_PLAYED}, got {clean(text[:40])!r}")
+    conversation.stream(conversation.session.play(int(text or 2)))
+
+
+def impersonate(conversation: Conversation, _: str) -> None:
+    """`/impersonate`: a draft of the visitor's turn, which is said as the visitor leaves it."""
+    last = conversation.stream(conversation.session.impersonate())
+    if not isinstance(last, Drafted):
+        return
+    if not conversation.interactive:
+        conversation.screen.note(f"your turn, if you type it: {last.text}")
+        return
+    line = conversation.edit_line(last.text)
+    if line and line.strip():
+        conversation.say(line)
+    else:
+        conversation.screen.note("nothing was said")
 
 
 def why_nothing(conversation: Conversation) -> str:

@@ -3,7 +3,7 @@
 from her_hf.inference.window import WindowFull
 
 from .conversation import Session
-from .events import Delta, Event, Failed, Trimmed, TurnFinished, TurnStarted
+from .events import Delta, Drafted, Event, Failed, Trimmed, TurnFinished, TurnStarted
 from .history import Alternative
 from .limits import Limits
 from .typed import read_typed
@@ -13,6 +13,7 @@ __all__ = [
     "AUTHOR",
     "Alternative",
     "Delta",
+    "Drafted",
     "Event",
     "Failed",
     "Limits",

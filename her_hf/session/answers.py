@@ -35,7 +35,7 @@ class Writing:
 
     def __init__(self, speaker: str, names: Sequence[str], begun: str = "") -> None:
         self.reply: Reply | None = None
-        self._speaker, self._names, self._begun = speaker, names, begun
+        self.speaker, self._names, self._begun = speaker, names, begun
         self._written: list[str] = []
         self.stream = TurnStream(prefilled=False, speaker=speaker, names=names)
 
@@ -63,7 +63,7 @@ class Writing:
 
     def so_far(self) -> Turn:
         """The turn as far as it was written."""
-        return read_broken(self.text, self._speaker, self._names)
+        return read_broken(self.text, self.speaker, self._names)
 
 
 def read_broken(text: str, speaker: str, names: Sequence[str]) -> Turn:

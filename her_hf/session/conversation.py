@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import takewhile
@@ -10,30 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from her_hf.dual_layer import ENVIRONMENT, Turn
-from her_hf.inference import ChatModel, Continues, Message, Prompt, Sampling
-from her_hf.inference.window import Fitted, fit
-from her_hf.inference.wire import estimate_tokens
-from her_hf.scenes import Character, Scene
+from her_hf.inference import ChatModel, Continues
 from her_hf.scenes.errors import listed
-from her_hf.scenes.names import check_name
 
 from .answers import received
-from .context import context_messages, described, noted, prompt_limit
-from .events import Event
-from .history import Alternative, History
+from .context import described
+from .events import Event, Failed
+from .history import Alternative
 from .limits import Limits
-from .log import Log, Record
-from .records import check_speaker
-from .replying import answer
-from .saved import branched, dumped, header_of, load_session, restored, save_session, settings_of
+from .log import Record
+from .replying import answer, draft
+from .saved import branched, dumped, load_session, restored, save_session, settings_of
+from .state import State
 from .typed import read_edited, read_typed
-from .views import AUTHOR, viewed
-
-STRANGER = {"en": "Stranger", "zh": "陌生人"}
-"""The visitor's name if the scene has no other role."""
 
 
-class Session:
+class Session(State):
     """A conversation in a scene. The model sees it as in training: `Scene.messages_for` writes the prompt.
 
     Args:
@@ -65,115 +57,6 @@ class Session:
     ```
     """
 
-    def __init__(
-        self,
-        scene: Scene,
-        character: str,
-        model: ChatModel,
-        *,
-        visitor: str | None = None,
-        visitor_profile: str = "",
-        opening: Sequence[Turn] = (),
-        sampling: Sampling | None = None,
-        thinking: bool = True,
-        max_context_tokens: int | None = None,
-        limits: Limits | None = None,
-        log: str | Path | None = None,
-    ) -> None:
-        playable = [member.name for member in scene.characters]
-        if character not in playable:
-            raise ValueError(f"{character!r} is not in the cast of this scene. Choose one of: {listed(playable)}")
-        others = [name for name in playable if name != character]
-        if visitor is not None and visitor not in others:
-            visitor = check_name(visitor)
-        self.visitor = visitor or (others or [STRANGER[scene.language]])[0]
-        taken = (character.casefold(), ENVIRONMENT.casefold())
-        if self.visitor not in others and self.visitor.casefold() in taken:
-            raise ValueError(f"You cannot be {self.visitor!r}: choose another member of the cast, or any other name.")
-        if self.visitor not in others:  # in training every speaker is in the cast
-            scene = scene.model_copy(
-                update={"cast": [*scene.cast, Character(name=self.visitor, profile=visitor_profile)]}
-            )
-        self.scene, self.character, self.model = scene, character, model
-        self.sampling = sampling or Sampling()
-        self.thinking = thinking
-        self.max_context_tokens = max_context_tokens
-        self.limits = limits or Limits()
-        self._note = ""
-        self.limits.check_sampling(self.sampling)
-        self.limits.check_scene(scene)
-        for number, turn in enumerate(opening):
-            check_speaker(turn, self.names, f"opening[{number}]")
-        self.limits.check_turns(opening, "opening")
-        new = Log(Path(log).expanduser(), fresh=True) if log is not None else None
-        self.history = History(opening, lambda: header_of(self), new)
-
-    # -- state
-
-    @property
-    def turns(self) -> tuple[Turn, ...]:
-        """The history."""
-        return tuple(self.history.turns)
-
-    @property
-    def names(self) -> list[str]:
-        """All possible speakers: cast, visitor, Environment."""
-        return list(dict.fromkeys([*(member.name for member in self.scene.cast), self.visitor, ENVIRONMENT]))
-
-    @property
-    def awaits_reply(self) -> bool:
-        """Whether it is the character's turn to speak, also before the first turn."""
-        return not self.history.turns or self.history.turns[-1].name != self.character
-
-    @property
-    def place(self) -> int:
-        """Index of the character's last turn if nothing came after it, else of the turn that comes next."""
-        return len(self.history.turns) - (not self.awaits_reply)
-
-    def alternatives(self, index: int | None = None) -> tuple[Alternative, ...]:
-        """The replies at a place, in the order in which they were written; by default at [`place`][Session.place]."""
-        return self.history.alternatives(self.place if index is None else index)
-
-    def chosen(self, index: int | None = None) -> int | None:
-        """Which of [`alternatives`][Session.alternatives] is in the history; `None` if none is."""
-        return self.history.chosen(self.place if index is None else index)
-
-    @property
-    def log_path(self) -> Path | None:
-        """The file to which every change is written."""
-        return self.history.log.path if self.history.log else None
-
-    def view(self, viewer: str) -> list[dict[str, Any]]:
-        """The conversation as a viewer sees it, as JSON data; see [`viewed`].
-
-        Args:
-            viewer (`str`): [`AUTHOR`], who sees everything, or a name: the character's, the visitor's or another's.
-
-        Raises:
-            `ValueError`: If nobody has that name.
-        """
-        if viewer != AUTHOR and viewer not in self.names:
-            raise ValueError(f"There is no viewer {viewer[:80]!r}: choose {AUTHOR!r} or one of {listed(self.names)}.")
-        return viewed(self.history, viewer)
-
-    @property
-    def persona(self) -> str:
-        """What the character is told of the visitor's role."""
-        return self.scene.member(self.visitor).portrait
-
-    @property
-    def note(self) -> str:
-        """The author's note, which stands in every prompt after the scenario; no viewer sees it."""
-        return self._note
-
-    def messages(self) -> list[Message]:
-        """The untrimmed context of the character's next turn, in the form used for training."""
-        return self._messages(self.context())
-
-    async def prompt(self) -> Prompt:
-        """The exact prompt of the next reply, or of the character's last turn."""
-        return (await self.fit(self.context())).prompt
-
     # -- changes
 
     def say(self, text: str, *, name: str | None = None) -> Turn:
@@ -202,7 +85,7 @@ class Session:
             raise IndexError(f"There is no turn {index}: the conversation has {len(self.history.turns)}.")
         self.limits.check_text(text, "text")
         old, text = self.history.turns[index], received(text)
-        if old.name == self.character:
+        if self.spoken(index) and old.name != ENVIRONMENT:
             turn = read_edited(text, old, self.names)
         else:
             turn = replace(read_typed(text, old.name or self.visitor, self.names), origin_id=old.origin_id)
@@ -213,7 +96,7 @@ class Session:
         """Puts another of the last reply's alternatives into the history.
 
         Args:
-            number (`int`): Its index in [`alternatives`][Session.alternatives].
+            number (`int`): Its index in `alternatives`.
 
         Raises:
             `IndexError`: If there is no such alternative.
@@ -256,9 +139,9 @@ class Session:
             `list[Turn]`: The removed turns; empty if there were none.
         """
         keep = len(self.history.turns)
-        if keep > len(self.history.opening) and self.history.turns[keep - 1].name == self.character:
+        if keep > len(self.history.opening) and self.spoken(keep - 1):
             keep -= 1
-        while keep > len(self.history.opening) and self.history.turns[keep - 1].name != self.character:
+        while keep > len(self.history.opening) and not self.spoken(keep - 1):
             keep -= 1
         return self.history.keep(keep)
 
@@ -273,8 +156,11 @@ class Session:
 
     # -- replies
 
-    async def reply(self) -> AsyncGenerator[Event, None]:
-        """Lets the character speak.
+    async def reply(self, speaker: str | None = None) -> AsyncGenerator[Event, None]:
+        """Lets the character speak, or another member of the cast or Environment, whom the model then plays.
+
+        Args:
+            speaker (`str`, *optional*): Who speaks; by default the character.
 
         Yields:
             `Event`: [`TurnStarted`], possibly [`Trimmed`], [`Delta`]s, and finally [`TurnFinished`] or [`Failed`].
@@ -282,17 +168,40 @@ class Session:
                 was written is an unfinished alternative.
 
         Raises:
-            `ValueError`: If the character has just spoken, or a limit is reached.
+            `ValueError`: If `speaker` has just spoken, is the visitor or not in the cast, or a limit is reached.
         """
-        if not self.awaits_reply:
-            raise ValueError(f"{self.character} has just spoken: say something, or regenerate the last turn.")
-        async with aclosing(answer(self)) as events:
+        speaker = speaker or self.character
+        if speaker == self.visitor or speaker not in self.names:
+            able = listed(name for name in self.names if name != self.visitor)
+            raise ValueError(f"The model cannot speak as {speaker[:80]!r}: choose one of {able}.")
+        if self.history.turns and self.history.turns[-1].name == speaker:
+            raise ValueError(f"{speaker} has just spoken: say something, or regenerate the last turn.")
+        async with aclosing(answer(self, speaker, len(self.history.turns))) as events:
+            async for event in events:
+                yield event
+
+    async def play(self, turns: int = 1) -> AsyncGenerator[Event, None]:
+        """Lets the characters play among themselves, see `next_speaker`; ends early if a reply fails."""
+        for _ in range(turns):
+            async with aclosing(self.reply(self.next_speaker())) as events:
+                async for event in events:
+                    yield event
+            if isinstance(event, Failed):
+                return
+
+    async def impersonate(self) -> AsyncGenerator[Event, None]:
+        """Drafts the visitor's next turn.
+
+        Yields:
+            `Event`: As `reply`, but the last event is [`Drafted`] or [`Failed`].
+        """
+        async with aclosing(draft(self)) as events:
             async for event in events:
                 yield event
 
     async def regenerate(self) -> AsyncGenerator[Event, None]:
-        """Generates the character's last turn again; the old one stays an alternative. After a failure, retries it."""
-        async with aclosing(answer(self)) as events:
+        """Generates the model's last turn again; the old one stays an alternative. After a failure, retries it."""
+        async with aclosing(answer(self, self._next(), self.place)) as events:
             async for event in events:
                 yield event
 
@@ -313,7 +222,9 @@ class Session:
             raise ValueError(f"Reply {number + 1} was ended by the model: there is nothing to continue.")
         if not cut:
             raise ValueError("There is no reply that was cut or broke off.")
-        async with aclosing(answer(self, cut[-1] if number is None else number)) as events:
+        chosen = cut[-1] if number is None else number
+        speaker = self.alternatives()[chosen].turn.name or self.character
+        async with aclosing(answer(self, speaker, self.place, chosen)) as events:
             async for event in events:
                 yield event
 
@@ -328,39 +239,17 @@ class Session:
         if len(self.history.turns) >= self.limits.turns:
             raise ValueError(f"This conversation has {self.limits.turns} turns, its maximum: start another one.")
 
-    def context(self) -> list[Turn]:
-        """The turns before the next reply, or before the last one if the character has just spoken."""
-        return self.history.turns[: self.place]
-
-    # -- the prompt
-
-    def _messages(self, context: Sequence[Turn]) -> list[Message]:
-        scene = noted(self.scene, self.note)
-        return context_messages(scene, self.character, context, self.names, thinking=self.thinking)
-
-    async def fit(self, context: Sequence[Turn], begun: str = "") -> Fitted:
-        """The messages of turns that fit into the window together with the reply, and with what it begins with."""
-        names = [member.name for member in self.scene.cast]
-        limit = await self.limit()
-        if limit is not None and begun:
-            limit -= estimate_tokens([{"role": "assistant", "content": begun}])
-        return await fit(self._messages(context), self.model, limit, thinking=self.thinking, names=names)
-
-    async def limit(self) -> int | None:
-        """Maximum tokens of a prompt."""
-        return await prompt_limit(self.model, self.max_context_tokens, self.sampling.max_tokens)
-
     # -- saving
 
     def dump(self) -> Record:
-        """The session as JSON data for [`restore`][Session.restore], with its alternatives."""
+        """The session as JSON data for `restore`, with its alternatives."""
         return dumped(self)
 
     @classmethod
     def restore(
         cls, data: Mapping[str, Any], model: ChatModel, *, limits: Limits | None = None, log: str | Path | None = None
     ) -> Session:
-        """A session from the data of [`dump`][Session.dump], which may come from a stranger.
+        """A session from the data of `dump`, which may come from a stranger.
 
         Nothing in it is trusted: every turn is read again from its text and guarded as typed text is, so that it holds
         no line of another speaker and no part of a prompt; sizes, cast and sampling must be within `limits`.

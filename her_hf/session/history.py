@@ -46,6 +46,7 @@ class History:
         self.opening = tuple(opening)
         self.turns = list(opening)
         self.asked: Counter[int] = Counter()
+        self.drafted: Counter[int] = Counter()
         self.log = log
         self._header = header
         self._alternatives: dict[int, list[Alternative]] = {}

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from her_hf.dual_layer import ENVIRONMENT, Turn
 from her_hf.durable import derive_seed
-from her_hf.inference import Continues, ModelError, Reply, Sampling
-from her_hf.inference.window import Fitted, WindowFull
+from her_hf.inference import Continues, ModelError, Sampling
+from her_hf.inference.window import WindowFull
+from her_hf.scenes.turns import as_speech
 
 from .answers import Writing, about, why_empty
-from .events import Event, Failed, Trimmed, TurnFinished, TurnStarted
+from .events import Delta, Drafted, Event, Failed, Trimmed, TurnFinished, TurnStarted
+from .typed import guarded
 
 if TYPE_CHECKING:
     from .conversation import Session
 
 
-async def answer(session: Session, continues: int | None = None) -> AsyncGenerator[Event, None]:
-    """Writes the turn at [`place`][Session.place]; with `continues`, the rest of that alternative."""
-    index, history, speaker = session.place, session.history, session.character
-    known = session.alternatives()
+async def answer(
+    session: Session, speaker: str, index: int, continues: int | None = None
+) -> AsyncGenerator[Event, None]:
+    """Writes turn `index` as `speaker`; with `continues`, the rest of that alternative."""
+    history, known = session.history, session.alternatives(index)
     if index == len(history.turns):
         session.check_room()
     session.limits.check_alternatives(len(known) + (continues is None), "alternatives")
     begun = "" if continues is None else known[continues].text or known[continues].turn.render()
-    sampling = _sampling_of(session, index)
+    sampling = _seeded(session.sampling, index, history.asked[index])
     history.asked[index] += 1
     writing = Writing(speaker, session.names, begun)
 
@@ -38,14 +42,11 @@ async def answer(session: Session, continues: int | None = None) -> AsyncGenerat
 
     yield TurnStarted(index, speaker)
     try:
-        fitted = await session.fit(session.context(), begun)
-        if fitted.dropped:
-            trimmed = Trimmed(fitted.dropped, fitted.prompt.tokens, await session.limit() or 0)
-            history.write({"kind": "trimmed", "index": index, **asdict(trimmed)})
-            yield trimmed
-        async with aclosing(writing.read(_pieces(session, fitted, begun, sampling))) as deltas:
-            async for delta in deltas:
-                yield delta
+        async with aclosing(_write(session, writing, history.turns[:index], sampling, begun)) as events:
+            async for event in events:
+                if isinstance(event, Trimmed):
+                    history.write({"kind": "trimmed", "index": index, **asdict(event)})
+                yield event
     except (ModelError, WindowFull) as error:
         yield failed(error.kind if isinstance(error, ModelError) else "window", str(error))
         return
@@ -60,20 +61,56 @@ async def answer(session: Session, continues: int | None = None) -> AsyncGenerat
         return
     labelled = turn.name == speaker
     turn = replace(turn, name=speaker)
+    if speaker != session.character:  # as what the visitor writes for them
+        turn = guarded(_of_the_world(turn), session.names)
     history.answer(index, turn, about(reply, labelled=labelled), continues)
     yield TurnFinished(index, turn, reply.ended, reply.usage, labelled)
 
 
-def _pieces(session: Session, fitted: Fitted, begun: str, sampling: Sampling) -> AsyncGenerator[str | Reply, None]:
-    """The model's stream; with `begun`, what follows it."""
-    model = session.model
+async def draft(session: Session) -> AsyncGenerator[Event, None]:
+    """Writes the visitor's next turn as text to be typed; the history is not changed."""
+    index, history = len(session.history.turns), session.history
+    sampling = _seeded(session.sampling, index, "draft", history.drafted[index])
+    history.drafted[index] += 1
+    writing = Writing(session.visitor, session.names)
+    yield TurnStarted(index, session.visitor)
+    try:
+        async with aclosing(_write(session, writing, history.turns, sampling)) as events:
+            async for event in events:
+                yield event
+    except (ModelError, WindowFull) as error:
+        kind = error.kind if isinstance(error, ModelError) else "window"
+        yield Failed(kind, str(error), writing.text)
+        return
+    turn = writing.stream.close()
+    for delta in writing.rest():
+        yield delta
+    text = replace(turn, name=None).render(notation="coser", view="self")
+    yield Drafted(text) if text else Failed("empty", why_empty(turn, writing.reply), writing.text)
+
+
+async def _write(
+    session: Session, writing: Writing, context: Sequence[Turn], sampling: Sampling, begun: str = ""
+) -> AsyncGenerator[Trimmed | Delta, None]:
+    """Fits the prompt into the window and lets the model write."""
+    fitted = await session.fit(context, begun, writing.speaker)
+    if fitted.dropped:
+        yield Trimmed(fitted.dropped, fitted.prompt.tokens, await session.limit() or 0)
+    model, thinking = session.model, session.thinks(writing.speaker)
     if begun and isinstance(model, Continues):
-        return model.continued(fitted.messages, begun, sampling=sampling, thinking=session.thinking)
-    return model.stream(fitted.messages, sampling=sampling, thinking=session.thinking)
+        pieces = model.continued(fitted.messages, begun, sampling=sampling, thinking=thinking)
+    else:
+        pieces = model.stream(fitted.messages, sampling=sampling, thinking=thinking)
+    async with aclosing(writing.read(pieces)) as deltas:
+        async for delta in deltas:
+            yield delta
 
 
-def _sampling_of(session: Session, index: int) -> Sampling:
+def _of_the_world(turn: Turn) -> Turn:
+    """The turn, if it is Environment's, as speech that everyone sees."""
+    return replace(turn, segments=as_speech(turn.segments)) if turn.name == ENVIRONMENT else turn
+
+
+def _seeded(sampling: Sampling, *key: int | str) -> Sampling:
     """The sampling of a turn: each turn and each attempt has its own seed, derived from the session's."""
-    if session.sampling.seed is None:
-        return session.sampling
-    return replace(session.sampling, seed=derive_seed(session.sampling.seed, index, session.history.asked[index]))
+    return sampling if sampling.seed is None else replace(sampling, seed=derive_seed(sampling.seed, *key))

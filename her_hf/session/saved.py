@@ -19,9 +19,10 @@ from .typed import reread
 
 if TYPE_CHECKING:
     from .conversation import Session
+    from .state import State
 
 
-def settings_of(session: Session) -> Record:
+def settings_of(session: State) -> Record:
     """Settings that may change when a session is continued."""
     return {
         "model": session.model.name,
@@ -31,7 +32,7 @@ def settings_of(session: Session) -> Record:
     }
 
 
-def header_of(session: Session) -> Record:
+def header_of(session: State) -> Record:
     """The first record of a session's log."""
     return {
         "kind": "session",

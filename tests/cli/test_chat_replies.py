@@ -77,3 +77,21 @@ def test_persona_note_views_and_branches(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert "There is no viewer 'Nobody'" in out and out.count("/branch needs the number of a turn") == 2
     assert [line.split('"')[3] for line in file.read_text().splitlines()] == ["session", "note", "turn", "turn"]
     assert "A tired man." in out.split("/prompt")[1] and "author's note: none" in out.split("/note -")[1]
+
+
+def test_others_speak_play_and_draft(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = chatted(
+        monkeypatch,
+        [
+            "Environment: Rain.",
+            "Isobel Rae: Sit.",
+            "Environment: Wind.",
+            "Edmund Vail: <role_action>sits</role_action> Thank you.",
+        ],
+        "/as Environment\n/as Nobody\n/as\n/play\n/play 0\n/impersonate\n/history\n",
+    )
+    assert "The model cannot speak as 'Nobody'" in out and "/as needs a name" in out
+    assert "/play needs a number of turns from 1 to 50, got '0'" in out
+    assert "your turn, if you type it: (sits) Thank you." in out
+    history = out.split("/history")[1]
+    assert ["Rain." in history, "Sit." in history, "Wind." in history, "Thank" in history] == [True] * 3 + [False]
