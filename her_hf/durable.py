@@ -82,9 +82,7 @@ def replace_text(file: str | Path, text: str) -> None:
 
 @contextmanager
 def new_contents(file: str | Path) -> Iterator[IO[bytes]]:
-    """A stream for the new contents of a file, which atomically replace the old ones at the end.
-
-    An error leaves the old contents and removes the draft, which is next to it, under a name in `.tmp`.
+    """A stream for the new contents of a file; see [`new_file`].
 
     Args:
         file (`str` or `Path`): The file; it need not exist.
@@ -96,11 +94,30 @@ def new_contents(file: str | Path) -> Iterator[IO[bytes]]:
     ...     stream.writelines(lines)
     ```
     """
+    with new_file(file) as draft, draft.open("wb") as stream:
+        yield stream
+
+
+@contextmanager
+def new_file(file: str | Path) -> Iterator[Path]:
+    """A draft for the new contents of a file, which atomically replace the old ones at the end.
+
+    An error leaves the old contents and removes the draft, which is next to it, under a name in `.tmp`.
+
+    Args:
+        file (`str` or `Path`): The file; it need not exist.
+
+    Example (not run: it needs a writer):
+
+    ```python
+    >>> with new_file("outputs/model.gguf") as draft:
+    ...     writer.write(draft)
+    ```
+    """
     file = Path(file)
     draft = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     try:
-        with draft.open("wb") as stream:
-            yield stream
+        yield draft
         os.replace(draft, file)
     except BaseException:
         draft.unlink(missing_ok=True)

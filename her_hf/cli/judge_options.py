@@ -61,15 +61,21 @@ class Answer:
     """The form of the answer, if it is not the one recorded in the checkpoint.
 
     Args:
+        checkpoint (`str`, *optional*): The checkpoint behind a URL, which records the form.
         form (`str`, *optional*): See [`~her_hf.judging.PairJudging`].
         reasoning (`bool`, *optional*): See there.
         read (`str`, *optional*, defaults to `"text"`): See there.
     """
 
+    checkpoint: str | None = setting(
+        None,
+        help="The checkpoint that a server serves: its reward_model.json says how to ask it.",
+        metavar="FOLDER",
+    )
     form: str | None = setting(
         None,
         choices=("published", "compact"),
-        help="Form of prompt and answer: published or compact; by default that of the checkpoint, else published.",
+        help="Form of prompt and answer; by default that of the checkpoint. A URL without --checkpoint needs it.",
         metavar="FORM",
     )
     reasoning: bool | None = setting(
@@ -80,7 +86,7 @@ class Answer:
     read: str = setting(
         "text",
         choices=("text", "probability"),
-        help="Read the verdict from the generated answer, or from verdict probabilities (a model in this process).",
+        help="Read the verdict from the generated answer, or from the probabilities of the verdicts.",
     )
 
 
@@ -97,7 +103,7 @@ def open_judge(
         ledger ([`~her_hf.inference.Ledger`]): The ledger of answers.
 
     Raises:
-        `ValueError`: If settings exclude each other, or the model cannot be opened.
+        `ValueError`: If settings exclude each other, the form is not known, or the model cannot be opened.
         `FileNotFoundError`: If a folder or Hub id does not exist.
     """
     from her_hf.judging import PairwiseJudge

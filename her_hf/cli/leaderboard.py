@@ -23,14 +23,14 @@ def build(
         list[str],
         typer.Argument(
             metavar="RESULTS…",
-            help="Output folders of her-hf eval, folders of such folders, or a Hub data set of them (owner/name).",
+            help="Output folders of her-hf eval, folders of such folders, or a Hub dataset of them (owner/name).",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the Space.")],
     title: Annotated[str, typer.Option(metavar="TEXT", help="Title of the page.")] = "HER leaderboard",
     results_repo: Annotated[
         str | None,
-        typer.Option(metavar="OWNER/NAME", help="Hub data set that takes submissions; by default the one in RESULTS."),
+        typer.Option(metavar="OWNER/NAME", help="Hub dataset that takes submissions; by default the one in RESULTS."),
     ] = None,
 ) -> None:
     """Make a static Space from results of CoSER, MiniMax, form and reward evaluations.

@@ -19,6 +19,11 @@ COMMANDS = {
         "Write a copy of a base model with HER's chat template, parser, scene prompt and generation defaults.",
     ),
     "chat": ("her_hf.cli.chat:chat", "Chat with a character, and show or hide both layers of its thinking."),
+    "serve": (
+        "her_hf.cli.serve:serve",
+        "Serve a checkpoint to OpenAI clients: vLLM if it is installed, else transformers serve; llama.cpp for a "
+        "GGUF.",
+    ),
     "inspect-mask": (
         "her_hf.cli.inspect_mask:inspect_mask",
         "Show which tokens are trained and what each branch sees, in colour, or in ⟦brackets⟧ without a terminal.",
@@ -27,6 +32,7 @@ COMMANDS = {
         "her_hf.cli.merge:merge",
         "Merge a LoRA adapter into its base, with tokenizer, template and generation defaults.",
     ),
+    "export": ("her_hf.cli.export:export", "Write a checkpoint as one GGUF file, for llama.cpp and LM Studio."),
     "pairs": (
         "her_hf.cli.pairs:pairs",
         "Make the reward model's data: sample candidates, pair them, have a teacher label them, "

@@ -130,7 +130,7 @@ def _save(base: str, dtype: str, out: Path) -> None:
     else:
         folder, source = base, {}
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=weights)
-    tokenizer = AutoTokenizer.from_pretrained(folder, **source)
+    tokenizer = AutoTokenizer.from_pretrained(folder, mistral_format=False, **source)  # as load_tokenizer does
     model.config.name_or_path = EMBEDDED_ID if base == EMBEDDED else base
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)

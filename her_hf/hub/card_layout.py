@@ -204,8 +204,9 @@ found = model.compare(scene.messages_for("Jo", turns=4), "Jo: Gloves be hanged!"
 found.verdict, found.confidence, found.principles, found.evidence  # both orders; a tie where they disagree
 ```
 
-`her-hf judge --model FOLDER --pairs pairs.jsonl --out verdicts.jsonl` does it for files, and `vllm serve` serves the
-folder like any other chat model. The prompts are in her_hf/judging/pairwise/templates."""
+`her-hf judge --model FOLDER --pairs pairs.jsonl --out verdicts.jsonl` does it for files. `vllm serve FOLDER` serves it
+like any other chat model; ask it there with `--model URL --checkpoint FOLDER`, since the URL does not say how it was
+trained. The prompts are in her_hf/judging/pairwise/templates."""
 
 DIRECT_ANSWERS_USE = """
 

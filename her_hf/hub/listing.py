@@ -61,7 +61,7 @@ def list_folder(folder: str | Path) -> Listing:
         folder (`str` or `Path`): The folder.
 
     Raises:
-        `NotADirectoryError`, `FileNotFoundError`: If it is none, or has a link to a file that is not there.
+        `NotADirectoryError`, `FileNotFoundError`: If it is not a folder, or has a link to a file that is not there.
         `ValueError`: If it has a link to a folder.
     """
     folder = Path(folder)

@@ -116,10 +116,11 @@ def _digest(content: bytes) -> str:
 def _metadata(root: Path) -> dict[str, str]:
     """Files of the wheel's dist-info, without its record."""
     remedy = "install her_hf (in a checkout: pip install -e .), then push again"
-    try:
-        distribution = importlib.metadata.distribution("her_hf")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise RuntimeError(f"her_hf is not installed here, so its wheel cannot be made: {remedy}") from error
+    # In a checkout's own folder, the build's her_hf.egg-info comes before what is installed.
+    installed = [one for one in importlib.metadata.distributions(name="her_hf") if one.read_text("METADATA")]
+    if not installed:
+        raise RuntimeError(f"her_hf is not installed here, so its wheel cannot be made: {remedy}")
+    distribution = installed[0]
     if distribution.version != her_hf.__version__:
         raise RuntimeError(
             f"the installed metadata are of her_hf {distribution.version}, the code is {her_hf.__version__}: {remedy}"

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from her_hf.settings import CONCURRENCY, MAX_RETRIES
 
+from .affinity import choose, conversation_key, distinct_names
 from .interface import AccessRefused, ChatModel, Likely, Messages, ModelError, Reply, Sampling, Schema
 from .ledger import Ledger, call_key
 from .window import Room, make_room
@@ -100,15 +101,18 @@ class _Place:
 class Caller:
     """A model as used by evaluation, judging and synthesis.
 
-    Several backends of one model (servers behind different URLs) share the calls: the next goes to the least busy one
-    that has not just failed. Each call is looked up in the ledger first, and stored in it when answered; equal calls
-    that are pending at the same time are made once.
+    Several backends of one model (servers behind different URLs) share the calls. Those of one scene and character go
+    to one server, which then reads only what is new of the prompt, unless it has just failed or has much more to do
+    than the others (see [`~her_hf.inference.affinity`]); answers do not depend on it. Each call is looked up in the
+    ledger first, and stored in it when answered; equal calls that are pending at the same time are made once.
 
     Args:
         models (`ChatModel` or `Sequence[ChatModel]`): Backends of the same model.
         ledger ([`Ledger`], *optional*): Stores answers; without it none are stored.
         concurrency (`int`, *optional*, defaults to 16): Maximum number of calls in flight, over all backends.
         retries ([`Retries`], *optional*): How transient failures are retried.
+        affinity (`bool`, *optional*, defaults to `True`): Whether calls of one scene and character go to one server;
+            otherwise the next call goes to the least busy one that has not just failed.
 
     Raises:
         `ValueError`: If there is no model or `concurrency` is below 1.
@@ -128,6 +132,7 @@ class Caller:
         ledger: Ledger | None = None,
         concurrency: int = CONCURRENCY,
         retries: Retries | None = None,
+        affinity: bool = True,
     ) -> None:
         found = list(models) if isinstance(models, Sequence) else [models]
         if not found:
@@ -135,6 +140,8 @@ class Caller:
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, got {concurrency}")
         self._places = [_Place(model) for model in found]
+        self._place_names = distinct_names([model.name for model in found])  # now: a server's own name is asked later
+        self._last_places: dict[str, int] | None = {} if affinity else None  # by conversation
         self._ledger = ledger
         self._retries = retries or Retries()
         self._limit = asyncio.Semaphore(concurrency)
@@ -198,8 +205,12 @@ class Caller:
         if key in self._asking:
             return await asyncio.shield(self._asking[key])
         future = self._asking[key] = asyncio.get_running_loop().create_future()
+
+        async def chat(place: ChatModel) -> Reply:
+            return await place.chat(messages, sampling=sampling, thinking=thinking, schema=schema)
+
         try:
-            reply = await self._answer(key, lambda: self._from_a_place(messages, sampling, thinking, schema))
+            reply = await self._answer(key, lambda: self._from_a_place(messages, chat))
         except BaseException as error:
             future.set_exception(error if isinstance(error, Exception) else ModelError("cancelled", kind="dropped"))
             future.exception()  # marked as retrieved, in case no other task waits for it
@@ -211,31 +222,33 @@ class Caller:
             del self._asking[key]
 
     async def likelihoods(self, messages: Messages, continuations: Sequence[str]) -> list[float]:
-        """Log-probability of each of several complete answers, from the ledger or from a model in process.
+        """Log-probability of each of several complete answers, from the ledger or from a model.
 
         Args:
             messages (`Messages`): A conversation that ends where the answer begins.
             continuations (`Sequence[str]`): The answers.
 
         Raises:
-            `ValueError`: If the backend cannot compute probabilities; servers cannot.
-            `ModelError`: If the model fails.
+            `ValueError`: If the backend cannot compute probabilities.
+            `ModelError`: If there is no answer after all retries, or a server cannot give these probabilities.
+            [`AccessRefused`]: See [`ask`].
         """
         model = self._places[0].model
         if not isinstance(model, Likely):
             raise ValueError(
-                f"{model.name} cannot compute the probability of an answer: read the answer as text, or name a model "
-                "that runs in this process (a folder or Hub id)."
+                f"{model.name} cannot compute the probability of an answer: read the answer as text (--read text), or "
+                "name a server's URL, a folder or a Hub id."
             )
         reading = Sampling(max_tokens=1, temperature=0.0)
         asked = {"likelihoods_of": list(continuations)}
         key = call_key(await self.fingerprint(), messages, sampling=reading, thinking=False, schema=asked)
 
-        async def read() -> Reply:
-            found = await model.likelihoods(messages, continuations)
-            return Reply(text=json.dumps(found), finish_reason="likelihoods", ended=True, model=model.name)
+        async def read(place: ChatModel) -> Reply:
+            assert isinstance(place, Likely)  # all backends are of one kind
+            found = await place.likelihoods(messages, continuations)
+            return Reply(text=json.dumps(found), finish_reason="likelihoods", ended=True, model=place.name)
 
-        reply = await self._once(key, read)
+        reply = await self._answer(key, lambda: self._from_a_place(messages, read))
         return [float(value) for value in json.loads(reply.text)]
 
     async def fit(
@@ -340,20 +353,29 @@ class Caller:
         self.spent.kept += not asked
         return reply
 
-    async def _from_a_place(
-        self, messages: Messages, sampling: Sampling, thinking: bool, schema: Schema | None
-    ) -> Reply:
-        now = time.monotonic()
-        place = min(self._places, key=lambda place: (place.rests_until > now, place.busy))
+    async def _from_a_place(self, messages: Messages, call: Callable[[ChatModel], Awaitable[Reply]]) -> Reply:
+        place = self._place_for(messages)
         place.busy += 1
         try:
-            reply = await place.model.chat(messages, sampling=sampling, thinking=thinking, schema=schema)
+            reply = await call(place.model)
         except ModelError:
             place.rests_until = time.monotonic() + _REST
             raise
         finally:
             place.busy -= 1
         return reply
+
+    def _place_for(self, messages: Messages) -> _Place:
+        """The backend of a call."""
+        now = time.monotonic()
+        resting = [place.rests_until > now for place in self._places]
+        busy = [place.busy for place in self._places]
+        if self._last_places is None or len(busy) == 1:
+            return self._places[min(range(len(busy)), key=lambda at: (resting[at], busy[at]))]
+        key = conversation_key(messages)
+        at = choose(key, self._place_names, busy, resting, self._last_places.get(key))
+        self._last_places[key] = at
+        return self._places[at]
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]], limit: int = _FIRST_RETRIES) -> T:
         """Makes a call about the model or a prompt; with few retries by default, to report a wrong URL early."""

@@ -122,7 +122,8 @@ class ModelError(RuntimeError):
 
     Args:
         message (`str`): Message for the user.
-        kind (`str`): `"connection"`, `"timeout"`, `"status"`, `"protocol"`, `"dropped"` or `"local"`.
+        kind (`str`): `"connection"`, `"timeout"`, `"status"`, `"protocol"`, `"dropped"`, `"local"`, `"unsupported"`
+            (the server cannot do this, in any call) or `"unlisted"` (its answer lacks a probability).
         status (`int`, *optional*): HTTP status.
         retry_after (`float`, *optional*): Seconds that the server asks to wait.
     """
@@ -204,10 +205,15 @@ class ChatModel(Protocol):
 
 @runtime_checkable
 class Likely(Protocol):
-    """A backend that computes the probability of answers: [`LocalModel`]."""
+    """A backend that computes the probability of answers: [`LocalModel`], [`ServerModel`]."""
 
     async def likelihoods(self, messages: Messages, continuations: Sequence[str]) -> list[float]:
-        """Log-probability of each complete answer."""
+        """Log-probability of each complete answer, without its end of turn.
+
+        A server that has no probabilities of a whole prompt gives them from a common beginning of the answers on: each
+        then lacks the same summand, so that differences, and the probabilities of the answers among each other, are
+        the same.
+        """
         ...
 
 

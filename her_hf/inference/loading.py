@@ -30,7 +30,7 @@ def load_parts(source: str, *, device: str | None, dtype: str | None, attach: bo
     wanted = settle_dtype(dtype, device)
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=wanted).to(device)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, mistral_format=False)  # as load_tokenizer does
     except (OSError, ValueError, RuntimeError, EOFError, KeyError, UnpicklingError, SafetensorError) as error:
         if base and not Path(base).exists() and isinstance(error, OSError):
             raise FileNotFoundError(

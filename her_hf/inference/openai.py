@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from .http import Answer, Connection
 from .inline import InlineText, opens_thinking
 from .interface import Message, Messages, ModelError, Prompt, Reply, Sampling, Schema, Usage
 from .refusals import error_text, explain_status, newly_refused, refuses_the_way
+from .server_likelihoods import Answered, LikelihoodReader
 from .wire import (
     api_root,
     chat_body,
@@ -80,7 +81,9 @@ class ServerModel:
         self._opens: dict[bool, bool | None] = {}  # whether its prompts end in an open block, with thinking on or off
         self._probing = asyncio.Lock()  # requested once, not by every waiting task
         self._counts: bool | None = None  # whether it has /tokenize
+        self._texts: dict[str, list[int]] = {}  # answers whose probability was read, as token ids
         self._http = Connection(self.url, self._key, timeout)
+        self._likelihoods = LikelihoodReader(self)
 
     @property
     def name(self) -> str:
@@ -111,6 +114,21 @@ class ServerModel:
             async for piece in coming:
                 yield piece
 
+    async def likelihoods(
+        self, messages: Messages, continuations: Sequence[str], *, thinking: bool = False
+    ) -> list[float]:
+        """See [`Likely.likelihoods`]. Exact where the server has `/tokenize` and `prompt_logprobs`, as vLLM does.
+
+        Args:
+            messages (`Messages`): A conversation that ends where the answer begins.
+            continuations (`Sequence[str]`): The answers, none of them empty.
+            thinking (`bool`, *optional*, defaults to `False`): Whether the turn is opened with system thinking.
+
+        Raises:
+            `ModelError`: If a request fails, or the server does not give the probability of a wanted token.
+        """
+        return await self._likelihoods.read(messages, continuations, thinking=thinking)
+
     async def prompt(self, messages: Messages, *, thinking: bool = True) -> Prompt:
         """See [`ChatModel.prompt`]. Exact where the server has `/tokenize` and `/detokenize`, as vLLM does."""
         exact = await self._exact_prompt(messages, thinking)
@@ -134,7 +152,7 @@ class ServerModel:
         """
         probes = [await self._exact_prompt(PROBE, thinking) for thinking in (True, False)]
         rendered = [probe.text for probe in probes if probe]
-        name, root = await self._model_name(), (await self._card()).get("root")
+        name, root = await self.model_name(), (await self._card()).get("root")
         found = {"model": name, "template": digest(rendered) if rendered else None}
         return {**found, "root": root} if isinstance(root, str) and root not in ("", name) else found
 
@@ -210,7 +228,7 @@ class ServerModel:
         self, messages: Messages, sampling: Sampling, thinking: bool, *, stream: bool, schema: Schema | None = None
     ) -> AsyncIterator[Answer]:
         """Requests a reply, without the fields that the server refuses, and streamed if it only streams."""
-        model = await self._model_name()
+        model = await self.model_name()
         url = f"{self.url}/chat/completions"
         while True:
             body = chat_body(
@@ -292,7 +310,7 @@ class ServerModel:
 
     async def _card(self) -> Message:
         """The model's entry in `/v1/models`; `{}` if the server has no such list and the user named the model."""
-        name = await self._model_name()
+        name = await self.model_name()
         try:
             cards = await self._cards()
         except ModelError as error:
@@ -301,7 +319,8 @@ class ServerModel:
             cards = []
         return next((card for card in cards if card["id"] == name), {})
 
-    async def _model_name(self) -> str:
+    async def model_name(self) -> str:
+        """The model's name in requests; by default the only one that the server offers."""
         if self._model is None:
             names = [card["id"] for card in await self._cards()]
             if len(names) != 1:
@@ -314,30 +333,53 @@ class ServerModel:
 
     async def _exact_prompt(self, messages: Messages, thinking: bool) -> Prompt | None:
         """The prompt from vLLM's `/tokenize` and `/detokenize`, which are next to `/v1`; `None` without them."""
-        if self._counts is False or not self.url.endswith("/v1"):
+        tokens = await self.prompt_ids(messages, thinking)
+        if tokens is None:
             return None
-        model, root = await self._model_name(), self.url.removesuffix("/v1")
-        ask = {"model": model, "messages": list(messages), "chat_template_kwargs": thinking_switch(thinking)}
-        counted = await self._extra(f"{root}/tokenize", ask)
-        tokens = counted.get("tokens") if counted else None
-        if counted is not None and self._counts is None:
-            self._counts = isinstance(tokens, list)
-        if not isinstance(tokens, list):
-            return None
-        decoded = await self._extra(f"{root}/detokenize", {"model": model, "tokens": tokens})
+        body = {"model": await self.model_name(), "tokens": tokens}
+        decoded = await self._extra(f"{self.url.removesuffix('/v1')}/detokenize", body)
         text = decoded.get("prompt") if decoded else None
         return Prompt(text, len(tokens), exact=True) if isinstance(text, str) else None
 
-    async def _extra(self, url: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """Requests a route that not every server has; a transient failure is an error, not a missing route."""
+    async def prompt_ids(self, messages: Messages, thinking: bool) -> list[int] | None:
+        """The rendered prompt from `/tokenize`; `None` if the server lacks it or refuses the conversation."""
+        return await self._tokenized(messages=list(messages), chat_template_kwargs=thinking_switch(thinking))
+
+    async def text_ids(self, text: str) -> list[int] | None:
+        """A text from `/tokenize`, without special tokens; requested once."""
+        if text not in self._texts:
+            found = await self._tokenized(prompt=text, add_special_tokens=False)
+            if found is None:
+                return None
+            self._texts[text] = found
+        return self._texts[text]
+
+    async def _tokenized(self, **what: Any) -> list[int] | None:
+        if self._counts is False or not self.url.endswith("/v1"):
+            return None
+        url = f"{self.url.removesuffix('/v1')}/tokenize"
+        counted = await self._extra(url, {"model": await self.model_name(), **what})
+        tokens = counted.get("tokens") if counted else None
+        usable = isinstance(tokens, list) and bool(tokens)  # llama.cpp's route of this name answers messages with []
+        if counted is not None and self._counts is None:
+            self._counts = usable
+        return tokens if usable else None
+
+    async def post(self, url: str, body: dict[str, Any]) -> Answered:
+        """A request whose refusal is returned."""
         async with self._http.request(url, body) as answer:
             text = await answer.text()
-        if answer.status == 200 and text.lstrip().startswith("{"):
-            return parse_object(text, url)
-        error = self._status_error(answer, text, url)
-        if _passing(error):
-            raise error
-        if self._counts is None and answer.status not in _ABOUT_THE_MESSAGES:
+        error = None if answer.status == 200 else self._status_error(answer, text, url)
+        return Answered(answer.status, text, error)
+
+    async def _extra(self, url: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Requests a route that not every server has; a transient failure is an error, not a missing route."""
+        answered = await self.post(url, body)
+        if answered.error is None and answered.text.lstrip().startswith("{"):
+            return parse_object(answered.text, url)
+        if answered.error is not None and _passing(answered.error):
+            raise answered.error
+        if self._counts is None and answered.status not in _ABOUT_THE_MESSAGES:
             self._counts = False
         return None
 

@@ -10,7 +10,10 @@ from typing import Any
 
 from .interface import ModelError
 
-OPTIONAL_FIELDS = ("chat_template_kwargs", "stream_options", "response_format", "seed", "top_p", "temperature")
+OPTIONAL_FIELDS = (
+    *("chat_template_kwargs", "stream_options", "response_format", "seed", "top_p", "temperature"),
+    *("continue_final_message", "add_generation_prompt"),
+)
 """Fields that some hosted services refuse; each is omitted once a server has complained about it by name."""
 
 _SHOWN_BODY = 600

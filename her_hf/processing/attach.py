@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from her_hf.durable import read_json
 from her_hf.references import check_model
 
-from .frames import find_frame, token_id
+from .frames import find_frame, token_id, typed_tokens
 from .internals import keep_processor_class, optional_file
 from .response import response_template
 from .templates import SCENE, chat_template, scene_template
@@ -33,14 +33,17 @@ def attach_tokenizer(
         tokenizer = load_tokenizer(base)
     else:
         tokenizer = copy.deepcopy(getattr(base, "tokenizer", base))
-    frame, bos = find_frame(tokenizer)
+    frame, begin = find_frame(tokenizer)
     tokenizer.chat_template = {
-        "default": chat_template(frame, bos=bos, bare_prefill=bare_prefill),
+        "default": chat_template(
+            frame, begin=begin, typed_tokens=typed_tokens(tokenizer, frame), bare_prefill=bare_prefill
+        ),
         SCENE: scene_template(),
     }
     tokenizer.response_template = response_template(frame)
     if tokenizer.pad_token is None:
-        spare = next((token for token in frame.other_ends if token_id(tokenizer, token) is not None), frame.turn_end)
+        spares = (*frame.other_ends, "<pad>")
+        spare = next((token for token in spares if token_id(tokenizer, token) is not None), frame.turn_end)
         tokenizer.pad_token = spare
     tokenizer.eos_token = frame.turn_end
     keep_processor_class(tokenizer, "HERProcessor")
@@ -58,7 +61,10 @@ def load_tokenizer(base: str | PathLike[str], revision: str | None = None) -> Pr
 
     check_model(base)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, revision=revision)
+        # Where mistral-common is installed, a folder with tekken.json would give its tokenizer, which has no template.
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            base, revision=revision, mistral_format=False
+        )
         legacy = None
         if tokenizer.chat_template is None:
             legacy = optional_file(base, _LEGACY, revision)

@@ -53,7 +53,7 @@ def attach_model(base: str | PathLike[str], out: str | PathLike[str], *, bare_pr
     out = Path(out)
     if out.is_file():
         raise FileExistsError(f"{out} is a file: name a folder to write the checkpoint to.")
-    _refuse_adapter(Path(base))
+    refuse_adapter(Path(base))
     processor = HERProcessor.attach(base, bare_prefill=bare_prefill)
     source = _model_files(base)
     if source is not None:
@@ -89,7 +89,12 @@ def _is_same(out: Path, processor: HERProcessor, source: Path | None) -> bool:
     return all(filecmp.cmp(file, out / file.name, shallow=False) for file in wanted)
 
 
-def _refuse_adapter(folder: Path) -> None:
+def refuse_adapter(folder: Path) -> None:
+    """Refuses a folder that holds a LoRA adapter, whose weights are no model.
+
+    Raises:
+        `ValueError`: If it does; the message names the command that merges it.
+    """
     if (folder / ADAPTER).is_file():
         raise ValueError(
             f"{folder} holds a LoRA adapter ({ADAPTER}), not a model that can be served by itself: merge it first "
@@ -114,7 +119,7 @@ def _model_files(base: str | PathLike[str]) -> Path | None:
 
         patterns = [*MODEL_FILES, PROCESSOR, "generation_config.json", ADAPTER]
         folder = Path(snapshot_download(str(base), allow_patterns=patterns))
-        _refuse_adapter(folder)
+        refuse_adapter(folder)
     if any(folder.glob(WEIGHTS[0])):
         return folder
     if not (folder / "config.json").is_file():

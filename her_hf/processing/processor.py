@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -77,7 +76,7 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
 
         Args:
             base (`PreTrainedTokenizerBase`, `HERProcessor`, `str` or `PathLike`): A tokenizer (it is not changed), a
-                local folder or a Hub id, with a ChatML or Llama-3 style chat template.
+                local folder or a Hub id, with a chat template of one of [`~her_hf.processing.frames.FRAMES`].
             bare_prefill (`bool`, *optional*, defaults to `False`): Open replies with `<system_thinking>` without a
                 newline, for the released HER-32B.
 
@@ -196,16 +195,15 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
     def _prefilled(self, prompt: str) -> str:
         """The part of the reply that the prompt already contains."""
         frame = self.frame
-        if frame.turn_start not in prompt:
+        if not any(token in prompt for token in frame.control_tokens):
             return prompt
-        last = prompt.rindex(frame.turn_start)
-        header = re.compile(frame.header_pattern("assistant")).match(prompt, last)
-        if header is None or frame.turn_end in prompt[last:]:
+        start = frame.opened_by(prompt)
+        if start is None:
             raise ValueError(
-                f"the prefix does not end in an open turn of the assistant, but in {prompt[last:][-120:]!r}: give the "
+                f"the prefix does not end in an open turn of the assistant, but in {prompt[-120:]!r}: give the "
                 "prompt as apply_chat_template renders it with add_generation_prompt=True, without the reply"
             )
-        return prompt[header.end() :]
+        return prompt[start:]
 
     def _text(self, text: str | Ids) -> str:
         """Text of one sequence, leading spaces included."""
@@ -215,7 +213,7 @@ class HERProcessor(ProcessorMixin):  # type: ignore[misc]
         if len(ids) == 1 and isinstance(ids[0], Sequence):  # a batch of one, as `return_tensors="pt"` gives it
             ids = ids[0]
         # SentencePiece decoders strip a leading space; after a token it is kept.
-        start = self.frame.turn_start
+        start = self.frame.control_tokens[0]
         ids = [self.tokenizer.convert_tokens_to_ids(start), *ids]
         whole: str = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return whole.removeprefix(start)

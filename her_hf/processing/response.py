@@ -49,7 +49,7 @@ def response_template(frame: Frame) -> dict[str, Any]:
     return {
         "version": 1,
         "defaults": {"role": "assistant"},
-        "start_anchor_pattern": frame.header_pattern("assistant"),
+        "start_anchor_pattern": frame.reply_pattern,
         "fields": {
             "thinking": {
                 "open_pattern": rf"\A{_SPACE}*{opened}{_SPACE}*",

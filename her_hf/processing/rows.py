@@ -233,7 +233,8 @@ class _Sampler:
             )
         end = len(ids) - behind
         trained = [bool(marked) and at >= len(prompt) for at, marked in enumerate(mask[:end])]
-        history_len = len(prompt) - self._header(until[:-1], thinks)
+        # A branch holds the token before the first trained one, which predicts it, also where a reply has no header.
+        history_len = len(prompt) - max(1, self._header(until[:-1], thinks))
         return _Reply(ids[:end], trained, history_len, index, dropped=dropped, thinks=thinks)
 
     def _whole(self, messages: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
@@ -266,7 +267,7 @@ class _Sampler:
             extra = {} if thinks else {"enable_thinking": False}
             before = self._ids(asked, add_generation_prompt=False)
             prompt = self._ids(asked, add_generation_prompt=True, **extra)
-            if prompt[: len(before)] != before or len(before) == len(prompt):
+            if prompt[: len(before)] != before or (thinks and len(before) == len(prompt)):
                 raise ValueError(
                     "the chat template does not append its generation prompt to the history, so replies cannot "
                     "branch off it. Attach the HER template (her-hf attach)."

@@ -49,8 +49,8 @@ class CoserSettings(ActorSettings):
         max_tokens (`int`, *optional*): Maximum tokens of an actor's turn; by default the style's.
         temperature (`float`, *optional*): Temperature of the actor; by default the style's.
         top_p (`float`, *optional*, defaults to 0.9): Of actor and Environment.
-        world_tokens (`int`, *optional*, defaults to 256): Maximum tokens of a turn of Environment.
-        world_temperature (`float`, *optional*, defaults to 0.7): Temperature of Environment.
+        environment_max_tokens (`int`, *optional*, defaults to 256): Maximum tokens of a turn of Environment.
+        environment_temperature (`float`, *optional*, defaults to 0.7): Temperature of Environment.
         attempts (`int`, *optional*, defaults to 3): Maximum calls for a turn, if nothing of a reply is visible.
         seed (`int`, *optional*, defaults to 42): The seed of each call is derived from this and its position.
 
@@ -65,12 +65,8 @@ class CoserSettings(ActorSettings):
         min=1,
     )
     continue_from: int = setting(0, help="Number of opening turns taken from the original dialogue.", min=0)
-    world_tokens: int = setting(
-        256, help="Maximum tokens of a turn of Environment.", min=1, option="environment-max-tokens"
-    )
-    world_temperature: float = setting(
-        0.7, help="Sampling temperature of Environment.", min=0, option="environment-temperature"
-    )
+    environment_max_tokens: int = setting(256, help="Maximum tokens of a turn of Environment.", min=1)
+    environment_temperature: float = setting(0.7, help="Sampling temperature of Environment.", min=0)
     attempts: int = setting(3, help="Maximum attempts at a turn of which nothing is visible.", min=1)
 
     def __post_init__(self) -> None:
@@ -88,9 +84,9 @@ class CoserSettings(ActorSettings):
         return self.how.rounds if self.rounds is None else self.rounds
 
     @property
-    def world_sampling(self) -> Sampling:
+    def environment_sampling(self) -> Sampling:
         """Sampling of Environment, without a seed."""
-        return Sampling(self.world_tokens, self.world_temperature, self.top_p)
+        return Sampling(self.environment_max_tokens, self.environment_temperature, self.top_p)
 
     def as_dict(self) -> dict[str, Any]:
         """Every value that determines the dialogues, for JSON."""
@@ -270,7 +266,7 @@ class _Play:
             [member.name for member in scene.cast],
             notation=style.notation,
             thinking=style.thinking and not world,
-            sampling=self._settings.world_sampling if world else self._settings.sampling(),
+            sampling=self._settings.environment_sampling if world else self._settings.sampling(),
             attempts=self._settings.attempts,
             seed=lambda attempt: self._seed("turn", index, attempt),
         )

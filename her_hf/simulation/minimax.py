@@ -52,10 +52,10 @@ class MinimaxSettings:
             any instruction-tuned model. Chosen, never guessed.
         turns (`int`, *optional*, defaults to 100): Number of generated turns, of both sides together.
         seed (`int`, *optional*, defaults to 42): The seed of each call is derived from this and its turn.
-        npc_temperature, npc_tokens (*optional*, default to 0.8 and 512): Sampling of the character's turns.
+        npc_temperature, npc_max_tokens (*optional*, default to 0.8 and 512): Sampling of the character's turns.
         thinking_tokens (`int`, *optional*, defaults to 1024): Additional tokens for the system thinking of a `"her"`
             model.
-        user_temperature, user_tokens (*optional*, default to 1.0 and 200): Sampling of the user's turns.
+        user_temperature, user_max_tokens (*optional*, default to 1.0 and 200): Sampling of the user's turns.
         attempts (`int`, *optional*, defaults to 3): Maximum calls for a turn, if nothing of a reply is visible.
 
     Raises:
@@ -69,18 +69,18 @@ class MinimaxSettings:
     turns: int = setting(100, help="Turns that are generated, of both sides together.", min=1)
     seed: int = setting(42, help="Seed of all sampling and drawing; every call derives its own from it.")
     npc_temperature: float = setting(0.8, help="Sampling temperature of the character's turns.", min=0)
-    npc_tokens: int = setting(512, help="Maximum tokens of a turn of the character.", min=1, option="npc-max-tokens")
+    npc_max_tokens: int = setting(512, help="Maximum tokens of a turn of the character.", min=1)
     thinking_tokens: int = setting(
         1024, help="Extra tokens for system thinking, added to --npc-max-tokens (style her only).", min=0
     )
     user_temperature: float = setting(1.0, help="Sampling temperature of the user's turns.", min=0)
-    user_tokens: int = setting(200, help="Maximum tokens of a turn of the user.", min=1, option="user-max-tokens")
+    user_max_tokens: int = setting(200, help="Maximum tokens of a turn of the user.", min=1)
     attempts: int = setting(3, help="Maximum attempts at a turn of which nothing is visible.", min=1)
 
     def __post_init__(self) -> None:
         if self.style not in STYLES:
             raise ValueError(f"the style of the character's model must be one of {list(STYLES)}, got {self.style!r}")
-        for name, minimum in {"turns": 1, "npc_tokens": 1, "thinking_tokens": 0, "attempts": 1}.items():
+        for name, minimum in {"turns": 1, "npc_max_tokens": 1, "thinking_tokens": 0, "attempts": 1}.items():
             if getattr(self, name) < minimum:
                 raise ValueError(f"{name} must be at least {minimum}, got {getattr(self, name)}")
         for role in (NPC, USER):
@@ -93,9 +93,9 @@ class MinimaxSettings:
     def sampling(self, role: str, seed: int) -> Sampling:
         """Sampling of a turn of this side."""
         if role == USER:
-            return Sampling(self.user_tokens, self.user_temperature, top_p=1.0, seed=seed)
+            return Sampling(self.user_max_tokens, self.user_temperature, top_p=1.0, seed=seed)
         extra = self.thinking_tokens if self.thinks(role) else 0
-        return Sampling(self.npc_tokens + extra, self.npc_temperature, top_p=1.0, seed=seed)
+        return Sampling(self.npc_max_tokens + extra, self.npc_temperature, top_p=1.0, seed=seed)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything that determines the dialogues besides seeds and models, including the prompts."""

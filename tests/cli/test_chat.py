@@ -458,13 +458,6 @@ def test_the_example_of_the_help_names_a_character_of_its_scene() -> None:
     assert character in chat_setup.playable(chosen)
 
 
-def test_names_of_logs_do_not_collide(home: Path) -> None:
-    first, second = chat_setup.default_log("Mr. Bell"), chat_setup.default_log("Mr. Bell")
-    assert first.parent == home / "state" / "her_hf" / "chats"
-    assert first != second
-    assert "mr-bell" in second.name
-
-
 def test_an_unwritable_state_folder_is_reported_immediately(server: StandIn, home: Path) -> None:
     (home / "state").write_text("no folder", encoding="utf-8")
     done = talk(server.url, lines="Good day.\n")

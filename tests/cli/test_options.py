@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -159,7 +160,7 @@ def test_help_shows_each_option_whole_and_each_value_by_a_name(words: str) -> No
     options = [one for one in ALL[words].get_params(typer.Context(ALL[words])) if isinstance(one, TyperOption)]
     assert names == {next(name for name in one.opts if name.startswith("--")) for one in options}
     values = {one.opts[0]: one.metavar for one in options}
-    assert all(re.fullmatch(r"[A-Z_/|,=…]+|[a-z0-9_|-]+", str(value)) or value == "" for value in values.values()), (
+    assert all(re.fullmatch(r"[A-Z_/|,=…]+|[a-z0-9_.|-]+", str(value)) or value == "" for value in values.values()), (
         values
     )
 
@@ -240,6 +241,22 @@ def kind_of(annotation: Any) -> str:
     """`list[str]`, a choice and `str` are all text."""
     text = str(annotation)
     return "str" if "str" in text or "Literal" in text else text
+
+
+def test_an_option_is_called_like_its_setting() -> None:
+    """So that the option, the key of a YAML file and the key in results.json are one word; a prefix may precede it."""
+    named = {
+        (file.name, field.target.id, ast.literal_eval(keyword.value))
+        for file in (ROOT / "her_hf").rglob("*.py")
+        for field in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(field.value, ast.Call)
+        for keyword in field.value.keywords
+        if keyword.arg == "option"
+    }
+    assert len(named) > 2
+    assert {one for one in named if "{prefix}" not in one[2] and one[2] != one[1]} == set()
 
 
 def test_an_option_has_one_meaning() -> None:

@@ -48,6 +48,16 @@ def test_files_that_are_named_are_there() -> None:
     assert [one for one in files if one[1] not in written and not (ROOT / one[1]).exists()] == []
 
 
+def test_modules_that_are_named_are_there() -> None:
+    """Also by a part of their path, such as `units.py`."""
+    there = [f"/{file.relative_to(ROOT).as_posix()}" for file in ROOT.glob("[!.]*/**/*.py")]
+    shown = {(page, found[1]) for page, found in named(r"`([\w./-]*\w\.py)`")}
+    elsewhere = {"modules/chat.py"}  # of text-generation-webui
+    assert len(shown) > 30
+    missing = {one for one in shown if not any(file.endswith(f"/{one[1]}") for file in there)}
+    assert sorted(one for one in missing if one[1] not in elsewhere) == []
+
+
 def test_links_of_pages_outside_of_the_site_lead_somewhere() -> None:
     for page in (
         ROOT / "README.md",
@@ -97,7 +107,7 @@ def test_commands_and_options_that_are_named_are_there() -> None:
     ]
     assert len(shown) > 30
     for page, line in shown:
-        words = line.partition("#")[0].split()
+        words = line.partition("#")[0].partition(" -- ")[0].split()  # what follows goes to another program
         name = words[0]
         for word in words[1:]:
             if f"{name} {word}" not in known:
@@ -107,6 +117,13 @@ def test_commands_and_options_that_are_named_are_there() -> None:
         options = [option for word in words if word.startswith("--") for option in word.rstrip("…,.").split("/")]
         there = known[name] | known.get(f"{name} run", set()) | {"--help"}  # a group may run by default
         assert [one for one in options if one not in there] == [], f"{page}: {line}"
+
+
+def test_every_command_is_on_the_first_page() -> None:
+    table = text_of(ROOT / "docs" / "quickstart.md").split("## Commands")[1]
+    shown = {name for name in commands() if f"`{name}`" in table or f"`{name} " in table}
+    groups = {name.rpartition(" ")[0] for name in commands()} | {"her-hf eval minimax run"}
+    assert set(commands()) - groups - shown == set()
 
 
 def test_names_in_snake_case_are_in_the_code() -> None:

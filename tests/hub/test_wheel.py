@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import io
 import subprocess
 import sys
@@ -87,10 +86,7 @@ def test_without_metadata_of_this_code_it_says_what_to_do(monkeypatch: pytest.Mo
     with pytest.raises(RuntimeError, match=r"are of her_hf .*, the code is 9\.9\.9: install her_hf"):
         build_wheel()
 
-    def none(name: str) -> None:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(module.importlib.metadata, "distribution", none)
+    monkeypatch.setattr(module.importlib.metadata, "distributions", lambda name: [])
     with pytest.raises(RuntimeError, match="not installed here"):
         build_wheel()
 

@@ -13,9 +13,10 @@ import pytest
 from jinja2 import TemplateError
 
 from tests.integration.engines.gguf_file import write_gguf
-from tests.integration.venvs import INTEGRATION, ROOT, clean_environment, ensure_venv
+from tests.integration.venvs import INTEGRATION, ROOT, clean_environment, ensure_node_modules, ensure_venv
 from tests.integration.vllm_venv import why_not_here
 from tests.support.paths import FIXTURES
+from tests.support.tokenizers import FRAMES as FIXTURE_FRAMES
 from tests.support.tokenizers import attached, render
 
 pytestmark = pytest.mark.integration
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.integration
 HERE = INTEGRATION / "engines"
 VENV = ROOT / ".venv-engines"
 WORK = ROOT / "outputs" / "integration" / "engines"
-FRAMES = {"chatml": "qwen3", "llama3": "llama3"}
+FRAMES = {frame.name: name for name, frame in FIXTURE_FRAMES.items() if name != "smollm2"}
 """Frame, and the fixture tokenizer that has it."""
 
 ENGINES = [
@@ -96,7 +97,7 @@ def _answers(engine: str) -> dict[str, list[Any]]:
     request = {"conversations": CONVERSATIONS, "frames": {frame: _carrier(frame) for frame in FRAMES}}
     asked.write_text(json.dumps(request), encoding="utf-8")
     command = [*_program(engine), str(asked), str(answered)]
-    done = subprocess.run(command, cwd=WORK, env=clean_environment(), capture_output=True, text=True, timeout=170)
+    done = subprocess.run(command, cwd=WORK, env=clean_environment(), capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-4000:]
     return dict(json.loads(answered.read_text(encoding="utf-8")))
 
@@ -126,13 +127,4 @@ def _node_modules() -> Path:
     """The folder with the pinned npm package, beside the virtual environment."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("@huggingface/jinja: node and npm are not installed")
-    folder = VENV / "npm"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock, installed = HERE / "package-lock.json", folder / "package-lock.json"
-    if not (folder / "node_modules").is_dir() or installed.read_bytes() != lock.read_bytes():
-        for file in (HERE / "package.json", lock):
-            shutil.copyfile(file, folder / file.name)
-        command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=170)
-        assert done.returncode == 0, done.stderr[-4000:]
-    return folder / "node_modules"
+    return ensure_node_modules(VENV / "npm", HERE)

@@ -214,7 +214,7 @@ def test_vllm_serves_it_from_the_hub(
 ) -> None:
     environment = child_environment(place.hub, place.folder / "homes" / "vllm", READER)
     with vllm_server(vllm_python(), SFT, SERVER_LOG, max_model_len=2048, environment=environment) as root:
-        body = {"model": "her-sft", "messages": messages, "temperature": 0, "max_tokens": 24, "return_token_ids": True}
+        body = {"model": SFT, "messages": messages, "temperature": 0, "max_tokens": 24, "return_token_ids": True}
         answer = post(f"{root}/v1/chat/completions", body)
     choice = answer["choices"][0]
     assert answer["prompt_token_ids"] == tokens["run"]["prompt"]

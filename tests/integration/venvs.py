@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,32 @@ def ensure_venv(folder: Path, arguments: Sequence[str], pins: Path, *, timeout: 
     _call([str(python), *_PIP, *arguments], timeout)
     stamp.write_text(digest)
     return python
+
+
+def ensure_node_modules(folder: Path, pins: Path) -> Path:
+    """Installs npm packages, unless the same ones are already there.
+
+    Args:
+        folder (`Path`): Where they lie.
+        pins (`Path`): A folder with `package.json` and `package-lock.json`.
+
+    Returns:
+        `Path`: Its `node_modules`.
+
+    Raises:
+        `RuntimeError`: If the installation fails; the message holds the end of npm's output.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, installed = pins / "package-lock.json", folder / "package-lock.json"
+    if not (folder / "node_modules").is_dir() or installed.read_bytes() != lock.read_bytes():
+        for file in (pins / "package.json", lock):
+            shutil.copyfile(file, folder / file.name)
+        command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=170)
+        if done.returncode:
+            shutil.rmtree(folder / "node_modules", ignore_errors=True)  # half an installation must not look finished
+            raise RuntimeError(f"npm ci ended with {done.returncode}:\n{done.stderr[-4000:]}")
+    return folder / "node_modules"
 
 
 def plain_python() -> Path:

@@ -1,23 +1,67 @@
-"""A real vLLM server for the length of a `with` block, and requests to it."""
+"""A real server for the length of a `with` block, started by `her-hf serve`, and requests to it."""
 
 from __future__ import annotations
 
 import json
-import socket
+import re
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from her_hf.processes import child_process
-from tests.integration.venvs import clean_environment
+from tests.integration.venvs import ROOT, clean_environment
 
 READY_SECONDS = 300
 """How long a server may take until it answers; about 40 seconds on two free cores."""
+
+
+@contextmanager
+def served(
+    model: Path | str,
+    log: Path,
+    *arguments: str,
+    engine_arguments: Sequence[str] = (),
+    seconds: float = READY_SECONDS,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """`her-hf serve` for a model, on a free port of 127.0.0.1.
+
+    Args:
+        model (`Path` or `str`): The checkpoint, GGUF or Hub id; the server calls it by its folder's or file's name, or
+            by the id.
+        log (`Path`): File for what the server writes; what `her-hf serve` prints lies beside it.
+        *arguments (`str`): Further arguments of `her-hf serve`.
+        engine_arguments (`Sequence[str]`, *optional*): Further arguments of the engine.
+        seconds (`float`, *optional*): How long it may take until it answers.
+        environment (`Mapping[str, str]`, *optional*): Its environment; one without the Hub if not given.
+
+    Yields:
+        `str`: The server's root URL.
+
+    Raises:
+        `RuntimeError`: If it ends, or does not answer in time; the message holds what it printed.
+    """
+    command = [sys.executable, "-m", "her_hf.cli.main", "serve", str(model), "--port", "0", "--log", str(log)]
+    command += ["--ready-timeout", str(seconds), *arguments, "--", *engine_arguments]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    printed = log.with_suffix(".out")
+    with (
+        printed.open("wb") as out,
+        child_process(command, output=out, environment=environment or clean_environment(), cwd=ROOT) as process,
+    ):
+        root = _root_printed(process, printed)
+        yield root
+    try:
+        _OPENER.open(f"{root}/health", timeout=5).close()
+    except OSError:
+        return
+    raise RuntimeError(f"{root} still answers, although her-hf serve has ended")
 
 
 @contextmanager
@@ -30,44 +74,22 @@ def vllm_server(
     max_model_len: int = 4096,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
-    """Serves a checkpoint on a free port of 127.0.0.1.
+    """Serves a checkpoint with vLLM; see [`served`].
 
     Args:
         python (`Path`): The Python that has vLLM.
-        model (`Path` or `str`): The checkpoint's folder or its Hub id; the server calls it by the last part of that.
+        model (`Path` or `str`): The checkpoint, or its Hub id.
         log (`Path`): File for what the server writes.
         adapters (`Mapping[str, Path]`, *optional*): LoRA adapters by the model name they are served under.
         max_model_len (`int`, *optional*, defaults to 4096): Most tokens of prompt and reply together.
         environment (`Mapping[str, str]`, *optional*): Its environment; one without the Hub if not given.
-
-    Yields:
-        `str`: The server's root URL.
-
-    Raises:
-        `RuntimeError`: If it ends, or does not answer in time; the message holds the end of its log.
     """
-    port = _free_port()
-    command = [
-        *(str(python), "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--model", str(model), "--served-model-name", Path(model).name, "--dtype", "float32", "--enforce-eager"),
-        *("--max-model-len", str(max_model_len), "--max-num-seqs", "8", "--reasoning-parser", "hf"),
-        # On the CPU, vLLM 0.32 dies of a seeded request whose prompt it reads in several steps.
-        *("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(4 * max_model_len)),
-        # A grammar that allows white space between JSON tokens lets a small model write nothing else to the very end.
-        *("--structured-outputs-config", json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})),
-    ]
+    engine = ["--max-num-seqs", "8"]
     if adapters:
-        command += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules"]
-        command += [f"{name}={path}" for name, path in adapters.items()]
-    given = dict(environment or clean_environment())
-    given |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        log.open("wb") as out,
-        child_process(command, output=out, environment=given, cwd=log.parent) as process,
-    ):
-        root = f"http://127.0.0.1:{port}"
-        _wait_until_ready(process, root, log)
+        engine += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules"]
+        engine += [f"{name}={path}" for name, path in adapters.items()]
+    options = ["--engine", "vllm", "--python", str(python), "--max-context", str(max_model_len)]
+    with served(model, log, *options, engine_arguments=engine, environment=environment) as root:
         yield root
 
 
@@ -111,20 +133,13 @@ def _open(url: str, body: Mapping[str, Any], timeout: float) -> Any:
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], root: str, log: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"vLLM ended with {process.returncode} before it answered:\n{log_tail(log)}")
-        try:
-            with _OPENER.open(f"{root}/health", timeout=5):
-                return
-        except OSError:  # nobody listens yet
-            time.sleep(1)
-    raise RuntimeError(f"vLLM did not answer within {READY_SECONDS} seconds:\n{log_tail(log)}")
+def _root_printed(process: subprocess.Popen[bytes], printed: Path) -> str:
+    """The root URL, once it is printed; `her-hf serve` has a time limit of its own."""
+    while True:
+        ended = process.poll() is not None
+        text = printed.read_text(errors="replace")
+        if found := re.search(r" is served at (\S+)/v1 ", text):
+            return found[1]
+        if ended:
+            raise RuntimeError(f"her-hf serve ended with {process.returncode} before the server answered:\n{text}")
+        time.sleep(0.5)

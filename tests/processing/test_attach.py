@@ -99,8 +99,10 @@ def _with_template(source: str):
 LOOP = "{% for m in messages %}"
 UNFIT = [
     ("qwen3", _without_template, "has no chat template.*instruct"),
-    ("qwen3", _with_template(""), "neither ChatML nor Llama-3"),
-    ("qwen3", _with_template(LOOP + "[INST]{{ m.content }}[/INST]{% endfor %}"), r"neither ChatML.*\[INST\]probe"),
+    ("qwen3", _with_template(""), "another style than ChatML, Llama-3, Mistral"),
+    ("qwen3", _with_template(LOOP + "[INST] {{ m.content }} [/INST]{% endfor %}"), r"another style.*\[INST\] probe"),
+    ("qwen3", _with_template(LOOP + "[INST]{{ m.content }}[/INST]{% endfor %}"), r"no end-of-turn token.*</s>"),
+    ("qwen3", _with_template(LOOP + "<|user|>\n{{ m.content }}<|end|>\n{% endfor %}"), r"another style.*<\|user"),
     ("qwen3", _with_template("{{ raise_exception('only tools') }}"), "could not render.*only tools"),
     ("qwen3", _with_template({"rag": "x"}), "has no chat template"),
     (

@@ -29,6 +29,12 @@ REPLY = f"Ann stalls.\n</system_thinking>\n{REST}"
 FULL = f"<system_thinking>\n{REPLY}"
 
 
+def other_end(name: str) -> str:
+    """Another token at which such models stop; the same one where a family has no other."""
+    frame = FRAMES[name]
+    return (frame.other_ends or (frame.turn_end,))[0]
+
+
 def prompt(name: str = "qwen3", **options: Any) -> str:
     return render([user("Bob: hi")], name, add_generation_prompt=True, **options)
 
@@ -71,7 +77,7 @@ def test_parse_response(
     reply: str, options: dict[str, Any], thinking: str | None, content: str | None, name: str
 ) -> None:
     tokenizer, before = attached(name), prompt(name, **options)
-    reply = reply.replace("{end}", FRAMES[name].turn_end).replace("{other}", FRAMES[name].other_ends[0])
+    reply = reply.replace("{end}", FRAMES[name].turn_end).replace("{other}", other_end(name))
     want = {"role": "assistant", "thinking": thinking, "content": content}
     want = {key: value for key, value in want.items() if value}
     assert tokenizer.parse_response(reply, prefix=before) == want
@@ -89,7 +95,7 @@ def test_streaming_equals_whole(name: str) -> None:
         "Ann stalls.",
         f"{REPLY} <system_thinking>x</system_thinking>",
         "a </b> \n\n </system_thinkin",
-        REPLY + FRAMES[name].other_ends[0],
+        REPLY + other_end(name),
     ):
         text = reply + FRAMES[name].turn_end
         whole = tokenizer.parse_response(text, prefix=before)
@@ -232,7 +238,8 @@ def test_parse_turn(name: str) -> None:
         turn = her.parse_turn(reply, prefix=before, speaker="Ann")
         assert turn == want
         assert turn.well_formed
-        ids = torch.tensor(her.tokenizer.encode(reply, add_special_tokens=False))
+        # Behind a token, as generated: at the start of a text some tokenizers put a space.
+        ids = torch.tensor(her.tokenizer.encode(end + reply, add_special_tokens=False)[1:])
         assert her.parse_turn(ids, prefix=before) == want
         assert her.is_ended(reply) == her.is_ended(ids) == (end in reply)
     assert her.parse_turn(REST, prefix=prompt(name, enable_thinking=False)) == parse_turn(REST)
@@ -248,14 +255,16 @@ def test_only_the_end_of_turn_token_ends_a_reply(name: str) -> None:
     local = LocalModel(her.tokenizer, model, name="tiny")
     for reply, ended, finish in [
         (REPLY + frame.turn_end, True, "stop"),
-        (REPLY + frame.other_ends[0], False, "stop"),
-        (f"{REPLY}{frame.other_ends[0]}{frame.turn_end}", False, "stop"),
         (REPLY, False, "length"),
+        *((REPLY + other, False, "stop") for other in frame.other_ends),
+        *((f"{REPLY}{other}{frame.turn_end}", False, "stop") for other in frame.other_ends),
     ]:
         assert her.is_ended(reply) is ended
         assert her.parse_turn(reply, prefix=prompt(name)) == parse_turn(FULL)
         ids = her.tokenizer.encode(reply, add_special_tokens=False)
-        if not reply.endswith(frame.other_ends[0] + frame.turn_end):  # generation stops at the first of them
+        if not any(
+            reply.endswith(other + frame.turn_end) for other in frame.other_ends
+        ):  # generation stops at the first of them
             found = local._reply("", Detokenizer(local._decode, ()), ids, 1)
             assert (found.ended, found.finish_reason) == (ended, finish)
 
@@ -410,7 +419,8 @@ def test_generation_config(name: str, tmp_path: Path) -> None:
     }
     tokens = her.tokenizer.convert_ids_to_tokens(saved["eos_token_id"])
     assert tokens[0] == FRAMES[name].turn_end == her.tokenizer.eos_token
-    assert ("<|im_start|>" not in tokens and "<|endoftext|>" in tokens) or name == "llama3"
+    known = her.tokenizer.get_vocab()
+    assert tokens[1:] == [token for token in FRAMES[name].other_ends if token in known]
 
 
 def test_a_generation_config_that_is_there_wins_but_for_the_stops(tmp_path: Path) -> None:

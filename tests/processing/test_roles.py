@@ -19,7 +19,7 @@ from her_hf.processing import HERProcessor, take_any_roles
 from her_hf.training.reward_model.rows import PairReport, reward_rows
 from her_hf.training.reward_model.sft import plain_tokenizer
 from tests.support.one_pass import tiny_model
-from tests.support.tokenizers import BASES, assistant, render, user
+from tests.support.tokenizers import BASES, NAMES, assistant, render, user
 
 LOOP = (
     "{%- for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
@@ -92,7 +92,7 @@ def test_a_base_of_its_own_template_takes_both_kinds(kind: str, said: str, tmp_p
             assert alone == "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n"
 
 
-@pytest.mark.parametrize("name", ["qwen3", "llama3", "smollm2"])
+@pytest.mark.parametrize("name", NAMES)
 def test_templates_that_take_both_stay_as_they_are(name: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(BASES / name)
     before = tokenizer.chat_template

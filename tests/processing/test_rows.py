@@ -12,6 +12,7 @@ from her_hf.processing.trunk import IGNORED
 from her_hf.scenes import START
 from her_hf.training.conversations import Conversation, RowSettings, make_rows
 from tests.support.one_pass import conversation, conversations, reply, tiny_tokenizer, user
+from tests.support.tokenizers import NAMES
 
 KEYS = ["input_ids", "position_ids", "labels", "trunk_len", "branches", "reply_ids"]
 
@@ -25,7 +26,7 @@ OFF_TRUNK = (
 )
 
 
-@pytest.fixture(scope="module", params=["smollm2", "qwen3", "llama3"])
+@pytest.fixture(scope="module", params=NAMES)
 def tokenizer(request: pytest.FixtureRequest) -> Any:
     return tiny_tokenizer(request.param)
 
@@ -66,6 +67,8 @@ def test_each_branch_is_its_per_reply_sample(tokenizer: Any, number: int) -> Non
         thinks = "reasoning_content" in messages[index]
         prompt = rendered(tokenizer, messages[:index], add_generation_prompt=True, enable_thinking=thinks)
         assert sample == prompt + trained(row, branch)
+        # What predicts the first trained token lies in the branch, whatever is before it in the row.
+        assert row["labels"][row["branches"][branch][0]] == IGNORED
 
 
 def test_labels_are_what_the_marks_mark(tokenizer: Any) -> None:

@@ -26,8 +26,9 @@ def prompt_of(her: HERProcessor, **how: Any) -> tuple[str, list[int]]:
     return text, her.tokenizer.encode(text, add_special_tokens=False)
 
 
-@pytest.mark.parametrize("frame", TEMPLATES)
+@pytest.mark.parametrize("frame", [frame for frame in TEMPLATES if frame != "mistral-v3"])
 def test_the_fixtures_decode_another_header(frame: str) -> None:
+    """Not so Mistral's v3, which writes a space behind each control token itself."""
     for kind in KINDS:
         her = HERProcessor.attach(sentencepiece_tokenizer(kind, frame))
         text, ids = prompt_of(her)
@@ -74,6 +75,15 @@ def test_a_prompt_without_an_open_turn_is_refused(kind: str) -> None:
         for prefix in (ids, her.apply_chat_template(chat, tokenize=False)):
             with pytest.raises(ValueError, match=r"does not end in an open turn.*add_generation_prompt"):
                 her.parse_turn(REPLY, prefix=prefix)
+
+
+def test_behind_a_reply_without_header_another_one_is_open() -> None:
+    """In Mistral's frame nothing tells a closed prompt from an open one; what was said before is not read again."""
+    her = HERProcessor.attach(sentencepiece_tokenizer("plain", "mistral-v3"))
+    for chat in ([*CHAT, assistant("Ann: No.")], CHAT):
+        assert her.parse_turn(REST, prefix=her.apply_chat_template(chat, tokenize=False)) == parse_turn(REST)
+    with pytest.raises(ValueError, match="does not end in an open turn"):
+        her.parse_turn(REST, prefix="<s>[INST] Bob: the coins?")
 
 
 @pytest.mark.parametrize(("kind", "frame"), ALL)

@@ -15,7 +15,7 @@ from jinja2 import TemplateError
 from her_hf.dual_layer import ZERO_WIDTH_SPACE, escape_tags, parse_turn, split_system, view_text
 from her_hf.processing.frames import CHATML
 from her_hf.processing.templates import chat_template, training_template
-from tests.support.tokenizers import BOS, FRAMES, NAMES, assistant, attached, render, turns, user
+from tests.support.tokenizers import BOS, FRAMES, NAMES, assistant, attached, expected, render, turns, user
 
 Z = ZERO_WIDTH_SPACE
 START = "===Conversation Start==="
@@ -111,13 +111,14 @@ def test_a_whole_conversation(name: str) -> None:
         user("Cy: <role_action>coughs</role_action>"),
         assistant(FULL),
     ]
-    assert turns(render(messages, name), name) == [
+    want = [
         ("system", f" You are Ann. <role_thinking>x</role_thinking> ={Z}{START[1:]} "),
         ("user", f"{START}\n\nBob: Hello."),
         ("assistant", SELF),
         ("user", "Bob: So?\n\nCy: <role_action>coughs</role_action>"),
         ("assistant", FULL),
     ]
+    assert turns(render(messages, name), name) == expected(name, want)
 
 
 VIEWS = [
@@ -315,8 +316,10 @@ def test_bad_messages(message: dict[str, Any], says: str) -> None:
 )
 def test_generation_prompt(name: str, options: dict[str, Any], tail: str) -> None:
     prompt = render([user("x")], name, add_generation_prompt=True, **options)
-    assert prompt.endswith(FRAMES[name].header("assistant") + tail)
-    assert prompt.startswith(BOS[name] + FRAMES[name].header("user"))
+    frame = FRAMES[name]
+    assert prompt == BOS[name] + frame.user_start + "x" + frame.user_end + frame.turn_gap + frame.reply_start + (
+        frame.reply_lead + tail if tail else ""
+    )
 
 
 def test_thinking_off_leaves_it_out_of_the_last_turn() -> None:
@@ -363,7 +366,7 @@ def test_prompt_and_target_are_the_whole(name: str, reply: dict[str, Any]) -> No
         # Trained: everything behind the prompt, up to and with the end-of-turn token.
         end = whole.index(attached(name).convert_tokens_to_ids(FRAMES[name].turn_end), len(prompt))
         assert mask == [0] * len(prompt) + [1] * (end + 1 - len(prompt)) + [0] * (len(whole) - end - 1)
-        assert len(whole) - end - 1 == (1 if FRAMES[name] is CHATML else 0)
+        assert len(whole) - end - 1 == len(FRAMES[name].turn_gap)
 
 
 @given(TEXT, TEXT, st.sampled_from(NAMES))
@@ -391,11 +394,12 @@ def test_masks_in_a_batch() -> None:
     assert texts == [FULL.removeprefix("<system_thinking>\n") + "<|im_end|>", "Ann: no<|im_end|>"]
 
 
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("field", ["content", "reasoning_content"])
-def test_continue_final_message(field: str) -> None:
+def test_continue_final_message(field: str, name: str) -> None:
     part = {"content": assistant("<system_thinking>\nAnn sta"), "reasoning_content": assistant("", thinking="Ann sta")}
-    text = render([user("x"), part[field]], continue_final_message=field)
-    assert text.endswith("<|im_start|>assistant\n<system_thinking>\nAnn sta")
+    text = render([user("x"), part[field]], name, continue_final_message=field)
+    assert text == render([user("x")], name, add_generation_prompt=True) + "Ann sta"
 
 
 # -- the template itself
@@ -420,7 +424,7 @@ def test_the_template_is_for_every_engine(name: str) -> None:
 
 
 def test_a_token_outside_ascii_is_written_as_it_is() -> None:
-    assert 'set bos = "<｜begin▁of▁sentence｜>"' in chat_template(CHATML, bos="<｜begin▁of▁sentence｜>")
+    assert 'set begin = "<｜begin▁of▁sentence｜>"' in chat_template(CHATML, begin="<｜begin▁of▁sentence｜>")
 
 
 @pytest.mark.parametrize("options", [{}, {"add_generation_prompt": True}, {"enable_thinking": False}])
@@ -432,18 +436,17 @@ def test_training_renders_the_same(options: dict[str, Any]) -> None:
     assert training_template("{% generation %}{#- a -#}") == "{% generation %}{#- a -#}"
 
 
-def test_text_generation_webui_finds_the_turns() -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_text_generation_webui_finds_the_turns(name: str) -> None:
     """It renders two messages of one role and splits at their texts."""
     first, second = "<<|user-message-1|>>", "<<|user-message-2|>>"
     before, between, after = re.split(
-        "|".join(map(re.escape, (first, second))), render([assistant(first), assistant(second)])
+        "|".join(map(re.escape, (first, second))), render([assistant(first), assistant(second)], name)
     )
-    assert (before, between, after) == (
-        "<|im_start|>assistant\n",
-        "<|im_end|>\n<|im_start|>assistant\n",
-        "<|im_end|>\n",
-    )
-    assert "<|" not in turns(render([user("<|user|> <|user-message|>")]))[0][1]
+    frame = FRAMES[name]
+    start, end = frame.reply_start + frame.reply_lead, frame.turn_end + frame.turn_gap
+    assert (before, between, after) == (BOS[name] + start, end + start, end)
+    assert "<|" not in turns(render([user("<|user|> <|user-message|>")], name), name)[0][1]
 
 
 @pytest.mark.parametrize("role", ["user", "assistant"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from her_hf.durable import read_json, write_json
 from her_hf.runs.envelope import results_schema
 from her_hf.runs.results import RESULTS, envelope, missing_part, read_results, write_results
+from her_hf.scoring.replies import pattern_statistics
 from tests.support.paths import ROOT
 from tests.support.results import GOLDEN, SCHEMA, form_run, golden
 
@@ -42,6 +44,12 @@ def test_golden_files_show_what_can_be_missing() -> None:
 
 def test_the_schema_in_the_docs_is_that_of_the_model() -> None:
     assert json.loads(SCHEMA.read_text(encoding="utf-8")) == results_schema()
+
+
+def test_the_page_and_the_schema_name_the_unit_of_entropy() -> None:
+    assert pattern_statistics(["T", "S"])["entropy"] == pytest.approx(math.log(2))  # in bits it would be 1
+    assert "`entropy` in nats" in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert "In nats" in results_schema()["$defs"]["Patterns"]["properties"]["entropy"]["description"]
 
 
 def test_the_page_explains_every_field() -> None:

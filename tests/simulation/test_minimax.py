@@ -124,7 +124,7 @@ def test_a_failed_call_ends_the_session_with_its_cause() -> None:
 
 def test_long_histories_lose_their_oldest_turns() -> None:
     npc, user = caller(says("Ann: " + "a" * 300), window=1000), caller(says("b" * 300))
-    session = play(npc, user, MinimaxSettings("plain", turns=8, npc_tokens=100))
+    session = play(npc, user, MinimaxSettings("plain", turns=8, npc_max_tokens=100))
     assert session.failure is None
     assert session.dropped_turns["ai"] > 0 and session.dropped_turns["user"] == 0
     messages = model_of(npc).asked[-1][0]
@@ -139,8 +139,8 @@ def test_long_histories_lose_their_oldest_turns() -> None:
         ({"style": "coser"}, "style"),
         ({"turns": 0}, "turns must be"),
         ({"attempts": 0}, "attempts must be"),
-        ({"npc_tokens": 0}, "npc_tokens must be"),
-        ({"user_tokens": 0}, "max_tokens"),
+        ({"npc_max_tokens": 0}, "npc_max_tokens must be"),
+        ({"user_max_tokens": 0}, "max_tokens"),
         ({"user_temperature": -1.0}, "temperature"),
     ],
 )

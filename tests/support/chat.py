@@ -95,6 +95,7 @@ class StandIn:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True  # headers and body leave in two writes; the second would wait 40 ms
     script: StandIn
 
     def log_message(self, *_: Any) -> None:

@@ -6,7 +6,19 @@ import types
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    Glm4Config,
+    Glm4ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerBase,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from her_hf.processing import HERProcessor
 from tests.support.paths import FIXTURES
@@ -27,6 +39,14 @@ _SIZES: dict[str, Any] = {
     "initializer_range": 0.2,  # large enough that attention really tells tokens apart
 }
 
+_KINDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "llama": (LlamaConfig, LlamaForCausalLM, {}),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 8}),
+    "mistral": (MistralConfig, MistralForCausalLM, {"sliding_window": None}),
+    "glm4": (Glm4Config, Glm4ForCausalLM, {"head_dim": 8, "pad_token_id": 0}),
+    "gemma3": (Gemma3TextConfig, Gemma3ForCausalLM, {"head_dim": 8, "sliding_window": 16}),
+}
+
 
 def _norm_in_own_precision(self: Any, hidden: torch.Tensor) -> torch.Tensor:
     """RMSNorm as in transformers, which however computes it in float32 even in a float64 model (noise of 2e-8)."""
@@ -35,13 +55,11 @@ def _norm_in_own_precision(self: Any, hidden: torch.Tensor) -> torch.Tensor:
 
 
 def tiny_model(kind: str, vocabulary: int, *, dtype: torch.dtype = torch.float64, **overrides: Any) -> Any:
-    """A random model of two layers: `"llama"` or `"qwen3"`; in float64 its norms are in float64 too."""
+    """A random model of two layers, of one of these kinds; in float64 its norms are in float64 too."""
     torch.manual_seed(0)
-    sizes = {**_SIZES, "vocab_size": vocabulary, "attn_implementation": "sdpa", **overrides}
-    model: Any = (
-        LlamaForCausalLM(LlamaConfig(**sizes))
-        if kind == "llama"
-        else Qwen3ForCausalLM(Qwen3Config(head_dim=8, **sizes))
+    config, architecture, own = _KINDS[kind]
+    model: Any = architecture(
+        config(**{**_SIZES, **own, "vocab_size": vocabulary, "attn_implementation": "sdpa", **overrides})
     )
     for module in model.modules():
         if dtype is torch.float64 and type(module).__name__.endswith("RMSNorm"):

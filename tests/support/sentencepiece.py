@@ -22,6 +22,16 @@ TEMPLATES = {
         "m.content + '<|eot_id|>' }}{% endfor %}",
         ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
     ),
+    "mistral-v3": (
+        "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + '[/INST]' }}"
+        "{% elif m.role == 'assistant' %}{{ ' ' + m.content + '</s>' }}{% endif %}{% endfor %}",
+        ["[INST]", "[/INST]"],
+    ),
+    "gemma3": (
+        "{{ bos_token }}{% for m in messages if m.role != 'system' %}{{ '<start_of_turn>' + "
+        "('user' if m.role == 'user' else 'model') + '\\n' + m.content + '<end_of_turn>\\n' }}{% endfor %}",
+        ["<start_of_turn>", "<end_of_turn>"],
+    ),
 }
 
 _TEXT = """The mill stood still. Ann counts the coins and says nothing. Ann: Tea? He knows. Bob: walks home

@@ -21,11 +21,11 @@ from tests.support.one_pass import tiny_model
 from tests.support.paths import FIXTURES, ROOT
 
 
-def write_tiny_base(folder: Path) -> Path:
-    """A base without HER: a random model of two layers, and a tokenizer with its base's own template."""
-    tokenizer = AutoTokenizer.from_pretrained(FIXTURES / "tokenizers" / "smollm2")
-    tokenizer.save_pretrained(folder)
-    tiny_model("llama", len(tokenizer), dtype=torch.float32).save_pretrained(folder)
+def write_tiny_base(folder: Path, tokenizer: str = "smollm2", kind: str = "llama") -> Path:
+    """A base without HER: a random model of two layers, and a fixture's tokenizer with its base's own template."""
+    own = AutoTokenizer.from_pretrained(FIXTURES / "tokenizers" / tokenizer)
+    own.save_pretrained(folder)
+    tiny_model(kind, len(own), dtype=torch.float32).save_pretrained(folder)
     return folder
 
 

@@ -15,7 +15,7 @@ from her_hf.training.one_pass.layers import LAYERS
 from her_hf.training.run.launch import settings_of
 from her_hf.training.sft import run_sft
 from tests.support.paths import ROOT
-from tests.support.training import parsed, sft_values
+from tests.support.training import parsed, sft_values, write_tiny_base
 
 
 def test_folder_carries_the_method(finished: Path) -> None:
@@ -94,3 +94,30 @@ def test_shipped_recipes_parse(file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert data.dataset and model.model_name_or_path and args.one_pass
     for name in ("bf16", "gradient_checkpointing", "seed", "replies_per_step", "max_tokens"):
         assert f"\n{name}:" in file.read_text()
+
+
+@pytest.mark.parametrize(("tokenizer", "kind"), [("mistral-v3", "mistral"), ("mistral-v7-tekken", "mistral")])
+def test_a_base_of_another_frame_trains_in_one_pass(tokenizer: str, kind: str, scenes: Path, tmp_path: Path) -> None:
+    base, out = write_tiny_base(tmp_path / "base", tokenizer, kind), tmp_path / "out"
+    results = run_sft(*parsed(run_sft, sft_values(base, scenes, out, max_steps=2)))
+    assert results["rows"]["token_ratio"] > 1
+    saved = AutoTokenizer.from_pretrained(out)
+    model = AutoModelForCausalLM.from_pretrained(out)
+    assert model.generation_config.eos_token_id[0] == saved.convert_tokens_to_ids("</s>")
+    chat = [{"role": "system", "content": "You are Ann."}, {"role": "user", "content": "Bob: hi"}]
+    prompt = saved.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    assert prompt.endswith("<system_thinking>\n")
+    assert saved.parse_response("a\n</system_thinking>\nAnn: b</s>", prefix=prompt)["content"] == "Ann: b"
+
+
+def test_sliding_windows_train_the_ordinary_way(scenes: Path, tmp_path: Path) -> None:
+    """Gemma's are refused in one pass; the message names the settings that work."""
+    base, out = write_tiny_base(tmp_path / "base", "gemma3", "gemma3"), tmp_path / "out"
+    values = sft_values(base, scenes, out, max_steps=2)
+    with pytest.raises(ValueError, match=r"sliding_attention.*`one_pass: false` and `pack_rows: false`"):
+        run_sft(*parsed(run_sft, values))
+    results = run_sft(
+        *parsed(run_sft, {**values, "output_dir": tmp_path / "plain", "one_pass": False, "pack_rows": False})
+    )
+    assert results["steps"] == 2 and results["rows"]["token_ratio"] == 1
+    assert "one sample a reply" in (tmp_path / "plain" / "README.md").read_text()

@@ -208,8 +208,8 @@ async def run_reward(run: RewardRun) -> Row:
 
     Raises:
         [`~her_hf.durable.OtherRunError`]: If the folder has a run with other settings or pairs.
-        `ModelError`: If the judge cannot be identified.
-        `ValueError`: If no pair has a label, or probabilities are to be read from a server.
+        `ModelError`: If the judge cannot be identified, or probabilities are to be read from a server without them.
+        `ValueError`: If no pair has a label.
     """
     keys, labelled = [], False
     for pair in run.pairs:
@@ -253,7 +253,7 @@ async def judge_file(judge: PairwiseJudge, pairs: Pairs, file: Path, *, show: bo
     Raises:
         [`~her_hf.durable.OtherRunError`]: If the file has verdicts of another judge or other settings, or was not
             written by this command; it is not changed.
-        `ModelError`: If the judge cannot be identified.
+        `ModelError`: If the judge cannot be identified, or probabilities are to be read from a server without them.
     """
     settings = {"model": await judge.caller.fingerprint(), **judge.settings.as_dict()}
     note = file.with_name(f"{file.name}.run")

@@ -44,7 +44,7 @@ def build_leaderboard(
         entries (`Sequence[Entry]`): The runs, see [`~her_hf.hub.leaderboard.submissions.find_entries`].
         out (`str` or `Path`): The folder of the Space; files of an earlier leaderboard are replaced, others are kept.
         title (`str`, *optional*): Title of the page and of the Space.
-        results_repo (`str`, *optional*): Hub data set that takes submissions, `owner/name`; named on the page.
+        results_repo (`str`, *optional*): Hub dataset that takes submissions, `owner/name`; named on the page.
 
     Returns:
         `list[Path]`: The files.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 
+from her_hf.references import is_hub_id
 from her_hf.runs.report.headline import player_of
 from her_hf.runs.results import RESULTS, read_results
 from her_hf.runs.scores import KINDS, Scores
@@ -46,15 +46,15 @@ class Entry(BaseModel):
 
 
 def fetch(source: str) -> Path:
-    """The folder of a source: the folder itself, or results and submissions of a Hub data set.
+    """The folder of a source: the folder itself, or results and submissions of a Hub dataset.
 
     Raises:
         `FileNotFoundError`: If it is neither an existing folder nor of the form `owner/name`.
     """
     if Path(source).exists():
         return Path(source)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", source) or source.startswith("."):
-        raise FileNotFoundError(f"{source} does not exist, and is no Hub data set (owner/name).")
+    if not is_hub_id(source) or "/" not in source:
+        raise FileNotFoundError(f"{source} does not exist, and is no Hub dataset (owner/name).")
     from huggingface_hub import snapshot_download
 
     wanted = [f"**/{RESULTS}", RESULTS, f"**/{SUBMISSION}", SUBMISSION]

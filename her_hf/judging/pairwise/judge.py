@@ -46,7 +46,7 @@ class PairJudging(AskSettings):
             each is rated separately, and the higher rating wins.
         reasoning (`bool`, *optional*, defaults to `True`): Whether the judge thinks first.
         read (`str`, *optional*, defaults to `"text"`): `"text"`: the answer that it writes; `"probability"`: the
-            probability of each verdict, without thinking (models in this process only).
+            probability of each verdict, without thinking.
         both_orders (`bool`, *optional*, defaults to `True`): Judge each pair a second time with the sides exchanged.
         max_tokens (`int`, *optional*): Most tokens of an answer; by default 4096, or 192 in the compact form.
 
@@ -70,7 +70,7 @@ class PairJudging(AskSettings):
     read: str = setting(
         "text",
         choices=("text", "probability"),
-        help="The verdict in the answer it writes, or the likeliest one without reasoning (a model in this process).",
+        help="The verdict in the answer it writes, or the likeliest one without reasoning.",
     )
     both_orders: bool = setting(
         True, help="Judge each pair twice, the second time with the sides exchanged.", off="once"
@@ -200,6 +200,9 @@ class PairwiseJudge:
 
         Returns:
             [`PairVerdict`]: Never raises because of what a judge answers or fails to answer.
+
+        Raises:
+            `ModelError`: If probabilities are to be read and the server has none: no pair could be judged.
         """
         if isinstance(pair, BadPair):
             return PairVerdict(missing=Missing("pair", pair.what))
@@ -241,6 +244,8 @@ class PairwiseJudge:
         try:
             likelihoods = await self.caller.likelihoods(messages, _DIRECT_ANSWERS)
         except ModelError as error:
+            if error.kind == "unsupported":
+                raise
             return OneOrder(order, missing=Missing("request", str(error)))
         if not all(map(math.isfinite, likelihoods)):
             return OneOrder(order, missing=Missing("bad_value", f"probabilities must be numbers, got {likelihoods}"))

@@ -174,7 +174,7 @@ def _rows(source: str | Path, split: str | None) -> Iterable[_Row]:
     file = Path(source)
     if file.is_file():
         if split is not None:
-            raise ValueError(f"a split is for a data set, but {source} is a file: leave out the split")
+            raise ValueError(f"a split is for a dataset, but {source} is a file: leave out the split")
         return _Lines(source, _state(file))
     if file.suffix in (".jsonl", ".json"):
         raise FileNotFoundError(f"there is no file {source}: give a JSONL file of pairs, or a preference set.")

@@ -1,4 +1,4 @@
-"""A trained reward model in this process: `HERRewardModel.from_pretrained(path)`."""
+"""A trained reward model, in this process or behind a server: `HERRewardModel.from_pretrained(path)`."""
 
 from __future__ import annotations
 
@@ -53,25 +53,27 @@ class HERRewardModel:
         settings: PairJudging | None = None,
         ledger: Ledger | None = None,
         concurrency: int = CONCURRENCY,
+        model: str | None = None,
         device: str | None = None,
         dtype: str | None = None,
     ) -> HERRewardModel:
-        """Loads a checkpoint in this process, with its own template.
+        """Loads a checkpoint in this process, with its own template, or opens a server.
 
         Args:
-            path (`str` or `Path`): Folder or Hub id.
-            settings ([`PairJudging`], *optional*): How to ask it; by default as it was trained.
+            path (`str` or `Path`): Folder, Hub id or the URL of a server.
+            settings ([`PairJudging`], *optional*): How to ask it; by default as it was trained, which a URL does not
+                say: give [`trained_settings`] of the checkpoint that it serves.
             ledger ([`~her_hf.inference.Ledger`], *optional*): Stores answers.
             concurrency (`int`, *optional*, defaults to 16): Most answers generated concurrently.
-            device, dtype (`str`, *optional*): See [`~her_hf.inference.open_model`].
+            model, device, dtype (`str`, *optional*): See [`~her_hf.inference.open_model`].
 
         Raises:
             `FileNotFoundError`: If there is no such folder or Hub id.
-            `ValueError`: If it is not a model that can be asked.
+            `ValueError`: If it is not a model that can be asked, or a URL without `settings`.
         """
         settings = settings or trained_settings(path)
-        model = open_model(str(path), device=device, dtype=dtype, attach=False)
-        return cls(PairwiseJudge(Caller(model, ledger=ledger, concurrency=concurrency), settings))
+        found = open_model(str(path), model=model, device=device, dtype=dtype, attach=False)
+        return cls(PairwiseJudge(Caller(found, ledger=ledger, concurrency=concurrency), settings))
 
     def compare(
         self,
@@ -105,7 +107,8 @@ class HERRewardModel:
         return self._thread.submit(self._runner.run, self._judge.judge_all(pairs)).result()
 
     def close(self) -> None:
-        """Ends its loop and thread. The model is freed with the object."""
+        """Closes connections and ends its loop and thread. A model in this process is freed with the object."""
+        self._thread.submit(self._runner.run, self._judge.caller.close()).result()
         self._thread.submit(self._runner.close).result()
         self._thread.shutdown()
 
@@ -121,27 +124,50 @@ def write_reward_settings(folder: str | Path, *, form: str, reasoning: bool = Tr
     write_json(Path(folder) / SETTINGS_FILE, note)
 
 
-def trained_settings(source: str | Path, **given: Any) -> PairJudging:
-    """How to ask a model: as recorded in its folder, else in the published form, thinking first.
+def trained_settings(source: str | Path, *, checkpoint: str | Path | None = None, **given: Any) -> PairJudging:
+    """How to ask a model: as recorded in its checkpoint; a folder or Hub id without a record is asked in the published
+    form, thinking first.
 
     Args:
         source (`str` or `Path`): A folder, a Hub id or a URL.
+        checkpoint (`str` or `Path`, *optional*): The checkpoint that the server at a URL serves, a folder or Hub id.
         given: Settings that take precedence; `None` is not a setting.
 
     Raises:
-        `ValueError`: If the record in the folder is not valid.
+        `ValueError`: If the record is not valid, or if `source` is a URL and neither a checkpoint nor the form is
+            given: asked in another form than it was trained on, a reward model answers nonsense.
+        `FileNotFoundError`: If the checkpoint has no record.
     """
-    file = _settings_file(str(source))
-    settings = PairJudging()
-    if file is not None:
-        note = read_json(file)
-        form, reasoning = note.get("form"), note.get("reasoning", True)
-        if form not in FORMS:
-            raise ValueError(f"{file}: form must be one of {list(FORMS)}, got {form!r}. Delete the file or fix it.")
-        if not isinstance(reasoning, bool):
-            raise ValueError(f"{file}: reasoning must be true or false, got {reasoning!r}. Delete the file or fix it.")
-        settings = PairJudging(form=form, reasoning=reasoning)
-    return replace(settings, **{name: value for name, value in given.items() if value is not None})
+    chosen = {name: value for name, value in given.items() if value is not None}
+    at_url = is_url(str(source))
+    if checkpoint is not None and not at_url:
+        raise ValueError(f"a checkpoint is named for a server only, but {source} is a folder or Hub id: leave it out")
+    if at_url and checkpoint is None:
+        if "form" not in chosen:
+            raise ValueError(
+                f"{source} does not say how its model judges. If it is a reward model of her_hf, name the checkpoint "
+                f"that the server serves (--checkpoint: a folder or Hub id with {SETTINGS_FILE}); if it is another "
+                "model, give the form (--form published, or compact for a small model)."
+            )
+        return PairJudging(**chosen)
+    file = _settings_file(str(source if checkpoint is None else checkpoint))
+    if file is None and checkpoint is not None:
+        raise FileNotFoundError(
+            f"{checkpoint} has no {SETTINGS_FILE}, which says how a reward model was trained. Name another "
+            "checkpoint, or in its place the form (--form)."
+        )
+    return replace(_recorded(file) if file is not None else PairJudging(), **chosen)
+
+
+def _recorded(file: Path) -> PairJudging:
+    """The settings in the record of a checkpoint."""
+    note = read_json(file)
+    form, reasoning = note.get("form"), note.get("reasoning", True)
+    if form not in FORMS:
+        raise ValueError(f"{file}: form must be one of {list(FORMS)}, got {form!r}. Delete the file or fix it.")
+    if not isinstance(reasoning, bool):
+        raise ValueError(f"{file}: reasoning must be true or false, got {reasoning!r}. Delete the file or fix it.")
+    return PairJudging(form=form, reasoning=reasoning)
 
 
 def _settings_file(source: str) -> Path | None:

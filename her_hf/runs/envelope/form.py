@@ -15,7 +15,7 @@ class Patterns(Part):
     top: str | None
     top_share: float
     entropy: float
-    """In bits."""
+    """In nats (natural logarithm)."""
 
 
 class Leaks(Part):

@@ -219,7 +219,9 @@ def test_options_can_stand_in_yaml_and_unknown_ones_are_refused(tmp_path: Path) 
     scenes, out = mini_scenes(tmp_path, 1), tmp_path / "out"
     config = tmp_path / "eval.yaml"
     with scripted(tmp_path / "server") as (url, _):
-        config.write_text(f"rounds: 2\nthoughts: her\nactor: {url}\njudge: [{url}]\nscenes: {scenes}\nout: {out}\n")
+        config.write_text(
+            f"rounds: 2\njudge_thoughts: her\nactor: {url}\njudge: [{url}]\nscenes: {scenes}\nout: {out}\n"
+        )
         done = subprocess.run(
             [sys.executable, "-m", "her_hf.cli.main", "eval", "coser", "--config", str(config), "--rounds", "3"],
             cwd=ROOT,

@@ -16,12 +16,14 @@ from her_hf.durable import OtherRunError
 from her_hf.evaluation.reward.plots import draw_models
 from her_hf.evaluation.reward.report import comparison_table, write_reward_report
 from her_hf.evaluation.reward.results import length_group, reward_results
-from her_hf.evaluation.reward.run import RewardRun, judge_file_now, run_reward_now
+from her_hf.evaluation.reward.run import JUDGED, RewardRun, judge_file_now, run_reward_now
 from her_hf.inference import AccessRefused, Caller, Ledger, ModelError, Retries
 from her_hf.judging import BadPair, Pair, PairJudging, PairwiseJudge
+from her_hf.judging.pairwise.reward_model import write_reward_settings
 from tests.support.journals import check_refusals
 from tests.support.pairs import Judge, a_pair, compact, first_shown
 from tests.support.paths import ROOT
+from tests.support.token_server import serving_tokens
 
 HER_MINI = ROOT / "dataset_cards" / "her-mini"
 QUICK = Retries(max_retries=1, first=0.001, longest=0.01)
@@ -354,6 +356,42 @@ def test_options_that_exclude_each_other(tmp_path: Path, backend: Judge, words: 
     given = ["judge", "--model", "http://m", "--pairs", str(file), "--out", str(tmp_path / "v.jsonl"), *words]
     found = CliRunner().invoke(app, given)
     assert isinstance(found.exception, ValueError) and said in str(found.exception)
+
+
+@pytest.mark.parametrize("command", [["judge"], ["eval", "reward"]], ids=" ".join)
+def test_a_server_is_asked_as_its_checkpoint_says(tmp_path: Path, backend: Judge, command: list[str]) -> None:
+    backend.rule = lambda *_: '{"verdict": "cand_1"}'
+    words = [*command, "--model", "http://m", "--pairs", str(write_pairs(tmp_path / "p.jsonl")), "--max-missing", "1"]
+    unknown = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "none")])
+    assert isinstance(unknown.exception, ValueError) and backend.calls == []
+    assert "--checkpoint" in str(unknown.exception) and "--form" in str(unknown.exception)
+    write_reward_settings(tmp_path, form="compact", reasoning=False)
+    done = CliRunner().invoke(app, [*words, "--checkpoint", str(tmp_path), "--out", str(tmp_path / "v")])
+    assert done.exit_code == 0, done.output
+    assert "## cand_1" not in backend.calls[0] and backend.schemas[0] is not None, "compact, and without thinking"
+
+
+@pytest.mark.parametrize("command", [["judge"], ["eval", "reward"]], ids=" ".join)
+def test_probabilities_are_read_at_a_url(tmp_path: Path, command: list[str]) -> None:
+    words = [*command, "--pairs", str(write_pairs(tmp_path / "p.jsonl")), "--read", "probability", "--limit", "5"]
+    with serving_tokens() as server:
+        given = [*words, "--model", server.url, "--out", str(tmp_path / "out")]
+        done = CliRunner().invoke(app, given)
+        assert done.exit_code == 0, done.output
+        asked = len(server.asked("/v1/completions"))
+        assert asked == 10
+        assert CliRunner().invoke(app, given).exit_code == 0 and len(server.asked("/v1/completions")) == asked
+    file = tmp_path / "out" if command == ["judge"] else tmp_path / "out" / JUDGED
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert all(sum(order["probabilities"].values()) == pytest.approx(1) for row in rows for order in row["per_order"])
+
+
+def test_a_server_without_probabilities_ends_the_command(tmp_path: Path) -> None:
+    words = ["judge", "--pairs", str(write_pairs(tmp_path / "p.jsonl")), "--read", "probability"]
+    with serving_tokens(tokenizes=False, says="ignored") as server:
+        done = CliRunner().invoke(app, [*words, "--model", server.url, "--out", str(tmp_path / "v.jsonl")])
+        assert isinstance(done.exception, ModelError) and "sends no log-probabilities" in str(done.exception)
+        assert "--read text" in str(done.exception) and done.exit_code == 1
 
 
 def test_a_file_of_verdicts_belongs_to_one_judge(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_all_bad_results_are_named_not_the_first_alone(tmp_path: Path) -> None:
 def test_sources_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="at any depth"):
         find_entries([tmp_path])
-    with pytest.raises(FileNotFoundError, match="no Hub data set"):
+    with pytest.raises(FileNotFoundError, match="no Hub dataset"):
         fetch(str(tmp_path / "nowhere"))
     assert fetch(str(tmp_path)) == tmp_path
 

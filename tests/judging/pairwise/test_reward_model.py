@@ -24,6 +24,7 @@ from her_hf.judging.pairwise.reward_model import (
 )
 from tests.support.one_pass import FIXTURES, tiny_model
 from tests.support.pairs import a_pair
+from tests.support.token_server import serving_tokens
 
 BY_PROBABILITY = PairJudging(form="compact", reasoning=False, read="probability")
 
@@ -79,13 +80,40 @@ def test_from_pretrained_asks_in_the_form_it_was_trained_on(checkpoint: Path) ->
     assert trained_settings(checkpoint) == PairJudging(form="compact", reasoning=False)
     assert trained_settings(checkpoint, reasoning=True).reasoning
     write_reward_settings(checkpoint, form="compact")
-    assert trained_settings("http://127.0.0.1:1").form == "published"
     model = HERRewardModel.from_pretrained(checkpoint, settings=BY_PROBABILITY)
     pair = a_pair()
     found = model.compare(pair.prompt, pair.cand_1, pair.cand_2)
     assert found.verdict in ("cand_1", "cand_2", "tie") and found.confidence is not None
     with pytest.raises(ValueError, match="the same text"):
         model.compare(pair.prompt, pair.cand_1, pair.cand_1)
+
+
+def test_a_url_does_not_say_how_its_model_is_asked(checkpoint: Path, tmp_path: Path) -> None:
+    url = "http://127.0.0.1:1"
+    with pytest.raises(ValueError, match=r"does not say how .*--checkpoint.*--form published"):
+        trained_settings(url, reasoning=False)
+    assert trained_settings(url, form="published") == PairJudging()
+    assert trained_settings(url, checkpoint=checkpoint) == PairJudging(form="compact")
+    assert trained_settings(url, checkpoint=checkpoint, reasoning=False) == PairJudging(
+        form="compact", reasoning=False
+    )
+    with pytest.raises(FileNotFoundError, match=r"has no reward_model\.json"):
+        trained_settings(url, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="for a server only"):
+        trained_settings(checkpoint, checkpoint=checkpoint)
+
+
+def test_a_reward_model_at_a_url(checkpoint: Path) -> None:
+    pair = a_pair()
+    with serving_tokens() as server:
+        with pytest.raises(ValueError, match="does not say how"):
+            HERRewardModel.from_pretrained(server.url)
+        model = HERRewardModel.from_pretrained(server.url, settings=BY_PROBABILITY, model="rm", concurrency=2)
+        found = model.compare(pair.prompt, pair.cand_1, pair.cand_2)
+        assert model.fingerprint()["model"]["model"] == "rm"
+        model.close()
+    assert found.verdict in ("cand_1", "cand_2", "tie") and found.missing is None
+    assert len(server.asked("/v1/completions")) == 2
 
 
 def test_it_can_be_asked_again_and_from_a_running_loop(checkpoint: Path) -> None:

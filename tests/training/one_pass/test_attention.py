@@ -27,13 +27,15 @@ def tokenizer() -> Any:
     [
         ("llama", {"attn_implementation": "eager"}, "eager"),
         ("qwen3", {"sliding_window": 64, "use_sliding_window": True, "max_window_layers": 0}, "sliding"),
+        ("mistral", {"sliding_window": 64}, "sliding"),
+        ("gemma3", {}, "sliding.*one_pass: false"),
         ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "dynamic"),
     ],
 )
 def test_models_that_would_be_wrong_are_refused(
     tokenizer: Any, tmp_path: Any, kind: str, overrides: dict[str, Any], words: str
 ) -> None:
-    model = tiny_model(kind, len(tokenizer), **overrides)
+    model = tiny_model(kind, len(tokenizer), dtype=torch.float32, **overrides)
     rows = Dataset.from_list(list(build(conversation(1), tokenizer)))
     with pytest.raises(ValueError, match=words):
         OnePassTrainer(model, trainer_config(tmp_path), train_dataset=rows, processing_class=tokenizer)

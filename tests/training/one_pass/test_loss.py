@@ -53,6 +53,26 @@ def test_equals_per_reply(tokenizer: Any, kind: str, layout: dict[str, Any], att
     assert worst(found, wanted) < 1e-8
 
 
+@pytest.mark.parametrize(
+    ("base", "kind"),
+    [("mistral-v3", "mistral"), ("mistral-v3-tekken", "mistral"), ("mistral-v7-tekken", "mistral"), ("glm4", "glm4")],
+)
+@pytest.mark.parametrize("attention", ["sdpa", BRANCHES])
+def test_every_frame_equals_per_reply(base: str, kind: str, attention: str) -> None:
+    """Also without any token between the prompt and a reply without system thinking (the second conversation)."""
+    tokenizer = tiny_tokenizer(base)
+    model = tiny_model(kind, len(tokenizer))
+    if attention == BRANCHES:
+        assert use_branches(model) == BRANCHES
+    scenes = conversations()
+    built = [build(messages, tokenizer) for messages in scenes]
+    assert [len(rows) for rows in built] == [1, 1, 1] and built[1].report.without_thinking == 1
+    loss, found = one_pass(model, [row for rows in built for row in rows], pack=True, batch=3, attention=attention)
+    wanted_loss, wanted = reference(model, tokenizer, scenes)
+    assert loss == pytest.approx(wanted_loss, rel=1e-12)
+    assert worst(found, wanted) < 1e-8
+
+
 def test_a_wrong_limit_is_noticed(tokenizer: Any) -> None:
     """The equality test can fail: a branch that sees one token less of its trunk changes the gradients."""
     model = tiny_model("llama", len(tokenizer))
