@@ -70,6 +70,7 @@ class Conversation:
             "persona": lambda text: chat_setting.persona(self, text),
             "note": lambda text: chat_setting.note(self, text),
             "view": lambda text: chat_setting.view(self, text),
+            "card": lambda text: chat_setting.card(self, text),
             "branch": lambda text: chat_setting.branch(self, text),
             "save": self._save,
             "edit": self._edit,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from her_hf.dual_layer import Layer
+from her_hf.scenes import write_card
 from her_hf.session import AUTHOR
 
 from .terminal import clean
@@ -18,6 +19,7 @@ HELP = (
     ("/note [TEXT]", "show the author's note, which stands in every prompt, or replace it; /note - removes it"),
     ("/view [NAME]", "show the conversation as NAME sees it, or as the author does"),
     ("/branch N FILE", "copy the conversation up to turn N to FILE, to be continued with --continue"),
+    ("/card FILE", "write the character as a Tavern card, to a .json or .png file"),
 )
 
 
@@ -53,3 +55,12 @@ def branch(conversation: Conversation, text: str) -> None:
         )
     copy = conversation.session.branch(int(number) - 1, log=Path(file.strip()))
     conversation.screen.note(f"turns 1 to {number} are in {copy.log_path}; continue it with --continue", whole=True)
+
+
+def card(conversation: Conversation, text: str) -> None:
+    """`/card`: writes the character that the model plays as a card."""
+    if not text:
+        raise ValueError("/card needs a file: /card her.png")
+    session = conversation.session
+    path = write_card(session.scene, session.character, text, visitor=session.visitor)
+    conversation.screen.note(f"{session.character} is in {path}; --card opens it", whole=True)

@@ -9,6 +9,7 @@ import pytest
 
 from her_hf.cli import chat_setup
 from her_hf.inference import ModelError, Reply
+from her_hf.scenes import load_scenes
 from tests.cli.test_chat import talk
 from tests.support.chat import ContinuingModel
 
@@ -95,3 +96,10 @@ def test_others_speak_play_and_draft(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "your turn, if you type it: (sits) Thank you." in out
     history = out.split("/history")[1]
     assert ["Rain." in history, "Sit." in history, "Wind." in history, "Thank" in history] == [True] * 3 + [False]
+
+
+def test_the_character_is_written_as_a_card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    out = chatted(monkeypatch, [], f"/card\n/card {tmp_path / 'isobel.png'}\n/card {tmp_path / 'isobel.txt'}\n")
+    assert "/card needs a file" in out and "--card opens it" in out and "to a .json or .png file" in out
+    (scene,) = load_scenes(tmp_path / "isobel.png")
+    assert scene.cast[0].name == "Isobel Rae"

@@ -84,6 +84,21 @@ def read_lorebook(book: object, path: str) -> Lore:
     return Lore(before, tuple(content for _, leads, content in constant if not leads), keyed, bad)
 
 
+def keyed_only(book: Row) -> Row:
+    """A lorebook without the constant entries that [`read_lorebook`] makes part of the profile."""
+    entries = book.get("entries")
+    if isinstance(entries, dict):
+        return {**book, "entries": {key: entry for key, entry in entries.items() if not _in_profile(entry)}}
+    if isinstance(entries, list):
+        return {**book, "entries": [entry for entry in entries if not _in_profile(entry)]}
+    return book
+
+
+def _in_profile(entry: object) -> bool:
+    lore = read_lorebook({"entries": [entry]}, "entries")
+    return bool(lore.before or lore.after)
+
+
 def _order(entry: dict[str, Any]) -> float:
     value = entry.get("insertion_order")
     try:
