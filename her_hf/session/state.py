@@ -12,6 +12,7 @@ from her_hf.inference.window import Fitted, fit
 from her_hf.inference.wire import estimate_tokens
 from her_hf.scenes import Character, Scene
 from her_hf.scenes.errors import listed
+from her_hf.scenes.keyed_lore import with_keyed_lore
 from her_hf.scenes.names import check_name
 
 from .context import context_messages, noted, prompt_limit
@@ -176,7 +177,8 @@ class State:
         return (known[-1].turn.name if known else None) or self.character
 
     def _messages(self, context: Sequence[Turn], speaker: str) -> list[Message]:
-        scene = noted(self.scene, self.note)
+        said = [turn.render(view="others") for turn in context]
+        scene = with_keyed_lore(noted(self.scene, self.note), said, self.visitor, _estimated)
         return context_messages(scene, speaker, context, self.names, thinking=self.thinks(speaker))
 
     async def fit(self, context: Sequence[Turn], begun: str = "", speaker: str | None = None) -> Fitted:
@@ -191,3 +193,7 @@ class State:
     async def limit(self) -> int | None:
         """Maximum tokens of a prompt."""
         return await prompt_limit(self.model, self.max_context_tokens, self.sampling.max_tokens)
+
+
+def _estimated(text: str) -> int:
+    return estimate_tokens([{"role": "system", "content": text}])
