@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from her_hf.session import Drafted
 
+from .chat_interface import Chat
 from .terminal import clean
-
-if TYPE_CHECKING:
-    from .chat_commands import Conversation
 
 MAX_PLAYED = 50
 """Most turns of one `/play`."""
@@ -23,7 +19,7 @@ HELP = (
 )
 
 
-def swipe(conversation: Conversation, text: str) -> None:
+def swipe(conversation: Chat, text: str) -> None:
     """`/swipe`: lists the alternatives, or chooses one."""
     session, screen = conversation.session, conversation.screen
     known = session.alternatives()
@@ -40,28 +36,28 @@ def swipe(conversation: Conversation, text: str) -> None:
         screen.turn(one.turn)
 
 
-def continue_reply(conversation: Conversation, text: str) -> None:
+def continue_reply(conversation: Chat, text: str) -> None:
     """`/continue`: continues a reply, by default the newest that can be."""
     count = len(conversation.session.alternatives())
     number = _number(text, count, "/continue") if text else None
     conversation.stream(conversation.session.continue_reply(number))
 
 
-def speak_as(conversation: Conversation, text: str) -> None:
+def speak_as(conversation: Chat, text: str) -> None:
     """`/as`: a reply of the named member of the cast."""
     if not text:
         raise ValueError("/as needs a name: /as Environment")
     conversation.stream(conversation.session.reply(text))
 
 
-def play(conversation: Conversation, text: str) -> None:
+def play(conversation: Chat, text: str) -> None:
     """`/play`: some turns among the characters."""
     if text and not (text.isdecimal() and 1 <= int(text) <= MAX_PLAYED):
         raise ValueError(f"/play needs a number of turns from 1 to {MAX_PLAYED}, got {clean(text[:40])!r}")
     conversation.stream(conversation.session.play(int(text or 2)))
 
 
-def impersonate(conversation: Conversation, _: str) -> None:
+def impersonate(conversation: Chat, _: str) -> None:
     """`/impersonate`: a draft of the visitor's turn, which is said as the visitor leaves it."""
     last = conversation.stream(conversation.session.impersonate())
     if not isinstance(last, Drafted):
@@ -76,7 +72,7 @@ def impersonate(conversation: Conversation, _: str) -> None:
         conversation.screen.note("nothing was said")
 
 
-def why_nothing(conversation: Conversation) -> str:
+def why_nothing(conversation: Chat) -> str:
     """What to do after a reply that is not in the conversation."""
     known = conversation.session.alternatives()
     if known and not known[-1].finished:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from her_hf.dual_layer import Layer
 from her_hf.scenes import write_card
 from her_hf.session import AUTHOR
 
+from .chat_interface import Chat
 from .terminal import clean
-
-if TYPE_CHECKING:
-    from .chat_commands import Conversation
 
 HELP = (
     ("/persona [TEXT]", "show what the character is told of you, or replace it"),
@@ -23,21 +20,21 @@ HELP = (
 )
 
 
-def persona(conversation: Conversation, text: str) -> None:
+def persona(conversation: Chat, text: str) -> None:
     """`/persona`: shows or replaces the description of the visitor's role."""
     if text:
         conversation.session.set_persona(text)
     conversation.screen.note(f"persona: {conversation.session.persona or 'none'}")
 
 
-def note(conversation: Conversation, text: str) -> None:
+def note(conversation: Chat, text: str) -> None:
     """`/note`: shows, replaces or removes the author's note."""
     if text:
         conversation.session.set_note("" if text == "-" else text)
     conversation.screen.note(f"author's note: {conversation.session.note or 'none'}")
 
 
-def view(conversation: Conversation, text: str) -> None:
+def view(conversation: Chat, text: str) -> None:
     """`/view`: shows the conversation as somebody sees it, whatever is hidden on the screen."""
     marks = {Layer.SYSTEM_THINKING: "┊ {}", Layer.ROLE_THINKING: "[{}]", Layer.ROLE_ACTION: "({})"}
     for turn in conversation.session.view(text or AUTHOR):
@@ -45,7 +42,7 @@ def view(conversation: Conversation, text: str) -> None:
         conversation.screen.plain(f"{turn['index'] + 1:>3} {turn['name']}: {' '.join(parts)}")
 
 
-def branch(conversation: Conversation, text: str) -> None:
+def branch(conversation: Chat, text: str) -> None:
     """`/branch`: writes the conversation up to a turn to a log of its own."""
     number, _, file = text.partition(" ")
     if not number.isdecimal() or not 1 <= int(number) <= len(conversation.session.turns) or not file.strip():
@@ -57,7 +54,7 @@ def branch(conversation: Conversation, text: str) -> None:
     conversation.screen.note(f"turns 1 to {number} are in {copy.log_path}; continue it with --continue", whole=True)
 
 
-def card(conversation: Conversation, text: str) -> None:
+def card(conversation: Chat, text: str) -> None:
     """`/card`: writes the character that the model plays as a card."""
     if not text:
         raise ValueError("/card needs a file: /card her.png")

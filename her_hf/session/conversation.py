@@ -14,13 +14,12 @@ from her_hf.inference import ChatModel, Continues
 from her_hf.scenes.errors import listed
 
 from .answers import received
-from .context import described
 from .events import Event, Failed
 from .history import Alternative
 from .limits import Limits
 from .log import Record
 from .replying import answer, draft
-from .saved import branched, dumped, load_session, restored, save_session, settings_of
+from .saved import branched, dumped, load_session, restored, save_session
 from .state import State
 from .typed import read_edited, read_typed
 
@@ -105,18 +104,6 @@ class Session(State):
         if self._alternative(number).finished:
             return self.history.choose(self.place, number)
         raise ValueError(f"Reply {number + 1} broke off and is in no prompt: continue it, or choose another.")
-
-    def set_persona(self, text: str) -> None:
-        """Replaces the description of the visitor's role in every prompt from now on."""
-        self.limits.check_text(text, "persona")
-        self.history.write({"kind": "persona", "text": text})
-        self.scene = described(self.scene, self.visitor, received(text))
-
-    def set_note(self, text: str) -> None:
-        """Replaces the author's note; an empty text removes it."""
-        self.limits.check_text(text, "note")
-        self.history.write({"kind": "note", "text": text})
-        self._note = received(text).strip()
 
     def branch(self, index: int, *, log: str | Path | None = None) -> Session:
         """Another session with the turns up to and including turn `index`; this one is not changed.
@@ -234,11 +221,6 @@ class Session(State):
             raise IndexError(f"There is no reply {number + 1}: there are {len(known)}.")
         return known[number]
 
-    def check_room(self) -> None:
-        """Raises `ValueError` if no turn may be added."""
-        if len(self.history.turns) >= self.limits.turns:
-            raise ValueError(f"This conversation has {self.limits.turns} turns, its maximum: start another one.")
-
     # -- saving
 
     def dump(self) -> Record:
@@ -301,5 +283,5 @@ class Session(State):
         logged = load_session(cls, path, model, thinking, max_context_tokens, limits)
         logged.sampling = replace(logged.sampling, **(sampling or {}))
         logged.limits.check_sampling(logged.sampling)
-        logged.history.go_on(Path(path).expanduser(), settings_of(logged))
+        logged.history.go_on(Path(path).expanduser(), logged.settings())
         return logged

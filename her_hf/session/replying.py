@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
 
 from her_hf.dual_layer import ENVIRONMENT, Turn
 from her_hf.durable import derive_seed
@@ -16,14 +15,12 @@ from her_hf.scenes.turns import as_speech
 
 from .answers import Writing, about, why_empty
 from .events import Delta, Drafted, Event, Failed, Trimmed, TurnFinished, TurnStarted
+from .state import State
 from .typed import guarded
-
-if TYPE_CHECKING:
-    from .conversation import Session
 
 
 async def answer(
-    session: Session, speaker: str, index: int, continues: int | None = None
+    session: State, speaker: str, index: int, continues: int | None = None
 ) -> AsyncGenerator[Event, None]:
     """Writes turn `index` as `speaker`; with `continues`, the rest of that alternative."""
     history, known = session.history, session.alternatives(index)
@@ -67,7 +64,7 @@ async def answer(
     yield TurnFinished(index, turn, reply.ended, reply.usage, labelled)
 
 
-async def draft(session: Session) -> AsyncGenerator[Event, None]:
+async def draft(session: State) -> AsyncGenerator[Event, None]:
     """Writes the visitor's next turn as text to be typed; the history is not changed."""
     index, history = len(session.history.turns), session.history
     sampling = _seeded(session.sampling, index, "draft", history.drafted[index])
@@ -90,7 +87,7 @@ async def draft(session: Session) -> AsyncGenerator[Event, None]:
 
 
 async def _write(
-    session: Session, writing: Writing, context: Sequence[Turn], sampling: Sampling, begun: str = ""
+    session: State, writing: Writing, context: Sequence[Turn], sampling: Sampling, begun: str = ""
 ) -> AsyncGenerator[Trimmed | Delta, None]:
     """Fits the prompt into the window and lets the model write."""
     fitted = await session.fit(context, begun, writing.speaker)

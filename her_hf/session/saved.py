@@ -3,66 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from her_hf.dual_layer import Turn
 from her_hf.inference import ChatModel
 
 from .answers import read_broken
-from .history import now
 from .limits import Limits, json_size
-from .log import VERSION, Log, Record, dump_turn, read_log, write_whole
+from .log import VERSION, Log, Record, read_log, write_whole
 from .records import Header, TextChange, TurnChange, check_speaker, check_turn, naming, read_change, shown
+from .state import State
 from .typed import reread
 
-if TYPE_CHECKING:
-    from .conversation import Session
-    from .state import State
+S = TypeVar("S", bound=State)
 
 
-def settings_of(session: State) -> Record:
-    """Settings that may change when a session is continued."""
-    return {
-        "model": session.model.name,
-        "sampling": {**asdict(session.sampling), "stop": list(session.sampling.stop)},
-        "thinking": session.thinking,
-        "max_context_tokens": session.max_context_tokens,
-    }
-
-
-def header_of(session: State) -> Record:
-    """The first record of a session's log."""
-    return {
-        "kind": "session",
-        "version": VERSION,
-        "time": now(),
-        "character": session.character,
-        "visitor": session.visitor,
-        **settings_of(session),
-        "scene": session.scene.model_dump(mode="json"),
-        "opening": [dump_turn(turn) for turn in session.history.opening],
-    }
-
-
-def save_session(session: Session, path: str | Path) -> Path:
+def save_session(session: State, path: str | Path) -> Path:
     """See [`Session.save`]."""
     path = Path(path).expanduser()
     if path.exists() and path.stat().st_size:
         raise FileExistsError(f"{path} exists already: name another file.")
-    write_whole(path, [header_of(session), *_records(session)])
+    write_whole(path, [session.header(), *_records(session)])
     return path
 
 
 def load_session(
-    cls: type[Session],
+    cls: type[S],
     path: str | Path,
     model: ChatModel,
     thinking: bool | None,
     max_context_tokens: int | None,
     limits: Limits | None,
-) -> Session:
+) -> S:
     """The session of a log, which is not yet appended to; see [`Session.load`]."""
     path = Path(path).expanduser()
     header, *records = read_log(path)
@@ -75,14 +48,14 @@ def load_session(
     return session
 
 
-def dumped(session: Session) -> Record:
+def dumped(session: State) -> Record:
     """See [`Session.dump`]."""
-    return {**header_of(session), "history": _records(session)}
+    return {**session.header(), "history": _records(session)}
 
 
 def restored(
-    cls: type[Session], data: Mapping[str, Any], model: ChatModel, limits: Limits | None, log: str | Path | None
-) -> Session:
+    cls: type[S], data: Mapping[str, Any], model: ChatModel, limits: Limits | None, log: str | Path | None
+) -> S:
     """See [`Session.restore`]."""
     limits = limits or Limits()
     if not isinstance(data, Mapping) or data.get("kind") != "session" or data.get("version") != VERSION:
@@ -108,7 +81,7 @@ def restored(
     return session
 
 
-def branched(session: Session, count: int, log: str | Path | None) -> Session:
+def branched(session: S, count: int, log: str | Path | None) -> S:
     """See [`Session.branch`]."""
     data = dumped(session)
     data["opening"] = data["opening"][:count]
@@ -116,20 +89,20 @@ def branched(session: Session, count: int, log: str | Path | None) -> Session:
     return restored(type(session), data, session.model, session.limits, log)
 
 
-def _records(session: Session) -> list[Record]:
+def _records(session: State) -> list[Record]:
     """The records of a session after its first; the persona is in the scene."""
     note = [{"kind": "note", "text": session.note}] if session.note else []
     return [*note, *session.history.records()]
 
 
 def _session(
-    cls: type[Session],
+    cls: type[S],
     header: Header,
     model: ChatModel,
     limits: Limits | None,
     thinking: bool | None = None,
     max_context_tokens: int | None = None,
-) -> Session:
+) -> S:
     return cls(
         header.scene,
         header.character,
@@ -143,7 +116,7 @@ def _session(
     )
 
 
-def _replay(session: Session, record: Record, reading: Callable[[Turn], Turn]) -> None:
+def _replay(session: State, record: Record, reading: Callable[[Turn], Turn]) -> None:
     """Applies one record; `reading` turns what it says into the turn that is taken."""
     change = read_change(record)
     if change is None:
@@ -164,14 +137,14 @@ def _replay(session: Session, record: Record, reading: Callable[[Turn], Turn]) -
         session.limits.check_alternatives(len(history.alternatives(index)), "index")
 
 
-def _broken(session: Session, name: str | None, text: str) -> Turn:
+def _broken(session: State, name: str | None, text: str) -> Turn:
     session.limits.check_text(text, "reply")
     turn = read_broken(text, name or session.character, session.names)
     check_speaker(turn, session.names, "reply")
     return turn
 
 
-def _as_typed(turn: Turn, session: Session) -> Turn:
+def _as_typed(turn: Turn, session: State) -> Turn:
     read = reread(turn, session.names, typed=turn.name == session.visitor)
     if read.name == session.visitor and not read.segments:
         raise ValueError(f"turn: has no text, got {shown(turn.render())}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from her_hf.scenes.errors import listed
 from her_hf.scenes.keyed_lore import with_keyed_lore
 from her_hf.scenes.names import check_name
 
-from .context import context_messages, noted, prompt_limit
-from .history import Alternative, History
+from .answers import received
+from .context import context_messages, described, noted, prompt_limit
+from .history import Alternative, History, now
 from .limits import Limits
-from .log import Log
+from .log import VERSION, Log, Record, dump_turn
 from .records import check_speaker
-from .saved import header_of
 from .views import AUTHOR, viewed
 
 STRANGER = {"en": "Stranger", "zh": "陌生人"}
@@ -28,7 +29,7 @@ STRANGER = {"en": "Stranger", "zh": "陌生人"}
 
 
 class State:
-    """The part of [`Session`] that changes nothing: scene, roles, settings, history, and prompts."""
+    """The part of [`Session`] that adds no turn: scene, roles, settings, history, and prompts."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class State:
             check_speaker(turn, self.names, f"opening[{number}]")
         self.limits.check_turns(opening, "opening")
         new = Log(Path(log).expanduser(), fresh=True) if log is not None else None
-        self.history = History(opening, lambda: header_of(self), new)
+        self.history = History(opening, self.header, new)
 
     # -- state
 
@@ -164,6 +165,45 @@ class State:
     async def prompt(self) -> Prompt:
         """The exact prompt of the next reply, or of the character's last turn."""
         return (await self.fit(self.context(), speaker=self._next())).prompt
+
+    def set_persona(self, text: str) -> None:
+        """Replaces the description of the visitor's role in every prompt from now on."""
+        self.limits.check_text(text, "persona")
+        self.history.write({"kind": "persona", "text": text})
+        self.scene = described(self.scene, self.visitor, received(text))
+
+    def set_note(self, text: str) -> None:
+        """Replaces the author's note; an empty text removes it."""
+        self.limits.check_text(text, "note")
+        self.history.write({"kind": "note", "text": text})
+        self._note = received(text).strip()
+
+    def check_room(self) -> None:
+        """Raises `ValueError` if no turn may be added."""
+        if len(self.history.turns) >= self.limits.turns:
+            raise ValueError(f"This conversation has {self.limits.turns} turns, its maximum: start another one.")
+
+    def settings(self) -> Record:
+        """Settings that may change when a session is continued."""
+        return {
+            "model": self.model.name,
+            "sampling": {**asdict(self.sampling), "stop": list(self.sampling.stop)},
+            "thinking": self.thinking,
+            "max_context_tokens": self.max_context_tokens,
+        }
+
+    def header(self) -> Record:
+        """The first record of the session's log."""
+        return {
+            "kind": "session",
+            "version": VERSION,
+            "time": now(),
+            "character": self.character,
+            "visitor": self.visitor,
+            **self.settings(),
+            "scene": self.scene.model_dump(mode="json"),
+            "opening": [dump_turn(turn) for turn in self.history.opening],
+        }
 
     def context(self) -> list[Turn]:
         """The turns before the next reply, or before the last one if the character has just spoken."""
