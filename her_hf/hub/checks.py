@@ -68,6 +68,8 @@ def kind_problem(kind: Kind, names: Iterable[str], repo_id: str) -> str | None:
     script = f"{PurePosixPath(repo_id).name}.py"
     if kind == "model" and not any(name in listed for name in _CONFIGS) and not _matching(listed, ("*.gguf",)):
         return f"no checkpoint: it has none of {', '.join(_CONFIGS)} and no .gguf file"
+    if kind == "dataset" and any(name in listed for name in _CONFIGS) and _matching(listed, _WEIGHTS):
+        return "no dataset but a checkpoint: it has a configuration and weights of a model"
     if kind == "dataset" and not _matching(listed, _DATA):
         return "no dataset: it has no data file (JSON Lines, JSON, CSV, Parquet …)"
     if kind == "metric" and script not in listed:
@@ -87,8 +89,13 @@ def _check_model(listing: Listing, folder: Path, repo_id: str) -> None:
         if name.endswith(".safetensors"):
             _check_whole(listing.files[name], folder / name)
     for name in _matching(listing.files, ("*.safetensors.index.json", "*.bin.index.json")):
-        shards = set(_json(listing.files[name], folder / name).get("weight_map", {}).values())
-        if missing := sorted(str(shard) for shard in shards - listing.files.keys()):
+        weight_map = _json(listing.files[name], folder / name).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise ValueError(
+                f"{folder / name} has no mapping `weight_map` of weights to files. Copy or save it again."
+            )
+        shards = set(map(str, weight_map.values()))
+        if missing := sorted(shards - listing.files.keys()):
             raise ValueError(f"{folder}: {name} names files that are not there: {_some(missing)}. Copy them again.")
     _check_license(_card(listing, folder), folder, "model")
 
@@ -109,7 +116,7 @@ def _check_dataset(listing: Listing, folder: Path, repo_id: str) -> None:
 def _check_space(listing: Listing, folder: Path, repo_id: str) -> None:
     front = _card(listing, folder)
     sdk = front.get("sdk")
-    if sdk not in _APPS:
+    if not isinstance(sdk, str) or sdk not in _APPS:
         raise ValueError(
             f"{folder} is no Space: its card must have `sdk` (one of {', '.join(_APPS)}) in the YAML at the top, got "
             f"{sdk!r}"
@@ -127,7 +134,8 @@ def _check_space(listing: Listing, folder: Path, repo_id: str) -> None:
 
 def _check_metric(listing: Listing, folder: Path, repo_id: str) -> None:
     front = _card(listing, folder)
-    if not {"evaluate", "metric"} <= set(front.get("tags") or ()):
+    tags = front.get("tags")
+    if not (isinstance(tags, list) and "evaluate" in tags and "metric" in tags):
         raise ValueError(f"{folder} is no metric: the tags of its card must hold evaluate and metric")
     if problem := kind_problem("metric", listing.files, repo_id):
         scripts = [name for name in _matching(listing.files, ("*.py",)) if name != "app.py"]

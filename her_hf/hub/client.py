@@ -130,14 +130,14 @@ def explained(error: Exception, what: str) -> HubError:
     if not isinstance(error, HfHubHTTPError):
         return HubError(
             f"Could not {what}: the Hub could not be reached ({type(error).__name__}: {_short(str(error))}). Run the "
-            "same command again: what has arrived is not sent twice."
+            "same command again: it goes on where this one stopped."
         )
     status = error.response.status_code
     said = _short(error.server_message or error.response.reason_phrase)
     return HubError(f"Could not {what}: the Hub said {status} ({said}). {_REMEDIES.get(status, _AGAIN)}")
 
 
-_AGAIN = "Run the same command again: what has arrived is not sent twice."
+_AGAIN = "Run the same command again: it goes on where this one stopped."
 _REMEDIES = {
     401: "Your token is not valid, or there is none: log in with `hf auth login`, or set HF_TOKEN.",
     402: "It needs a paid account: static Spaces are free, Gradio Spaces are not.",

@@ -48,7 +48,7 @@ def pull(kind: Kind, repo_id: str, out: str | Path, *, revision: str | None = No
         `Path`: The folder.
 
     Raises:
-        `FileExistsError`: If `out` is not empty.
+        `FileExistsError`: If `out` is not empty, or is the current folder.
         `ValueError`: If the repository is of another kind, or has names that no folder may have.
         [`~her_hf.hub.client.HubError`]: If the Hub refuses or cannot be reached, or if the disk is full; what has
             arrived stays for the next call.
@@ -64,6 +64,8 @@ def pull(kind: Kind, repo_id: str, out: str | Path, *, revision: str | None = No
     check_repo_id(repo_id)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an empty folder: name another one, or remove it")
+    if out.resolve() == Path.cwd():
+        raise FileExistsError(f"{out} is the folder you are in, and a pull makes the folder: name a new one")
     api = open_api(token, write=False)
     commit, files = _list(api, repo_id, repo_type, revision)
     if problem := kind_problem(kind, files, repo_id):

@@ -38,7 +38,7 @@ def build_wheel() -> bytes:
     (`pip install -e .`) or a wheel's.
 
     Raises:
-        `RuntimeError`: If her_hf is not installed but only on the path, or if its metadata are of another version, or
+        `ImportError`: If her_hf is not installed but only on the path, or if its metadata are of another version, or
             older than `pyproject.toml`.
 
     Example:
@@ -54,7 +54,7 @@ def build_wheel() -> bytes:
     files = {
         file.relative_to(package.parent).as_posix(): file.read_bytes()
         for file in sorted(package.rglob("*"))
-        if file.is_file() and file.suffix not in _NOT_PACKED
+        if file.is_file() and file.suffix not in _NOT_PACKED and not _is_hidden(file.relative_to(package))
     }
     files |= {f"{info}/{name}": text.encode() for name, text in _metadata(package.parent).items()}
     record = [f"{name},sha256={_digest(content)},{len(content)}\n" for name, content in files.items()]
@@ -105,6 +105,11 @@ def with_install_lines(text: str, address: str) -> str:
     return _INSTALL.sub(lambda found: f"her_hf[{found[1]}] @ {address}", text)
 
 
+def _is_hidden(name: Path) -> bool:
+    """Whether a file, or a folder it is in, is hidden: settings and drafts of an editor may hold anything."""
+    return any(part.startswith(".") for part in name.parts)
+
+
 def _extras(names: str | None) -> str:
     return f"[{names}]" if names else ""
 
@@ -119,15 +124,15 @@ def _metadata(root: Path) -> dict[str, str]:
     # In a checkout's own folder, the build's her_hf.egg-info comes before what is installed.
     installed = [one for one in importlib.metadata.distributions(name="her_hf") if one.read_text("METADATA")]
     if not installed:
-        raise RuntimeError(f"her_hf is not installed here, so its wheel cannot be made: {remedy}")
+        raise ImportError(f"her_hf is not installed here, so its wheel cannot be made: {remedy}")
     distribution = installed[0]
     if distribution.version != her_hf.__version__:
-        raise RuntimeError(
+        raise ImportError(
             f"the installed metadata are of her_hf {distribution.version}, the code is {her_hf.__version__}: {remedy}"
         )
     project = root / "pyproject.toml"
     if project.is_file() and _declared(project) != _required(distribution):
-        raise RuntimeError(f"{project} declares other dependencies than the installed metadata: {remedy}")
+        raise ImportError(f"{project} declares other dependencies than the installed metadata: {remedy}")
     found = {name: distribution.read_text(name) for name in ("METADATA", "entry_points.txt", "licenses/LICENSE")}
     return {"WHEEL": _WHEEL} | {name: text for name, text in found.items() if text is not None}
 

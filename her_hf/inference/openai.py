@@ -32,6 +32,7 @@ from .wire import (
     pieces,
     thinking_switch,
     usage_of,
+    weights_name,
 )
 
 API_KEYS = ("HER_HF_API_KEY", "OPENAI_API_KEY")
@@ -154,7 +155,7 @@ class ServerModel:
         rendered = [probe.text for probe in probes if probe]
         name, root = await self.model_name(), (await self._card()).get("root")
         found = {"model": name, "template": digest(rendered) if rendered else None}
-        return {**found, "root": root} if isinstance(root, str) and root not in ("", name) else found
+        return {**found, "root": weights_name(root)} if isinstance(root, str) and root not in ("", name) else found
 
     async def close(self) -> None:
         """See [`ChatModel.close`]."""

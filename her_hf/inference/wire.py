@@ -7,8 +7,12 @@ import re
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from her_hf.durable import digest
+
 from .interface import Messages, ModelError, Sampling, Schema, Usage
 
+_ABSOLUTE = re.compile(r"[/~]|[A-Za-z]:[/\\]|\\\\")
+_SEPARATORS = re.compile(r"[/\\]")
 _NOT_PLAIN = re.compile(r"[^A-Za-z \t\n\r\f\v]+")
 _CUT = re.compile(r"length|limit|truncat|max\w*tokens?|token\w*max|context\w*exceeded", re.IGNORECASE)
 _BROKEN_OFF = re.compile(
@@ -34,6 +38,24 @@ def api_root(url: str) -> str:
         raise ValueError(f"A server needs a URL such as http://127.0.0.1:8000/v1; got {url!r}")
     path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/models").rstrip("/")
     return urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))
+
+
+def weights_name(root: str) -> str:
+    """What results call the weights behind a server's name: a Hub id as it is, a folder without the way to it.
+
+    Results are published, and the way to a folder names homes and machines; a digest keeps two folders distinct.
+
+    Example:
+
+    ```python
+    >>> weights_name("me/her-sft"), weights_name("/home/ann/outputs/her-sft")
+    ('me/her-sft', 'her-sft (d38505ac2a44)')
+    ```
+    """
+    if not _ABSOLUTE.match(root):
+        return root
+    last = _SEPARATORS.split(root.rstrip("/\\"))[-1]
+    return f"{last} ({digest(root)[:12]})"
 
 
 def chat_body(

@@ -73,11 +73,13 @@ def data_of(source: str, split: str | None, units: Sequence[Any]) -> Row:
     """`data` of the settings: the data of the evaluation.
 
     Args:
-        source (`str`): The file, folder or Hub dataset as given; empty if unknown.
+        source (`str`): The file, folder or Hub dataset as given; empty if unknown. Of an absolute path only the last
+            part is kept: results are published, and the way to a file names homes and machines.
         split (`str`, *optional*): Its split or language.
         units (`Sequence`): Key of each unit, with the digest of its text.
     """
-    return {"source": source, "split": split, "count": len(units), "digest": digest(list(units))}
+    shown = f"…/{Path(source).name}" if Path(source).is_absolute() else source
+    return {"source": shown, "split": split, "count": len(units), "digest": digest(list(units))}
 
 
 def write_results(out: str | Path, results: Row) -> None:

@@ -40,6 +40,7 @@ def check(kind: Kind, folder: Path, repo_id: str = "me/it") -> None:
             "names files that are not there: model-00001-of-00001.safetensors",
         ),
         ({"model.safetensors.index.json": "{"}, "index.json is not JSON"),
+        ({"model.safetensors.index.json": '{"weight_map": null}'}, "index.json has no mapping `weight_map`"),
     ],
 )
 def test_a_folder_that_is_no_model(tmp_path: Path, files: dict[str, str | bytes | None], message: str) -> None:
@@ -51,6 +52,13 @@ def test_a_folder_that_is_no_model(tmp_path: Path, files: dict[str, str | bytes 
             write_files(folder, {name: content})
     with pytest.raises(ValueError, match=message):
         check("model", folder)
+
+
+def test_a_checkpoint_is_no_dataset(tmp_path: Path) -> None:
+    # tokenizer.json and the like are JSON, as data may be.
+    folder = model_folder(tmp_path / "it", **{"tokenizer.json": "{}"})
+    with pytest.raises(ValueError, match="no dataset but a checkpoint"):
+        check("dataset", folder)
 
 
 def test_other_checkpoints_are_models(tmp_path: Path) -> None:
@@ -87,6 +95,7 @@ def test_a_folder_that_is_no_dataset(tmp_path: Path, files: dict[str, str | None
         ("---\nsdk: gradio\n---\n", r"python_version.*3\.11.*got none.*3\.10"),
         ("---\nsdk: gradio\npython_version: 3.10\n---\n", r"got 3\.1"),
         ("---\nsdk: static\n---\n", r"has no index\.html"),
+        ("---\nsdk: [gradio]\n---\n", r"`sdk`.*got \['gradio'\]"),
     ],
 )
 def test_a_folder_that_is_no_space(tmp_path: Path, card: str, message: str) -> None:
@@ -102,9 +111,10 @@ def test_a_metric_bears_the_name_of_its_script(tmp_path: Path) -> None:
     check("metric", folder, "me/my_metric")
     with pytest.raises(ValueError, match=r"asks for other\.py.*push it to …/my_metric"):
         check("metric", folder, "me/other")
-    write_files(folder, {"README.md": METRIC.replace("metric]", "space]")})
-    with pytest.raises(ValueError, match="no metric: the tags"):
-        check("metric", folder, "me/my_metric")
+    for tags in ("[evaluate, space]", "5", "evaluate metric"):
+        write_files(folder, {"README.md": METRIC.replace("[evaluate, metric]", tags)})
+        with pytest.raises(ValueError, match="no metric: the tags"):
+            check("metric", folder, "me/my_metric")
 
 
 @pytest.mark.parametrize("name", ["coser_gca", "minimax_rpb", "dual_layer"])

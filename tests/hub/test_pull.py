@@ -65,6 +65,16 @@ def test_an_empty_folder_is_filled_and_another_is_not(hub: StandIn, waits: list[
     assert without_attributes(tmp_path / "empty") == FILES
 
 
+def test_the_current_folder_is_not_replaced(
+    hub: StandIn, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.store.put("model", "me/it", FILES)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileExistsError, match="the folder you are in"):
+        pull("model", "me/it", ".")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("kind", "repo_id", "message"),
     [

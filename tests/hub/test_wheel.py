@@ -15,6 +15,7 @@ import her_hf
 from her_hf.hub import wheel as module
 from her_hf.hub.wheel import build_wheel, requires_her_hf, wheel_name, with_install_lines, with_wheel
 from tests.support.paths import ROOT
+from tests.support.pushed import write_files
 
 
 def test_it_holds_this_code_and_its_data_and_is_the_same_each_time() -> None:
@@ -30,6 +31,15 @@ def test_it_holds_this_code_and_its_data_and_is_the_same_each_time() -> None:
     assert "her_hf/py.typed" in packed and any(name.endswith(".jinja") for name in packed)
     info = f"her_hf-{her_hf.__version__}.dist-info"
     assert {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt")} <= set(names)
+
+
+def test_hidden_files_stay_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "her_hf"
+    write_files(package, {"__init__.py": "", ".env": "KEY=1", ".cache/note.txt": "x", "a/.b.py.swp": "x"})
+    monkeypatch.setattr(her_hf, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(module, "_metadata", lambda root: {})
+    with zipfile.ZipFile(io.BytesIO(build_wheel())) as archive:
+        assert [name for name in archive.namelist() if name.startswith("her_hf/")] == ["her_hf/__init__.py"]
 
 
 def test_pip_installs_it_and_the_installed_one_makes_the_same(tmp_path: Path) -> None:
@@ -83,15 +93,15 @@ def test_install_lines() -> None:
 
 def test_without_metadata_of_this_code_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(her_hf, "__version__", "9.9.9")
-    with pytest.raises(RuntimeError, match=r"are of her_hf .*, the code is 9\.9\.9: install her_hf"):
+    with pytest.raises(ImportError, match=r"are of her_hf .*, the code is 9\.9\.9: install her_hf"):
         build_wheel()
 
     monkeypatch.setattr(module.importlib.metadata, "distributions", lambda name: [])
-    with pytest.raises(RuntimeError, match="not installed here"):
+    with pytest.raises(ImportError, match="not installed here"):
         build_wheel()
 
 
 def test_dependencies_that_have_changed_since_the_installation_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_declared", lambda project: {"numpy[]>=9 "})
-    with pytest.raises(RuntimeError, match="declares other dependencies"):
+    with pytest.raises(ImportError, match="declares other dependencies"):
         build_wheel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -138,7 +139,10 @@ def test_the_weights_behind_a_name_count() -> None:
 
     plain = {"model": "m", "template": None}
     assert [run(ask(root)) for root in ("m", None, "", 5)] == [plain] * 4
-    assert run(ask("/models/b")) == {**plain, "root": "/models/b"}
+    assert run(ask("me/b")) == {**plain, "root": "me/b"}
+    homes = [run(ask(root))["root"] for root in ("/home/ann/b", "/home/bob/b/", "C:\\Users\\ann\\b")]
+    assert len(set(homes)) == 3, "two folders stay two"
+    assert all(re.fullmatch(r"b \([0-9a-f]{12}\)", home) for home in homes), "results tell no path of a home folder"
 
 
 def test_the_request_says_everything() -> None:

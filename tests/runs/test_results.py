@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from her_hf.durable import read_json, write_json
 from her_hf.runs.envelope import results_schema
-from her_hf.runs.results import RESULTS, envelope, missing_part, read_results, write_results
+from her_hf.runs.results import RESULTS, data_of, envelope, missing_part, read_results, write_results
 from her_hf.scoring.replies import pattern_statistics
 from tests.support.paths import ROOT
 from tests.support.results import GOLDEN, SCHEMA, form_run, golden
@@ -151,3 +151,9 @@ def test_an_evaluation_cannot_write_another_shape() -> None:
     assert part["share"] == 1.0 and part["missing"] == 2
     with pytest.raises(ValidationError):
         envelope("form", settings={}, counts={}, missing=part, figures=None, intervals=None, cases=[])
+
+
+def test_the_data_tell_no_way_to_a_folder() -> None:
+    sources = ("/home/ann/sets/her-mini", "sets/her-mini", "me/her-mini", "")
+    found = [data_of(source, "test", ["a"])["source"] for source in sources]
+    assert found == ["…/her-mini", "sets/her-mini", "me/her-mini", ""]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from her_hf.durable import replace_text, write_json
+from her_hf.hub.client import check_repo_id
 from her_hf.runs.origin import package_version
 from her_hf.runs.report.headline import TITLES, missing_share
 from her_hf.runs.report.page import plain
@@ -50,7 +51,7 @@ def build_leaderboard(
         `list[Path]`: The files.
 
     Raises:
-        `ValueError`: If there is no run, or a model has two runs in one table.
+        `ValueError`: If there is no run, a model has two runs in one table, or `results_repo` is not `owner/name`.
 
     Example (not run: it needs runs):
 
@@ -60,6 +61,8 @@ def build_leaderboard(
     """
     if not entries:
         raise ValueError("a leaderboard needs at least one run, got none: name output folders of her-hf eval.")
+    if results_repo is not None:
+        check_repo_id(results_repo)
     groups = {name: rank(entries, name) for name in BOARDS}
     shown = {name: own for name, own in groups.items() if own}
     out = Path(out)

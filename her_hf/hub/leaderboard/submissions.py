@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 
+from her_hf.hub.client import HubError
 from her_hf.references import is_hub_id
 from her_hf.runs.report.headline import player_of
 from her_hf.runs.results import RESULTS, read_results
@@ -18,6 +20,7 @@ from her_hf.runs.scores import KINDS, Scores
 from .columns import BOARDS
 
 SUBMISSION = "submission.yaml"
+_SHOWN = 200
 _TOLERANCE = 1e-6
 """Of a recomputed figure, in points of 100."""
 
@@ -50,6 +53,7 @@ def fetch(source: str) -> Path:
 
     Raises:
         `FileNotFoundError`: If it is neither an existing folder nor of the form `owner/name`.
+        [`~her_hf.hub.client.HubError`]: If the Hub has no such dataset, or cannot be reached.
     """
     if Path(source).exists():
         return Path(source)
@@ -58,7 +62,15 @@ def fetch(source: str) -> Path:
     from huggingface_hub import snapshot_download
 
     wanted = [f"**/{RESULTS}", RESULTS, f"**/{SUBMISSION}", SUBMISSION]
-    return Path(snapshot_download(source, repo_type="dataset", allow_patterns=wanted))
+    try:
+        return Path(snapshot_download(source, repo_type="dataset", allow_patterns=wanted))
+    except (OSError, ValueError, httpx2.HTTPError) as error:
+        said = " ".join(str(error).split())[:_SHOWN]
+        raise HubError(
+            f"{source} is not a folder here (looked in {Path.cwd()}), and its results could not be read from the "
+            f"dataset of that name on the Hub ({said}): check the name and the connection, and log in if it is "
+            "private (hf auth login)."
+        ) from error
 
 
 def find_entries(sources: Iterable[Path]) -> list[Entry]:

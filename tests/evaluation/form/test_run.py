@@ -356,5 +356,5 @@ def test_what_a_start_spent_stands_beside_the_results(tmp_path: Path) -> None:
     assert first["spent"]["model"]["asked"] == 12 and second["spent"]["model"]["kept"] == 0
     assert second["spent"]["model"]["asked"] == 0 and set(first["seconds"]) == {"replying"}
     assert {"version", "commit", "ended"} <= first.keys()
-    assert results(tmp_path / "out")["settings"]["data"]["source"] == str(MINI)
+    assert results(tmp_path / "out")["settings"]["data"]["source"] == f"…/{MINI.name}"
     assert "spent" not in (tmp_path / "out" / "results.json").read_text()

@@ -105,3 +105,10 @@ def test_no_runs_no_page(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one run"):
         build_leaderboard([], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_data_set_that_takes_submissions_has_the_form_of_one(tmp_path: Path) -> None:
+    entries = find_entries([put(tmp_path / "run", coser_run(4), model="me/x")])
+    with pytest.raises(ValueError, match="must be owner/name on the Hub"):
+        build_leaderboard(entries, tmp_path / "out", results_repo="me/results\ntitle: other")
+    assert not (tmp_path / "out").exists()

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
+from her_hf.hub.client import HubError
 from her_hf.hub.leaderboard.columns import BOARDS
 from her_hf.hub.leaderboard.submissions import estimate, fetch, find_entries, read_entry
 from her_hf.runs.scores import KINDS
@@ -117,6 +119,16 @@ def test_sources_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no Hub dataset"):
         fetch(str(tmp_path / "nowhere"))
     assert fetch(str(tmp_path)) == tmp_path
+
+
+def test_a_hub_that_does_not_answer_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(repo: str, **options: Any) -> str:
+        raise LocalEntryNotFoundError("no connection\n" * 200)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(HubError, match=r"me/results is not a folder here.*no connection no.*check the name") as raised:
+        fetch("me/results")
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 700
 
 
 def test_results_of_a_hub_data_set_are_fetched_without_its_other_files(
