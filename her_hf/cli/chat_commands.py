@@ -16,6 +16,7 @@ from her_hf.dual_layer import ENVIRONMENT
 from her_hf.inference import ModelError
 from her_hf.session import Event, Failed, Session, TurnFinished, WindowFull
 
+from . import chat_replies, chat_setting
 from .chat_screen import Screen
 from .terminal import clean
 
@@ -23,11 +24,13 @@ HELP = (
     ("TEXT", "say it; (text) is an action, [text] a thought that only you know"),
     ("Enter", "let the character speak without saying anything first"),
     ("/regenerate", "generate the last reply again, or retry after a failure"),
+    *chat_replies.HELP,
     ("/undo", "remove the last exchange"),
     ("/edit N TEXT", "replace the text of turn N of /history; without TEXT, edit the current text"),
     ("/narrate TEXT", "describe what happens around you, as the Environment"),
     ("/history", "show the conversation with turn numbers"),
     ("/prompt", "show the exact prompt of the next reply"),
+    *chat_setting.HELP,
     ("/system, /role", "show or hide system thinking, the character's own thoughts"),
     ("/scene", "show the scene again"),
     ("/save [FILE]", "write the current conversation to FILE; without FILE, show where the log is"),
@@ -49,7 +52,7 @@ class Conversation:
     def __init__(self, session: Session, screen: Screen, runner: asyncio.Runner, *, interactive: bool) -> None:
         self.session, self.screen = session, screen
         self.failed = False
-        self._runner, self._interactive = runner, interactive
+        self._runner, self.interactive = runner, interactive
         self._noted = 0
         self._commands: dict[str, Callable[[str], object]] = {
             "help": self._help,
@@ -58,11 +61,21 @@ class Conversation:
                 screen.turns(session.turns) if session.turns else screen.note("there are no turns yet")
             ),
             "prompt": self._prompt,
-            "regenerate": lambda _: self._stream(session.regenerate()),
+            "regenerate": lambda _: self.stream(session.regenerate()),
+            "swipe": lambda text: chat_replies.swipe(self, text),
+            "continue": lambda text: chat_replies.continue_reply(self, text),
+            "as": lambda text: chat_replies.speak_as(self, text),
+            "play": lambda text: chat_replies.play(self, text),
+            "impersonate": lambda text: chat_replies.impersonate(self, text),
+            "persona": lambda text: chat_setting.persona(self, text),
+            "note": lambda text: chat_setting.note(self, text),
+            "view": lambda text: chat_setting.view(self, text),
+            "card": lambda text: chat_setting.card(self, text),
+            "branch": lambda text: chat_setting.branch(self, text),
             "save": self._save,
             "edit": self._edit,
             "undo": self._undo,
-            "narrate": lambda text: self._say(text, ENVIRONMENT),
+            "narrate": lambda text: self.say(text, ENVIRONMENT),
             "system": lambda _: self._toggle("show_system", "System thinking"),
             "role": lambda _: self._toggle("show_role", "Role thinking"),
             "scene": lambda _: screen.scene(session),
@@ -88,14 +101,14 @@ class Conversation:
                 self.failed = True
                 self.screen.error(str(error))
             except KeyboardInterrupt:
-                self.screen.note("stopped, nothing was added; /regenerate tries again")
+                self.screen.note(f"stopped, {chat_replies.why_nothing(self)}")
 
     def _take(self, line: str) -> None:
         if not line.strip():
             if self.session.awaits_reply:
-                self._stream(self.session.reply())
+                self.stream(self.session.reply())
             else:
-                self.screen.note(f"{self.session.character} has spoken: say something, or /regenerate")
+                self.screen.note(f"{self.session.turns[-1].name} has spoken: say something, /regenerate, or /play")
         elif line.startswith("/") and not line.startswith("//"):
             word, _, rest = line[1:].partition(" ")
             command = self._commands.get(word)
@@ -105,11 +118,11 @@ class Conversation:
                 )
             command(rest.strip())
         else:
-            self._say(line[1:] if line.startswith("//") else line)
+            self.say(line[1:] if line.startswith("//") else line)
 
     def _read(self) -> str:
         name = clean(self.session.visitor)
-        if not self._interactive:
+        if not self.interactive:
             line = input(f"{name} > ")
             self.screen.plain(line)  # so that the transcript of a pipe shows both sides
             return line
@@ -122,11 +135,14 @@ class Conversation:
 
     # -- turns
 
-    def _say(self, text: str, name: str | None = None) -> None:
+    def say(self, text: str, name: str | None = None) -> None:
+        """Adds what the visitor says, or as Environment what happens, and lets the character reply."""
         self.session.say(text, name=name)
-        self._stream(self.session.reply())
+        self.stream(self.session.reply())
 
-    def _stream(self, events: AsyncGenerator[Event, None]) -> None:
+    def stream(self, events: AsyncGenerator[Event, None]) -> Event | None:
+        """Shows replies while they are written, and how the last one ended; returns its last event."""
+
         async def show() -> Event | None:
             last: Event | None = None
             async with aclosing(events):
@@ -140,10 +156,11 @@ class Conversation:
             self.screen.close_turn()
         self.failed = isinstance(last, Failed)
         if self.failed:
-            self.screen.note("nothing was added; /regenerate tries again, /undo removes your turn")
+            self.screen.note(f"{chat_replies.why_nothing(self)}, /undo removes your turn")
         elif isinstance(last, TurnFinished) and not last.ended:
-            self.screen.note("/regenerate tries again; --max-tokens allows longer replies")
+            self.screen.note("/continue goes on, /regenerate tries again; --max-tokens allows longer replies")
         self.show_notes()
+        return last
 
     def show_notes(self) -> None:
         """Shows the model's notes, each once."""
@@ -198,7 +215,7 @@ class Conversation:
             )
         if not new.strip():
             old = replace(self.session.turns[int(number) - 1], name=None)
-            line = self._edit_line(old.render(notation="coser", view="self"))
+            line = self.edit_line(old.render(notation="coser", view="self"))
             if line is None:
                 self.screen.console.print()
                 self.screen.note(f"turn {number} was not changed")
@@ -207,9 +224,9 @@ class Conversation:
         turn = self.session.edit(int(number) - 1, new)
         self.screen.turn(turn, f"{number:>3} ")
 
-    def _edit_line(self, old: str) -> str | None:
+    def edit_line(self, old: str) -> str | None:
         """Puts a text on the input line for editing; `None` if Ctrl-C or Ctrl-D cancels."""
-        if not self._interactive:
+        if not self.interactive:
             raise ValueError("/edit needs the new text: /edit 1 new text")
         import readline
 

@@ -12,7 +12,7 @@ from rich.status import Status
 from rich.text import Text
 
 from her_hf.dual_layer import ENVIRONMENT, Layer, Turn
-from her_hf.session import Event, Failed, Session, Trimmed, TurnFinished, TurnStarted
+from her_hf.session import Drafted, Event, Failed, Session, Trimmed, TurnFinished, TurnStarted
 
 from .terminal import clean
 
@@ -121,6 +121,8 @@ class Screen:
         elif isinstance(event, TurnFinished):
             self.close_turn()
             self._finished(event)
+        elif isinstance(event, Drafted):
+            self.close_turn()
         elif isinstance(event, Failed):
             self.close_turn()
             self.error(event.message)

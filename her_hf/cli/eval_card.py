@@ -23,7 +23,7 @@ def card(
     her-hf eval card outputs/coser outputs/smollm2-135m-her-sft --dataset me/her-mini
     """
     from her_hf.evaluation.cards import write_figures, write_section
-    from her_hf.evaluation.reward.report import write_into_card
+    from her_hf.evaluation.reward.report import write_reward_section
     from her_hf.hub.client import check_repo_id
     from her_hf.runs.results import read_results
 
@@ -32,7 +32,7 @@ def card(
     results = read_results(run)
     written = write_figures(folder, results, dataset)
     if results["evaluation"] == "reward":
-        write_into_card(folder, {"this model": results})
+        write_reward_section(folder, results)
     else:
         write_section(folder, results)
     typer.echo(f"Card: {', '.join(map(str, written))}")

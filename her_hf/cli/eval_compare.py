@@ -15,8 +15,8 @@ _MANY = {"scene": "scenes", "seed": "seeds", "reply": "replies", "pair": "pairs"
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="DIR_A", help="Output folder of a run: A.")],
-    second: Annotated[Path, typer.Argument(metavar="DIR_B", help="Output folder of the other run: B.")],
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Output folder of a run: A.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Output folder of the other run: B.")],
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for compare.json; by default nothing is written.")
     ] = None,

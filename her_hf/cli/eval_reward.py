@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,8 +25,7 @@ class Comparison:
     Args:
         unseen (`list[str]`, *optional*): Kinds that are not in the training data; they form a separate group.
         compare_with (`list[str]`, *optional*): `NAME=DIR` of other runs on the same pairs.
-        name (`str`, *optional*, defaults to `"this model"`): Name of this model in comparisons and on its card.
-        write_card (`bool`, *optional*, defaults to `False`): Write the figures into the model card of the checkpoint.
+        name (`str`, *optional*, defaults to `"this model"`): Name of this model in comparisons.
     """
 
     unseen: list[str] | None = setting(
@@ -36,8 +34,7 @@ class Comparison:
     compare_with: list[str] | None = setting(
         None, help="Another run on the same pairs; may be repeated. Writes models.md.", metavar="NAME=DIR"
     )
-    name: str = setting("this model", help="Name of this model in comparisons and on its card.", metavar="NAME")
-    write_card: bool = setting(False, help="Write the figures into the model card of the checkpoint (a folder).")
+    name: str = setting("this model", help="Name of this model in comparisons.", metavar="NAME")
 
 
 @with_options
@@ -59,17 +56,13 @@ def reward(
     her-hf eval reward --model outputs/smollm2-135m-her-rm-sft --pairs dataset_cards/her-mini-preferences \\
         --out outputs/reward
     """
-    from her_hf.evaluation.cards import card_of, write_figures
-    from her_hf.evaluation.reward.report import write_comparison, write_into_card, write_reward_report
+    from her_hf.evaluation.reward.report import write_comparison, write_reward_report
     from her_hf.evaluation.reward.run import RewardRun, run_reward_now
     from her_hf.inference import Ledger
     from her_hf.runs.report.terminal import print_results
     from her_hf.runs.results import read_results
 
     output.refuse_a_run()
-    folder = Path(str(model.model))
-    if comparison.write_card:
-        card_of(folder)  # before judging, which may take hours
     others = {known: read_results(run, "reward") for known, run in map(_named, comparison.compare_with or ())}
     found = pairs.read()
     unseen = comparison.unseen or []
@@ -83,13 +76,8 @@ def reward(
     report = write_reward_report(results, output.out)
     print_results(results)
     typer.echo(f"Report: {report}, {report.with_suffix('.html')}")
-    if results["counts"]["pairs"]:
-        models = {**others, comparison.name: results}
-        if others:
-            typer.echo(f"Comparison: {write_comparison(models, output.out)}")
-        if comparison.write_card:
-            write_figures(folder, results)
-            typer.echo(f"Card: {write_into_card(folder, models)}")
+    if others and results["counts"]["pairs"]:
+        typer.echo(f"Comparison: {write_comparison({**others, comparison.name: results}, output.out)}")
     output.exit_if_missing(results)
 
 

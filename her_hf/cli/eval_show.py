@@ -10,7 +10,7 @@ import typer
 
 
 def show(
-    run: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of a finished evaluation.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a finished evaluation.")],
     open_page: Annotated[
         bool,
         typer.Option("--open/--no-open", help="Open report.html in a browser; with --no-open, only print its path."),

@@ -40,7 +40,10 @@ def inspect_mask(
         str | None,
         typer.Option(metavar="NAME", help="The character that the model plays; by default the first of the cast."),
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Window in tokens, like max_tokens of a recipe.")] = None,
+    max_context: Annotated[
+        int | None,
+        typer.Option(help="Maximum tokens of prompt and reply together, like max_context of a recipe."),
+    ] = None,
     row_tokens: Annotated[
         int | None, typer.Option(help="Maximum tokens of a row, like row_tokens of a recipe.")
     ] = None,
@@ -77,7 +80,7 @@ def inspect_mask(
     rows = build(
         seen[0].messages,
         tokenizer,
-        max_tokens=max_tokens,
+        max_context=max_context,
         row_tokens=row_tokens,
         one_pass=one_pass,
         names=seen[0].names,

@@ -75,7 +75,8 @@ class Answer:
     form: str | None = setting(
         None,
         choices=("published", "compact"),
-        help="Form of prompt and answer; by default that of the checkpoint. A URL without --checkpoint needs it.",
+        help="Form of prompt and answer: published or compact; by default that of the checkpoint. A URL without "
+        "--checkpoint needs it.",
         metavar="FORM",
     )
     reasoning: bool | None = setting(

@@ -15,7 +15,7 @@ def pull(
         Kind, typer.Argument(metavar="KIND", help="What the repository is: model, dataset, space or metric.")
     ],
     repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on the Hub.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; must be empty or new.")],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; must be empty or new.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit; the newest commit if omitted.")] = None,
 ) -> None:
     """Pull a model, dataset, Space or metric from the Hub: the folder is there whole, or not at all.

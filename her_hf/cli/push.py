@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def push(
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What the folder is: model, dataset, space or metric.")],
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder, with its card (README.md).")],
+    path: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder, with its card (README.md).")],
     repo: Annotated[
         str,
         typer.Argument(metavar="REPO", help="owner/name on the Hub; a metric's name must be that of its script."),

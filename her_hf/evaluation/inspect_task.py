@@ -55,7 +55,7 @@ def coser(
     continue_from: int = 0,
     max_tokens: int | None = None,
     temperature: float | None = None,
-    thoughts: str = "coser",
+    judge_thoughts: str = "coser",
     judge_max_tokens: int = 2048,
     retrieval: str = "none",
     books: str | None = None,
@@ -72,8 +72,8 @@ def coser(
             or `"plain"`. It is never guessed from the model.
         rounds, continue_from, max_tokens, temperature (*optional*): See [`~her_hf.simulation.coser.CoserSettings`];
             they override inspect's own options.
-        thoughts (`str`, *optional*, defaults to `"coser"`): `"coser"` hides inner thoughts from judges, `"her"` shows
-            them. Scores of the two are not comparable.
+        judge_thoughts (`str`, *optional*, defaults to `"coser"`): `"coser"` hides inner thoughts from judges, `"her"`
+            shows them. Scores of the two are not comparable.
         judge_max_tokens (`int`, *optional*, defaults to 2048): Maximum tokens of a judgement.
         retrieval (`str`, *optional*, defaults to `"none"`): How passages of the book are retrieved for the actor:
             `"none"`, `"bm25"` or `"embeddings"`.
@@ -97,7 +97,7 @@ def coser(
         style, rounds=rounds, continue_from=continue_from, max_tokens=max_tokens, temperature=temperature, seed=seed
     )
     memory = open_memory(retrieval, Path(books).expanduser() if books else None, found)
-    judges = None if simulate_only else coser_critics(thoughts=thoughts, max_tokens=judge_max_tokens, seed=seed)
+    judges = None if simulate_only else coser_critics(thoughts=judge_thoughts, max_tokens=judge_max_tokens, seed=seed)
     return Task(
         dataset=MemoryDataset([sample_of(scene) for scene in found], name="coser"),
         solver=coser_play(settings.as_dict(), memory=memory, judged=not simulate_only),

@@ -4,6 +4,7 @@ from .caller import Caller, Retries, Spent
 from .interface import (
     AccessRefused,
     ChatModel,
+    Continues,
     Message,
     Messages,
     ModelError,
@@ -20,6 +21,7 @@ __all__ = [
     "AccessRefused",
     "Caller",
     "ChatModel",
+    "Continues",
     "Ledger",
     "Message",
     "Messages",

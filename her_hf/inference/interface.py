@@ -215,3 +215,14 @@ class Likely(Protocol):
         the same.
         """
         ...
+
+
+@runtime_checkable
+class Continues(Protocol):
+    """A backend that can write on after a given beginning of a reply: [`LocalModel`]."""
+
+    def continued(
+        self, messages: Messages, begun: str, *, sampling: Sampling = ..., thinking: bool = True
+    ) -> AsyncGenerator[str | Reply, None]:
+        """What follows `begun` in pieces, and then the [`Reply`], whose text includes `begun`."""
+        ...

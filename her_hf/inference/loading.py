@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from pickle import UnpicklingError
@@ -116,3 +117,13 @@ def first_line(error: BaseException) -> str:
     text = f"unknown key {error}" if isinstance(error, KeyError) else str(error)
     lines = text.strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def weights_digest(model: Any) -> str:
+    """Digest of a sample of each tensor: it changes with every training step, without reading all weights."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        flat = tensor.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 1024)].float().cpu().contiguous()
+        sha.update(name.encode() + sample.numpy().tobytes())
+    return sha.hexdigest()

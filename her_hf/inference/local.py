@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import hashlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ from .detokenize import Detokenizer
 from .gather import Gathered
 from .inline import OPENING, opens_thinking
 from .interface import Messages, ModelError, Prompt, Reply, Sampling, Schema, Usage
-from .loading import first_line, load_parts, template_of
-from .seeded import SeededSampler, Stopper
+from .loading import first_line, load_parts, template_of, weights_digest
+from .seeded import SeededSampler, Stopper, Taps
 
 BATCH_SIZE = 16
 """Number of prompts in a batch; on two CPU cores larger batches of a small model gain little."""
@@ -30,21 +32,6 @@ _NO_SCHEMA = (
     "A JSON schema is not enforced for a model in process: its text is read as it is. Serve it with vLLM for "
     "structured output."
 )
-
-
-class _Taps(BaseStreamer):  # type: ignore[misc]
-    """Passes on each generated id, without the prompt, which `generate` passes first."""
-
-    def __init__(self, take: Callable[[list[int]], None]) -> None:
-        self._take, self._prompt = take, True
-
-    def put(self, value: torch.Tensor) -> None:
-        if not self._prompt:
-            self._take(value.reshape(-1).tolist())
-        self._prompt = False
-
-    def end(self) -> None:
-        """Required by `generate`; the end is known from its return."""
 
 
 class LocalModel:
@@ -61,7 +48,9 @@ class LocalModel:
         self.notes: list[str] = []
         self._tokenizer, self._model, self._name = tokenizer, model, name
         self._own_window = window
-        self._busy = threading.Lock()
+        # One thread is the queue of all calls, in their order; a call that waits in it can be withdrawn immediately.
+        self._line = ThreadPoolExecutor(1, "generate")
+        self._reading = threading.Lock()  # a fast tokenizer is not made for several threads
         self._gathered = Gathered(self.chat_many)
         self._config = copy.deepcopy(model.generation_config)
         ends = self._config.eos_token_id if self._config.eos_token_id is not None else tokenizer.eos_token_id
@@ -116,7 +105,8 @@ class LocalModel:
 
     async def prompt(self, messages: Messages, *, thinking: bool = True) -> Prompt:
         """See [`ChatModel.prompt`]."""
-        return Prompt(self._render(messages, thinking), len(self._encode(messages, thinking)), exact=True)
+        ids = await asyncio.to_thread(self._encode, messages, thinking)
+        return Prompt(await asyncio.to_thread(self._render, messages, thinking), len(ids), exact=True)
 
     async def fingerprint(self) -> dict[str, Any]:
         """See [`ChatModel.fingerprint`]. It includes the names of the weights and a sample of their values."""
@@ -124,7 +114,7 @@ class LocalModel:
             lambda: {
                 "model": Path(self._name).name,
                 "template": digest(template_of(self._tokenizer)),
-                "weights": _weights_digest(self._model),
+                "weights": weights_digest(self._model),
                 "dtype": str(self._model.dtype),
                 "vocabulary": digest(sorted(self._tokenizer.get_vocab().items())),
                 "generation": digest(self._config.to_dict()),
@@ -140,9 +130,30 @@ class LocalModel:
         self, messages: Messages, *, sampling: Sampling | None = None, thinking: bool = True
     ) -> AsyncGenerator[str | Reply, None]:
         """See [`ChatModel.stream`]. The model runs in a thread that ends one token after the generator is closed."""
-        sampling = sampling or Sampling()
-        prompt = self._encode(messages, thinking)
-        opening = self._opening(messages, thinking)
+        prompt = await asyncio.to_thread(self._encode, messages, thinking)
+        opening = await asyncio.to_thread(self._opening, messages, thinking)
+        if opening:
+            yield opening
+        async with aclosing(self._streamed(prompt, opening, sampling or Sampling())) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def continued(
+        self, messages: Messages, begun: str, *, sampling: Sampling | None = None, thinking: bool = True
+    ) -> AsyncGenerator[str | Reply, None]:
+        """See [`Continues`]. The model reads `begun` after the prompt, as if it had just written it."""
+        opening = await asyncio.to_thread(self._opening, messages, thinking)
+        written = begun.lstrip().removeprefix(opening.strip()).lstrip() if opening else begun
+        prompt = await asyncio.to_thread(self._encode, messages, thinking)
+        prompt = prompt + await asyncio.to_thread(self._encode_text, written)
+        async with aclosing(self._streamed(prompt, begun, sampling or Sampling())) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _streamed(
+        self, prompt: list[int], opening: str, sampling: Sampling
+    ) -> AsyncGenerator[str | Reply, None]:
+        """What the model writes after a prompt whose end, `opening`, is part of the reply."""
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[list[int] | None]()
         cancelled = threading.Event()
 
@@ -152,15 +163,14 @@ class LocalModel:
 
         def work() -> list[list[int]]:
             try:
-                return self._generate([prompt], sampling, [sampling.seed], cancelled, _Taps(take))
+                return self._generate([prompt], sampling, [sampling.seed], cancelled, Taps(take))
             finally:
                 take(None)
 
-        worker = asyncio.create_task(asyncio.to_thread(work))
+        queued = self._line.submit(work)
+        worker = asyncio.wrap_future(queued)
         detokenizer = Detokenizer(self._decode, sampling.stop)
         try:
-            if opening:
-                yield opening
             while (ids := await queue.get()) is not None:
                 if piece := detokenizer.feed([token for token in ids if token not in self._ends]):
                     yield piece
@@ -170,9 +180,10 @@ class LocalModel:
             yield self._reply(opening, detokenizer, generated, len(prompt))
         finally:
             cancelled.set()
-            await asyncio.wait([worker])
-            if not worker.cancelled():
-                worker.exception()  # marked as retrieved, in case it was not awaited
+            if not queued.cancel():  # it has begun, and ends with its next token
+                await asyncio.wait([worker])
+                if not worker.cancelled():
+                    worker.exception()  # marked as retrieved, in case it was not awaited
 
     async def chat(
         self,
@@ -219,7 +230,7 @@ class LocalModel:
         seeds = [sampling.seed] * len(conversations) if seeds is None else list(seeds)
         if len(seeds) != len(conversations):
             raise ValueError(f"chat_many needs one seed per conversation: {len(conversations)}, got {len(seeds)}")
-        prompts = [self._encode(messages, thinking) for messages in conversations]
+        prompts = await asyncio.to_thread(lambda: [self._encode(messages, thinking) for messages in conversations])
         # Prompts of similar length share a batch, which needs less padding.
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         replies: dict[int, Reply] = {}
@@ -227,7 +238,7 @@ class LocalModel:
         try:
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
-                generated = await asyncio.to_thread(
+                work = partial(
                     self._generate,
                     [prompts[at] for at in batch],
                     sampling,
@@ -235,6 +246,7 @@ class LocalModel:
                     cancelled,
                     each_token=each_token,
                 )
+                generated = await asyncio.get_running_loop().run_in_executor(self._line, work)
                 for at, ids in zip(batch, generated, strict=True):
                     detokenizer = Detokenizer(self._decode, sampling.stop)
                     detokenizer.feed([token for token in ids if token not in self._ends], final=True)
@@ -261,23 +273,22 @@ class LocalModel:
             `ModelError`: If the model fails.
         """
         prompt = self._encode(messages, thinking)
-        answers = [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in continuations]
-        return await asyncio.to_thread(self._likelihoods, prompt, answers)
+        answers = [self._encode_text(text) for text in continuations]
+        return await asyncio.get_running_loop().run_in_executor(self._line, self._likelihoods, prompt, answers)
 
     @torch.inference_mode()
     def _likelihoods(self, prompt: list[int], answers: list[list[int]]) -> list[float]:
         """The prompt is read once for all answers."""
         device = self._model.device
-        with self._busy:
-            try:
-                read = self._model(torch.tensor([prompt], device=device), use_cache=True, logits_to_keep=1)
-                first = read.logits[0, -1].float().log_softmax(-1)
-                longest = max(map(len, answers))
-                padded = torch.tensor([ids + [self._pad] * (longest - len(ids)) for ids in answers], device=device)
-                read.cache.batch_repeat_interleave(len(answers))
-                rest = self._model(padded, cache=read.cache).logits.float().log_softmax(-1)
-            except (RuntimeError, IndexError) as error:
-                raise ModelError(f"{self._name} failed while reading: {first_line(error)}", kind="local") from error
+        try:
+            read = self._model(torch.tensor([prompt], device=device), use_cache=True, logits_to_keep=1)
+            first = read.logits[0, -1].float().log_softmax(-1)
+            longest = max(map(len, answers))
+            padded = torch.tensor([ids + [self._pad] * (longest - len(ids)) for ids in answers], device=device)
+            read.cache.batch_repeat_interleave(len(answers))
+            rest = self._model(padded, cache=read.cache).logits.float().log_softmax(-1)
+        except (RuntimeError, IndexError) as error:
+            raise ModelError(f"{self._name} failed while reading: {first_line(error)}", kind="local") from error
         return [
             float(first[ids[0]]) + sum(float(rest[row, at, ids[at + 1]]) for at in range(len(ids) - 1))
             for row, ids in enumerate(answers)
@@ -302,10 +313,15 @@ class LocalModel:
     def _encode(self, messages: Messages, thinking: bool) -> list[int]:
         return list(self._template(messages, thinking, tokenize=True, return_dict=True)["input_ids"])
 
+    def _encode_text(self, text: str) -> list[int]:
+        with self._reading:
+            return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
     def _template(self, messages: Messages, thinking: bool, **how: Any) -> Any:
-        return self._tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=True, enable_thinking=thinking, **how
-        )
+        with self._reading:
+            return self._tokenizer.apply_chat_template(
+                list(messages), add_generation_prompt=True, enable_thinking=thinking, **how
+            )
 
     def _opening(self, messages: Messages, thinking: bool) -> str:
         """The opening tag if the prompt ends in it: the text of the reply includes it."""
@@ -351,37 +367,26 @@ class LocalModel:
             return cancelled.is_set()
 
         stopper = Stopper(no_longer_wanted, found if sampling.stop else None, width)
-        with self._busy:
-            if cancelled.is_set():
-                return [[] for _ in prompts]
-            try:
-                cache = roomy_cache(self._model)
-                if cache is not None and len(set(distinct)) < len(prompts) and width > 1:
-                    with torch.inference_mode():
-                        read_once(self._model, cache, ids, mask, distinct)
-                out = self._model.generate(
-                    input_ids=ids,
-                    attention_mask=mask,
-                    cache=cache,
-                    generation_config=config,
-                    logits_processor=samplers,
-                    stopping_criteria=[stopper],
-                    streamer=streamer,
-                )
-            except (RuntimeError, IndexError) as error:  # out of memory, or positions beyond the model's window
-                raise ModelError(f"{self._name} failed while generating: {first_line(error)}", kind="local") from error
+        if cancelled.is_set():
+            return [[] for _ in prompts]
+        try:
+            cache = roomy_cache(self._model)
+            if cache is not None and len(set(distinct)) < len(prompts) and width > 1:
+                with torch.inference_mode():
+                    read_once(self._model, cache, ids, mask, distinct)
+            out = self._model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                cache=cache,
+                generation_config=config,
+                logits_processor=samplers,
+                stopping_criteria=[stopper],
+                streamer=streamer,
+            )
+        except (RuntimeError, IndexError) as error:  # out of memory, or positions beyond the model's window
+            raise ModelError(f"{self._name} failed while generating: {first_line(error)}", kind="local") from error
         return [self._until_end(row) for row in out[:, width:].tolist()]
 
     def _until_end(self, ids: list[int]) -> list[int]:
         end = next((index for index, token in enumerate(ids) if token in self._ends), len(ids))
         return ids[: end + 1]
-
-
-def _weights_digest(model: Any) -> str:
-    """Digest of a sample of each tensor: it changes with every training step, without reading all weights."""
-    sha = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        flat = tensor.detach().reshape(-1)
-        sample = flat[:: max(1, flat.numel() // 1024)].float().cpu().contiguous()
-        sha.update(name.encode() + sample.numpy().tobytes())
-    return sha.hexdigest()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from transformers import LogitsProcessor, StoppingCriteria
+from transformers.generation.streamers import BaseStreamer
 
 from her_hf.durable import SEED_LIMIT
 
@@ -57,3 +58,18 @@ class Stopper(StoppingCriteria):  # type: ignore[misc]
             return torch.full((rows,), cancelled, dtype=torch.bool, device=device)
         done = [self._found(row[self._start :].tolist()) for row in input_ids]
         return torch.tensor(done, dtype=torch.bool, device=device)
+
+
+class Taps(BaseStreamer):  # type: ignore[misc]
+    """Passes on each generated id, without the prompt, which `generate` passes first."""
+
+    def __init__(self, take: Callable[[list[int]], None]) -> None:
+        self._take, self._prompt = take, True
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self._prompt:
+            self._take(value.reshape(-1).tolist())
+        self._prompt = False
+
+    def end(self) -> None:
+        """Required by `generate`; the end is known from its return."""

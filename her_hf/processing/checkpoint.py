@@ -98,7 +98,7 @@ def refuse_adapter(folder: Path) -> None:
     if (folder / ADAPTER).is_file():
         raise ValueError(
             f"{folder} holds a LoRA adapter ({ADAPTER}), not a model that can be served by itself: merge it first "
-            "(her-hf merge ADAPTER OUT), and attach to the merged folder if it has no HER template yet."
+            "(her-hf merge ADAPTER DIR), and attach to the merged folder if it has no HER template yet."
         )
 
 

@@ -114,7 +114,7 @@ def build(
     messages: Sequence[Message],
     tokenizer: PreTrainedTokenizerBase,
     *,
-    max_tokens: int | None = None,
+    max_context: int | None = None,
     row_tokens: int | None = None,
     one_pass: bool = True,
     name: str = "conversation",
@@ -128,9 +128,9 @@ def build(
         messages (`Sequence[Mapping]`): The conversation. Its assistant messages are trained, save the Environment's,
             empty ones and one that opens it, before which there is nothing to answer.
         tokenizer (`PreTrainedTokenizerBase`): Carries the HER chat template.
-        max_tokens (`int`, *optional*): The window: most tokens of a prompt and its reply together. The oldest
+        max_context (`int`, *optional*): The window: most tokens of a prompt and its reply together. The oldest
             turns are dropped whole to fit. `row_tokens` if that is less.
-        row_tokens (`int`, *optional*): Most tokens of a row, trunk and branches; `max_tokens` if not given. Branches
+        row_tokens (`int`, *optional*): Most tokens of a row, trunk and branches; `max_context` if not given. Branches
             that do not fit are moved to another row with the same trunk, so no history is lost.
         one_pass (`bool`, *optional*, defaults to `True`): `False` gives each reply a row of its own, as ordinary
             training does.
@@ -151,13 +151,13 @@ def build(
     Example (not run: it needs a model):
 
     ```python
-    >>> rows = build(scene.messages_for("Ann"), tokenizer, max_tokens=4096)
+    >>> rows = build(scene.messages_for("Ann"), tokenizer, max_context=4096)
     >>> rows.report.token_ratio
     2.7
     ```
     """
     report = RowReport(conversations=1)
-    window = min((length for length in (max_tokens, row_tokens) if length is not None), default=None)
+    window = min((length for length in (max_context, row_tokens) if length is not None), default=None)
     sampler = _Sampler(tokenizer, template_kwargs, window, names)
     samples: list[_Reply] = []
     for index, message in enumerate(messages):
@@ -185,7 +185,7 @@ def build(
             raise ValueError(f"{name}, reply {index}: {error}") from error
         else:
             report.stray_thinking += not _STRAY.isdisjoint(turn.issues)
-    room = row_tokens if row_tokens is not None else max_tokens
+    room = row_tokens if row_tokens is not None else max_context
     rows = [build_row(group) for group in _groups(samples, room, one_pass, report)]
     report.replies = len(samples)
     report.rows = len(rows)
@@ -205,10 +205,10 @@ class _Sampler:
         self,
         tokenizer: PreTrainedTokenizerBase,
         template_kwargs: dict[str, Any],
-        max_tokens: int | None,
+        max_context: int | None,
         names: Sequence[str],
     ) -> None:
-        self._tokenizer, self._kwargs, self._max_tokens = tokenizer, template_kwargs, max_tokens
+        self._tokenizer, self._kwargs, self._max_context = tokenizer, template_kwargs, max_context
         self._names = names
         template = tokenizer.get_chat_template(template_kwargs.get("chat_template"))
         self._marked = {**template_kwargs, "chat_template": training_template(template)}
@@ -221,8 +221,8 @@ class _Sampler:
         dropped = 0
         # What follows the end of the turn is never generated, so it takes no room.
         behind = mask[::-1].index(1) if any(mask) else 0
-        if self._max_tokens is not None and len(ids) - behind > self._max_tokens:
-            window = self._max_tokens + behind
+        if self._max_context is not None and len(ids) - behind > self._max_context:
+            window = self._max_context + behind
             until, dropped = fit_window(until, self._tokenizer, window, names=self._names, **self._kwargs)
             ids, mask = self._whole(until)
         prompt, thinks = self._prompt(until[:-1], ids)

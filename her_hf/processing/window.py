@@ -29,17 +29,17 @@ def count_tokens(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase
 def fit_window(
     messages: Sequence[Message],
     tokenizer: PreTrainedTokenizerBase,
-    max_tokens: int,
+    limit: int,
     *,
     names: Sequence[str] = (),
     **template_kwargs: Any,
 ) -> tuple[list[dict[str, Any]], int]:
-    """Drops as few of the oldest turns as necessary to make `messages` fit into `max_tokens`.
+    """Drops as few of the oldest turns as necessary to make `messages` fit into `limit` tokens.
 
     Args:
         messages (`Sequence[Mapping]`): The conversation. A message is a turn, or a merged run of others' turns.
         tokenizer (`PreTrainedTokenizerBase`): Its chat template renders the tokens.
-        max_tokens (`int`): Size of the window in tokens, all special tokens included.
+        limit (`int`): Maximum tokens of the rendered messages, all special tokens included.
         names (`Sequence[str]`, *optional*): The speakers. If given, merged turns are dropped individually; otherwise a
             message counts as one turn.
         **template_kwargs: Passed to `apply_chat_template`, e.g. `add_generation_prompt=True`.
@@ -57,19 +57,19 @@ def fit_window(
     >>> history, dropped = fit_window(messages, tokenizer, 4096 - 1024, add_generation_prompt=True)
     ```
     """
-    if count_tokens(messages, tokenizer, **template_kwargs) <= max_tokens:
+    if count_tokens(messages, tokenizer, **template_kwargs) <= limit:
         return [dict(message) for message in messages], 0
     if names:
         messages = part_turns(messages, names)
 
     def fits(turns: int) -> bool:
-        return count_tokens(drop_oldest(messages, turns), tokenizer, **template_kwargs) <= max_tokens
+        return count_tokens(drop_oldest(messages, turns), tokenizer, **template_kwargs) <= limit
 
     low, high = 0, droppable_turns(messages)  # `low` does not fit; fewer turns are never longer, so bisect
     if high == 0 or not fits(high):
         shortest = count_tokens(drop_oldest(messages, high), tokenizer, **template_kwargs)
         raise WindowError(
-            f"the newest exchange and the system message take {shortest} tokens, but the window holds {max_tokens}. "
+            f"the newest exchange and the system message take {shortest} tokens, but the window holds {limit}. "
             "Make the window larger, or the scene prompt or the turn shorter."
         )
     while high - low > 1:

@@ -1,5 +1,6 @@
 """Scenes: the data models, the scene prompt, and readers and writers of role-play data formats."""
 
+from .cards import card_of, write_card
 from .errors import SceneError
 from .load import load_conversations, load_samples, load_scenes, scenes_in
 from .messages import START
@@ -16,6 +17,7 @@ __all__ = [
     "ChatSample",
     "Scene",
     "SceneError",
+    "card_of",
     "coser_row",
     "her_row",
     "load_conversations",
@@ -27,4 +29,5 @@ __all__ = [
     "scene_prompt_source",
     "scene_variables",
     "scenes_in",
+    "write_card",
 ]

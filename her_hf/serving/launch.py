@@ -133,7 +133,7 @@ def plan_launch(model: ServedModel, settings: ServeSettings, extra: Sequence[str
         raise ValueError(
             f"{model.source} is a GGUF file, which --engine {engine} does not serve: use --engine llama.cpp."
             if model.kind == "gguf"
-            else f"llama.cpp serves GGUF files, and {model.source} is none: leave --engine out, or convert it first."
+            else f"llama.cpp serves GGUF files, and {model.source} is not one: omit --engine, or use her-hf export."
         )
     make = {VLLM: _vllm, TRANSFORMERS: _transformers, LLAMA_CPP: _llama_cpp}[engine]
     parts = make(model, settings, list(extra), python)

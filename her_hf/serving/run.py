@@ -37,7 +37,7 @@ def free_port(host: str, port: int) -> int:
         port (`int`): The port; 0 for any free one.
 
     Raises:
-        `OSError`: If the port is taken, or the address is none of this machine.
+        `OSError`: If the port is taken, or this machine does not have the address.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from her_hf.dual_layer import Turn
+from her_hf.dual_layer import ENVIRONMENT, Turn
 from her_hf.inference import ChatModel, Message
 from her_hf.inference.window import WindowFull
-from her_hf.scenes import Scene, merge_turns
+from her_hf.scenes import Character, Scene, merge_turns
 
 from .typed import guarded
 
@@ -25,8 +25,27 @@ def context_messages(
         thinking (`bool`): Whether the prompt asks for system thinking.
     """
     merged = merge_turns(guarded(turn, [name for name in names if name != turn.name]) for turn in turns)
-    played = scene.model_copy(update={"dialogue": merged})
+    world = (
+        []
+        if character != ENVIRONMENT or any(member.name == ENVIRONMENT for member in scene.cast)
+        else [Character(name=ENVIRONMENT)]
+    )
+    played = scene.model_copy(update={"dialogue": merged, "cast": [*scene.cast, *world]})
     return list(played.messages_for(character, turns=len(merged), system_thinking=thinking))
+
+
+def noted(scene: Scene, note: str) -> Scene:
+    """The scene with the author's note after its scenario. The prompt escapes both."""
+    if not note:
+        return scene
+    return scene.model_copy(update={"scenario": "\n\n".join(filter(None, (scene.scenario.strip(), note)))})
+
+
+def described(scene: Scene, name: str, profile: str) -> Scene:
+    """The scene with another description of a member of its cast."""
+    new = {"profile": profile, "description": ""}
+    cast = [member.model_copy(update=new) if member.name == name else member for member in scene.cast]
+    return scene.model_copy(update={"cast": cast})
 
 
 async def prompt_limit(model: ChatModel, window: int | None, max_tokens: int) -> int | None:

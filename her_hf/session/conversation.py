@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from her_hf.dual_layer import ENVIRONMENT, Turn, TurnStream
-from her_hf.durable import derive_seed
-from her_hf.inference import ChatModel, Message, ModelError, Prompt, Reply, Sampling
-from her_hf.inference.window import Fitted, WindowFull, fit
-from her_hf.scenes import Character, Scene
-from her_hf.scenes.names import check_name
+from her_hf.dual_layer import ENVIRONMENT, Turn
+from her_hf.inference import ChatModel, Continues
+from her_hf.scenes.errors import listed
 
-from .answers import about, deltas_of, received, why_empty
-from .context import context_messages, prompt_limit
-from .events import Event, Failed, Trimmed, TurnFinished, TurnStarted
-from .log import VERSION, Log, Record, dump_turn, read_log, write_whole
-from .records import Header, KeepChange, TurnChange, check_speaker, check_turn, naming, read_change
+from .answers import received
+from .events import Event, Failed
+from .history import Alternative
+from .limits import Limits
+from .log import Record
+from .replying import answer, draft
+from .saved import branched, dumped, load_session, restored, save_session
+from .state import State
 from .typed import read_edited, read_typed
 
-STRANGER = {"en": "Stranger", "zh": "陌生人"}
-"""The visitor's name if the scene has no other role."""
 
-
-class Session:
+class Session(State):
     """A conversation in a scene. The model sees it as in training: `Scene.messages_for` writes the prompt.
 
     Args:
@@ -45,10 +39,11 @@ class Session:
         thinking (`bool`, *optional*, defaults to `True`): Whether the character first plans in system thinking.
         max_context_tokens (`int`, *optional*): Maximum tokens of prompt and reply together; by default the window of
             the model.
+        limits (`Limits`, *optional*): How large the session may become.
         log (`str` or `Path`, *optional*): A new file to which every change is written immediately.
 
     Raises:
-        `ValueError`: If the character is not in the cast, or the visitor's name is not valid.
+        `ValueError`: If the character is not in the cast, the visitor's name is not valid, or a limit is exceeded.
         `FileExistsError`: If the log belongs to another session.
 
     Example (not run: it needs a model):
@@ -61,88 +56,21 @@ class Session:
     ```
     """
 
-    def __init__(
-        self,
-        scene: Scene,
-        character: str,
-        model: ChatModel,
-        *,
-        visitor: str | None = None,
-        visitor_profile: str = "",
-        opening: Sequence[Turn] = (),
-        sampling: Sampling | None = None,
-        thinking: bool = True,
-        max_context_tokens: int | None = None,
-        log: str | Path | None = None,
-    ) -> None:
-        playable = [member.name for member in scene.characters]
-        if character not in playable:
-            raise ValueError(f"{character!r} is not in the cast of this scene. Choose one of: {', '.join(playable)}")
-        others = [name for name in playable if name != character]
-        if visitor is not None and visitor not in others:
-            visitor = check_name(visitor)
-        self.visitor = visitor or (others or [STRANGER[scene.language]])[0]
-        taken = (character.casefold(), ENVIRONMENT.casefold())
-        if self.visitor not in others and self.visitor.casefold() in taken:
-            raise ValueError(f"You cannot be {self.visitor!r}: choose another member of the cast, or any other name.")
-        if self.visitor not in others:  # in training every speaker is in the cast
-            scene = scene.model_copy(
-                update={"cast": [*scene.cast, Character(name=self.visitor, profile=visitor_profile)]}
-            )
-        self.scene, self.character, self.model = scene, character, model
-        self.sampling = sampling or Sampling()
-        self.thinking = thinking
-        self.max_context_tokens = max_context_tokens
-        self._opening = tuple(opening)
-        for number, turn in enumerate(self._opening):
-            check_speaker(turn, self.names, f"opening[{number}]")
-        self._turns = list(self._opening)
-        self._asked: Counter[int] = Counter()
-        self._log = Log(Path(log).expanduser(), fresh=True) if log is not None else None
-
-    # -- state
-
-    @property
-    def turns(self) -> tuple[Turn, ...]:
-        """The history."""
-        return tuple(self._turns)
-
-    @property
-    def names(self) -> list[str]:
-        """All possible speakers: cast, visitor, Environment."""
-        return list(dict.fromkeys([*(member.name for member in self.scene.cast), self.visitor, ENVIRONMENT]))
-
-    @property
-    def awaits_reply(self) -> bool:
-        """Whether it is the character's turn to speak, also before the first turn."""
-        return not self._turns or self._turns[-1].name != self.character
-
-    @property
-    def log_path(self) -> Path | None:
-        """The file to which every change is written."""
-        return self._log.path if self._log else None
-
-    def messages(self) -> list[Message]:
-        """The untrimmed context of the character's next turn, in the form used for training."""
-        return self._messages(self._context())
-
-    async def prompt(self) -> Prompt:
-        """The exact prompt of the next reply, or of the character's last turn."""
-        return (await self._fit(self._context())).prompt
-
     # -- changes
 
     def say(self, text: str, *, name: str | None = None) -> Turn:
         """Adds what the visitor typed, as `name` if given (Environment narrates); see [`read_typed`].
 
         Raises:
-            `ValueError`: If the text is empty, or `name` is the character's.
+            `ValueError`: If the text is empty or too long, or `name` is the character's.
         """
         name = name or self.visitor
         if name == self.character:
             raise ValueError(f"{name!r} is played by the model; edit a turn to change its text.")
+        self.limits.check_text(text, "text")
         turn = read_typed(received(text), name, self.names)
-        self._put(len(self._turns), turn)
+        self.check_room()
+        self.history.put(len(self.history.turns), turn)
         return turn
 
     def edit(self, index: int, text: str) -> Turn:
@@ -152,15 +80,44 @@ class Session:
             `IndexError`: If there is no such turn.
             `ValueError`: If the text is not valid for that turn.
         """
-        if not 0 <= index < len(self._turns):
-            raise IndexError(f"There is no turn {index}: the conversation has {len(self._turns)}.")
-        old, text = self._turns[index], received(text)
-        if old.name == self.character:
+        if not 0 <= index < len(self.history.turns):
+            raise IndexError(f"There is no turn {index}: the conversation has {len(self.history.turns)}.")
+        self.limits.check_text(text, "text")
+        old, text = self.history.turns[index], received(text)
+        if self.spoken(index) and old.name != ENVIRONMENT:
             turn = read_edited(text, old, self.names)
         else:
             turn = replace(read_typed(text, old.name or self.visitor, self.names), origin_id=old.origin_id)
-        self._put(index, turn)
+        self.history.put(index, turn)
         return turn
+
+    def choose(self, number: int) -> Turn:
+        """Puts another of the last reply's alternatives into the history.
+
+        Args:
+            number (`int`): Its index in `alternatives`.
+
+        Raises:
+            `IndexError`: If there is no such alternative.
+            `ValueError`: If it broke off.
+        """
+        if self._alternative(number).finished:
+            return self.history.choose(self.place, number)
+        raise ValueError(f"Reply {number + 1} broke off and is in no prompt: continue it, or choose another.")
+
+    def branch(self, index: int, *, log: str | Path | None = None) -> Session:
+        """Another session with the turns up to and including turn `index`; this one is not changed.
+
+        Args:
+            index (`int`): The last turn that both share.
+            log (`str` or `Path`, *optional*): A new file for the branch.
+
+        Raises:
+            `IndexError`: If there is no such turn.
+        """
+        if not 0 <= index < len(self.history.turns):
+            raise IndexError(f"There is no turn {index}: the conversation has {len(self.history.turns)}.")
+        return branched(self, index + 1, log)
 
     def undo(self) -> list[Turn]:
         """Removes the last exchange: the character's last turn and the turns before it. The opening is kept.
@@ -168,128 +125,135 @@ class Session:
         Returns:
             `list[Turn]`: The removed turns; empty if there were none.
         """
-        keep = len(self._turns)
-        if keep > len(self._opening) and self._turns[keep - 1].name == self.character:
+        keep = len(self.history.turns)
+        if keep > len(self.history.opening) and self.spoken(keep - 1):
             keep -= 1
-        while keep > len(self._opening) and self._turns[keep - 1].name != self.character:
+        while keep > len(self.history.opening) and not self.spoken(keep - 1):
             keep -= 1
-        return self._keep(keep)
+        return self.history.keep(keep)
 
     def clear(self) -> list[Turn]:
         """Resets the conversation to its original opening; returns the turns that were removed or replaced."""
-        pairs = zip(self._turns, self._opening, strict=False)
+        pairs = zip(self.history.turns, self.history.opening, strict=False)
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        gone = self._keep(same)
-        for turn in self._opening[same:]:
-            self._put(len(self._turns), turn)
+        gone = self.history.keep(same)
+        for turn in self.history.opening[same:]:
+            self.history.put(len(self.history.turns), turn)
         return gone
 
     # -- replies
 
-    async def reply(self) -> AsyncGenerator[Event, None]:
-        """Lets the character speak.
+    async def reply(self, speaker: str | None = None) -> AsyncGenerator[Event, None]:
+        """Lets the character speak, or another member of the cast or Environment, whom the model then plays.
+
+        Args:
+            speaker (`str`, *optional*): Who speaks; by default the character.
 
         Yields:
             `Event`: [`TurnStarted`], possibly [`Trimmed`], [`Delta`]s, and finally [`TurnFinished`] or [`Failed`].
-                Closing the generator or cancelling its task stops the model; the history is then unchanged.
+                Closing the generator or cancelling its task stops the model; the history is then unchanged, and what
+                was written is an unfinished alternative.
 
         Raises:
-            `ValueError`: If the character has just spoken.
+            `ValueError`: If `speaker` has just spoken, is the visitor or not in the cast, or a limit is reached.
         """
-        if not self.awaits_reply:
-            raise ValueError(f"{self.character} has just spoken: say something, or regenerate the last turn.")
-        async with aclosing(self._answer(self._context())) as events:
+        speaker = speaker or self.character
+        if speaker == self.visitor or speaker not in self.names:
+            able = listed(name for name in self.names if name != self.visitor)
+            raise ValueError(f"The model cannot speak as {speaker[:80]!r}: choose one of {able}.")
+        if self.history.turns and self.history.turns[-1].name == speaker:
+            raise ValueError(f"{speaker} has just spoken: say something, or regenerate the last turn.")
+        async with aclosing(answer(self, speaker, len(self.history.turns))) as events:
+            async for event in events:
+                yield event
+
+    async def play(self, turns: int = 1) -> AsyncGenerator[Event, None]:
+        """Lets the characters play among themselves, see `next_speaker`; ends early if a reply fails."""
+        for _ in range(turns):
+            async with aclosing(self.reply(self.next_speaker())) as events:
+                async for event in events:
+                    yield event
+            if isinstance(event, Failed):
+                return
+
+    async def impersonate(self) -> AsyncGenerator[Event, None]:
+        """Drafts the visitor's next turn.
+
+        Yields:
+            `Event`: As `reply`, but the last event is [`Drafted`] or [`Failed`].
+        """
+        async with aclosing(draft(self)) as events:
             async for event in events:
                 yield event
 
     async def regenerate(self) -> AsyncGenerator[Event, None]:
-        """Generates the character's last turn again, which replaces the old one; after a failure, retries it."""
-        async with aclosing(self._answer(self._context())) as events:
+        """Generates the model's last turn again; the old one stays an alternative. After a failure, retries it."""
+        async with aclosing(answer(self, self._next(), self.place)) as events:
             async for event in events:
                 yield event
 
-    def _context(self) -> list[Turn]:
-        """The turns before the next reply, or before the last one if the character has just spoken."""
-        return self._turns[:] if self.awaits_reply else self._turns[:-1]
+    async def continue_reply(self, number: int | None = None) -> AsyncGenerator[Event, None]:
+        """Continues a reply that was cut at the token limit or broke off; its text so far comes first.
 
-    async def _answer(self, context: list[Turn]) -> AsyncGenerator[Event, None]:
-        index = len(context)
-        sampling = self._sampling_of(index)
-        self._asked[index] += 1
-        written: list[str] = []
-        reply: Reply | None = None
-        stream = TurnStream(prefilled=False, speaker=self.character, names=self.names)
-        yield TurnStarted(index, self.character)
-        try:
-            fitted = await self._fit(context)
-            if fitted.dropped:
-                trimmed = Trimmed(fitted.dropped, fitted.prompt.tokens, await self._limit() or 0)
-                self._write({"kind": "trimmed", "index": index, **asdict(trimmed)})
-                yield trimmed
-            async with aclosing(
-                self.model.stream(fitted.messages, sampling=sampling, thinking=self.thinking)
-            ) as pieces:
-                async for piece in pieces:
-                    if isinstance(piece, Reply):
-                        reply = piece
-                        continue
-                    written.append(received(piece))
-                    for delta in deltas_of(stream.feed(written[-1])):
-                        yield delta
-        except (ModelError, WindowFull) as error:
-            kind = error.kind if isinstance(error, ModelError) else "window"
-            yield self._failed(index, kind, str(error), "".join(written))
-            return
-        except (asyncio.CancelledError, GeneratorExit):
-            self._write({"kind": "stopped", "index": index, "reply": "".join(written)})
-            raise
-        turn = stream.close()
-        for delta in deltas_of(stream.last_events):
-            yield delta
-        if reply is None or not turn.segments:
-            yield self._failed(index, "empty", why_empty(turn, reply), "".join(written))
-            return
-        labelled = turn.name == self.character
-        turn = replace(turn, name=self.character)
-        self._put(index, turn, reply=about(reply, labelled=labelled))
-        yield TurnFinished(index, turn, reply.ended, reply.usage, labelled)
+        Args:
+            number (`int`, *optional*): Index of the alternative; by default the newest one that is not ended.
 
-    def _sampling_of(self, index: int) -> Sampling:
-        """The sampling of a turn: each turn and each attempt has its own seed, derived from the session's."""
-        if self.sampling.seed is None:
-            return self.sampling
-        return replace(self.sampling, seed=derive_seed(self.sampling.seed, index, self._asked[index]))
+        Raises:
+            `IndexError`: If there is no such alternative.
+            `ValueError`: If there is none to continue, or the model cannot.
+        """
+        if not isinstance(self.model, Continues):
+            raise ValueError(f"{self.model.name} cannot continue a reply: a model in process can. Regenerate it.")
+        cut = [at for at, one in enumerate(self.alternatives()) if not one.ended]
+        if number is not None and self._alternative(number).ended:
+            raise ValueError(f"Reply {number + 1} was ended by the model: there is nothing to continue.")
+        if not cut:
+            raise ValueError("There is no reply that was cut or broke off.")
+        chosen = cut[-1] if number is None else number
+        speaker = self.alternatives()[chosen].turn.name or self.character
+        async with aclosing(answer(self, speaker, self.place, chosen)) as events:
+            async for event in events:
+                yield event
 
-    def _failed(self, index: int, kind: str, message: str, text: str) -> Failed:
-        self._write({"kind": "failed", "index": index, "cause": kind, "message": message, "reply": text})
-        return Failed(kind, message, text)
+    def _alternative(self, number: int) -> Alternative:
+        known = self.alternatives()
+        if not 0 <= number < len(known):
+            raise IndexError(f"There is no reply {number + 1}: there are {len(known)}.")
+        return known[number]
 
-    # -- the prompt
+    # -- saving
 
-    def _messages(self, context: Sequence[Turn]) -> list[Message]:
-        return context_messages(self.scene, self.character, context, self.names, thinking=self.thinking)
+    def dump(self) -> Record:
+        """The session as JSON data for `restore`, with its alternatives."""
+        return dumped(self)
 
-    async def _fit(self, context: Sequence[Turn]) -> Fitted:
-        names = [member.name for member in self.scene.cast]
-        return await fit(self._messages(context), self.model, await self._limit(), thinking=self.thinking, names=names)
+    @classmethod
+    def restore(
+        cls, data: Mapping[str, Any], model: ChatModel, *, limits: Limits | None = None, log: str | Path | None = None
+    ) -> Session:
+        """A session from the data of `dump`, which may come from a stranger.
 
-    async def _limit(self) -> int | None:
-        return await prompt_limit(self.model, self.max_context_tokens, self.sampling.max_tokens)
+        Nothing in it is trusted: every turn is read again from its text and guarded as typed text is, so that it holds
+        no line of another speaker and no part of a prompt; sizes, cast and sampling must be within `limits`.
 
-    # -- the log
+        Args:
+            data (`Mapping`): What `dump` returned.
+            model (`ChatModel`): The model; it may be another one.
+            limits (`Limits`, *optional*): How large the session may be.
+            log (`str` or `Path`, *optional*): A new file to which every change is written.
+
+        Raises:
+            `ValueError`: If it is not such data, or too large; the message names the field.
+        """
+        return restored(cls, data, model, limits, log)
 
     def save(self, path: str | Path) -> Path:
-        """Writes the current session, without undone or failed turns, to a log that can be continued.
+        """Writes the current session, without undone turns and causes of failures, to a log that can be continued.
 
         Raises:
             `FileExistsError`: If the file exists and is not empty.
         """
-        path = Path(path).expanduser()
-        if path.exists() and path.stat().st_size:
-            raise FileExistsError(f"{path} exists already: name another file.")
-        turns = [{"kind": "turn", "index": index, "turn": dump_turn(turn)} for index, turn in enumerate(self._turns)]
-        write_whole(path, [self._header(), *turns])
-        return path
+        return save_session(self, path)
 
     @classmethod
     def load(
@@ -300,6 +264,7 @@ class Session:
         sampling: Mapping[str, Any] | None = None,
         thinking: bool | None = None,
         max_context_tokens: int | None = None,
+        limits: Limits | None = None,
     ) -> Session:
         """Continues a logged session; new records are appended to the same file.
 
@@ -309,87 +274,14 @@ class Session:
             sampling (`Mapping`, *optional*): Settings of [`Sampling`] that replace the logged ones.
             thinking (`bool`, *optional*): Replaces the logged setting.
             max_context_tokens (`int`, *optional*): Replaces the logged setting.
+            limits (`Limits`, *optional*): How large the session may be.
 
         Raises:
             `FileNotFoundError`, `ValueError`: See [`read_log`]. A record that no session writes and a setting out of
                 range are a `ValueError` too; the message names line and field.
         """
-        path = Path(path).expanduser()
-        header, *records = read_log(path)
-        with naming(path, 1):
-            logged = Header.model_validate(header)
-            session = cls(
-                logged.scene,
-                logged.character,
-                model,
-                visitor=logged.visitor,
-                opening=logged.opening,
-                sampling=logged.sampling,
-                thinking=logged.thinking if thinking is None else thinking,
-                max_context_tokens=max_context_tokens or logged.max_context_tokens,
-            )
-        for number, record in enumerate(records, 2):
-            with naming(path, number):
-                session._replay(record)
-        session.sampling = replace(session.sampling, **(sampling or {}))
-        session._log = Log(path, fresh=False)
-        session._write({"kind": "continued", **session._settings()})
-        return session
-
-    def _settings(self) -> Record:
-        """Settings that may change when a session is continued."""
-        return {
-            "model": self.model.name,
-            "sampling": asdict(self.sampling),
-            "thinking": self.thinking,
-            "max_context_tokens": self.max_context_tokens,
-        }
-
-    def _header(self) -> Record:
-        return {
-            "kind": "session",
-            "version": VERSION,
-            "time": _now(),
-            "character": self.character,
-            "visitor": self.visitor,
-            **self._settings(),
-            "scene": self.scene.model_dump(mode="json"),
-            "opening": [dump_turn(turn) for turn in self._opening],
-        }
-
-    def _replay(self, record: Record) -> None:
-        change = read_change(record)
-        count = len(self._turns)
-        if isinstance(change, TurnChange):
-            if change.index > count:
-                raise ValueError(f"index: must be at most {count}, the number of turns before it, got {change.index}")
-            check_turn(change.turn, self.character, self.names)
-            self._turns[change.index : change.index + 1] = [change.turn]
-            self._asked[change.index] += change.reply is not None
-        elif isinstance(change, KeepChange):
-            if change.turns > count:
-                raise ValueError(f"turns: must be at most {count}, the number of turns before it, got {change.turns}")
-            del self._turns[change.turns :]
-        elif change is not None:
-            self._asked[change.index] += 1
-
-    def _put(self, index: int, turn: Turn, **about: Any) -> None:
-        """Sets turn `index`, on disk first, so that a turn that was shown is never lost."""
-        self._write({"kind": "turn", "index": index, "turn": dump_turn(turn), **about})
-        self._turns[index : index + 1] = [turn]
-
-    def _keep(self, keep: int) -> list[Turn]:
-        gone = self._turns[keep:]
-        if gone:
-            self._write({"kind": "keep", "turns": keep})
-            del self._turns[keep:]
-        return gone
-
-    def _write(self, record: Record) -> None:
-        if self._log:
-            header = [] if self._log.started else [self._header()]
-            self._log.write(*header, {**record, "time": _now()})
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+        logged = load_session(cls, path, model, thinking, max_context_tokens, limits)
+        logged.sampling = replace(logged.sampling, **(sampling or {}))
+        logged.limits.check_sampling(logged.sampling)
+        logged.history.go_on(Path(path).expanduser(), logged.settings())
+        return logged

@@ -81,4 +81,11 @@ class Failed:
     text: str = ""
 
 
-Event: TypeAlias = TurnStarted | Delta | TurnFinished | Trimmed | Failed
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """A turn for the visitor, as text to be edited and typed; the history is unchanged."""
+
+    text: str
+
+
+Event: TypeAlias = TurnStarted | Delta | TurnFinished | Trimmed | Failed | Drafted

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StrictBool, StrictInt, ValidationError
 
@@ -52,6 +51,7 @@ def _cast(scene: Scene) -> Scene:
 
 LoggedTurn = Annotated[Turn, BeforeValidator(_without_text), AfterValidator(_laid_out)]
 Index = Annotated[StrictInt, Field(ge=0)]
+Text = Annotated[str, Field(strict=True)]
 
 
 class Header(BaseModel):
@@ -66,12 +66,20 @@ class Header(BaseModel):
     max_context_tokens: Annotated[StrictInt, Field(ge=1)] | None
 
 
+class LoggedReply(BaseModel):
+    """What is read of a reply; the log has more about it."""
+
+    text: Text = ""
+    ended: StrictBool = True
+
+
 class TurnChange(BaseModel):
-    """A turn at its index; it has a `reply` if the model wrote it."""
+    """A turn at its index; it has a `reply` if the model wrote it, and `continues` if it replaces a cut one."""
 
     index: Index
     turn: LoggedTurn
-    reply: dict[str, Any] | None = None
+    reply: LoggedReply | None = None
+    continues: Index | None = None
 
 
 class KeepChange(BaseModel):
@@ -81,22 +89,45 @@ class KeepChange(BaseModel):
 
 
 class AskedChange(BaseModel):
-    """A failed or stopped attempt to generate a turn."""
+    """A failed or stopped attempt of `name` to write a turn, and what was written."""
 
     index: Index
+    name: str | None = None
+    reply: Text = ""
+    continues: Index | None = None
 
 
-_CHANGES: Mapping[str, type[TurnChange | KeepChange | AskedChange] | None] = {
+class ChooseChange(BaseModel):
+    """Another alternative was put into the history."""
+
+    index: Index
+    alternative: Index
+
+
+class TextChange(BaseModel):
+    """Another persona or author's note."""
+
+    kind: Literal["persona", "note"]
+    text: Text
+
+
+Change: TypeAlias = TurnChange | KeepChange | AskedChange | ChooseChange
+
+
+_CHANGES: Mapping[str, type[Change | TextChange] | None] = {
     "turn": TurnChange,
     "keep": KeepChange,
+    "choose": ChooseChange,
     "failed": AskedChange,
     "stopped": AskedChange,
+    "persona": TextChange,
+    "note": TextChange,
     "trimmed": None,
     "continued": None,
 }
 
 
-def read_change(record: Record) -> TurnChange | KeepChange | AskedChange | None:
+def read_change(record: Record) -> Change | TextChange | None:
     """The change that a record describes; `None` for a record that changes nothing.
 
     Raises:
@@ -126,8 +157,8 @@ def check_turn(turn: Turn, character: str, names: Sequence[str]) -> None:
 
 
 @contextmanager
-def naming(path: Path, line: int) -> Iterator[None]:
-    """Adds the file, the line and the field to errors."""
+def naming(where: str) -> Iterator[None]:
+    """Adds where a record is, and the field, to errors."""
     try:
         yield
     except ValidationError as error:
@@ -136,9 +167,9 @@ def naming(path: Path, line: int) -> Iterator[None]:
         problem = first["msg"].removeprefix("Value error, ")
         complete = first["type"] == "missing" or ", got " in problem
         got = "" if complete else f", got {shown(first['input'])}"
-        raise ValueError(f"{path}, line {line}, {field}: {problem}{got}. {_REMEDY}") from error
+        raise ValueError(f"{where}, {field}: {problem}{got}. {_REMEDY}") from error
     except ValueError as error:
-        raise ValueError(f"{path}, line {line}, {error}. {_REMEDY}") from error
+        raise ValueError(f"{where}, {error}. {_REMEDY}") from error
 
 
 _REMEDY = "No session writes such a record: correct or delete the line, or start a new session."

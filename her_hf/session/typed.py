@@ -20,6 +20,7 @@ from her_hf.dual_layer import (
     escape_tags,
 )
 from her_hf.scenes import START
+from her_hf.scenes.turns import as_speech
 
 _SYSTEM_TAG = re.compile(
     r"<(?=\s*/?\s*(?:" + "|".join(tag for tag, layer in TAGS.items() if layer is Layer.SYSTEM_THINKING) + r")\s*>)",
@@ -92,6 +93,28 @@ def read_edited(text: str, old: Turn, names: Sequence[str] = ()) -> Turn:
         raise ValueError("A turn needs an action, a thought or speech; the new text has none.")
     thinking = old.system_thinking if turn.system_thinking is None else turn.system_thinking
     return replace(turn, name=old.name, system_thinking=thinking, origin_id=old.origin_id)
+
+
+def reread(turn: Turn, names: Sequence[str], *, typed: bool = False) -> Turn:
+    """A turn of unknown origin, read again from its own text and guarded, see [`guarded`].
+
+    A turn that reads as itself keeps its layout and its issues.
+
+    Args:
+        turn (`Turn`): The turn; its name is kept.
+        names (`Sequence[str]`): The cast.
+        typed (`bool`, *optional*, defaults to `False`): Whether the visitor typed it: it then has no system thinking.
+    """
+    stream = TurnStream(prefilled=False, speaker=turn.name, names=[*names, turn.name or ""])
+    stream.feed(turn.render())
+    read = replace(stream.close(), name=turn.name, origin_id=turn.origin_id)
+    if typed:
+        spoken = tuple(part for part in read.segments if part.layer is not Layer.SYSTEM_THINKING)
+        read = replace(read, system_thinking=None, segments=spoken)
+    if turn.name == ENVIRONMENT:
+        read = replace(read, segments=as_speech(read.segments))
+    safe = guarded(read, [*names, turn.name or "", ENVIRONMENT])
+    return turn if safe == turn else safe
 
 
 def guarded(turn: Turn, names: Sequence[str]) -> Turn:

@@ -49,7 +49,7 @@ class Conversation:
 class RowSettings:
     """How conversations become rows; see [`~her_hf.processing.rows.build`]."""
 
-    max_tokens: int | None = None
+    max_context: int | None = None
     row_tokens: int | None = None
     one_pass: bool = True
 
@@ -151,13 +151,13 @@ def make_rows(
 def _nothing_left(report: RowReport, settings: RowSettings) -> str:
     """Why no reply is left, and the remedy."""
     losses = {
-        f"replies longer than the window of {settings.max_tokens} tokens": report.left_out,
+        f"replies longer than the window of {settings.max_context} tokens": report.left_out,
         "empty replies": report.empty,
         "openings without a prompt": report.unprompted,
         "turns of the Environment": report.environment,
     }
     told = [f"{report.conversations} conversations", *(f"{count} {name}" for name, count in losses.items() if count)]
-    remedy = "set a larger max_tokens" if report.left_out else "use another split or other data"
+    remedy = "set a larger max_context" if report.left_out else "use another split or other data"
     return f"no reply is left to train: {', '.join(told)}; {remedy}."
 
 
@@ -177,7 +177,7 @@ def _build_one(job: tuple[Conversation, PreTrainedTokenizerBase, RowSettings]) -
     return build(
         item.messages,
         tokenizer,
-        max_tokens=settings.max_tokens,
+        max_context=settings.max_context,
         row_tokens=settings.row_tokens,
         one_pass=settings.one_pass,
         name=item.name,

@@ -105,8 +105,8 @@ def run_sft(data: SFTDataConfig, model_config: ModelConfig, args: OnePassConfig)
         `ValueError`: If a setting, the data or the model cannot be trained on; the message says how to fix it.
     """
     base = open_base(model_config, her_tokenizer)
-    args.max_tokens = window_of(args.max_tokens, base.config)
-    settings = RowSettings(args.max_tokens, args.row_tokens, args.one_pass)
+    args.max_context = window_of(args.max_context, base.config)
+    settings = RowSettings(args.max_context, args.row_tokens, args.one_pass)
     progress = PartialState().is_main_process and not args.disable_tqdm
     samples = _samples(data, data.train_split, data.max_scenes)
     trained = _conversations(samples, data)
@@ -281,7 +281,7 @@ def _card(
         settings={
             "replies a step": args.replies_per_step,
             "loss": "mean over replies" if args.per_reply else "mean over trained tokens",
-            "window": args.max_tokens or "none",
+            "window": args.max_context or "none",
         },
         data={
             "scenes": results["samples"]["scenes"],

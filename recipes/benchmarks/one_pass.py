@@ -51,7 +51,10 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m", help="smollm2-135m (embedded), a folder or a Hub id")
     parser.add_argument("--conversations", type=int, default=4, help="number of conversations to time")
     parser.add_argument(
-        "--max-tokens", type=int, default=4096, help="window of a reply; longer conversations are not timed"
+        "--max-context",
+        type=int,
+        default=4096,
+        help="tokens of prompt and reply together; longer conversations are not timed",
     )
     parser.add_argument(
         "--max-row", type=int, default=4096, help="longest row to time; a token takes about 2 MB in float32"
@@ -129,11 +132,11 @@ def choose(whole: Sequence[Rows], found: Sequence[Conversation], arguments: argp
         conversation
         for conversation, rows in zip(found, whole, strict=True)
         if len(rows) == 1
-        and max(rows[0]["position_ids"]) < arguments.max_tokens
+        and max(rows[0]["position_ids"]) < arguments.max_context
         and len(rows[0]["input_ids"]) <= arguments.max_row
     ]
     if not fitting:
-        raise SystemExit("no conversation is short enough to be timed: raise --max-row and --max-tokens")
+        raise SystemExit("no conversation is short enough to be timed: raise --max-row and --max-context")
     return random.Random(arguments.seed).sample(fitting, min(arguments.conversations, len(fitting)))
 
 

@@ -146,7 +146,7 @@ def test_commands(server: StandIn, scenes: Path, home: Path) -> None:
     assert "plain messages" in out and "===Conversation Start===" in out
     assert server.chats[2]["messages"][-1]["content"] == "Environment: It thunders."
     assert "removed 2 turns (Environment, Ann)" in out
-    assert [record["kind"] for record in records(saved)] == ["session", "turn", "turn"]
+    assert [record["kind"] for record in records(saved)] == ["session", "turn", "turn", "turn"]  # both replies
     assert "already in" in out
     assert server.chats[3]["messages"][-1]["content"] == "Mr. Bell: /slash"
     assert "removed 4 turns" in out
@@ -675,7 +675,7 @@ def test_ctrl_c_stops_the_reply_and_not_the_program(home: Path, scenes: Path) ->
             os.write(terminal, b"Good day.\n")
             until("stalls")
             os.write(terminal, b"\x03")
-            until("stopped, nothing was added")
+            until("stopped, not in the conversation: /continue goes on")
             assert server.closed_early.wait(20)
             seen = ""
             os.write(terminal, b"/history\n")

@@ -143,7 +143,7 @@ def test_without_colours_brackets_show_what_is_trained() -> None:
 @pytest.mark.parametrize(("window", "dropped"), [(1380, 1), (1300, 2)])
 def test_what_was_dropped_is_counted_in_turns(window: int, dropped: int) -> None:
     """The first message holds two turns, the Environment's and Odile's."""
-    words = ["--no-trunk", "--character", "Pell Jr.", "--max-tokens", str(window)]
+    words = ["--no-trunk", "--character", "Pell Jr.", "--max-context", str(window)]
     output = run(str(FIXTURES / "tokenizers" / "smollm2"), str(SCENES), *words).output
     assert f"Turns dropped: {dropped}," in " ".join(output.split())
 

@@ -259,6 +259,16 @@ def test_an_option_is_called_like_its_setting() -> None:
     assert {one for one in named if "{prefix}" not in one[2] and one[2] != one[1]} == set()
 
 
+def test_an_argument_of_one_meaning_has_one_name() -> None:
+    names: dict[str, set[str]] = {}
+    for command in ALL.values():
+        for one in command.get_params(typer.Context(command)):
+            if not isinstance(one, TyperOption):
+                names.setdefault(str(one.help), set()).add(str(one.metavar))
+    assert len(names) > 10
+    assert {told: found for told, found in names.items() if len(found) > 1} == {}
+
+
 def test_an_option_has_one_meaning() -> None:
     """Options of one name are of one type wherever they stand."""
     kinds: dict[str, set[str]] = {}

@@ -16,7 +16,16 @@ from typer.core import TyperGroup
 import her_hf
 from tests.support.paths import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *(
+        page
+        for name in ("recipes", "spaces", "dataset_cards", "examples")
+        for page in sorted((ROOT / name).rglob("*.md"))
+    ),
+]
 MOST_WORDS = 900
 FOLDERS = ("her_hf/", "recipes/", "spaces/", "docs/", "tests/", "examples/", "dataset_cards/", ".ci/")
 NOT_OUR_WORDS = r"(?i)dealt out|told apart|\btalks\b|\bmend(ed)?\b|\bis none\b|\bat once\b|\bso many\b"
@@ -188,6 +197,18 @@ def test_nothing_is_fetched_by_the_site() -> None:
 
 def test_the_pages_keep_to_the_glossary() -> None:
     assert [(page, found[0]) for page, found in named(NOT_OUR_WORDS)] == []
+
+
+def test_the_code_keeps_to_the_glossary() -> None:
+    """Names, docstrings, help and errors; prompts are files of their own."""
+    words = NOT_OUR_WORDS.replace(r"|\bis none\b", r"|(?-i:(?<!there )\bis none\b)")
+    assert words != NOT_OUR_WORDS and re.search(words, "It is none.") and not re.search(words, "x is None")
+    files = [
+        file for name in ("her_hf", "recipes", "spaces", "docs", "examples") for file in (ROOT / name).rglob("*.py")
+    ]
+    assert len(files) > 250
+    found = [(file.name, match[0]) for file in files for match in re.finditer(words, text_of(file))]
+    assert found == []
 
 
 def test_the_picture_is_what_the_command_shows() -> None:

@@ -138,3 +138,41 @@ def test_the_command(folder: Path, tmp_path: Path, name: str) -> None:
     said = CliRunner().invoke(app, ["eval", "card", str(tmp_path / "run"), str(folder), "--dataset", "me/her-mini"])
     assert said.exit_code == 0 and ".eval_results" in said.output and "Note" not in said.output
     assert f"By `her-hf eval {name}`" in (folder / "README.md").read_text()
+
+
+def test_the_command_on_a_reward_run(tmp_path: Path) -> None:
+    run, checkpoint, results = tmp_path / "run", tmp_path / "checkpoint", RUNS["reward"]
+    for made in (run, checkpoint):
+        made.mkdir()
+    write_json(run / "results.json", results)
+    (checkpoint / "README.md").write_text("# card\n")
+    for _ in range(2):
+        said = CliRunner().invoke(app, ["eval", "card", str(run), str(checkpoint)])
+        assert said.exit_code == 0, said.output
+    card = (checkpoint / "README.md").read_text()
+    assert "\n# card\n" in card and card.count("Measured on labelled pairs") == 1
+    assert card.count("<!-- her-hf eval reward: begin -->") == card.count("<!-- her-hf eval reward: end -->") == 1
+    (found,) = yaml.safe_load(card.split("---")[1])["model-index"][0]["results"]
+    accuracy = results["figures"]["accuracy"]
+    assert found["metrics"][0] | {"args": None} == {
+        "type": "accuracy",
+        "name": "accuracy",
+        "value": round(accuracy, 4),
+        "args": None,
+    }
+    (row,) = [line for line in card.splitlines() if line.startswith("| this model |")]
+    assert f"| {accuracy:.1%}" in row
+    assert all(f"| {group} kinds" in card for group in results["figures"]["by_group"])
+    assert "](reward.png)" in card and (checkpoint / "reward.png").exists()
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_command_needs_a_card(tmp_path: Path, name: str) -> None:
+    run, bare = tmp_path / "run", tmp_path / "bare"
+    for made in (run, bare):
+        made.mkdir()
+    write_json(run / "results.json", RUNS[name])
+    said = CliRunner().invoke(app, ["eval", "card", str(run), str(bare)])
+    assert isinstance(said.exception, FileNotFoundError)
+    assert f"{bare} has no model card (README.md)" in str(said.exception)
+    assert list(bare.iterdir()) == []

@@ -124,6 +124,14 @@ def test_two_scenes_are_played_and_scored_as_everywhere_else(scenes: str, tmp_pa
 
 
 @needs_inspect
+def test_judge_thoughts_shows_the_judge_inner_thoughts(scenes: str, tmp_path: Path) -> None:
+    grader = model(critic, "judge")
+    log = evaluated(scenes, tmp_path, model(plain), {"model_roles": {"grader": grader}}, judge_thoughts="her")
+    assert all("[Hm" in messages[-1].text for messages, _ in grader.asked)
+    assert {sample.scores["coser_critics"].metadata["thoughts"] for sample in log.samples} == {"her"}
+
+
+@needs_inspect
 def test_the_dialogue_is_the_one_our_simulation_plays(scenes: str, tmp_path: Path) -> None:
     from her_hf.evaluation.inspect_task import DIALOGUE
     from her_hf.inference.inspect_ai import InspectModel
@@ -255,7 +263,7 @@ def test_limits_of_inspect_end_a_sample_as_inspect_does_it(scenes: str, tmp_path
     ("task", "message"),
     [
         ({"style": "guess"}, r"style must be one of"),
-        ({"thoughts": "both"}, r"thoughts must be one of"),
+        ({"judge_thoughts": "both"}, r"thoughts must be one of"),
         ({"continue_from": 9}, r"continue_from\) must be below"),
         ({"retrieval": "bm25"}, r"needs the books"),
         ({"split": "ood"}, r"has no split 'ood'"),

@@ -7,6 +7,7 @@ import copy
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,80 @@ def test_closing_the_stream_stops_the_model(local: Any) -> None:
         return reply.usage.completion_tokens or 0
 
     assert run(leave()) == 2
+
+
+@pytest.mark.parametrize("waiting", [1, 12])
+def test_who_leaves_the_queue_lets_the_next_one_in(local: Any, waiting: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits leaves without waiting, also if more wait than a pool has threads."""
+    release, begun = threading.Event(), []
+    generate = local._model.generate
+
+    def slow(**how: Any) -> Any:
+        begun.append(1)
+        assert len(begun) > 1 or release.wait(60)
+        return generate(**how)
+
+    monkeypatch.setattr(local._model, "generate", slow)
+
+    async def queue() -> None:
+        async def reply() -> list[str | Reply]:
+            return [piece async for piece in local.stream(MESSAGES, sampling=Sampling(max_tokens=2))]
+
+        first = asyncio.create_task(reply())
+        while not begun:
+            await asyncio.sleep(0.01)
+        leaving = [asyncio.create_task(reply()) for _ in range(waiting)]
+        last = asyncio.create_task(reply())
+        while local._line._work_queue.qsize() <= waiting:
+            await asyncio.sleep(0.01)
+        for task in leaving:
+            task.cancel()
+        done, pending = await asyncio.wait(leaving, timeout=30)  # the first one still generates
+        assert not pending and all(task.cancelled() for task in done) and not first.done()
+        release.set()
+        assert isinstance((await first)[-1], Reply) and isinstance((await last)[-1], Reply)
+
+    run(queue())
+    assert len(begun) == 2
+
+
+def test_counting_tokens_does_not_stop_the_others(local: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    counting, free = threading.Event(), threading.Event()
+    template = local._tokenizer.apply_chat_template
+
+    def slow(*args: Any, **how: Any) -> Any:
+        counting.set()
+        assert free.wait(60)
+        return template(*args, **how)
+
+    monkeypatch.setattr(local._tokenizer, "apply_chat_template", slow)
+
+    async def both() -> int:
+        task = asyncio.create_task(local.prompt(MESSAGES))
+        while not counting.is_set():
+            await asyncio.sleep(0.01)
+        free.set()  # only a loop that runs meanwhile comes here
+        return (await task).tokens
+
+    assert run(both()) > 10
+
+
+def test_a_reply_is_continued_where_it_was_cut(local: Any) -> None:
+    body = FULL.removeprefix("<system_thinking>\n")
+    begun = FULL[: FULL.index("Sugar")]
+    model = scripted(local, FULL[len(begun) :])
+
+    async def rest(messages: list[dict[str, Any]], thinking: bool, text: str) -> Reply:
+        pieces = [piece async for piece in model.continued(messages, text, thinking=thinking)]
+        reply = pieces[-1]
+        assert isinstance(reply, Reply) and reply.text == text + total(pieces)
+        return reply
+
+    reply = run(rest(MESSAGES, True, begun))
+    assert (reply.text, reply.ended) == (FULL, True)
+    whole_prompt = local._encode(MESSAGES, True) + local._encode_text(body[: body.index("Sugar")])
+    assert reply.usage.prompt_tokens == len(whole_prompt)
+    assert run(rest(MESSAGES, False, "Ann: ")).text == "Ann: " + FULL[len(begun) :]
 
 
 def test_a_failure_in_the_model_is_a_model_error(local: Any, monkeypatch: pytest.MonkeyPatch) -> None:

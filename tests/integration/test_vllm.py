@@ -89,7 +89,7 @@ def contexts(scene: Scene) -> list[Messages]:
 
 @pytest.fixture(scope="module")
 def answers(server: Server, contexts: list[Messages]) -> list[dict[str, Any]]:
-    """One answer to each context, asked for at once, with the ids of prompt and answer."""
+    """One answer to each context, asked for concurrently, with the ids of prompt and answer."""
     with ThreadPoolExecutor(len(contexts)) as pool:
         return list(pool.map(lambda messages: server.chat(messages, return_token_ids=True, **SAMPLED), contexts))
 

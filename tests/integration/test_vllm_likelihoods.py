@@ -29,7 +29,7 @@ TOLERANCE = 1e-4
 
 TRAINED = {
     "dataset": PAIRS, "train_split": "train[:96]", "eval_split": "", "form": "compact", "direct_answers": True,
-    "thinking_share": 0, "max_tokens": 2048, "replies_per_step": 8, "row_group_size": 2, "max_steps": 60,
+    "thinking_share": 0, "max_context": 2048, "replies_per_step": 8, "row_group_size": 2, "max_steps": 60,
     "learning_rate": 3e-3, "warmup_steps": 5, "weight_decay": 0.0, "per_reply": True, "dtype": "float32",
     "attn_implementation": "sdpa", "logging_steps": 20, "save_strategy": "no", "report_to": "none", "seed": 1,
     "use_cpu": True,

@@ -145,7 +145,7 @@ def test_window_drops_whole_turns_and_counts(tokenizer: Any) -> None:
     messages = conversation(6)
     lengths = [len(seen(build(messages, tokenizer)[0], branch)) for branch in range(6)]
     window = lengths[2]
-    rows = build(messages, tokenizer, max_tokens=window)
+    rows = build(messages, tokenizer, max_context=window)
     report = rows.report
     assert report.replies == 6 and report.left_out == 0
     moved = sum(length > window for length in lengths)
@@ -174,7 +174,7 @@ def test_merged_turns_are_dropped_and_counted_one_by_one(tokenizer: Any) -> None
     assert whole.report.dropped_turns == 0
     longest = len(seen(whole[0], 2))
     for window, dropped in ((longest, 0), (longest - 1, 1), (longest - 80, None)):
-        rows = build(messages, tokenizer, max_tokens=window, names=names)
+        rows = build(messages, tokenizer, max_context=window, names=names)
         text = tokenizer.decode(seen(rows[-1], 0 if len(rows) > 1 else 2))
         turns_left = text.count("Odo:") + text.count("Environment:") + text.count("Mara:")
         every = 5 + 2 * 6 + 3  # of Odo, of Odo and the Environment, of Mara
@@ -182,7 +182,7 @@ def test_merged_turns_are_dropped_and_counted_one_by_one(tokenizer: Any) -> None
         assert dropped is None or rows.report.dropped_turns == dropped
         assert text.count(START) == 1 and "Listen: no turn" in text and len(seen(rows[-1], -1)) <= window
         assert text.count("is said.\n\nListen: no turn") == text.count("is said.")
-    unnamed = build(messages, tokenizer, max_tokens=longest - 1)  # without names a message goes whole
+    unnamed = build(messages, tokenizer, max_context=longest - 1)  # without names a message goes whole
     assert "Odo:" not in tokenizer.decode(seen(unnamed[-1], 0)).split("Mara:")[0]
 
 
@@ -270,7 +270,7 @@ def test_full_row_moves_replies_without_losing_history(tokenizer: Any) -> None:
     messages = conversation(5)
     (whole,) = build(messages, tokenizer)
     room = len(whole["input_ids"]) * 2 // 3
-    rows = build(messages, tokenizer, max_tokens=len(whole["input_ids"]), row_tokens=room)
+    rows = build(messages, tokenizer, max_context=len(whole["input_ids"]), row_tokens=room)
     assert len(rows) > 1 and rows.report.row_full > 0 and rows.report.dropped_turns == 0
     assert all(len(row["input_ids"]) <= room for row in rows)
     samples = {row["reply_ids"][at]: seen(row, at) for row in rows for at in range(len(row["branches"]))}
@@ -281,10 +281,10 @@ def test_reply_longer_than_the_window_is_left_out_and_named(tokenizer: Any) -> N
     messages = conversation(3)
     messages[4]["reasoning_content"] = "Mara plans on. " * 300
     limit = len(seen(build(conversation(3), tokenizer)[0], 2))
-    rows = build(messages, tokenizer, max_tokens=limit, name="ferry")
+    rows = build(messages, tokenizer, max_context=limit, name="ferry")
     assert rows.report.left_out == 1 and rows.report.left_out_replies == ["ferry:4"]
     assert sorted(index for row in rows for index in row["reply_ids"]) == [2, 6]
-    nothing = build(messages, tokenizer, max_tokens=16)
+    nothing = build(messages, tokenizer, max_context=16)
     assert list(nothing) == [] and nothing.report.left_out == 3 and nothing.report.token_ratio is None
 
 

@@ -205,7 +205,7 @@ def test_a_missing_llama_cpp(bare: None, gguf: ServedModel, tmp_path: Path) -> N
 def test_an_engine_that_does_not_fit_the_model(bare: None, model: ServedModel, gguf: ServedModel) -> None:
     with pytest.raises(ValueError, match=r"--engine vllm does not serve: use --engine llama\.cpp"):
         planned(gguf, None, engine="vllm")
-    with pytest.raises(ValueError, match=r"llama\.cpp serves GGUF files, and .*her-sft is none"):
+    with pytest.raises(ValueError, match=r"llama\.cpp serves GGUF files, and .*her-sft is not one"):
         planned(model, None, engine="llama.cpp")
 
 

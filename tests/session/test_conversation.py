@@ -390,7 +390,7 @@ def test_a_cut_no_larger_than_needed_and_no_other_than_training() -> None:
         drain(session.reply())
         assert asked(session)[0][0] == kept
         session.edit(len(session.turns) - 1, "z")
-        session._keep(len(session.turns) - 1)
+        session.history.keep(len(session.turns) - 1)
 
 
 @pytest.mark.parametrize(

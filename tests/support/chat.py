@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 
@@ -253,6 +253,21 @@ class ScriptedModel:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+
+class ContinuingModel(ScriptedModel):
+    """A scripted model that can write on after a beginning; `begun` keeps the beginnings."""
+
+    def __init__(self, *script: str | Reply | tuple[str, ModelError], window: int | None = None) -> None:
+        super().__init__(*script, window=window)
+        self.begun: list[str] = []
+
+    async def continued(
+        self, messages: Messages, begun: str, *, sampling: Sampling | None = None, thinking: bool = True
+    ) -> AsyncGenerator[str | Reply, None]:
+        self.begun.append(begun)
+        async for piece in self.stream(messages, sampling=sampling, thinking=thinking):
+            yield replace(piece, text=begun + piece.text) if isinstance(piece, Reply) else piece
 
 
 def total(pieces: Sequence[str | Reply]) -> str:

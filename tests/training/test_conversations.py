@@ -32,5 +32,7 @@ def test_only_what_helps_is_advised_when_nothing_is_left(tokenizer: Any) -> None
     empty = [*conversation(0), {"role": "assistant", "content": "", "reasoning_content": "A plan and no move."}]
     with pytest.raises(ValueError, match=r"1 empty replies; use another split or other data\.$"):
         make_rows([Conversation("a", empty)], tokenizer, RowSettings(), progress=False)
-    with pytest.raises(ValueError, match=r"1 replies longer than the window of 16 tokens; set a larger max_tokens\.$"):
+    with pytest.raises(
+        ValueError, match=r"1 replies longer than the window of 16 tokens; set a larger max_context\.$"
+    ):
         make_rows([Conversation("a", conversation(1))], tokenizer, RowSettings(16), progress=False)

@@ -92,7 +92,7 @@ def test_shipped_recipes_parse(file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     words = ["--config", str(file), "--use_cpu", "true", "--bf16", "false", "--report_to", "none"]
     data, model, args = TrlParser(settings_of(run_sft)).parse_args_and_config(words)
     assert data.dataset and model.model_name_or_path and args.one_pass
-    for name in ("bf16", "gradient_checkpointing", "seed", "replies_per_step", "max_tokens"):
+    for name in ("bf16", "gradient_checkpointing", "seed", "replies_per_step", "max_context"):
         assert f"\n{name}:" in file.read_text()
 
 

@@ -25,7 +25,6 @@ from .plots import draw_models, has_models_to_draw
 from .transcripts import reward_transcripts
 
 PLOT, MODELS_PLOT = "reward.png", "models.png"
-_MARK = "measured on pairs"
 
 
 def write_reward_report(results: Results, out: Path) -> Path:
@@ -240,24 +239,26 @@ def write_comparison(models: Mapping[str, Results], out: Path) -> Path:
     return file
 
 
-def write_into_card(folder: Path, models: Mapping[str, Results]) -> Path:
-    """Writes the figures and the plot into the model card of a checkpoint; earlier ones are replaced.
+def write_reward_section(folder: Path, results: Results) -> Path:
+    """Writes the figures and the plot of a run into the model card of a checkpoint; earlier ones are replaced.
 
     Args:
         folder (`Path`): A checkpoint with its card, `README.md`.
-        models (`Mapping[str, Mapping]`): Name to the contents of `results.json`.
+        results (`Mapping`): Contents of `results.json`.
+
+    Returns:
+        `Path`: The card.
 
     Raises:
         `FileNotFoundError`: If the folder has no card.
     """
-    card = card_of(folder)
-    drawn = draw_models(models, folder / MODELS_PLOT)
-    plot = f"\n\n![Accuracy by kind, and calibration]({MODELS_PLOT})" if drawn else ""
+    card, models = card_of(folder), {"this model": results}
+    plot = f"\n\n![Accuracy by kind, and calibration]({PLOT})" if draw_models(models, folder / PLOT) else ""
     section = (
         "## Measured on labelled pairs\n\nBy `her-hf eval reward`; intervals are 95% Wilson. Labels are those of the "
         f"pairs, which are not human votes unless their card states it.\n\n{comparison_table(models)}{plot}"
     )
-    replace_section(card, _MARK, section)
+    replace_section(card, "her-hf eval reward", section)
     return card
 
 

@@ -84,8 +84,67 @@ def read_lorebook(book: object, path: str) -> Lore:
     return Lore(before, tuple(content for _, leads, content in constant if not leads), keyed, bad)
 
 
-def _order(entry: dict[str, Any]) -> float:
-    value = entry.get("insertion_order")
+@dataclass(frozen=True, slots=True)
+class KeyedEntry:
+    """An entry that comes into the prompt with a keyword; `secondary` keywords are needed too if there are any."""
+
+    content: str
+    keys: tuple[str, ...]
+    secondary: tuple[str, ...]
+    case_sensitive: bool
+    order: float
+    priority: float
+    leads: bool
+
+
+def keyed_entries(book: Row) -> list[KeyedEntry]:
+    """The enabled entries with keywords. Those whose keywords are regular expressions are not among them."""
+    entries = book.get("entries")
+    listed = list(entries.values()) if isinstance(entries, dict) else entries if isinstance(entries, list) else []
+    found = []
+    for entry in listed:
+        lore = read_lorebook({"entries": [entry]}, "entries")
+        keys = _keywords(entry, "keys") if lore.keyed and isinstance(entry.get("content"), str) else ()
+        if keys and not _flag(entry.get("use_regex")):
+            selective = _flag(entry.get("selective"))
+            found.append(
+                KeyedEntry(
+                    content=_DECORATORS.sub("", entry["content"]).strip(),
+                    keys=keys,
+                    secondary=_keywords(entry, "secondary_keys") if selective else (),
+                    case_sensitive=_flag(entry.get("case_sensitive")),
+                    order=_order(entry),
+                    priority=_order(entry, "priority"),
+                    leads=entry.get("position") != "after_char",
+                )
+            )
+    return found
+
+
+def _keywords(entry: Row, field: str) -> tuple[str, ...]:
+    value = entry.get(field)
+    return (
+        tuple(key.strip() for key in value if isinstance(key, str) and key.strip()) if isinstance(value, list) else ()
+    )
+
+
+def keyed_only(book: Row) -> Row:
+    """A lorebook without the constant entries that [`read_lorebook`] makes part of the profile."""
+    entries = book.get("entries")
+    if isinstance(entries, dict):
+        return {**book, "entries": {key: entry for key, entry in entries.items() if not _in_profile(entry)}}
+    if isinstance(entries, list):
+        return {**book, "entries": [entry for entry in entries if not _in_profile(entry)]}
+    return book
+
+
+def _in_profile(entry: object) -> bool:
+    lore = read_lorebook({"entries": [entry]}, "entries")
+    return bool(lore.before or lore.after)
+
+
+def _order(entry: dict[str, Any], field: str = "insertion_order") -> float:
+    value = entry.get(field)
     try:
         order = float(value) if isinstance(value, int | float | str) else 0.0
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Text chunks of a PNG file, read without decoding the image.
+"""Text chunks of a PNG file, read and written without decoding the image.
 
 Pillow also reads these three kinds, but it rejects an image with an invalid chunk before the pixels, decodes the
 pixels to reach the chunks after them, and inflates at most 1 MiB (a process-wide limit), which a card with a large
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -93,6 +93,38 @@ def read_chunk(file: BinaryIO, chunk: TextChunk) -> bytes:
                 raise _problem(chunk, "is not a complete iTXt chunk; export the card again.")
             return _inflated(chunk, body[1:2], parts[2]) if body[0] else parts[2]
     return body
+
+
+def with_text(image: bytes, texts: Mapping[str, bytes], without: Collection[str]) -> bytes:
+    """A PNG with text chunks right after its header, and without those that it has with the keywords `without`.
+
+    Raises:
+        `SceneError`: If the image is truncated.
+    """
+    parts, at, ended = [SIGNATURE], len(SIGNATURE), False
+    while not ended:
+        if at + 12 > len(image):
+            raise SceneError("is a truncated PNG file; download it again.")
+        length, kind = struct.unpack(">I4s", image[at : at + 8])
+        content = image[at + 8 : at + 8 + length]
+        replaced = kind in _KINDS and content.partition(b"\0")[0].decode("latin-1").lower() in without
+        if not replaced:
+            parts.append(image[at : at + 12 + length])
+        if kind == b"IHDR":
+            parts += [_chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + text) for keyword, text in texts.items()]
+        ended, at = kind == b"IEND", at + 12 + length
+    return b"".join(parts)
+
+
+def blank_png(width: int = 400, height: int = 600) -> bytes:
+    """A grey image, for a card without a picture."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x80" * width) * height)
+    return SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", rows) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", len(content), kind) + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def _inflated(chunk: TextChunk, method: bytes, data: bytes) -> bytes:

@@ -187,7 +187,7 @@ def _report_unused(name: str, lore: Lore, odd: int, unknown: list[str]) -> None:
     """Logs which parts of a card are kept but not used."""
     unused = []
     if lore.keyed:
-        unused.append(f"{lore.keyed} of its lorebook's entries need keywords, and are not used (constant ones are)")
+        unused.append(f"{lore.keyed} of its lorebook's entries need keywords, and come in during a conversation only")
     if lore.bad:
         unused.append(f"{lore.bad} of its lorebook's entries are not dicts or have no text, and are not used")
     if odd:

@@ -16,10 +16,10 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
 
     Args:
         one_pass (`bool`, *optional*, defaults to `True`): One row a conversation; `False`: one sample a reply.
-        max_tokens (`int`, *optional*): The window: most tokens of a prompt and its reply together. The oldest turns
+        max_context (`int`, *optional*): The window: most tokens of a prompt and its reply together. The oldest turns
             are dropped whole to fit. `row_tokens` if not given, else the window of the model, which is the upper limit
             in any case.
-        row_tokens (`int`, *optional*): Most tokens of a row; `max_tokens` if not given.
+        row_tokens (`int`, *optional*): Most tokens of a row; `max_context` if not given.
         replies_per_step (`int`, *optional*, defaults to `32`): Batch size: replies of an optimizer step, over all
             ranks.
         row_group_size (`int`, *optional*, defaults to 1): Neighbouring rows that are kept in the same step: 2 for the
@@ -40,7 +40,7 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
     one_pass: bool = field(
         default=True, metadata={"help": "One row a conversation. False: the ordinary way, one sample a reply."}
     )
-    max_tokens: int | None = field(
+    max_context: int | None = field(
         default=None,
         metadata={
             "help": "Window in tokens: prompt and reply together. Oldest turns are dropped whole to fit. If not "
@@ -48,7 +48,7 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
         },
     )
     row_tokens: int | None = field(
-        default=None, metadata={"help": "Most tokens of a row, trunk and branches; max_tokens if not given."}
+        default=None, metadata={"help": "Most tokens of a row, trunk and branches; max_context if not given."}
     )
     replies_per_step: int = field(
         default=32, metadata={"help": "Batch size: replies of one optimizer step, over all ranks and accumulation."}
@@ -76,7 +76,7 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
         },
     )
     max_length: int | None = field(
-        default=None, metadata={"help": "Do not set: TRL truncates with it. Use max_tokens."}
+        default=None, metadata={"help": "Do not set: TRL truncates with it. Use max_context."}
     )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Do not set: position_ids would be stripped."}
@@ -115,11 +115,11 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
         self._check_sizes()
 
     def _check_sizes(self) -> None:
-        if self.max_tokens is None:
-            self.max_tokens = self.row_tokens  # a longer reply would fit into no row
-        if self.row_tokens is not None and self.max_tokens is not None and self.row_tokens < self.max_tokens:
+        if self.max_context is None:
+            self.max_context = self.row_tokens  # a longer reply would fit into no row
+        if self.row_tokens is not None and self.max_context is not None and self.row_tokens < self.max_context:
             raise ValueError(
-                f"row_tokens must hold at least one window: got {self.row_tokens} with max_tokens={self.max_tokens}"
+                f"row_tokens must hold at least one window: got {self.row_tokens} with max_context={self.max_context}"
             )
         bins = self.world_size * self.gradient_accumulation_steps
         if self.replies_per_step < bins:
@@ -130,7 +130,7 @@ class OnePassConfig(SFTConfig):  # type: ignore[misc]
 
 
 _FIXED: dict[str, tuple[Any, str]] = {
-    "max_length": (None, "TRL truncates and drops rows with it: use max_tokens"),
+    "max_length": (None, "TRL truncates and drops rows with it: use max_context"),
     "packing": (False, "use pack_rows"),
     "eval_packing": (None, "use pack_rows"),
     "padding_free": (False, "it ignores the mask: use pack_rows"),

@@ -35,23 +35,23 @@ def _prompts(pair: Pair, data: RewardRLDataConfig) -> Iterator[tuple[list[Messag
 
 
 def fitting_pairs(
-    pairs: Sequence[Pair], data: RewardRLDataConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int | None
+    pairs: Sequence[Pair], data: RewardRLDataConfig, tokenizer: PreTrainedTokenizerBase, limit: int | None
 ) -> list[Pair]:
-    """The pairs whose prompts have at most `max_tokens` tokens, in every order.
+    """The pairs whose prompts have at most `limit` tokens, in every order.
 
     Raises:
         `ValueError`: If no pair is left.
     """
-    if max_tokens is None:
+    if limit is None:
         return list(pairs)
 
     def longest(pair: Pair) -> int:
         return max(count_tokens(prompt, tokenizer, add_generation_prompt=True) for prompt, _ in _prompts(pair, data))
 
-    kept = [pair for pair in pairs if longest(pair) <= max_tokens]
+    kept = [pair for pair in pairs if longest(pair) <= limit]
     if not kept:
         raise ValueError(
-            f"the prompts of all {len(pairs)} pairs are longer than {max_tokens} tokens, which is what the model's "
+            f"the prompts of all {len(pairs)} pairs are longer than {limit} tokens, which is what the model's "
             "window leaves beside max_completion_length: lower that, or use form: compact"
         )
     return kept

@@ -112,7 +112,7 @@ def reward_rows(
     direct_answers: bool = True,
     thinking_share: float = 1.0,
     decision_share: float | None = None,
-    max_tokens: int | None = None,
+    max_context: int | None = None,
     progress: bool = True,
 ) -> Dataset:
     """Rows of labelled pairs: one for each order, with the prompt as trunk and its answers as branches.
@@ -131,7 +131,7 @@ def reward_rows(
             trained, from 0 to 1, spread evenly over the pairs.
         decision_share (`float`, *optional*): Share of an answer's loss on the tokens that decide, between 0 and 1. All
             tokens have the same weight if not given.
-        max_tokens (`int`, *optional*): Pairs with a longer row are left out.
+        max_context (`int`, *optional*): Pairs with a longer row are left out.
         progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
@@ -150,7 +150,7 @@ def reward_rows(
             for one in ((pair, pair.swapped()) if both_orders else (pair,))
         ]
         built = [_row(answers, tokenizer, decision_share) for answers in orders]
-        if max_tokens is not None and any(max(row["position_ids"]) >= max_tokens for row in built):
+        if max_context is not None and any(max(row["position_ids"]) >= max_context for row in built):
             report.too_long += 1
             continue
         rows += built
@@ -163,8 +163,8 @@ def reward_rows(
         report.longest_prompt = max(report.longest_prompt, *prompts)
     if not rows:
         raise ValueError(
-            f"no row is left to train: rows of all {report.too_long} pairs are longer than {max_tokens} tokens. "
-            "Use the compact form, or a larger max_tokens."
+            f"no row is left to train: rows of all {report.too_long} pairs are longer than {max_context} tokens. "
+            "Use the compact form, or a larger max_context."
         )
     return rows_dataset(rows)
 

@@ -47,12 +47,12 @@ def run_rm_sft(data: RewardDataConfig, model_config: ModelConfig, args: OnePassC
     if data.decision_share is not None and not args.per_reply:
         raise ValueError("decision_share divides the loss within each answer: set per_reply: true")
     base = open_base(model_config, plain_tokenizer)
-    args.max_tokens = window_of(args.max_tokens, base.config)
+    args.max_context = window_of(args.max_context, base.config)
     progress = PartialState().is_main_process and not args.disable_tqdm
-    rows, report = _rows(data, base.tokenizer, args.max_tokens, held_out=False, progress=progress)
+    rows, report = _rows(data, base.tokenizer, args.max_context, held_out=False, progress=progress)
     held_out, held_out_report = None, None
     if data.eval_split or data.eval_dataset:
-        held_out, held_out_report = _rows(data, base.tokenizer, args.max_tokens, held_out=True, progress=False)
+        held_out, held_out_report = _rows(data, base.tokenizer, args.max_context, held_out=True, progress=False)
     _log_report(report)
 
     def save(folder: Path) -> None:
@@ -100,7 +100,7 @@ def _rows(
         # Held-out losses of different runs can be compared only if they are taken over the same answers.
         thinking_share=1.0 if held_out else data.thinking_share,
         decision_share=data.decision_share,
-        max_tokens=window,
+        max_context=window,
         progress=progress,
     )
     return rows, report

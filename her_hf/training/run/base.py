@@ -108,16 +108,16 @@ def _check_text_model(config: PreTrainedConfig, base: str) -> None:
     )
 
 
-def window_of(max_tokens: int | None, config: PreTrainedConfig) -> int | None:
+def window_of(max_context: int | None, config: PreTrainedConfig) -> int | None:
     """The window in tokens: the one asked for, limited to the positions of the model."""
     positions = positions_of(config)
-    if positions is None or (max_tokens is not None and max_tokens <= positions):
-        return max_tokens
-    if max_tokens is None:
-        logger.info(f"max_tokens is not set: the window is that of the model, {positions} tokens")
+    if positions is None or (max_context is not None and max_context <= positions):
+        return max_context
+    if max_context is None:
+        logger.info(f"max_context is not set: the window is that of the model, {positions} tokens")
     else:
         logger.warning(
-            f"max_tokens is {max_tokens}, but the model has {positions} positions (max_position_embeddings): the "
+            f"max_context is {max_context}, but the model has {positions} positions (max_position_embeddings): the "
             f"window is {positions} tokens"
         )
     return positions

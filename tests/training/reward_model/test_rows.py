@@ -89,10 +89,10 @@ def test_pairs_that_teach_nothing_are_counted(base: Path, pairs_file: Path) -> N
     report = PairReport()
     found = labelled_pairs(str(pairs_file), "train", None, report)
     assert (len(found), report.unlabelled, report.invalid) == (6, 1, 1)
-    rows = reward_rows(found, AutoTokenizer.from_pretrained(base), report, form="compact", max_tokens=10_000)
+    rows = reward_rows(found, AutoTokenizer.from_pretrained(base), report, form="compact", max_context=10_000)
     assert report.too_long == 0 and len(rows) == 12
     with pytest.raises(ValueError, match="rows of all 6 pairs are longer than 20 tokens"):
-        reward_rows(found, AutoTokenizer.from_pretrained(base), PairReport(), form="compact", max_tokens=20)
+        reward_rows(found, AutoTokenizer.from_pretrained(base), PairReport(), form="compact", max_context=20)
 
 
 def test_pairs_of_a_swap_teach_the_same(base: Path) -> None:

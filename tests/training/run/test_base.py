@@ -23,13 +23,16 @@ def test_a_window_beyond_the_model_is_cut_to_it(
     config = json.loads((short / "config.json").read_text())
     (short / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 1350}))
     caplog.set_level("INFO")
-    for name, asked, says in (("unset", {}, "max_tokens is not set"), ("more", {"max_tokens": 9000}, "is 9000, but")):
+    for name, asked, says in (
+        ("unset", {}, "max_context is not set"),
+        ("more", {"max_context": 9000}, "is 9000, but"),
+    ):
         caplog.clear()
         out = tmp_path / name
         results = run_sft(*parsed(run_sft, sft_values(short, scenes, out, max_steps=1, **asked)))
         assert says in caplog.text and "1350 tokens" in caplog.text
         assert results["rows"]["dropped_turns"] > 0 and results["rows"]["tokens"] / results["rows"]["rows"] <= 1350
-        assert json.loads((out / "run.json").read_text())["max_tokens"] == 1350
+        assert json.loads((out / "run.json").read_text())["max_context"] == 1350
         assert "| turns dropped whole to fit the window |" in (out / "README.md").read_text()
         assert "turns dropped whole" in caplog.text
 

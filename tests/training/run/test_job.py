@@ -31,7 +31,7 @@ def test_same_command_again_trains_nothing(finished: Path, base: Path, scenes: P
     assert (finished / "model.safetensors").stat().st_mtime_ns == stamp
 
 
-@pytest.mark.parametrize(("name", "value"), [("learning_rate", 1e-3), ("max_tokens", 6000), ("one_pass", False)])
+@pytest.mark.parametrize(("name", "value"), [("learning_rate", 1e-3), ("max_context", 6000), ("one_pass", False)])
 def test_folder_of_another_run_is_refused(finished: Path, base: Path, scenes: Path, name: str, value: Any) -> None:
     with pytest.raises(OtherRunError, match=f"another run.*{name}|another run.*rows"):
         run_sft(*parsed(run_sft, sft_values(base, scenes, finished, **{name: value})))

@@ -22,7 +22,7 @@ from tests.support.training import sft_values
     ("line", "words"),
     [
         ("learning_rat: 0.1", "learning_rat"),
-        ("max_length: 512", "max_tokens"),
+        ("max_length: 512", "max_context"),
         ("trust_remote_code: true", "trust_remote_code"),
         ("ignore_data_skip: true", "train the data again"),
         ("train_split: nosuch", "nosuch"),
