@@ -107,7 +107,7 @@ CHANGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no weights": (_without("*.safetensors"), "has no weights"),
     "no tokenizer": (_without("tokenizer*"), "no tokenizer could be loaded"),
     "no scene prompt": (_without("additional_chat_templates/*"), "attach them first"),
-    "an adapter": (lambda folder: (folder / "adapter_config.json").write_text("{}"), "her-hf merge ADAPTER OUT"),
+    "an adapter": (lambda folder: (folder / "adapter_config.json").write_text("{}"), "her-hf merge ADAPTER DIR"),
     "too many tokens": (_config(vocab_size=100), "embeddings for 100 tokens"),
     "an unknown architecture": (_config(architectures=["NewForCausalLM"]), "'NewForCausalLM' not supported"),
     "weights cut short": (_cut, "model.safetensors cannot be read .*copy or download it again"),
