@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,9 +34,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="port of the router")
     parser.add_argument("--policy", default=POLICY, help="policy of the router")
     asked = parser.parse_args()
-    port = free_port("127.0.0.1", asked.port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        port = free_port("127.0.0.1", asked.port)
+        if shutil.which(asked.router) is None:  # before servers are started, which takes a minute
+            raise FileNotFoundError(f"there is no program {asked.router}: pip install vllm-router, or --router PATH")
         with replicas(asked.model, asked.python, asked.servers, asked.out, asked.engine_arguments) as servers:
             urls = [server.root for server in servers]
             with routed(asked.router, servers, asked.policy, asked.out / "router.log", port) as router:
@@ -43,6 +46,8 @@ def main() -> None:
                 signal.pause()
     except KeyboardInterrupt:
         print("All servers have ended.")
+    except (OSError, ValueError, ImportError) as error:
+        parser.exit(1, f"Error: {error}\n")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

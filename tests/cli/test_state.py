@@ -24,7 +24,9 @@ def test_names_of_logs_do_not_collide(state: Path) -> None:
 
 @pytest.mark.parametrize("about", ["", "///", "愛" * 200])
 def test_every_name_makes_a_file_name(about: str, state: Path) -> None:
-    new_log("servers", about, ".log").write_text("")
+    file = new_log("servers", about, ".log")
+    file.write_text("")
+    assert file.parent == state / "her_hf" / "servers" and file.name.endswith(".log")
 
 
 def test_a_relative_state_folder_does_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from her_hf.dual_layer import parse_turn
 from her_hf.inference import Caller, ModelError, Reply, Retries, Sampling
 from her_hf.inference.openai import ServerModel
 from tests.support.chat import BODY, FULL, MESSAGES, THINKING, run, streamed, total, whole
+from tests.support.loopback import listening
 
 JSON, EVENTS = "application/json", "text/event-stream"
 VERDICT = '{"verdict": "cand_1"}'
@@ -70,17 +70,8 @@ def scripted(rule: Callable[[dict[str, Any]], Said], **more: Any) -> Iterator[Sc
             except OSError:
                 """The client has gone."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    script.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with listening(Handler) as script.url:
         yield script
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def in_one(message: dict[str, Any], **choice: Any) -> Said:

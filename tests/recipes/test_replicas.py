@@ -57,6 +57,21 @@ def test_servers_and_router_are_started_and_ended_together(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("router", "words"),
+    [("no-router", "there is no program no-router"), (sys.executable, "There is no folder or file")],
+)
+def test_what_is_missing_is_one_line_before_anything_starts(
+    router: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["replicas", "nowhere", "--router", router, "--port", "0"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        recipe.main()
+    said = capsys.readouterr()
+    assert ended.value.code == 1 and words in said.err and said.err.count("\n") == 1 and not said.out
+
+
+@pytest.mark.parametrize(
     ("cores", "count", "shares"),
     [({0, 1}, 2, ["0", "1"]), ({0, 1, 2, 3, 8}, 2, ["0,1", "2,3,8"]), ({5}, 2, ["5", "5"]), ({0, 1}, 1, ["0,1"])],
 )

@@ -9,12 +9,13 @@ import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, TypeVar
 
 from her_hf.dual_layer import parse_turn
 from her_hf.inference import Messages, ModelError, Prompt, Reply, Sampling, Usage
 from her_hf.scenes import Character, Scene
+from tests.support.loopback import listening
 
 T = TypeVar("T")
 
@@ -194,17 +195,8 @@ def serving(**script: Any) -> Iterator[StandIn]:
     """Runs the stand-in on a free port of loopback."""
     stand_in = StandIn(**script)
     handler = type("Handler", (_Handler,), {"script": stand_in})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    stand_in.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with listening(handler) as stand_in.url:
         yield stand_in
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class ScriptedModel:

@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from her_hf.durable import digest
+from tests.support.loopback import listening
 
 ANSWERS = ('{"verdict": "cand_1"}', '{"verdict": "cand_2"}', '{"verdict": "tie"}')
 """The answers that a pairwise judge chooses from."""
@@ -190,14 +191,5 @@ def serving_tokens(**script: Any) -> Iterator[TokenServer]:
     """Runs the stand-in on a free port of loopback."""
     stand_in = TokenServer(**script)
     handler = type("Handler", (_Handler,), {"script": stand_in, "lock": threading.Lock()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    stand_in.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with listening(handler) as stand_in.url:
         yield stand_in
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
